@@ -1,0 +1,145 @@
+//! SM2 signatures (GB/T 32918.2, used as GM/T 0009 says: ZA with the default id, SM3, DER `SEQUENCE { r, s }`).
+//! Key files live in `keyfile.rs`; certificates in `cert.rs`. `libsm` never comes near this file: it is not constant time.
+
+use sm2::dsa::signature::{Signer, Verifier};
+
+use crate::Error;
+
+/// The user id every party of the trade uses (GM/T 0009 clause 10). Always written explicitly: OpenSSL before 4.0 defaults
+/// to an empty one.
+pub const USER_ID: &str = "1234567812345678";
+
+/// An SM2 secret key. Its memory is wiped when dropped; `Debug` never shows it.
+#[derive(Clone)]
+pub struct SecretKey {
+    key: sm2::SecretKey,
+    signing: sm2::dsa::SigningKey,
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+impl SecretKey {
+    /// Makes a key from 32 bytes of fresh randomness given by `fill`; asks again for the values that are out of range.
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] when `fill` fails.
+    pub fn generate(mut fill: impl FnMut(&mut [u8]) -> Result<(), Error>) -> Result<Self, Error> {
+        let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
+        loop {
+            fill(bytes.as_mut())?;
+            if let Ok(key) = Self::from_scalar(bytes.as_ref()) {
+                return Ok(key);
+            }
+        }
+    }
+
+    /// Takes a big-endian scalar of 32 bytes, `1 <= d <= n-2`.
+    ///
+    /// # Errors
+    /// [`Error::SecretKeyRange`] for any other value or length.
+    pub fn from_scalar(bytes: &[u8]) -> Result<Self, Error> {
+        // d = n-1 makes 1+d zero, so signing would have no inverse: the library accepts it, the standard does not.
+        if bytes.len() != 32 || bytes >= N_MINUS_1.as_slice() {
+            return Err(Error::SecretKeyRange);
+        }
+        let key = sm2::SecretKey::from_slice(bytes).map_err(|_| Error::SecretKeyRange)?;
+        Self::from_inner(key)
+    }
+
+    pub(crate) fn from_inner(key: sm2::SecretKey) -> Result<Self, Error> {
+        let signing = sm2::dsa::SigningKey::new(USER_ID, &key).map_err(|_| Error::SecretKeyRange)?;
+        Ok(Self { key, signing })
+    }
+
+    pub(crate) fn inner(&self) -> &sm2::SecretKey {
+        &self.key
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey { verifying: self.signing.verifying_key().clone() }
+    }
+
+    /// Signs `message` (ZA and SM3 included); the result is the DER signature of at most 72 bytes. The nonce is RFC 6979's,
+    /// so the same key and message give the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Sign`] in the arithmetic corner cases of the standard's step A5 and A6 (chance about 2^-256).
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let signature: sm2::dsa::Signature = self.signing.try_sign(message).map_err(|_| Error::Sign)?;
+        Ok(signature.to_der().as_ref().to_vec())
+    }
+}
+
+const N_MINUS_1: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x72, 0x03, 0xdf, 0x6b,
+    0x21, 0xc6, 0x05, 0x2b, 0x53, 0xbb, 0xf4, 0x09, 0x39, 0xd5, 0x41, 0x22,
+];
+
+/// What a signature check found. Three cases, so that no caller can take "could not be read" for "right".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// The signature is this key's signature of this message.
+    Valid,
+    /// Well-formed, but not this key's signature of this message.
+    Invalid,
+    /// Not a strict DER `SM2Signature` with r and s in range.
+    Malformed,
+}
+
+impl Verdict {
+    /// True only for [`Verdict::Valid`].
+    pub fn is_valid(self) -> bool {
+        self == Verdict::Valid
+    }
+}
+
+/// An SM2 public key with its ZA prefix computed once.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    verifying: sm2::dsa::VerifyingKey,
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.verifying.as_affine() == other.verifying.as_affine()
+    }
+}
+impl Eq for PublicKey {}
+
+impl PublicKey {
+    /// Takes an uncompressed point `04 || X || Y` that lies on the curve.
+    ///
+    /// # Errors
+    /// [`Error::PublicKey`] for any other bytes.
+    pub fn from_sec1(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() != 65 || bytes.first() != Some(&4) {
+            return Err(Error::PublicKey);
+        }
+        let verifying = sm2::dsa::VerifyingKey::from_sec1_bytes(USER_ID, bytes).map_err(|_| Error::PublicKey)?;
+        Ok(Self { verifying })
+    }
+
+    /// The uncompressed point, 65 bytes.
+    pub fn to_sec1(&self) -> Vec<u8> {
+        self.verifying.to_sec1_bytes().into_vec()
+    }
+
+    /// Checks a DER signature over `message`.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Verdict {
+        let Ok(parsed) = sm2::dsa::Signature::from_der(signature) else { return Verdict::Malformed };
+        // The parser is strict today; comparing the re-encoding keeps it so: a second encoding of one signature is an attack.
+        if parsed.to_der().as_ref() != signature {
+            return Verdict::Malformed;
+        }
+        match self.verifying.verify(message, &parsed) {
+            Ok(()) => Verdict::Valid,
+            Err(_) => Verdict::Invalid,
+        }
+    }
+}
