@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod bill;
 pub mod money;
 pub mod octets;
 pub mod resource;
+pub mod rating;
+pub mod statement;
+pub mod tariff;
 pub mod usage;
 
 pub use error::Error;

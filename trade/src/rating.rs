@@ -1,0 +1,219 @@
+//! Rating: usage records and price terms in, bill out. Pure, integers only; estimate and bill are the same function.
+
+use crate::{
+    Error,
+    bill::{Bill, Line, RatedGap},
+    money::Money,
+    octets::{ContractNo, Digest},
+    resource::Resource,
+    tariff::{Price, Scheme, Tariff},
+    usage::UsageRecord,
+};
+
+/// Lines of some quantities under some prices, with the rounding line and the total.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rated {
+    /// Line items in resource and tier order.
+    pub lines: Vec<Line>,
+    /// total - sum of lines.
+    pub rounding: Money,
+    /// Whole fen.
+    pub total: Money,
+}
+
+/// quantity x price / (base units per named unit), in 10^-8 CNY, half-even: the one division of a line.
+fn amount(quantity: u128, price: i128, units: u128) -> Result<Money, Error> {
+    let overflow = || Error::Overflow { what: "amount of a line" };
+    let price = u128::try_from(price).map_err(|_| overflow())?;
+    // Prices are 10^-10, amounts 10^-8: hence the factor 100.
+    let divisor = units.checked_mul(100).ok_or_else(overflow)?;
+    let product = quantity.checked_mul(price).ok_or_else(overflow)?;
+    let (quotient, remainder) = (product / divisor, product % divisor);
+    let twice = remainder.checked_mul(2).ok_or_else(overflow)?;
+    let up = twice > divisor || (twice == divisor && quotient % 2 == 1);
+    let rounded = quotient.checked_add(u128::from(up)).ok_or_else(overflow)?;
+    i128::try_from(rounded).map(Money).map_err(|_| overflow())
+}
+
+fn lines_of(price: &Price, resource: &Resource, quantity: u128) -> Result<Vec<Line>, Error> {
+    let (per, units) = resource.kind.priced_per();
+    let line = |tier: usize, part: u128| -> Result<Line, Error> {
+        let wrong = || Error::Field { what: "Tariff", field: "prices", why: "too many tiers".to_owned() };
+        let unit_price = price.tiers.get(tier).ok_or_else(wrong)?.price;
+        Ok(Line {
+            resource: resource.to_string(),
+            unit: resource.unit().to_owned(),
+            quantity: part,
+            tier: u16::try_from(tier + 1).map_err(|_| wrong())?,
+            unit_price,
+            per: per.to_owned(),
+            amount: amount(part, unit_price.0, units)?,
+        })
+    };
+    if price.scheme != Scheme::Graduated {
+        let reached = price.tiers.iter().position(|tier| tier.up_to.is_none_or(|bound| quantity <= bound)).unwrap_or(0);
+        return Ok(vec![line(reached, quantity)?]);
+    }
+    let mut lines = Vec::new();
+    let mut below = 0_u128;
+    for (index, tier) in price.tiers.iter().enumerate() {
+        let upper = tier.up_to.map_or(quantity, |bound| bound.min(quantity));
+        if upper > below || (index == 0 && quantity == 0) {
+            lines.push(line(index, upper - below)?);
+            below = upper;
+        }
+    }
+    Ok(lines)
+}
+
+/// Rates quantities: a resource without a price costs nothing and has no line.
+///
+/// # Errors
+/// [`Error::Field`] for price terms that [`Tariff::check`] refuses; [`Error::Overflow`] for quantities beyond 128 bits of money.
+pub fn rate_quantities(tariff: &Tariff, quantities: &[(Resource, u128)]) -> Result<Rated, Error> {
+    tariff.check()?;
+    let mut lines = Vec::new();
+    for price in &tariff.prices {
+        let resource: Resource = price.resource.parse()?;
+        if let Some((_, quantity)) = quantities.iter().find(|(other, _)| *other == resource) {
+            lines.extend(lines_of(price, &resource, *quantity)?);
+        }
+    }
+    let mut sum = Money(0);
+    for line in &lines {
+        sum = sum.add(line.amount)?;
+    }
+    let total = sum.cut_to_fen();
+    Ok(Rated { lines, rounding: total.sub(sum)?, total })
+}
+
+/// What a bill rests on besides its usage.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// The contract.
+    pub contract_no: ContractNo,
+    /// `{site}/{node}`.
+    pub computing_pool_id: &'a str,
+    /// The buyer's certificate id.
+    pub buyer: Digest,
+    /// Entry hash of the deal.
+    pub deal: Digest,
+    /// SM3 of the offer's signed bytes.
+    pub offer: Digest,
+    /// The price terms.
+    pub tariff: &'a Tariff,
+    /// The rule that rates gaps, from the deal's rule table.
+    pub gap_rule: &'a str,
+}
+
+/// The order's bill before this one.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// Entry hash of that bill.
+    pub hash: Digest,
+    /// Its running number.
+    pub count: u32,
+    /// Its last usage record: the totals it billed up to.
+    pub last: UsageRecord,
+}
+
+/// A usage record with the hash of its entry.
+pub type Recorded = (Digest, UsageRecord);
+
+/// Rates one period: `records` are the order's usage records and gaps since the last bill, in order and without holes.
+/// Quantities are differences of cumulative totals, so a lost record could not change them; that the deltas add up to the
+/// same is checked too.
+///
+/// # Errors
+/// [`Error::Field`] naming a record that does not continue the one before, or totals that disagree with deltas.
+pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) -> Result<Bill, Error> {
+    let wrong = |field: &'static str, why: String| Error::Field { what: "UsageRecord", field, why };
+    let (Some(first), Some(last)) = (records.first(), records.last()) else {
+        return Err(wrong("orderSeq", "no usage record in the period".to_owned()));
+    };
+    let mut expected = before.map_or(0, |b| b.last.order_seq + 1);
+    for (_, record) in records {
+        if record.order_seq != expected || record.contract_no != terms.contract_no {
+            return Err(wrong("orderSeq", format!("{} where {expected} of this order is due", record.order_seq)));
+        }
+        expected += 1;
+    }
+    let gap_amount = match terms.gap_rule {
+        "free" => Money(0),
+        other => return Err(Error::Text { what: "rule table", why: format!("gap_rating {other} is unknown") }),
+    };
+    let rated = rate_quantities(terms.tariff, &quantities(before.map(|b| &b.last), records)?)?;
+    let gaps = records
+        .iter()
+        .filter(|(_, record)| record.reason.is_gap())
+        .map(|(_, record)| RatedGap {
+            order_seq: record.order_seq,
+            start: record.start,
+            end: record.end,
+            rule: terms.gap_rule.to_owned(),
+            amount: gap_amount,
+        })
+        .collect();
+    Ok(Bill {
+        version: 1,
+        number: format!("{}-{}", terms.contract_no, before.map_or(1, |b| b.count + 1)),
+        contract_no: terms.contract_no,
+        computing_pool_id: terms.computing_pool_id.to_owned(),
+        buyer: terms.buyer,
+        deal: terms.deal,
+        offer: terms.offer,
+        period_start: first.1.start,
+        period_end: last.1.end,
+        first_seq: first.1.order_seq,
+        last_seq: last.1.order_seq,
+        last_record: last.0,
+        previous_bill: before.map(|b| b.hash),
+        currency: terms.tariff.currency.clone(),
+        rounding_rule: terms.tariff.rounding.clone(),
+        lines: rated.lines,
+        gaps,
+        rounding: rated.rounding,
+        total: rated.total,
+    })
+}
+
+/// What the records of a period add up to, per resource: last total minus the total billed before, checked against the sum
+/// of the deltas. A resource that was never read has no quantity (missing is not zero, and is not billed).
+///
+/// # Errors
+/// [`Error::Field`] naming the record and resource where total and deltas part; [`Error::UnknownResource`].
+pub fn quantities(billed: Option<&UsageRecord>, records: &[Recorded]) -> Result<Vec<(Resource, u128)>, Error> {
+    let total_in = |record: &UsageRecord, code: u8, qualifier: &Option<String>| {
+        let same = record.readings.iter().find(|r| r.code == code && r.qualifier == *qualifier);
+        same.and_then(|reading| reading.total).unwrap_or(0)
+    };
+    let mut result: Vec<(Resource, u128)> = Vec::new();
+    let mut running: Vec<(Resource, u128)> = Vec::new();
+    for (_, record) in records {
+        for reading in &record.readings {
+            let (Some(delta), Some(total)) = (reading.delta, reading.total) else { continue };
+            let resource = reading.resource()?;
+            let start = billed.map_or(0, |b| total_in(b, reading.code, &reading.qualifier));
+            let index = running.iter().position(|(other, _)| *other == resource).unwrap_or_else(|| {
+                running.push((resource.clone(), start));
+                result.push((resource.clone(), 0));
+                running.len() - 1
+            });
+            let overflow = Error::Overflow { what: "sum of usage" };
+            let Some(sum) = running.get(index).and_then(|(_, sum)| sum.checked_add(delta)) else { return Err(overflow) };
+            if sum != total || (record.reason.is_gap() && delta != 0) {
+                return Err(Error::Field {
+                    what: "UsageRecord",
+                    field: "readings",
+                    why: format!("record {}: {resource} totals {total} where its deltas give {sum}", record.order_seq),
+                });
+            }
+            if let (Some(run), Some(out)) = (running.get_mut(index), result.get_mut(index)) {
+                run.1 = sum;
+                out.1 = total.checked_sub(start).ok_or(overflow)?;
+            }
+        }
+    }
+    result.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(result)
+}
