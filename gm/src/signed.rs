@@ -64,7 +64,7 @@ impl Signed {
     ///
     /// # Errors
     /// [`Error::Der`] when the parts are larger than DER lengths allow.
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         Ok(self.to_der()?)
     }
 
@@ -73,7 +73,7 @@ impl Signed {
     ///
     /// # Errors
     /// [`Error::Der`] or [`Error::CertIdLength`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let value: Self = strict(bytes)?;
         if value.cert_id.as_bytes().len() != 32 {
             return Err(Error::CertIdLength);

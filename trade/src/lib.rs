@@ -3,9 +3,12 @@
 
 mod error;
 pub mod bill;
+pub mod contract;
+pub mod entry;
 pub mod money;
 pub mod octets;
 pub mod resource;
+pub mod rules;
 pub mod rating;
 pub mod statement;
 pub mod tariff;

@@ -1,0 +1,186 @@
+//! The contract's rule table: strict TOML text that the site signs as the first entry of its trade log.
+//! The table selects, it never computes: guards and writes are closed enums. Interpreting it is `contract.rs`.
+
+use serde::Deserialize;
+
+use crate::{Error, entry::EntryKind};
+
+/// The rule table a new node starts with.
+pub const DEFAULT: &str = include_str!("../contract.toml");
+
+/// Who must have signed for an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Party {
+    /// The buyer.
+    Buyer,
+    /// The node.
+    Node,
+    /// The operations platform.
+    Platform,
+}
+
+/// A condition the interpreter's caller has checked against facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// Nothing to check.
+    None,
+    /// The requirement fits the free capacity.
+    CapacityFree,
+    /// Offer, tariff, quantity, term and time are those of the offer.
+    WithinOffer,
+    /// The service window is still open.
+    WindowOpen,
+    /// The amount is the bill's total.
+    AmountMatches,
+}
+
+/// What an act leaves in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Write {
+    /// Browse entry.
+    Browse,
+    /// Offer entry.
+    Offer,
+    /// Order entry.
+    Order,
+    /// Deal entry.
+    Deal,
+    /// Order status entry.
+    OrderStatus,
+    /// Bill entry.
+    Bill,
+    /// Payment entry.
+    Payment,
+    /// Score entry.
+    Score,
+}
+
+impl Write {
+    /// The entry kind it stands for.
+    pub fn kind(self) -> EntryKind {
+        match self {
+            Write::Browse => EntryKind::Browse,
+            Write::Offer => EntryKind::Offer,
+            Write::Order => EntryKind::Order,
+            Write::Deal => EntryKind::Deal,
+            Write::OrderStatus => EntryKind::OrderStatus,
+            Write::Bill => EntryKind::Bill,
+            Write::Payment => EntryKind::Payment,
+            Write::Score => EntryKind::Score,
+        }
+    }
+}
+
+/// One row: in `state`, `act` signed by `signers` under `guard` leads to `next` and leaves `writes`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// State before.
+    pub state: String,
+    /// The act.
+    pub act: String,
+    /// Who must have signed.
+    pub signers: Vec<Party>,
+    /// What must hold.
+    pub guard: Guard,
+    /// What it leaves.
+    pub writes: Vec<Write>,
+    /// State after.
+    pub next: String,
+}
+
+/// After `after_s` seconds in `state` the contract does `act` by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timer {
+    /// The state it runs in.
+    pub state: String,
+    /// Seconds in that state.
+    pub after_s: u64,
+    /// What happens.
+    pub act: String,
+}
+
+/// Numbers the contract uses.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameters {
+    /// How gaps are rated: `free`.
+    pub gap_rating: String,
+    /// Rounding rule, [`crate::tariff::ROUNDING`].
+    pub rounding: String,
+    /// Seconds an offer stays valid.
+    pub offer_valid_s: u64,
+    /// Weight of each resource kind in the overall score, basis points; kinds of the deal are scaled to 10,000.
+    pub score_weights: std::collections::BTreeMap<String, u32>,
+}
+
+/// A rule table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleTable {
+    /// Version of the table's language, 1.
+    pub version: u32,
+    /// State every contract starts in.
+    pub start: String,
+    /// States in which the order is metered.
+    pub metered: Vec<String>,
+    /// States in which capacity is held.
+    pub holding: Vec<String>,
+    /// Numbers.
+    pub parameters: Parameters,
+    /// Rows.
+    #[serde(rename = "rule")]
+    pub rows: Vec<Row>,
+    /// Timers.
+    #[serde(rename = "timer", default)]
+    pub timers: Vec<Timer>,
+}
+
+impl RuleTable {
+    /// Reads and checks a table.
+    ///
+    /// # Errors
+    /// [`Error::Text`] for unknown keys, unknown version, two rows for one state and act, a state nothing leads to, or a
+    /// timer without its row.
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        let wrong = |why: String| Error::Text { what: "rule table", why };
+        let table: Self = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
+        if table.version != 1 {
+            return Err(wrong(format!("version {} is unknown, 1 expected", table.version)));
+        }
+        if table.parameters.gap_rating != "free" {
+            return Err(wrong(format!("gap_rating {} is unknown, free expected", table.parameters.gap_rating)));
+        }
+        if table.parameters.rounding != crate::tariff::ROUNDING {
+            return Err(wrong(format!("rounding {} is unknown", table.parameters.rounding)));
+        }
+        for (index, row) in table.rows.iter().enumerate() {
+            if table.rows[..index].iter().any(|other| other.state == row.state && other.act == row.act) {
+                return Err(wrong(format!("two rules for act {} in state {}", row.act, row.state)));
+            }
+            let reachable = row.state == table.start || table.rows.iter().any(|other| other.next == row.state);
+            if !reachable {
+                return Err(wrong(format!("state {} is never reached", row.state)));
+            }
+        }
+        for timer in &table.timers {
+            if table.row(&timer.state, &timer.act).is_none() {
+                return Err(wrong(format!("timer of state {} has no rule for act {}", timer.state, timer.act)));
+            }
+        }
+        let known = |state: &String| table.rows.iter().any(|row| row.state == *state || row.next == *state);
+        if let Some(state) = table.metered.iter().chain(&table.holding).find(|state| !known(state)) {
+            return Err(wrong(format!("state {state} stands in no rule")));
+        }
+        Ok(table)
+    }
+
+    /// The row for an act in a state.
+    pub fn row(&self, state: &str, act: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.state == state && row.act == act)
+    }
+}
