@@ -1,5 +1,7 @@
 //! What can go wrong in `gm`; each variant says whose fault it is. Errors about secrets carry no detail on purpose.
 
+use std::path::PathBuf;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,4 +27,59 @@ pub enum Error {
     /// A certificate id that is not 32 bytes.
     #[error("certificate id is not 32 bytes")]
     CertIdLength,
+    /// A file could not be opened, read, created or synced; the person who named it, or the disk.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Group or others may touch a key file; its owner must run `chmod 600`.
+    #[error("{}: mode {mode:04o} gives group or others access to a secret; 0600 or less is needed", path.display())]
+    KeyFileMode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A key file without exactly one usable secret in it.
+    #[error("{}: not the secret key file expected here", path.display())]
+    KeyFileMalformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate, request or revocation list signed with, or naming, anything but SM2-with-SM3; or naming two.
+    #[error("signature algorithm is not SM2-with-SM3")]
+    SignatureAlgorithm,
+    /// A certificate or revocation list of an unsupported version (certificates: v3, or v1; lists: v2; requests: v1).
+    #[error("unsupported version")]
+    Version,
+    /// A revocation list with a critical extension this crate does not know (partitioned, indirect and delta lists).
+    #[error("unknown critical extension {0}")]
+    CriticalExtension(der::asn1::ObjectIdentifier),
+    /// An extension stands twice in one certificate, request or list.
+    #[error("extension {0} stands twice")]
+    DoubleExtension(der::asn1::ObjectIdentifier),
+    /// The signature of a request or list is not its maker's.
+    #[error("signature does not verify")]
+    BadSignature,
+    /// A subject name that is empty or cannot be read as `CN=..,O=..,C=..`.
+    #[error("not a distinguished name such as CN=node-1,O=site,C=CN")]
+    Name,
+    /// A DNS name that is empty, longer than 253 characters, or not ASCII.
+    #[error("not a DNS name")]
+    DnsName,
+    /// A serial number that is not 8 to 20 bytes.
+    #[error("serial number must be 8 to 20 random bytes")]
+    Serial,
+    /// A validity that ends before it begins, is longer than 3653 days, or lies outside the years 1970 to 9999.
+    #[error("validity must be 1 second to 3653 days, within the years 1970 to 9999")]
+    Validity,
+    /// The issuer's key and certificate are not a pair, or the certificate may not sign what is asked.
+    #[error("the issuer's key and certificate may not sign this")]
+    Issuer,
+    /// No, or an unfinished, PEM block where one is needed.
+    #[error("no complete PEM block with the expected label")]
+    Pem,
 }
