@@ -5,6 +5,7 @@ mod error;
 pub mod bill;
 pub mod contract;
 pub mod entry;
+pub mod if2;
 pub mod money;
 pub mod octets;
 pub mod resource;

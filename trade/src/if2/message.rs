@@ -1,0 +1,185 @@
+//! The bodies of the IF2 messages: JSON, quantities and money as decimal strings, bytes as base64url, hashes as hexadecimal.
+//! Signing them is `envelope.rs`.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Octets that travel as base64url without padding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sealed(pub Vec<u8>);
+
+impl Serialize for Sealed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(&self.0))
+    }
+}
+impl<'de> Deserialize<'de> for Sealed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        URL_SAFE_NO_PAD.decode(text).map(Sealed).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What went wrong with a request, for a program and for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Code of the error table: `malformed`, `signature`, `certificate`, `state`, `offer`, `stock`, `amount`, `duplicate`,
+    /// `unknown`, `busy`.
+    pub code: String,
+    /// The field it is about, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What to do, in both languages.
+    pub remedy: Remedy,
+}
+
+/// A remedy in both languages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// English.
+    pub en: String,
+    /// Chinese.
+    pub zh: String,
+}
+
+/// An answer: exactly one of `ok` and `error`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer<T> {
+    /// Done.
+    Ok(T),
+    /// Refused.
+    Error(Problem),
+}
+
+/// One price of a product, for readers; the offer's tariff is what counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductPrice {
+    /// Resource name.
+    pub resource: String,
+    /// Named unit.
+    pub per: String,
+    /// `flat`, `graduated` or `volume`.
+    pub scheme: String,
+    /// Decimal CNY of the first tier.
+    pub price: String,
+}
+
+/// A product of the catalogue (standard 7.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Product id, `[a-z0-9_-]{1,64}`.
+    pub id: String,
+    /// `IaaS`, `PaaS` or `SaaS`.
+    pub class: String,
+    /// For a person.
+    pub name: String,
+    /// What one unit holds: resource name to quantity (cores in thousandths, bytes, devices), decimal strings.
+    pub spec: std::collections::BTreeMap<String, String>,
+    /// Units that can be ordered now.
+    pub stock: u32,
+    /// Prices.
+    pub prices: Vec<ProductPrice>,
+}
+
+/// 产品上报: the node's catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Rises with every change.
+    pub revision: u64,
+    /// The node's certificate chain, DER, leaf first, without the anchor.
+    pub certificates: Vec<Sealed>,
+    /// The products.
+    pub products: Vec<Product>,
+}
+
+/// A buyer's browse statement, relayed by the platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Browse {
+    /// DER of the statement.
+    pub statement: Sealed,
+    /// DER of the buyer's signature over it.
+    pub signature: Sealed,
+    /// The buyer's certificate chain, DER, leaf first.
+    pub certificates: Vec<Sealed>,
+    /// The product an offer is asked for.
+    pub product_id: String,
+}
+
+/// The node's answer to a browse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// DER of `Signed` over the offer.
+    pub offer: Sealed,
+    /// The node's certificate chain, DER, leaf first, without the anchor.
+    pub certificates: Vec<Sealed>,
+    /// Text of the rule table whose hash the offer names.
+    pub rules: String,
+    /// DER of the browse entry.
+    pub entry: Sealed,
+}
+
+/// 发送订单, and scores: a buyer's statement, relayed by the platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendOrder {
+    /// DER of the statement.
+    pub statement: Sealed,
+    /// DER of the buyer's signature over it.
+    pub signature: Sealed,
+}
+
+/// The node's answer to an order or a score.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Contract number, hexadecimal.
+    pub contract_no: String,
+    /// DER of the deal or score entry.
+    pub entry: Sealed,
+    /// Where it stands: log, height, index.
+    pub height: u64,
+    /// Index in its block.
+    pub index: u32,
+    /// Where the service is reached, if the site gave an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// 后付费账单推送.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillPush {
+    /// The bill's number.
+    pub bill_no: String,
+    /// Contract number, hexadecimal.
+    pub contract_no: String,
+    /// DER of the bill entry.
+    pub entry: Sealed,
+    /// Height in the finance log.
+    pub height: u64,
+    /// Total, decimal CNY.
+    pub total_cny: String,
+}
+
+/// 后付费账单支付结果确认: the node asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentConfirm {
+    /// The bill's number.
+    pub bill_no: String,
+}
+
+/// The platform's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentState {
+    /// The bill's number.
+    pub bill_no: String,
+    /// `paid` or `unpaid`.
+    pub state: String,
+    /// What was paid, decimal CNY.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount_cny: Option<String>,
+    /// When, RFC 3339 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_at: Option<String>,
+}

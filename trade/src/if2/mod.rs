@@ -1,0 +1,15 @@
+//! Interface IF2 of the draft standard (clause 8, table 1), transport-neutral: one signed envelope, one table of interfaces,
+//! one of topics, typed bodies. MQTT itself is known only to `link.rs` of agent and platform.
+
+mod blocks;
+mod envelope;
+mod message;
+mod topic;
+
+pub use blocks::Blocks;
+pub use envelope::{Envelope, Opened, Payload, content_id};
+pub use message::{
+    Accepted, Answer, BillPush, Browse, Catalogue, Offered, PaymentConfirm, PaymentState, Product, ProductPrice, Problem,
+    Remedy, Sealed, SendOrder,
+};
+pub use topic::{Interface, PLATFORM, Topic, segment_ok};

@@ -1,0 +1,149 @@
+//! Topic names and the table of interfaces: name, direction, durability. Payloads are `message.rs`.
+
+/// How an interface behaves when the link breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// An entry in the ledger; sent again until the platform's signed receipt covers it.
+    Durable,
+    /// Content id; the same answer again from the key index.
+    Replayable,
+    /// Asked again by a timer.
+    Ephemeral,
+}
+
+macro_rules! interfaces {
+    ($($(#[$meta:meta])* $name:ident = $text:literal, up $up:literal, $delivery:ident;)*) => {
+        /// The interfaces of IF2 that this version speaks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Interface { $($(#[$meta])* $name),* }
+        impl Interface {
+            /// The topic segment.
+            pub fn name(self) -> &'static str { match self { $(Interface::$name => $text),* } }
+            /// The interface of a topic segment.
+            pub fn from_name(name: &str) -> Option<Self> { match name { $($text => Some(Interface::$name),)* _ => None } }
+            /// True when the node asks or tells, false when the platform does.
+            pub fn is_up(self) -> bool { match self { $(Interface::$name => $up),* } }
+            /// What happens when the link breaks.
+            pub fn delivery(self) -> Delivery { match self { $(Interface::$name => Delivery::$delivery),* } }
+            /// All of them.
+            pub const ALL: &'static [Interface] = &[$(Interface::$name),*];
+        }
+    };
+}
+interfaces! {
+    /// 产品上报: the signed catalogue; also retained on the products topic.
+    ProductReport = "product-report", up true, Ephemeral;
+    /// Ledger blocks (DER, see [`super::Blocks`]); the answer is the platform's signed receipt.
+    Blocks = "blocks", up true, Durable;
+    /// 后付费账单推送.
+    BillPush = "bill-push", up true, Durable;
+    /// 后付费账单支付结果确认.
+    PaymentConfirm = "payment-confirm", up true, Ephemeral;
+    /// A buyer's browse statement, relayed; the answer is the node's offer.
+    Browse = "browse", up false, Replayable;
+    /// 发送订单: a buyer's order statement, relayed; the answer is the deal.
+    SendOrder = "order", up false, Replayable;
+    /// A buyer's score statement, relayed.
+    Score = "score", up false, Replayable;
+}
+
+/// Name of the platform in `from` and `to`.
+pub const PLATFORM: &str = "platform";
+
+/// Whether a topic segment is `[a-z0-9_-]{1,64}` (NATS drops a connection over a dot or a space).
+pub fn segment_ok(segment: &str) -> bool {
+    (1..=64).contains(&segment.len())
+        && segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
+/// A topic of the tree `hufu/v1/...`, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// `hufu/v1/{site}/{node}/presence`.
+    Presence {
+        /// `{site}/{node}`.
+        pool: String,
+    },
+    /// `hufu/v1/{site}/{node}/products`.
+    Products {
+        /// `{site}/{node}`.
+        pool: String,
+    },
+    /// `hufu/v1/{site}/platform/state`.
+    PlatformState {
+        /// The site.
+        site: String,
+    },
+    /// `.../up/{interface}` or `.../down/{interface}`, and their `/re`.
+    Call {
+        /// `{site}/{node}`.
+        pool: String,
+        /// Which interface; its direction gives `up` or `down`.
+        interface: Interface,
+        /// The answer's topic.
+        answer: bool,
+    },
+}
+
+impl Topic {
+    /// Reads a topic name; foreign or malformed names give `None`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('/').collect();
+        let (["hufu", "v1", site, node], rest) = parts.split_first_chunk::<4>()? else { return None };
+        if !segment_ok(site) || !segment_ok(node) {
+            return None;
+        }
+        let pool = format!("{site}/{node}");
+        match rest {
+            ["presence"] => Some(Topic::Presence { pool }),
+            ["products"] => Some(Topic::Products { pool }),
+            ["state"] if *node == PLATFORM => Some(Topic::PlatformState { site: (*site).to_owned() }),
+            [direction, name, tail @ ..] if tail.is_empty() || tail == ["re"] => {
+                let interface = Interface::from_name(name)?;
+                let expected = if interface.is_up() { "up" } else { "down" };
+                (*direction == expected).then_some(Topic::Call { pool, interface, answer: !tail.is_empty() })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Topic::Presence { pool } => write!(f, "hufu/v1/{pool}/presence"),
+            Topic::Products { pool } => write!(f, "hufu/v1/{pool}/products"),
+            Topic::PlatformState { site } => write!(f, "hufu/v1/{site}/{PLATFORM}/state"),
+            Topic::Call { pool, interface, answer } => {
+                let direction = if interface.is_up() { "up" } else { "down" };
+                write!(f, "hufu/v1/{pool}/{direction}/{}{}", interface.name(), if *answer { "/re" } else { "" })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_reads_back_as_itself() {
+        let pool = "site-1/node_a".to_owned();
+        let mut topics = vec![
+            Topic::Presence { pool: pool.clone() },
+            Topic::Products { pool: pool.clone() },
+            Topic::PlatformState { site: "site-1".to_owned() },
+        ];
+        for interface in Interface::ALL {
+            for answer in [false, true] {
+                topics.push(Topic::Call { pool: pool.clone(), interface: *interface, answer });
+            }
+        }
+        for topic in topics {
+            assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
+        }
+        for foreign in ["", "hufu/v1/a/b", "hufu/v2/a/b/presence", "hufu/v1/A/b/presence", "hufu/v1/a/b/down/blocks", "x/y"] {
+            assert_eq!(Topic::parse(foreign), None, "{foreign}");
+        }
+    }
+}
