@@ -4,6 +4,7 @@ use der::Sequence;
 use serde::Serialize;
 
 use crate::{
+    entry::EntryName,
     money::{Money, UnitPrice},
     octets::{self, ContractNo, Digest},
 };
@@ -72,8 +73,8 @@ pub struct Bill {
     pub first_seq: u64,
     /// Last usage record of the period.
     pub last_seq: u64,
-    /// Entry hash of the last usage record.
-    pub last_record: Digest,
+    /// The last usage record: the trade entry this bill rests on. The earlier ones hang on it by hash.
+    pub last_record: EntryName,
     /// Entry hash of the order's previous bill.
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     pub previous_bill: Option<Digest>,

@@ -1,16 +1,16 @@
 //! placeholder facade
 #![forbid(unsafe_code)]
 
-mod error;
 pub mod bill;
 pub mod contract;
 pub mod entry;
+mod error;
 pub mod if2;
 pub mod money;
 pub mod octets;
+pub mod rating;
 pub mod resource;
 pub mod rules;
-pub mod rating;
 pub mod statement;
 pub mod tariff;
 pub mod usage;

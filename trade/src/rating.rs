@@ -3,6 +3,7 @@
 use crate::{
     Error,
     bill::{Bill, Line, RatedGap},
+    entry::EntryName,
     money::Money,
     octets::{ContractNo, Digest},
     resource::Resource,
@@ -117,8 +118,8 @@ pub struct Before {
     pub last: UsageRecord,
 }
 
-/// A usage record with the hash of its entry.
-pub type Recorded = (Digest, UsageRecord);
+/// A usage record with the place and hash of its entry.
+pub type Recorded = (EntryName, UsageRecord);
 
 /// Rates one period: `records` are the order's usage records and gaps since the last bill, in order and without holes.
 /// Quantities are differences of cumulative totals, so a lost record could not change them; that the deltas add up to the
@@ -166,7 +167,7 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         period_end: last.1.end,
         first_seq: first.1.order_seq,
         last_seq: last.1.order_seq,
-        last_record: last.0,
+        last_record: last.0.clone(),
         previous_bill: before.map(|b| b.hash),
         currency: terms.tariff.currency.clone(),
         rounding_rule: terms.tariff.rounding.clone(),
@@ -200,7 +201,9 @@ pub fn quantities(billed: Option<&UsageRecord>, records: &[Recorded]) -> Result<
                 running.len() - 1
             });
             let overflow = Error::Overflow { what: "sum of usage" };
-            let Some(sum) = running.get(index).and_then(|(_, sum)| sum.checked_add(delta)) else { return Err(overflow) };
+            let Some(sum) = running.get(index).and_then(|(_, sum)| sum.checked_add(delta)) else {
+                return Err(overflow);
+            };
             if sum != total || (record.reason.is_gap() && delta != 0) {
                 return Err(Error::Field {
                     what: "UsageRecord",

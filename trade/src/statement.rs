@@ -155,7 +155,8 @@ impl Statement {
     /// # Errors
     /// [`Error::Field`] naming the first violation.
     pub fn check(&self) -> Result<(), Error> {
-        let wrong = |field: &'static str, why: &str| Err(Error::Field { what: "Statement", field, why: why.to_owned() });
+        let wrong =
+            |field: &'static str, why: &str| Err(Error::Field { what: "Statement", field, why: why.to_owned() });
         if self.version != 1 {
             return wrong("version", "unknown, 1 expected");
         }

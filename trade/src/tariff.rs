@@ -124,11 +124,12 @@ impl Tariff {
     /// # Errors
     /// [`Error::Text`] naming the key that is unknown, missing or out of range.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
-        let raw: RawTariff =
-            toml::from_str(text).map_err(|e| Error::Text { what: "tariff", why: e.to_string().trim_end().to_owned() })?;
+        let raw: RawTariff = toml::from_str(text)
+            .map_err(|e| Error::Text { what: "tariff", why: e.to_string().trim_end().to_owned() })?;
         let mut prices = Vec::with_capacity(raw.price.len());
         for entry in raw.price {
-            let wrong = |why: String| Error::Text { what: "tariff", why: format!("price of {}: {why}", entry.resource) };
+            let wrong =
+                |why: String| Error::Text { what: "tariff", why: format!("price of {}: {why}", entry.resource) };
             let resource: Resource = entry.resource.parse()?;
             let tiers = match (entry.price, entry.tier.is_empty(), entry.scheme) {
                 (Some(price), true, Scheme::Flat) => vec![Tier { up_to: None, price }],

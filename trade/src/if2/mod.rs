@@ -9,7 +9,7 @@ mod topic;
 pub use blocks::Blocks;
 pub use envelope::{Envelope, Opened, Payload, content_id};
 pub use message::{
-    Accepted, Answer, BillPush, Browse, Catalogue, Offered, PaymentConfirm, PaymentState, Product, ProductPrice, Problem,
-    Remedy, Sealed, SendOrder,
+    Accepted, Answer, BillPush, Browse, Catalogue, Offered, PaymentConfirm, PaymentState, Problem, Product,
+    ProductPrice, Remedy, Sealed, SendOrder,
 };
 pub use topic::{Interface, PLATFORM, Topic, segment_ok};

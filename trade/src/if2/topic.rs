@@ -142,7 +142,9 @@ mod tests {
         for topic in topics {
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
         }
-        for foreign in ["", "hufu/v1/a/b", "hufu/v2/a/b/presence", "hufu/v1/A/b/presence", "hufu/v1/a/b/down/blocks", "x/y"] {
+        for foreign in
+            ["", "hufu/v1/a/b", "hufu/v2/a/b/presence", "hufu/v1/A/b/presence", "hufu/v1/a/b/down/blocks", "x/y"]
+        {
             assert_eq!(Topic::parse(foreign), None, "{foreign}");
         }
     }
