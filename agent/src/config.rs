@@ -1,0 +1,334 @@
+//! The daemon's configuration: TOML, checked once into `Config`. Relative paths are below the file's own directory.
+//! Trust: whoever may write this file decides what the node sells and whom it believes; it holds paths of secrets, no secrets.
+
+use std::path::{Path, PathBuf};
+
+use hufu_audit::{Exit, Failure};
+use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
+use serde::Deserialize;
+
+use crate::text::Text;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    node: RawNode,
+    #[serde(default)]
+    ledger: RawLedger,
+    #[serde(default)]
+    metering: RawMetering,
+    mqtt: RawMqtt,
+    platform: RawPlatform,
+    #[serde(default)]
+    local: RawLocal,
+    #[serde(default)]
+    provision: RawProvision,
+    #[serde(default)]
+    capacity: RawCapacity,
+    #[serde(default)]
+    product: Vec<RawProduct>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    site: Option<String>,
+    name: Option<String>,
+    #[serde(default = "node_key")]
+    key: PathBuf,
+    #[serde(default = "node_pem")]
+    certificates: PathBuf,
+    #[serde(default = "salt")]
+    salt: PathBuf,
+    #[serde(default = "trust")]
+    trust: Vec<PathBuf>,
+    firmware: Option<PathBuf>,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLedger {
+    dir: PathBuf,
+    rules: Option<PathBuf>,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawMetering {
+    root: PathBuf,
+    sample_ms: u64,
+    window_s: u64,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMqtt {
+    host: Option<String>,
+    port: Option<u16>,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlatform {
+    certificates: PathBuf,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLocal {
+    socket: PathBuf,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawProvision {
+    place: String,
+    command: Vec<String>,
+    timeout_s: u64,
+}
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawCapacity {
+    cpu_millicores: Option<u64>,
+    memory_bytes: Option<u64>,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProduct {
+    id: String,
+    #[serde(default = "iaas")]
+    class: String,
+    name: String,
+    #[serde(default)]
+    cpu_millicores: u64,
+    #[serde(default)]
+    memory_bytes: u64,
+    #[serde(default = "month_s")]
+    term_max_s: u64,
+    tariff: toml::Table,
+}
+
+impl Default for RawLedger {
+    fn default() -> Self {
+        Self { dir: "ledger".into(), rules: None }
+    }
+}
+impl Default for RawMetering {
+    fn default() -> Self {
+        Self { root: "/".into(), sample_ms: 1000, window_s: 60 }
+    }
+}
+impl Default for RawLocal {
+    fn default() -> Self {
+        Self { socket: "hufu.sock".into() }
+    }
+}
+impl Default for RawProvision {
+    fn default() -> Self {
+        Self { place: "hufu-orders".to_owned(), command: Vec::new(), timeout_s: 30 }
+    }
+}
+fn node_key() -> PathBuf {
+    "node.key".into()
+}
+fn node_pem() -> PathBuf {
+    "node.pem".into()
+}
+fn salt() -> PathBuf {
+    "salt".into()
+}
+fn trust() -> Vec<PathBuf> {
+    vec!["trust.pem".into()]
+}
+fn iaas() -> String {
+    "IaaS".to_owned()
+}
+fn month_s() -> u64 {
+    31 * 86_400
+}
+
+/// A product as the site configured it.
+#[derive(Clone, Debug)]
+pub(crate) struct ProductConfig {
+    /// Id, a topic-safe segment.
+    pub(crate) id: String,
+    /// `IaaS`, `PaaS` or `SaaS`.
+    pub(crate) class: String,
+    /// For a person.
+    pub(crate) name: String,
+    /// Thousandths of a core one unit holds.
+    pub(crate) cpu_millicores: u64,
+    /// Bytes of memory one unit holds.
+    pub(crate) memory_bytes: u64,
+    /// Longest term, ns.
+    pub(crate) term_max_ns: u64,
+    /// Price terms.
+    pub(crate) tariff: Tariff,
+}
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Site segment.
+    pub(crate) site: String,
+    /// Node segment.
+    pub(crate) node: String,
+    /// The node's secret key file.
+    pub(crate) key: PathBuf,
+    /// The node's certificate chain, leaf first.
+    pub(crate) certificates: PathBuf,
+    /// 32 secret bytes the entries' salts come from.
+    pub(crate) salt: PathBuf,
+    /// Trust anchors for buyers and the platform.
+    pub(crate) trust: Vec<PathBuf>,
+    /// The ledger's directory.
+    pub(crate) ledger_dir: PathBuf,
+    /// The rule table's text a new ledger starts with.
+    pub(crate) rules: String,
+    /// Root under which `/proc` and `/sys` are read.
+    pub(crate) root: PathBuf,
+    /// Sampling interval, ns.
+    pub(crate) sample_ns: u64,
+    /// Usage window, ns.
+    pub(crate) window_ns: u64,
+    /// Broker host.
+    pub(crate) mqtt_host: String,
+    /// Broker port.
+    pub(crate) mqtt_port: u16,
+    /// The platform's certificate chain, leaf first.
+    pub(crate) platform_certificates: PathBuf,
+    /// Unix socket of the local API.
+    pub(crate) socket: PathBuf,
+    /// Parent cgroup of the orders' places.
+    pub(crate) place: String,
+    /// The site's own provisioning command; empty for none.
+    pub(crate) provision: Vec<String>,
+    /// Its time limit, seconds.
+    pub(crate) provision_timeout_s: u64,
+    /// Sellable thousandths of a core; absent: what the server has.
+    pub(crate) cpu_millicores: Option<u64>,
+    /// Sellable bytes of memory; absent: what the server has.
+    pub(crate) memory_bytes: Option<u64>,
+    /// Products on sale.
+    pub(crate) products: Vec<ProductConfig>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// Status 74 when the file cannot be read, 78 when it is wrong: the line names the key and what would be right.
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure<Text>> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: e.to_string() })
+        })?;
+        let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::from_toml(&text, dir)
+            .map_err(|why| Failure::new(Exit::Config, Text::ConfigWrong { path: shown, why }))
+    }
+
+    fn from_toml(text: &str, dir: &Path) -> Result<Self, String> {
+        let raw: Raw = toml::from_str(text).map_err(|e| e.to_string().trim_end().replace('\n', " "))?;
+        let at = |path: &Path| dir.join(path);
+        let burnt_in = raw.node.firmware.as_deref().map(|path| crate::firmware::load(&at(path))).transpose()?;
+        let (site, node, host, port) = match (&burnt_in, raw.node.site, raw.node.name, raw.mqtt.host, raw.mqtt.port) {
+            (Some(record), None, None, None, None) => {
+                (record.site.clone(), record.node.clone(), record.host.clone(), record.port)
+            }
+            (Some(_), ..) => {
+                return Err("node.firmware gives site, name and broker: remove node.site, node.name, mqtt.host and \
+                            mqtt.port"
+                    .to_owned());
+            }
+            (None, Some(site), Some(node), host, port) => {
+                (site, node, host.unwrap_or_else(|| "127.0.0.1".to_owned()), port.unwrap_or(1883))
+            }
+            (None, ..) => return Err("node.site and node.name are required (or node.firmware)".to_owned()),
+        };
+        for (key, segment) in [("node.site", &site), ("node.name", &node)] {
+            if !segment_ok(segment) {
+                return Err(format!("{key} = {segment:?}: 1 to 64 of a-z 0-9 _ - expected"));
+            }
+        }
+        if node == hufu_trade::if2::PLATFORM {
+            return Err("node.name = \"platform\" is the platform's own name".to_owned());
+        }
+        if !(100..=60_000).contains(&raw.metering.sample_ms) {
+            return Err("metering.sample_ms: 100 to 60000 expected".to_owned());
+        }
+        let window_s = raw.metering.window_s;
+        if !(1..=3600).contains(&window_s) || 86_400 % window_s != 0 || window_s * 1000 < raw.metering.sample_ms {
+            return Err("metering.window_s: 1 to 3600, a divisor of 86400, not below sample_ms".to_owned());
+        }
+        if raw.provision.place.is_empty() || raw.provision.place.split('/').any(|s| s.is_empty() || s.starts_with('.')) {
+            return Err("provision.place: a cgroup path without leading slash expected".to_owned());
+        }
+        if !(1..=600).contains(&raw.provision.timeout_s) {
+            return Err("provision.timeout_s: 1 to 600 expected".to_owned());
+        }
+        let rules = match &raw.ledger.rules {
+            None => hufu_trade::rules::DEFAULT.to_owned(),
+            Some(path) => std::fs::read_to_string(at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
+        };
+        hufu_trade::rules::RuleTable::from_toml(&rules).map_err(|e| format!("ledger.rules: {e}"))?;
+        let products = raw.product.into_iter().map(product).collect::<Result<Vec<_>, _>>()?;
+        for (index, product) in products.iter().enumerate() {
+            if products[..index].iter().any(|other| other.id == product.id) {
+                return Err(format!("product.id = {:?} stands twice", product.id));
+            }
+        }
+        Ok(Self {
+            site,
+            node,
+            key: at(&raw.node.key),
+            certificates: at(&raw.node.certificates),
+            salt: at(&raw.node.salt),
+            trust: raw.node.trust.iter().map(|path| at(path)).collect(),
+            ledger_dir: at(&raw.ledger.dir),
+            rules,
+            root: raw.metering.root,
+            sample_ns: raw.metering.sample_ms * 1_000_000,
+            window_ns: window_s * 1_000_000_000,
+            mqtt_host: host,
+            mqtt_port: port,
+            platform_certificates: at(&raw.platform.certificates),
+            socket: at(&raw.local.socket),
+            place: raw.provision.place,
+            provision: raw.provision.command,
+            provision_timeout_s: raw.provision.timeout_s,
+            cpu_millicores: raw.capacity.cpu_millicores,
+            memory_bytes: raw.capacity.memory_bytes,
+            products,
+        })
+    }
+
+    /// `{site}/{node}`: the paper's ComputingPoolID.
+    pub(crate) fn pool(&self) -> String {
+        format!("{}/{}", self.site, self.node)
+    }
+}
+
+fn product(raw: RawProduct) -> Result<ProductConfig, String> {
+    let wrong = |what: &str| format!("product {:?}: {what}", raw.id);
+    if !segment_ok(&raw.id) {
+        return Err(wrong("id: 1 to 64 of a-z 0-9 _ - expected"));
+    }
+    if !["IaaS", "PaaS", "SaaS"].contains(&raw.class.as_str()) {
+        return Err(wrong("class: IaaS, PaaS or SaaS expected"));
+    }
+    if raw.cpu_millicores == 0 && raw.memory_bytes == 0 {
+        return Err(wrong("cpu_millicores or memory_bytes must be above zero"));
+    }
+    if !(1..=10 * 365 * 86_400).contains(&raw.term_max_s) {
+        return Err(wrong("term_max_s: 1 second to ten years expected"));
+    }
+    let text = toml::to_string(&raw.tariff).map_err(|e| wrong(&e.to_string()))?;
+    let tariff = Tariff::from_toml(&text).map_err(|e| wrong(&e.to_string()))?;
+    for price in &tariff.prices {
+        price.resource.parse::<Resource>().map_err(|e| wrong(&e.to_string()))?;
+    }
+    Ok(ProductConfig {
+        id: raw.id,
+        class: raw.class,
+        name: raw.name,
+        cpu_millicores: raw.cpu_millicores,
+        memory_bytes: raw.memory_bytes,
+        term_max_ns: raw.term_max_s * 1_000_000_000,
+        tariff,
+    })
+}
