@@ -7,7 +7,7 @@ use der::{
     pem,
 };
 use x509_cert::{
-    ext::{Extension, Extensions},
+    ext::Extension,
     spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned},
     time::Time,
 };
@@ -116,7 +116,7 @@ pub(crate) fn extension<'a, T: Decode<'a, Error = der::Error>>(
 }
 
 /// Refuses a list in which an extension stands twice (RFC 5280 4.2).
-pub(crate) fn check_distinct(extensions: &Extensions) -> Result<(), Error> {
+pub(crate) fn check_distinct(extensions: &[Extension]) -> Result<(), Error> {
     for (index, extension) in extensions.iter().enumerate() {
         if extensions.iter().skip(index + 1).any(|other| other.extn_id == extension.extn_id) {
             return Err(Error::DoubleExtension(extension.extn_id));

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::chain::Usage;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -82,4 +84,130 @@ pub enum Error {
     /// No, or an unfinished, PEM block where one is needed.
     #[error("no complete PEM block with the expected label")]
     Pem,
+    /// A certificate that may not be trusted.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+/// Why a certificate may not be trusted: which certificate of the path, and what is wrong with it. Subjects are
+/// distinguished names as RFC 4514 writes them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// Nobody trusted stands above `subject`: its issuer is neither an anchor nor a known intermediate.
+    #[error("{subject}: no path to a trust anchor; its issuer {issuer} is unknown")]
+    NoAnchor {
+        /// The last certificate that could be reached.
+        subject: String,
+        /// Who would have to be known.
+        issuer: String,
+    },
+    /// The bytes of `subject` are not what its issuer signed.
+    #[error("{subject}: not what {issuer} signed")]
+    BadSignature {
+        /// The certificate.
+        subject: String,
+        /// The issuer whose key was used.
+        issuer: String,
+    },
+    /// The signature of `subject` is not a strict DER SM2 signature.
+    #[error("{subject}: the signature is not DER of an SM2 signature")]
+    MalformedSignature {
+        /// The certificate.
+        subject: String,
+    },
+    /// A revocation list that carries the issuer's name is not signed by it.
+    #[error("the revocation list of {issuer} does not verify")]
+    BadCrl {
+        /// Whose list it claims to be.
+        issuer: String,
+    },
+    /// Used before its time.
+    #[error("{subject}: not yet valid")]
+    NotYetValid {
+        /// The certificate.
+        subject: String,
+        /// When it becomes valid, ns since 1970.
+        not_before_ns: i64,
+    },
+    /// Used after its time.
+    #[error("{subject}: expired")]
+    Expired {
+        /// The certificate.
+        subject: String,
+        /// Its last second, ns since 1970.
+        not_after_ns: i64,
+    },
+    /// An issuer that is not a CA.
+    #[error("{subject}: not a CA, but used as an issuer")]
+    NotAnAuthority {
+        /// The issuer.
+        subject: String,
+    },
+    /// keyUsage does not allow what the certificate is used for.
+    #[error("{subject}: keyUsage does not allow {usage:?}")]
+    KeyUsage {
+        /// The certificate.
+        subject: String,
+        /// What it is used for.
+        usage: Usage,
+    },
+    /// More CAs below an issuer than it allows.
+    #[error("{subject}: more than {limit} CAs stand below it")]
+    PathLength {
+        /// The issuer.
+        subject: String,
+        /// Its pathLenConstraint.
+        limit: u8,
+    },
+    /// A critical extension this crate cannot honour.
+    #[error("{subject}: unknown critical extension {oid}")]
+    CriticalExtension {
+        /// The certificate.
+        subject: String,
+        /// The extension.
+        oid: der::asn1::ObjectIdentifier,
+    },
+    /// Its issuer took it back.
+    #[error("{subject}: revoked")]
+    Revoked {
+        /// The certificate.
+        subject: String,
+        /// From when on, ns since 1970.
+        revoked_at_ns: i64,
+    },
+    /// The path is longer than [`crate::chain::PATH_COUNT_MAX`].
+    #[error("{subject}: the path is too long")]
+    PathTooLong {
+        /// Where it was cut off.
+        subject: String,
+    },
+    /// Too many intermediates could stand above a certificate; the search was given up.
+    #[error("{subject}: too many possible paths")]
+    TooManyPaths {
+        /// Where the search was given up.
+        subject: String,
+    },
+}
+
+/// The kinds of [`ChainError`], for whoever must tell an unknown CA from a forged certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainFault {
+    /// Nothing is wrong but the missing anchor.
+    Untrusted,
+    /// Bytes are not what was signed.
+    Damaged,
+    /// Whole and signed, but not for this use or this time.
+    Refused,
+}
+
+impl ChainError {
+    /// Which kind this is.
+    pub fn fault(&self) -> ChainFault {
+        match self {
+            Self::NoAnchor { .. } => ChainFault::Untrusted,
+            Self::BadSignature { .. } | Self::MalformedSignature { .. } | Self::BadCrl { .. } => ChainFault::Damaged,
+            _ => ChainFault::Refused,
+        }
+    }
 }

@@ -1,13 +1,72 @@
 //! National cryptography for Hufu: SM3, SM2 signatures, X.509 with SM2, key files, a small CA.
+//!
+//! **What**: everything a party of the trade needs to sign evidence and to check it. Hashes ([`sm3`]), signatures ([`sm2`],
+//! [`signed`]), key files ([`keyfile`]), certificates ([`cert`], [`csr`], [`crl`]), trust ([`chain`]), and a CA for sites
+//! and tests that have none ([`ca`]).
+//!
+//! **Why**: the facts that decide whether others accept our bytes stand here once: the user id `1234567812345678` is always
+//! given, signatures are strict DER and never raw `r || s`, SM2-with-SM3 is written without parameters, end entities carry
+//! no basicConstraints, and bytes are verified as they were received, never re-encoded. `openssl` 3.0 agrees in both
+//! directions; the tests ask it.
+//!
+//! **What not**: no clock and no randomness of its own (both are arguments; [`random::fill`] is there to be passed), no
+//! network, no logging, no meaning of what is signed. `libsm` appears only behind the feature `cross-check`, as a second
+//! opinion on public values.
+//!
+//! ```
+//! use hufu_gm::{ca, chain, sm2::SecretKey};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let root_key = SecretKey::generate(hufu_gm::random::fill)?;
+//! let node_key = SecretKey::generate(hufu_gm::random::fill)?;
+//! let mut serial = [0; 16];
+//! hufu_gm::random::fill(&mut serial)?;
+//! let now_s = 1_790_000_000;
+//! let terms = ca::Terms { serial: &serial, not_before_s: now_s, not_after_s: now_s + 86_400, dns_names: &[] };
+//!
+//! let root = ca::root(&root_key, "CN=Site Root,O=Site,C=CN", None, &terms)?;
+//! let node = ca::issue(&root, &root_key, ca::Role::Signer, "CN=node-1", &node_key.public_key(), &terms)?;
+//!
+//! let signature = node_key.sign(b"evidence")?;
+//! let path = chain::verify_chain(&node, &[], &[root], &[], now_s * 1_000_000_000, chain::Usage::Signing)?;
+//! assert!(path[0].public_key().verify(b"evidence", &signature).is_valid());
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod asn1;
 mod error;
-pub mod keyfile;
-pub mod signed;
-pub mod sm2;
+mod name;
+
 pub mod sm3;
 
-pub use error::Error;
+pub mod sm2;
+
+pub mod signed;
+
+pub mod random;
+
+pub mod keyfile;
+
+pub mod cert;
+
+pub mod csr;
+
+pub mod crl;
+
+pub mod chain;
+
+pub mod ca;
+
+#[cfg(feature = "cross-check")]
+pub mod second_opinion;
+
+pub use cert::Certificate;
+pub use chain::{Usage, verify_chain};
+pub use crl::Crl;
+pub use csr::Csr;
+pub use error::{ChainError, ChainFault, Error};
 pub use signed::Signed;
+pub use sm2::{PublicKey, SecretKey, Verdict};
 pub use sm3::Hash;

@@ -2,6 +2,16 @@
 //! everything that must be refused. What needs no outside lives beside the code.
 
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
+mod interop;
+#[cfg(test)]
 mod keyfile;
 #[cfg(test)]
 mod openssl;
+#[cfg(test)]
+mod pki;
+#[cfg(test)]
+mod second;
+#[cfg(test)]
+mod vectors;
