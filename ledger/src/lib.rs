@@ -1,2 +1,67 @@
-//! placeholder
+//! Append-only signed logs of opaque entries: blocks, Merkle proofs, checkpoints, and the journal that keeps them.
+//!
+//! A node has two logs. Each is a chain of blocks; a block is a signed header over up to 64 entries; an entry is bytes with
+//! a kind. The ledger does not know what an entry means. Time, keys, salts and the directory are arguments: nothing here
+//! reads a clock, makes randomness, logs or starts a thread.
+//!
+//! ```
+//! use hufu_gm::sm2::SecretKey;
+//! use hufu_ledger::{
+//!     Block, Expected, Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState, block::NO_PARENT, merkle,
+//!     verify_block,
+//! };
+//!
+//! let dir = tempfile::tempdir()?;
+//! let options = Options::new("node-1");
+//! Ledger::create(dir.path(), &options, [7; 16])?;
+//! let (mut ledger, recovery) = Ledger::open(dir.path(), &options)?;
+//! assert!(recovery.set_aside.is_empty());
+//!
+//! let key = SecretKey::from_scalar(&[1; 32])?;
+//! let signer = Signer { key: &key, cert_id: [2; 32], salt_key: &[3; 32] };
+//! let entry = NewEntry { kind: 4, body: b"an entry".to_vec(), key: [5; 32] };
+//! let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1_000_000) };
+//! let block = NewBlock { log: Log::Trade, entries: vec![entry] };
+//! let appended = ledger.append(&[block], &signer, 0, 1_700_000_000_000_000_000, quality)?;
+//! let entry = appended[0].entries[0];
+//! assert_eq!(ledger.find(&[5; 32])?, [entry]);
+//!
+//! // Whoever holds the block and the key can check it, and the way from the entry to the log's root.
+//! let expected = Expected { log: Log::Trade, node: "node-1", height: 0, previous: NO_PARENT };
+//! let block: Block = verify_block(&ledger.block(Log::Trade, 0)?, &key.public_key(), &expected)?;
+//! let path = block.entry_path(0).unwrap_or_default();
+//! assert_eq!(merkle::walk(&entry.hash, &path), block.header().root);
+//! let path = ledger.prove(Log::Trade, 0, 1)?;
+//! assert_eq!(merkle::walk(&merkle::leaf(&block.hash()), &path), ledger.root(Log::Trade));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod entry;
+pub mod merkle;
+
+pub mod block;
+pub mod checkpoint;
+
+mod identity;
+mod index;
+mod journal;
+mod recover;
+mod segment;
+pub mod storage;
+
+mod log;
+
+mod error;
+
+pub use block::{
+    Block, BlockHeader, Expected, Signer, TimeQuality, TimeState, block_hash, entry_path, verify_block, verify_header,
+};
+pub use checkpoint::{Checkpoint, verify_checkpoint};
+pub use entry::{Entry, EntryRef, Log, PerLog, entry_hash, foresee};
+pub use error::{Error, Fault};
+pub use index::NO_KEY;
+pub use journal::Head;
+pub use log::{AppendedBlock, Ledger, NewBlock, NewEntry, Options, Stamp};
+pub use merkle::PathStep;
+pub use recover::{Recovery, SetAside};

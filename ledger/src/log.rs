@@ -1,0 +1,360 @@
+//! `Ledger`: the two logs of one node as the rest of the house sees them. Makes and signs blocks, appends them, answers for
+//! what was appended. Files are `journal.rs` and below.
+
+use std::{path::Path, sync::Arc};
+
+use hufu_gm::{Hash, Signed};
+
+use crate::{
+    block::{Block, NO_PARENT, Place, Signer, TimeQuality, VERSION, build},
+    checkpoint::Checkpoint,
+    entry::{EntryRef, Log, PerLog},
+    error::{Error, Fault},
+    identity::{self, Identity, check_node},
+    journal::{Framed, Head, Journal},
+    merkle::{self, PathStep},
+    recover::{Recovery, open_read, open_write},
+    segment::{BATCH_BLOCKS_MAX, io_error},
+    storage::{Directory, Storage},
+};
+
+/// How a ledger is created and opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The node whose ledger it is: 1 to 64 of `a-z 0-9 _ -`.
+    pub node: String,
+    /// Bytes given to a new segment before its frames; a larger batch gets a larger segment.
+    pub segment_size: u64,
+}
+
+impl Options {
+    /// Segments of 8 MiB.
+    pub fn new(node: &str) -> Self {
+        Self { node: node.to_owned(), segment_size: 8 * 1024 * 1024 }
+    }
+}
+
+/// An entry to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// What the body is; opaque here.
+    pub kind: u16,
+    /// Opaque bytes.
+    pub body: Vec<u8>,
+    /// What [`Ledger::find`] finds it by; [`crate::NO_KEY`] for nothing.
+    pub key: [u8; 32],
+}
+
+/// A block to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewBlock {
+    /// Its log.
+    pub log: Log,
+    /// Its entries: 1 to 64, at most 40 KiB.
+    pub entries: Vec<NewEntry>,
+}
+
+/// A block that was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendedBlock {
+    /// Its log.
+    pub log: Log,
+    /// Its height.
+    pub height: u64,
+    /// Its hash.
+    pub block_hash: Hash,
+    /// Its entries.
+    pub entries: Vec<EntryRef>,
+    /// The block itself, to send on.
+    pub bytes: Vec<u8>,
+}
+
+/// Sizes and roots of both logs: what a state file is valid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Blocks in each log.
+    pub size: PerLog<u64>,
+    /// Root of each log at that size.
+    pub root: PerLog<Hash>,
+}
+
+/// The two logs of one node, on disk.
+///
+/// One process at a time may have it open for appending. After any failed write it refuses everything but reading until it
+/// is opened again.
+#[derive(Debug)]
+pub struct Ledger {
+    journal: Journal,
+}
+
+impl Ledger {
+    /// Makes an empty ledger in `dir`, which is made if need be. `id` is 16 fresh random bytes.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when there is one already, [`Error::NodeName`], [`Error::InUse`], [`Error::Io`],
+    /// [`Error::NoSpace`].
+    pub fn create(dir: &Path, options: &Options, id: [u8; 16]) -> Result<(), Error> {
+        check_node(&options.node)?;
+        std::fs::create_dir_all(dir).map_err(|error| io_error(dir.to_owned(), error))?;
+        Self::create_on(&Directory::new(dir), options, id)?;
+        // The directory's own name must last as well.
+        match dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+            Some(parent) => Directory::new(parent).sync_dir().map_err(|error| io_error(parent.to_owned(), error)),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::create`], on any storage.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_on(storage: &dyn Storage, options: &Options, id: [u8; 16]) -> Result<(), Error> {
+        identity::create(storage, &Identity { id, node: options.node.clone() }, options.segment_size)
+    }
+
+    /// Opens a ledger for appending. A bad tail is set aside and reported; no byte is discarded.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::OtherNode`], [`Error::InUse`], [`Error::Damaged`] when more than the tail is damaged,
+    /// [`Error::Io`], [`Error::NoSpace`].
+    pub fn open(dir: &Path, options: &Options) -> Result<(Self, Recovery), Error> {
+        Self::open_on(Arc::new(Directory::new(dir)), options)
+    }
+
+    /// As [`Self::open`], on any storage.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(storage: Arc<dyn Storage>, options: &Options) -> Result<(Self, Recovery), Error> {
+        let (found, wanted) = (Identity::read(storage.as_ref())?.node, options.node.clone());
+        if found != wanted {
+            return Err(Error::OtherNode { path: storage.path(""), found, wanted });
+        }
+        let (journal, recovery) = open_write(storage, options.segment_size)?;
+        Ok((Self { journal }, recovery))
+    }
+
+    /// Opens a ledger for reading, whether or not another process appends to it: what is complete now can be read. Takes no
+    /// lock and writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Damaged`], [`Error::Io`].
+    pub fn open_read_only(dir: &Path) -> Result<Self, Error> {
+        Self::open_read_only_on(Arc::new(Directory::new(dir)))
+    }
+
+    /// As [`Self::open_read_only`], on any storage.
+    ///
+    /// # Errors
+    /// As [`Self::open_read_only`].
+    pub fn open_read_only_on(storage: Arc<dyn Storage>) -> Result<Self, Error> {
+        Ok(Self { journal: open_read(storage)? })
+    }
+
+    /// Makes, signs and appends blocks: one frame, one sync, durable on return, all or none. `epoch` may not fall; `time_ns`
+    /// is nanoseconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a block is over its limits or the epoch falls, [`Error::BatchSize`], [`Error::Gm`]: nothing
+    /// was written. [`Error::Io`], [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
+    pub fn append(
+        &mut self,
+        blocks: &[NewBlock],
+        signer: &Signer<'_>,
+        epoch: u64,
+        time_ns: i64,
+        quality: TimeQuality,
+    ) -> Result<Vec<AppendedBlock>, Error> {
+        self.journal.check_writable()?;
+        let mut batch: Vec<Framed> = Vec::new();
+        // More blocks than a frame may hold are refused by the journal; do not sign them all first.
+        for new in blocks.iter().take(BATCH_BLOCKS_MAX + 1) {
+            let before = batch.iter().rev().map(|framed| &framed.block).find(|block| block.header().log == new.log);
+            let block = self.next_block(new, before, signer, (epoch, time_ns, quality))?;
+            let bytes = block.encode()?;
+            batch.push(Framed { block, bytes, keys: new.entries.iter().map(|entry| entry.key).collect() });
+        }
+        self.journal.append(&batch)?;
+        let appended = |framed: Framed| AppendedBlock {
+            log: framed.block.header().log,
+            height: framed.block.header().height,
+            block_hash: framed.block.hash(),
+            entries: framed.block.entry_refs(),
+            bytes: framed.bytes,
+        };
+        Ok(batch.into_iter().map(appended).collect())
+    }
+
+    fn next_block(
+        &self,
+        new: &NewBlock,
+        before: Option<&Block>,
+        signer: &Signer<'_>,
+        (epoch, time, quality): (u64, i64, TimeQuality),
+    ) -> Result<Block, Error> {
+        let log = new.log;
+        let head = self.head(log);
+        let (height, previous) = match before {
+            Some(block) => (block.header().height + 1, block.hash()),
+            None => (self.size(log), head.map_or(NO_PARENT, |head| head.hash)),
+        };
+        let from = head.map_or(0, |head| head.header.epoch);
+        if epoch < from {
+            return Err(Fault::EpochBackwards { from, to: epoch }.refused(Some(log), Some(height)));
+        }
+        let place = Place { log, node: self.node(), epoch, height, previous, time, quality };
+        build(place, new.entries.iter().map(|entry| (entry.kind, entry.body.as_slice())), signer)
+    }
+
+    /// The node whose ledger this is.
+    pub fn node(&self) -> &str {
+        &self.journal.identity.node
+    }
+
+    /// The ledger's own id.
+    pub fn id(&self) -> [u8; 16] {
+        self.journal.identity.id
+    }
+
+    /// Number of blocks, which is the next height.
+    pub fn size(&self, log: Log) -> u64 {
+        self.journal.size(log)
+    }
+
+    /// Root over all block hashes.
+    pub fn root(&self, log: Log) -> Hash {
+        self.journal.tips.of(log).frontier.root()
+    }
+
+    /// The newest block, if there is one.
+    pub fn head(&self, log: Log) -> Option<&Head> {
+        self.journal.tips.of(log).head.as_ref()
+    }
+
+    /// Sizes and roots now.
+    pub fn stamp(&self) -> Stamp {
+        let of = |log| (self.size(log), self.root(log));
+        let ((trade_size, trade_root), (finance_size, finance_root)) = (of(Log::Trade), of(Log::Finance));
+        Stamp {
+            size: PerLog { trade: trade_size, finance: finance_size },
+            root: PerLog { trade: trade_root, finance: finance_root },
+        }
+    }
+
+    /// Whether both logs had exactly these roots at these sizes.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn holds(&self, stamp: &Stamp) -> Result<bool, Error> {
+        for log in Log::ALL {
+            let size = *stamp.size.of(log);
+            if size > self.size(log) || self.root_at(log, size)? != *stamp.root.of(log) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Root over the first `size` block hashes.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
+    pub fn root_at(&self, log: Log, size: u64) -> Result<Hash, Error> {
+        self.check_size(log, size)?;
+        if size == self.size(log) {
+            return Ok(self.root(log));
+        }
+        merkle::root_by(size, &mut |level, place| self.journal.node(log, level, place))
+    }
+
+    fn check_size(&self, log: Log, wanted: u64) -> Result<(), Error> {
+        let size = self.size(log);
+        if wanted <= size { Ok(()) } else { Err(Error::Beyond { log, wanted, size }) }
+    }
+
+    /// The bytes of a block.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
+    pub fn block(&self, log: Log, height: u64) -> Result<Vec<u8>, Error> {
+        self.journal.block(log, height)
+    }
+
+    /// The bytes of the blocks from height `from` on, up to the size now.
+    pub fn blocks(&self, log: Log, from: u64) -> impl Iterator<Item = Result<(u64, Vec<u8>), Error>> {
+        (from..self.size(log)).map(move |height| Ok((height, self.block(log, height)?)))
+    }
+
+    /// The entries with a key, in the order of log, height and index.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn find(&self, key: &[u8; 32]) -> Result<Vec<EntryRef>, Error> {
+        self.journal.find(key)
+    }
+
+    /// The DER of one entry.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
+    pub fn entry(&self, log: Log, height: u64, index: u32) -> Result<Vec<u8>, Error> {
+        let block = Block::decode(&self.block(log, height)?)?;
+        let size = u64::from(block.header().count);
+        let entry = usize::try_from(index).ok().and_then(|index| block.entries().get(index));
+        entry.cloned().ok_or(Error::Beyond { log, wanted: u64::from(index), size })
+    }
+
+    /// A signed checkpoint of the log as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Gm`].
+    pub fn checkpoint(&self, log: Log, signer: &Signer<'_>, time_ns: i64) -> Result<Signed, Error> {
+        let checkpoint = Checkpoint {
+            version: VERSION,
+            log,
+            node: self.node().to_owned(),
+            epoch: self.head(log).map_or(0, |head| head.header.epoch),
+            size: self.size(log),
+            root: self.root(log),
+            time: time_ns,
+        };
+        checkpoint.seal(signer)
+    }
+
+    /// Path from `merkle::leaf(block hash)` of the block at `height` to the root at `size`.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
+    pub fn prove(&self, log: Log, height: u64, size: u64) -> Result<Vec<PathStep>, Error> {
+        self.check_size(log, size)?;
+        if height >= size {
+            return Err(Error::Beyond { log, wanted: height, size });
+        }
+        let mut read = |level, place| self.journal.node(log, level, place);
+        let path = merkle::path_by(height, size, &mut read)?;
+        let leaf = read(0, height)?;
+        if merkle::verify_path(&leaf, height, size, &path, &self.root_at(log, size)?) {
+            Ok(path)
+        } else {
+            Err(Error::Damaged {
+                segment: 0,
+                offset: 0,
+                log: Some(log),
+                height: Some(height),
+                fault: Fault::IndexMismatch,
+            })
+        }
+    }
+
+    /// Consistency proof from `size` to `count` blocks.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
+    pub fn consistency(&self, log: Log, size: u64, count: u64) -> Result<Vec<Hash>, Error> {
+        self.check_size(log, count)?;
+        if size > count {
+            return Err(Error::Beyond { log, wanted: size, size: count });
+        }
+        merkle::consistency_by(size, count, &mut |level, place| self.journal.node(log, level, place))
+    }
+}

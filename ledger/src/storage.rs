@@ -1,0 +1,151 @@
+//! The one seam of this crate: a directory of files as the journal needs it, so that tests can make any call fail and can
+//! cut the power. Nothing here knows what the files hold.
+
+use std::{
+    fmt::Debug,
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    Write,
+    /// For reading and writing, made new or emptied.
+    Create,
+}
+
+/// One directory. What `sync_data` and `sync_dir` have not confirmed may be lost, in part or whole, when the power goes.
+pub trait Storage: Debug + Send + Sync {
+    /// Where `name` is, for messages.
+    fn path(&self, name: &str) -> PathBuf;
+    /// Opens a file of the directory.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StoredFile>>;
+    /// The names of all files.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Renames a file; an existing `to` is replaced.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes creations and renames durable.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn sync_dir(&self) -> io::Result<()>;
+}
+
+/// One open file.
+pub trait StoredFile: Debug + Send + Sync {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn size(&self) -> io::Result<u64>;
+    /// Fills `bytes` from `offset`; an end of file before that is [`io::ErrorKind::UnexpectedEof`].
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written durable, and the length with it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Takes the file's lock, held until the file is dropped; false when another open file has it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// A directory of the operating system.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    root: PathBuf,
+}
+
+impl Directory {
+    /// The directory at `root`; whether it exists is found out on first use.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+}
+
+impl Storage for Directory {
+    fn path(&self, name: &str) -> PathBuf {
+        if name.is_empty() { self.root.clone() } else { self.root.join(name) }
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StoredFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match access {
+            Access::Read => &mut options,
+            Access::Write => options.write(true),
+            Access::Create => options.write(true).create(true).truncate(true),
+        };
+        Ok(Box::new(DirectoryFile(options.open(self.path(name))?)))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for item in std::fs::read_dir(&self.root)? {
+            names.extend(item?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path(from), self.path(to))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.root)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct DirectoryFile(File);
+
+impl StoredFile for DirectoryFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(bytes, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
