@@ -1,8 +1,11 @@
-//! placeholder facade
+//! The evidence pack of a bill and its four verdicts.
 #![forbid(unsafe_code)]
 
+mod error;
 pub mod exit;
 pub mod lang;
+pub mod pack;
 
+pub use error::Error;
 pub use exit::{Exit, Failure};
 pub use lang::Lang;

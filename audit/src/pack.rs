@@ -1,0 +1,54 @@
+//! What an evidence pack is made from, as plain data: the agent fills it from its ledger, the platform from its tables.
+//! Judging a pack is `verdict.rs`.
+
+pub use hufu_ledger::PathStep;
+
+/// An entry with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// 0 trade, 1 finance.
+    pub log: u8,
+    /// Height of its block.
+    pub height: u64,
+    /// Index in the block.
+    pub index: u32,
+    /// DER of the entry, salt included.
+    pub entry: Vec<u8>,
+    /// How it hangs on a signed header; needed for the bill and the last usage record, welcome for any other.
+    pub proof: Option<Proof>,
+}
+
+/// Entry -> block -> log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// DER of `Signed` over the block's header.
+    pub header: Vec<u8>,
+    /// From the entry's hash to the header's root.
+    pub entry_path: Vec<PathStep>,
+    /// Size of the log whose root `log_path` leads to: that of a checkpoint or receipt given with it. 0: none covers it yet.
+    pub log_size: u64,
+    /// From `merkle::leaf(block hash)` to that root.
+    pub log_path: Vec<PathStep>,
+}
+
+/// Everything a pack is made from. Certificates are DER, leaves first; anchors need not be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackInput {
+    /// The bill's entry, with its proof.
+    pub bill: Located,
+    /// The other entries in any order: rules, browse, offer, order, deal, every usage record and gap of the period, order
+    /// status; for a later bill of the contract also the bill before and the last record that it covered.
+    pub entries: Vec<Located>,
+    /// The platform's receipts: DER of `Signed` over `Receipt`.
+    pub receipts: Vec<Vec<u8>>,
+    /// The node's checkpoints: DER of `Signed` over `Checkpoint`.
+    pub checkpoints: Vec<Vec<u8>>,
+    /// The node's certificates and their issuers.
+    pub node_certificates: Vec<Vec<u8>>,
+    /// The platform's certificates and their issuers.
+    pub platform_certificates: Vec<Vec<u8>>,
+    /// The buyer's certificates and their issuers; those of the browse entry are added.
+    pub buyer_certificates: Vec<Vec<u8>>,
+    /// Revocation lists, DER.
+    pub crls: Vec<Vec<u8>>,
+}
