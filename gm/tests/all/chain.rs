@@ -1,5 +1,7 @@
 //! What `verify_chain` must refuse, one row a reason; and that no damaged byte of a certificate gets through.
 
+use std::slice::from_ref;
+
 use hufu_gm::{
     ChainError, ChainFault, Error,
     ca::{self, Revocation, Role, Terms},
@@ -27,11 +29,12 @@ fn why(
 #[test]
 fn a_whole_path_is_returned_leaf_first() {
     let pki = pki();
-    let path = verify_chain(&pki.node, &[pki.middle.clone()], &[pki.root.clone()], &[], june_ns(), Usage::Signing);
+    let (middle, root) = (from_ref(&pki.middle), from_ref(&pki.root));
+    let path = verify_chain(&pki.node, middle, root, &[], june_ns(), Usage::Signing);
     assert_eq!(path.unwrap(), [pki.node.clone(), pki.middle.clone(), pki.root.clone()]);
     let anchors = [pki.root.clone(), pki.middle.clone()];
     assert_eq!(verify_chain(&pki.node, &[], &anchors, &[], june_ns(), Usage::Signing).unwrap().len(), 2);
-    assert_eq!(verify_chain(&pki.node, &[], &[pki.node.clone()], &[], june_ns(), Usage::Signing).unwrap().len(), 1);
+    assert_eq!(verify_chain(&pki.node, &[], from_ref(&pki.node), &[], june_ns(), Usage::Signing).unwrap().len(), 1);
     assert_eq!(verify_chain(&pki.middle, &[], &anchors, &[], june_ns(), Usage::Issuing).unwrap().len(), 1);
 }
 
@@ -41,7 +44,7 @@ fn each_reason_has_its_own_name() {
     let other = ca::root(&key(8), "CN=Hufu Test Root,O=Hufu,C=CN", None, &terms(&[8; 16])).unwrap();
     let recipient =
         ca::issue(&pki.middle, &key(2), Role::Recipient, "CN=enc", &key(4).public_key(), &terms(&[4; 16])).unwrap();
-    let (middle, root) = (std::slice::from_ref(&pki.middle), std::slice::from_ref(&pki.root));
+    let (middle, root) = (from_ref(&pki.middle), from_ref(&pki.root));
     let (begin, end) = (JANUARY_S * SECOND_NS, (JANUARY_S + YEAR_S) * SECOND_NS);
     let why = |leaf: &Certificate, middle: &[Certificate], root: &[Certificate], at_ns: i64, usage: Usage| {
         verify_chain(leaf, middle, root, &[], at_ns, usage).err()
@@ -77,7 +80,7 @@ fn an_expired_link_refuses_what_it_carries_and_an_expired_anchor_too() {
     let short = Terms { not_after_s: JANUARY_S + 1000, ..terms(&[5; 16]) };
     let root = ca::root(&key(1), "CN=r", None, &short).unwrap();
     let node = ca::issue(&root, &key(1), Role::Signer, "CN=n", &key(3).public_key(), &terms(&[6; 16])).unwrap();
-    let found = why(&node, &[], std::slice::from_ref(&root), june_ns(), Usage::Signing);
+    let found = why(&node, &[], from_ref(&root), june_ns(), Usage::Signing);
     assert!(matches!(&found, Some(ChainError::Expired { subject, .. }) if subject == "CN=r"), "{found:?}");
     assert_eq!(why(&node, &[], &[root], JANUARY_S * SECOND_NS, Usage::Signing), None);
 }
@@ -108,7 +111,7 @@ fn a_path_length_is_kept_by_our_ca_and_enforced_on_others() {
     let middle = ca::issue(&free, &key(1), role, "CN=i", &key(2).public_key(), &terms(&[2; 8])).unwrap();
     let node = ca::issue(&middle, &key(2), Role::Signer, "CN=n", &key(3).public_key(), &terms(&[4; 8])).unwrap();
     let middles = [middle];
-    let found = why(&node, &middles, std::slice::from_ref(&root), june_ns(), Usage::Signing);
+    let found = why(&node, &middles, from_ref(&root), june_ns(), Usage::Signing);
     assert!(matches!(found, Some(ChainError::PathLength { limit: 0, .. })), "{found:?}");
     assert_eq!(why(&node, &middles, &[root, free], june_ns(), Usage::Signing), None);
 }
@@ -123,8 +126,8 @@ fn a_revoked_certificate_is_refused_from_that_instant_on() {
         verify_chain(&pki.node, &middle, &root, crls, at_s * SECOND_NS, Usage::Signing).err()
     };
     let revoked = ChainError::Revoked { subject: pki.node.subject(), revoked_at_ns: (JANUARY_S + 1000) * SECOND_NS };
-    assert_eq!(check(std::slice::from_ref(&crl), JANUARY_S + 999), None);
-    assert_eq!(check(std::slice::from_ref(&crl), JANUARY_S + 1000), Some(revoked));
+    assert_eq!(check(from_ref(&crl), JANUARY_S + 999), None);
+    assert_eq!(check(from_ref(&crl), JANUARY_S + 1000), Some(revoked));
     let empty = ca::crl(&pki.middle, &key(2), 1, JANUARY_S, JANUARY_S + YEAR_S, &[]).unwrap();
     assert_eq!(check(&[empty], JANUARY_S + 2000), None);
     // A list of the intermediate's name made with another key is damage; one of a stranger is none of our business.
@@ -150,7 +153,7 @@ fn a_revoked_intermediate_takes_everything_below_with_it() {
     let pki = pki();
     let line = Revocation { certificate: &pki.middle, at_s: JANUARY_S };
     let crl = ca::crl(&pki.root, &key(1), 1, JANUARY_S, JANUARY_S + YEAR_S, &[line]).unwrap();
-    let found = verify_chain(&pki.node, &[pki.middle.clone()], &[pki.root.clone()], &[crl], june_ns(), Usage::Signing);
+    let found = verify_chain(&pki.node, from_ref(&pki.middle), from_ref(&pki.root), &[crl], june_ns(), Usage::Signing);
     assert!(matches!(found, Err(ChainError::Revoked { subject, .. }) if subject == pki.middle.subject()));
 }
 
@@ -202,7 +205,7 @@ fn a_path_longer_than_the_limit_is_refused() {
     }
     let last = u8::try_from(PATH_COUNT_MAX).unwrap();
     let fits = chain.last().unwrap();
-    let count = verify_chain(fits, &chain, std::slice::from_ref(&root), &[], june_ns(), Usage::Issuing).unwrap().len();
+    let count = verify_chain(fits, &chain, from_ref(&root), &[], june_ns(), Usage::Issuing).unwrap().len();
     assert_eq!(count, PATH_COUNT_MAX);
     let leaf = ca::issue(fits, &key(last), Role::Signer, "CN=n", &key(3).public_key(), &terms(&[1; 8])).unwrap();
     let found = why(&leaf, &chain, &[root], june_ns(), Usage::Signing);
@@ -213,21 +216,19 @@ fn a_path_longer_than_the_limit_is_refused() {
 fn terms_that_cannot_be_granted_are_refused() {
     let good = terms(&[1; 16]);
     let many = "x".repeat(254);
-    let cases: [(&str, Terms<'_>, fn(&Error) -> bool); 8] = [
-        ("serial of 7 bytes", Terms { serial: &[1; 7], ..good }, |e| matches!(e, Error::Serial)),
-        ("serial of 21 bytes", Terms { serial: &[1; 21], ..good }, |e| matches!(e, Error::Serial)),
-        ("ends before it begins", Terms { not_after_s: JANUARY_S, ..good }, |e| matches!(e, Error::Validity)),
-        ("more than ten years", Terms { not_after_s: JANUARY_S + 3654 * 86_400, ..good }, |e| {
-            matches!(e, Error::Validity)
-        }),
-        ("before 1970", Terms { not_before_s: -1, not_after_s: 1, ..good }, |e| matches!(e, Error::Validity)),
-        ("overflow", Terms { not_before_s: i64::MIN, not_after_s: i64::MAX, ..good }, |e| matches!(e, Error::Validity)),
-        ("an empty DNS name", Terms { dns_names: &[""], ..good }, |e| matches!(e, Error::DnsName)),
-        ("a long DNS name", Terms { dns_names: &[&many], ..good }, |e| matches!(e, Error::DnsName)),
+    let cases = [
+        ("serial of 7 bytes", Terms { serial: &[1; 7], ..good }, Error::Serial),
+        ("serial of 21 bytes", Terms { serial: &[1; 21], ..good }, Error::Serial),
+        ("ends before it begins", Terms { not_after_s: JANUARY_S, ..good }, Error::Validity),
+        ("more than ten years", Terms { not_after_s: JANUARY_S + 3654 * 86_400, ..good }, Error::Validity),
+        ("before 1970", Terms { not_before_s: -1, not_after_s: 1, ..good }, Error::Validity),
+        ("overflow", Terms { not_before_s: i64::MIN, not_after_s: i64::MAX, ..good }, Error::Validity),
+        ("an empty DNS name", Terms { dns_names: &[""], ..good }, Error::DnsName),
+        ("a long DNS name", Terms { dns_names: &[&many], ..good }, Error::DnsName),
     ];
-    for (name, terms, expected) in cases {
-        let made = ca::root(&key(1), "CN=r", None, &terms);
-        assert!(made.as_ref().is_err_and(expected), "{name}: {made:?}");
+    for (name, terms, want) in cases {
+        let found = ca::root(&key(1), "CN=r", None, &terms).unwrap_err();
+        assert_eq!(found.to_string(), want.to_string(), "{name}");
     }
     for name in ["", " ", "CN", "CN=", "=x", "NOSUCH=x", "CN=x,", ",", "CN=\\", &"CN=x,".repeat(400)] {
         let made = ca::root(&key(1), name, None, &good);

@@ -14,4 +14,6 @@ mod pki;
 #[cfg(test)]
 mod second;
 #[cfg(test)]
+mod signed;
+#[cfg(test)]
 mod vectors;
