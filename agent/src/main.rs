@@ -1,2 +1,20 @@
-//! placeholder
-fn main() {}
+//! `hufu`: the daemon and the command line. Here is only the sequence; every command lives in `cmd/`.
+
+mod clock;
+mod cmd;
+mod text;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let lang = cmd::wanted_lang(&arguments);
+    let exit = match cmd::run(&arguments, lang) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            cmd::complain(&failure.text.render(lang));
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}

@@ -12,4 +12,14 @@ hufu_audit::texts! {
     Usage { why } => "{why}; see --help", "{why}；请看 --help";
     Bug { why } => "internal error: {why}; please report it with the command line", "内部错误：{why}；请连同命令行一起报告";
     Interrupted {} => "interrupted", "已中断";
+
+    // The command line.
+    UnknownArgument { argument } => "unknown argument {argument}; see --help", "未知参数 {argument}；请看 --help";
+    UnknownCommand { name } => "unknown command {name}; see --help", "未知命令 {name}；请看 --help";
+    CommandMissing {} => "which command? see --help", "缺少命令；请看 --help";
+    ArgumentMissing { argument } => "missing argument {argument}; see --help", "缺少参数 {argument}；请看 --help";
+    ArgumentValue { argument, value, expected } => "{argument}: {value:?} does not fit: {expected}", "{argument}：{value:?} 不符合要求：{expected}";
+    ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
+    KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
+    CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";
 }

@@ -1,0 +1,143 @@
+//! The command line: flags every command has, dispatch, and how results and failures reach a person or a program.
+//! What a command does is in its own file.
+
+mod file;
+mod key;
+mod pki;
+mod usage;
+
+use std::{
+    ffi::OsString,
+    io::{ErrorKind, Write},
+};
+
+use clap::{Parser, Subcommand};
+use hufu_audit::{Exit, Failure, Lang};
+use serde::Serialize;
+
+use crate::text::Text;
+
+/// What a command returns: the exit status, or the status with the line for stderr.
+pub(crate) type Outcome = Result<Exit, Failure<Text>>;
+
+/// Metering, billing and evidence agent for sold computing power.
+#[derive(Parser)]
+#[command(name = "hufu", version, disable_help_subcommand = true, arg_required_else_help = false)]
+struct Cli {
+    /// One JSON object on stdout; messages go to stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// Language of messages: en or zh; default from the locale
+    #[arg(long, global = true, value_name = "LANG", value_parser = ["en", "zh"])]
+    lang: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make, request for and show keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// A small test certificate authority
+    #[command(subcommand)]
+    Pki(pki::Command),
+}
+
+/// What every command is given besides its own flags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// JSON on stdout instead of text.
+    pub(crate) json: bool,
+    /// Language of messages.
+    pub(crate) lang: Lang,
+}
+
+/// Reads the arguments and does what they say.
+pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage::explain(&error),
+    };
+    let context = Context { json: cli.json, lang };
+    match &cli.command {
+        Command::Key(command) => key::run(command, &context),
+        Command::Pki(command) => pki::run(command, &context),
+    }
+}
+
+impl Context {
+    /// Shows a result: `value` as one JSON object with `--json`, `text` otherwise. A reader that went away is no failure.
+    pub(crate) fn show(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure<Text>> {
+        let mut shown = if self.json { serde_json::to_string(value).map_err(|e| bug(&e))? } else { text() };
+        if !shown.is_empty() && !shown.ends_with('\n') {
+            shown.push('\n');
+        }
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::new(Exit::Io, Text::FileUnwritable { path: "stdout".to_owned(), why: error.to_string() }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says something on stderr that is no failure.
+    pub(crate) fn say(&self, text: &Text) {
+        complain(&text.render(self.lang));
+    }
+}
+
+/// One line on stderr; a closed stderr is nobody's business.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "hufu: {}", line.replace('\n', " "));
+}
+
+/// A failure that can only be our own fault.
+pub(crate) fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
+    Failure::new(Exit::Software, Text::Bug { why: why.to_string() })
+}
+
+/// The language asked for by `--lang`, otherwise that of the locale. Needed before the arguments are parsed, because they
+/// may be wrong.
+pub(crate) fn wanted_lang(arguments: &[OsString]) -> Lang {
+    let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy()).take_while(|word| word != "--");
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--lang") {
+            Some("") => words.next().map(|next| next.into_owned()),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        };
+        if let Some(value) = value {
+            return Lang::from_locale(&value);
+        }
+    }
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    set("LC_ALL")
+        .or_else(|| set("LC_MESSAGES"))
+        .or_else(|| set("LANG"))
+        .map_or(Lang::En, |name| Lang::from_locale(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_beats_the_locale_and_may_stand_anywhere() {
+        for (line, want) in [
+            (&["hufu", "--lang", "zh", "demo"][..], Lang::Zh),
+            (&["hufu", "demo", "--lang=zh"], Lang::Zh),
+            (&["hufu", "--lang", "en"], Lang::En),
+        ] {
+            let words: Vec<OsString> = line.iter().map(OsString::from).collect();
+            assert_eq!(wanted_lang(&words), want, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_table_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,39 @@
+//! What clap says, in one line of our own and in both languages; help and version go to stdout as they are.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use hufu_audit::{Exit, Failure};
+
+use crate::{cmd::Outcome, text::Text};
+
+/// Help and version are done; every other parse result is wrong usage.
+pub(super) fn explain(error: &clap::Error) -> Outcome {
+    let name = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" "),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let argument = name(ContextKind::InvalidArg);
+    let text = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            return Ok(Exit::Done);
+        }
+        ErrorKind::UnknownArgument => Text::UnknownArgument { argument },
+        ErrorKind::InvalidSubcommand => Text::UnknownCommand { name: name(ContextKind::InvalidSubcommand) },
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Text::CommandMissing {},
+        ErrorKind::MissingRequiredArgument => Text::ArgumentMissing { argument },
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error).map(ToString::to_string);
+            let expected = why.unwrap_or_else(|| name(ContextKind::ValidValue).replace(' ', ", "));
+            Text::ArgumentValue { argument, value: name(ContextKind::InvalidValue), expected }
+        }
+        ErrorKind::ArgumentConflict => Text::ArgumentConflict { argument, other: name(ContextKind::PriorArg) },
+        _ => {
+            let shown = error.to_string();
+            let first = shown.lines().next().unwrap_or_default();
+            Text::Usage { why: first.trim_start_matches("error: ").to_owned() }
+        }
+    };
+    Err(Failure::new(Exit::Usage, text))
+}
