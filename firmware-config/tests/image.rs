@@ -130,7 +130,7 @@ mod tests {
         let (one, two, empty) = (slot("node-1", 1), slot("node-2", 2), [0xff; SLOT_BYTES]);
         let mut rotten = two;
         rotten[40] ^= 4;
-        let cases: [(&str, Vec<u8>, Slot, u64, Result<u64, SlotFault>); 7] = [
+        let cases = [
             ("newer in B", image(&one, &two), Slot::B, 2, Ok(1)),
             ("newer in A", image(&two, &one), Slot::A, 2, Ok(1)),
             ("only A", image(&one, &empty), Slot::A, 1, Err(SlotFault::Empty)),
