@@ -169,3 +169,55 @@ pub(crate) fn pem_text(label: &str, document: &[u8]) -> String {
     // The only failures are an overflowing length and a label that is not ASCII; neither can reach this.
     pem::encode_string(label, pem::LineEnding::LF, document).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sm2_with_sm3_is_taken_without_parameters_or_with_null_only() {
+        let with = |oid, parameters| AlgorithmIdentifierOwned { oid, parameters };
+        let sm2_curve = Any::encode_from(&SM2_CURVE).unwrap();
+        for (name, algorithm, fits) in [
+            ("absent", with(SM2_WITH_SM3, None), true),
+            ("NULL", with(SM2_WITH_SM3, Some(Any::from(Null))), true),
+            ("a curve", with(SM2_WITH_SM3, Some(sm2_curve)), false),
+            ("SM2-1 of messages", with(ObjectIdentifier::new_unwrap("1.2.156.10197.1.301.1"), None), false),
+            ("ECDSA with SHA-256", with(ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"), None), false),
+        ] {
+            assert_eq!(check_algorithm(&algorithm).is_ok(), fits, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_names_its_curve_in_either_of_two_ways() {
+        let key = SecretKey::from_scalar(&[3; 32]).unwrap().public_key();
+        let written = public_key_info(&key).unwrap();
+        let der = written.to_der().unwrap();
+        let prefix = "3059301306072a8648ce3d020106082a811ccf5501822d034200";
+        assert_eq!(der.iter().take(26).map(|byte| format!("{byte:02x}")).collect::<String>(), prefix);
+        let with = |oid, parameters| SubjectPublicKeyInfoOwned {
+            algorithm: AlgorithmIdentifierOwned { oid, parameters },
+            subject_public_key: written.subject_public_key.clone(),
+        };
+        let p256 = Any::encode_from(&ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7")).unwrap();
+        for (name, info, fits) in [
+            ("as written", written.clone(), true),
+            ("the curve as algorithm", with(SM2_CURVE, None), true),
+            ("no curve", with(EC_PUBLIC_KEY, None), false),
+            ("another curve", with(EC_PUBLIC_KEY, Some(p256)), false),
+        ] {
+            assert_eq!(public_key(&info).is_ok(), fits, "{name}");
+        }
+    }
+
+    #[test]
+    fn times_cross_the_year_2050_and_stop_at_9999() {
+        for (unix_s, form) in [(0, 23), (2_524_607_999, 23), (2_524_608_000, 24), (253_402_300_799, 24)] {
+            let time = time_from_unix_s(unix_s).unwrap();
+            assert_eq!((super::unix_s(time), time.to_der().unwrap().first()), (unix_s, Some(&form)), "{unix_s}");
+        }
+        assert!(time_from_unix_s(-1).is_err() && time_from_unix_s(253_402_300_800).is_err());
+        assert_eq!(unix_ns(time_from_unix_s(253_402_300_799).unwrap()), i64::MAX);
+    }
+}

@@ -174,6 +174,48 @@ fn a_chain_made_by_openssl_is_accepted() {
 }
 
 #[test]
+fn extensions_decide_as_they_must() {
+    let bench = Bench::new();
+    bench.openssl_key("ca.key");
+    bench.openssl_key("n.key");
+    bench.openssl(&format!("req -new -x509 -key ca.key -sm3 -sigopt {DISTID} -subj /CN=ca -days 900 -out ca.pem"));
+    bench.openssl(&format!("req -new -key n.key -sm3 -sigopt {DISTID} -subj /CN=n -out n.csr"));
+    let ca = Certificate::from_pem_many(&bench.read_text("ca.pem")).unwrap().remove(0);
+    assert_eq!((ca.is_ca(), ca.key_usage()), (true, None), "a root as `openssl req -x509` makes it");
+    let signing = "keyUsage=critical,digitalSignature\n";
+    for (name, extensions, want) in [
+        ("plain", signing.to_owned(), None),
+        ("not critical keyUsage", "keyUsage=digitalSignature\n".to_owned(), None),
+        ("unknown, not critical", format!("{signing}1.2.3.4=ASN1:NULL\n"), None),
+        ("unknown and critical", format!("{signing}1.2.3.4=critical,ASN1:NULL\n"), Some("critical")),
+        (
+            "an extended usage that must be honoured",
+            format!("{signing}extendedKeyUsage=critical,serverAuth\n"),
+            Some("critical"),
+        ),
+        ("no keyUsage", "subjectKeyIdentifier=hash\n".to_owned(), Some("keyUsage")),
+        ("the wrong keyUsage", "keyUsage=critical,keyEncipherment\n".to_owned(), Some("keyUsage")),
+    ] {
+        bench.write("e.cnf", extensions);
+        bench.openssl(&format!(
+            "x509 -req -in n.csr -CA ca.pem -CAkey ca.key -CAcreateserial -sm3 -days 800 -sigopt {DISTID} -vfyopt {DISTID} -extfile e.cnf -out n.pem"
+        ));
+        let node = Certificate::from_pem_many(&bench.read_text("n.pem")).unwrap().remove(0);
+        let at_ns = node.not_before_ns();
+        let found = verify_chain(&node, &[], std::slice::from_ref(&ca), &[], at_ns, Usage::Signing).err();
+        let text = found.map(|error| error.to_string());
+        assert_eq!(text.is_some(), want.is_some(), "{name}: {text:?}");
+        assert!(want.is_none_or(|part| text.is_some_and(|text| text.contains(part))), "{name}");
+    }
+    // A certificate of version 1 is no issuer's business but an anchor's.
+    bench.openssl(&format!(
+        "x509 -req -in n.csr -signkey n.key -sm3 -days 800 -sigopt {DISTID} -vfyopt {DISTID} -out v1.pem"
+    ));
+    let v1 = Certificate::from_pem_many(&bench.read_text("v1.pem")).unwrap().remove(0);
+    assert!(!v1.is_ca() && v1.verify_signature(v1.public_key()).is_valid());
+}
+
+#[test]
 fn openssl_reads_and_verifies_our_revocation_list() {
     let (bench, pki) = (Bench::new(), pki());
     let line = Revocation { certificate: &pki.node, at_s: JANUARY_S + 1000 };
@@ -215,6 +257,15 @@ fn we_read_and_verify_a_revocation_list_made_by_openssl() {
     assert!(crl.verify_signature(&ca).is_valid());
     assert_eq!((crl.count(), crl.issuer()), (1, "CN=ca,C=CN".to_owned()));
     assert!(crl.next_update_ns().unwrap() > crl.this_update_ns());
+
+    // A list of only some certificates must not pass for a whole one.
+    let partial = config.to_owned() + "issuingDistributionPoint=critical,@p\n[p]\nonlyuser=TRUE\n";
+    bench.write("ca.cnf", partial);
+    bench.openssl(&format!(
+        "ca -config ca.cnf -gencrl -md sm3 -sigopt {DISTID} -cert ca.pem -keyfile ca.key -crldays 30 -out p.crl"
+    ));
+    let refused = Crl::from_pem_many(&bench.read_text("p.crl"));
+    assert!(matches!(refused, Err(hufu_gm::Error::CriticalExtension(_))), "{refused:?}");
 }
 
 #[test]
