@@ -79,7 +79,7 @@ impl BlockHeader {
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         read_header(bytes).map_err(|fault| fault.refused(None, None))
     }
 
@@ -87,7 +87,7 @@ impl BlockHeader {
     ///
     /// # Errors
     /// [`Error::Gm`] when the node's name is larger than DER lengths allow.
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         Ok(self.to_der().map_err(hufu_gm::Error::from)?)
     }
 }
@@ -123,22 +123,19 @@ impl Block {
     ///
     /// # Errors
     /// [`Error::Refused`], naming log and height once the header could be read.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let wire: BlockWire = strict(bytes).map_err(|_| Fault::NotDer.refused(None, None))?;
-        let signed = wire.header.to_bytes().and_then(|der| Signed::from_bytes(&der));
-        let signed = signed.map_err(|_| Fault::NotDer.refused(None, None))?;
-        let header = BlockHeader::decode(signed.tbs())?;
-        let entries: Vec<Vec<u8>> = wire.entries.into_iter().map(OctetString::into_bytes).map(Vec::from).collect();
-        let at = (Some(header.log), Some(header.height));
-        let leaves = check_entries(&header, &entries).map_err(|fault| fault.refused(at.0, at.1))?;
-        Ok(Self { header, signed, entries, leaves })
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let (signed, header, entries) = read_parts(bytes).map_err(|fault| fault.refused(None, None))?;
+        match check_entries(&header, &entries) {
+            Ok(leaves) => Ok(Self { header, signed, entries, leaves }),
+            Err(fault) => Err(fault.refused(Some(header.log), Some(header.height))),
+        }
     }
 
     /// The DER.
     ///
     /// # Errors
     /// [`Error::Gm`] when it is larger than DER lengths allow.
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let entries = self.entries.iter().map(|entry| OctetString::new(entry.as_slice())).collect::<Result<_, _>>();
         let wire = BlockWire { header: self.signed.clone(), entries: entries.map_err(hufu_gm::Error::from)? };
         Ok(wire.to_der().map_err(hufu_gm::Error::from)?)
@@ -186,13 +183,23 @@ impl Block {
 /// # Errors
 /// [`Error::Refused`] when the bytes are no block; [`Error::Beyond`] when it has no such entry.
 pub fn entry_path(block: &[u8], index: u32) -> Result<Vec<PathStep>, Error> {
-    let block = Block::decode(block)?;
+    let block = Block::from_bytes(block)?;
     let beyond =
         || Error::Beyond { log: block.header.log, wanted: u64::from(index), size: u64::from(block.header.count) };
     block.entry_path(index).ok_or_else(beyond)
 }
 
-fn check_entries(header: &BlockHeader, entries: &[Vec<u8>]) -> Result<Vec<Hash>, Fault> {
+/// The parts of a block whose DER is strict, before anything is asked of them.
+pub(crate) fn read_parts(bytes: &[u8]) -> Result<(Signed, BlockHeader, Vec<Vec<u8>>), Fault> {
+    let wire: BlockWire = strict(bytes).map_err(|_| Fault::NotDer)?;
+    // Once more through its own decoder, which asks for more than the derived one.
+    let signed = wire.header.to_bytes().and_then(|der| Signed::from_bytes(&der)).map_err(|_| Fault::NotDer)?;
+    let header = read_header(signed.tbs())?;
+    Ok((signed, header, wire.entries.into_iter().map(Vec::from).collect()))
+}
+
+/// Checks limits, count, strict DER and root; gives the leaves.
+pub(crate) fn check_entries(header: &BlockHeader, entries: &[Vec<u8>]) -> Result<Vec<Hash>, Fault> {
     check_limits(entries)?;
     if usize::try_from(header.count) != Ok(entries.len()) {
         return Err(Fault::WrongCount { header: header.count, found: entries.len() });
@@ -265,7 +272,7 @@ pub(crate) fn build<'a>(
         root,
         count,
     };
-    let signed = Signed::seal(header.encode()?, &signer.cert_id, signer.key)?;
+    let signed = Signed::seal(header.to_bytes()?, &signer.cert_id, signer.key)?;
     Ok(Block { header, signed, entries: ders, leaves })
 }
 
@@ -315,7 +322,7 @@ pub(crate) fn check_signature(signed: &Signed, key: &PublicKey) -> Result<(), Fa
 /// # Errors
 /// [`Error::Refused`], whose fault says what is wrong.
 pub fn verify_block(bytes: &[u8], key: &PublicKey, expected: &Expected<'_>) -> Result<Block, Error> {
-    let block = Block::decode(bytes)?;
+    let block = Block::from_bytes(bytes)?;
     let checked = expected.check(&block.header).and_then(|()| check_signature(&block.signed, key));
     match checked {
         Ok(()) => Ok(block),
@@ -328,7 +335,7 @@ pub fn verify_block(bytes: &[u8], key: &PublicKey, expected: &Expected<'_>) -> R
 /// # Errors
 /// [`Error::Refused`], whose fault says what is wrong.
 pub fn verify_header(signed: &Signed, key: &PublicKey, expected: &Expected<'_>) -> Result<BlockHeader, Error> {
-    let header = BlockHeader::decode(signed.tbs())?;
+    let header = BlockHeader::from_bytes(signed.tbs())?;
     let checked = expected.check(&header).and_then(|()| check_signature(signed, key));
     checked.map_err(|fault| fault.refused(Some(header.log), Some(header.height)))?;
     Ok(header)

@@ -35,7 +35,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let checkpoint: Self = strict(bytes).map_err(|_| Fault::NotDer.refused(None, None))?;
         let at = (Some(checkpoint.log), None);
         match checkpoint.version {
@@ -48,7 +48,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Gm`] when the node's name is larger than DER lengths allow.
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         Ok(self.to_der().map_err(hufu_gm::Error::from)?)
     }
 
@@ -57,7 +57,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Gm`].
     pub fn seal(&self, signer: &Signer<'_>) -> Result<Signed, Error> {
-        Ok(Signed::seal(self.encode()?, &signer.cert_id, signer.key)?)
+        Ok(Signed::seal(self.to_bytes()?, &signer.cert_id, signer.key)?)
     }
 }
 
@@ -67,7 +67,7 @@ impl Checkpoint {
 /// # Errors
 /// [`Error::Refused`].
 pub fn verify_checkpoint(signed: &Signed, key: &PublicKey) -> Result<Checkpoint, Error> {
-    let checkpoint = Checkpoint::decode(signed.tbs())?;
+    let checkpoint = Checkpoint::from_bytes(signed.tbs())?;
     check_signature(signed, key).map_err(|fault| fault.refused(Some(checkpoint.log), None))?;
     Ok(checkpoint)
 }

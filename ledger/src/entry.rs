@@ -98,7 +98,7 @@ impl Entry {
     ///
     /// # Errors
     /// [`Error::Refused`] with [`Fault::NotDer`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         strict(bytes).map_err(|_| Fault::NotDer.refused(None, None))
     }
 
@@ -106,7 +106,7 @@ impl Entry {
     ///
     /// # Errors
     /// [`Error::Gm`] when the body is larger than DER lengths allow.
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         Ok(self.to_der().map_err(hufu_gm::Error::from)?)
     }
 }
@@ -136,7 +136,7 @@ pub fn foresee(
     kind: u16,
     body: Vec<u8>,
 ) -> Result<(Vec<u8>, EntryRef), Error> {
-    let bytes = Entry { salt: salt(salt_key, log, height, index), kind, body }.encode()?;
+    let bytes = Entry { salt: salt(salt_key, log, height, index), kind, body }.to_bytes()?;
     let hash = entry_hash(&bytes);
     Ok((bytes, EntryRef { log, height, index, hash }))
 }
@@ -161,7 +161,7 @@ impl EntryRef {
     ///
     /// # Errors
     /// [`Error::Refused`] with [`Fault::NotDer`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         strict(bytes).map_err(|_| Fault::NotDer.refused(None, None))
     }
 
@@ -169,7 +169,7 @@ impl EntryRef {
     ///
     /// # Errors
     /// [`Error::Gm`] never in practice: the value is small.
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         Ok(self.to_der().map_err(hufu_gm::Error::from)?)
     }
 }

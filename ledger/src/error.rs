@@ -224,6 +224,12 @@ pub enum Fault {
     /// The segment does not continue the one before it.
     #[error("segment does not continue the one before it")]
     SegmentLink,
+    /// The log's root at this size is not the checkpoint's.
+    #[error("another root than the checkpoint's at size {0}")]
+    WrongCheckpoint(u64),
+    /// A checkpoint names more blocks than there are.
+    #[error("a checkpoint names {0} blocks: some are missing here")]
+    MissingBlocks(u64),
     /// The index of a sealed segment differs from its frames, or stored bytes from the index.
     #[error("index and stored bytes differ")]
     IndexMismatch,

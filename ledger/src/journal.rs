@@ -234,7 +234,7 @@ fn take_in_block(
     frame_offset: u64,
     framed: &FramedBlock<'_>,
 ) -> Result<(), Fault> {
-    let block = Block::decode(framed.bytes).map_err(refusal)?;
+    let block = Block::from_bytes(framed.bytes).map_err(refusal)?;
     let tip = tips.of_mut(framed.log);
     check_place(tip, framed.log, node, block.header())?;
     let refs = block.entry_refs();

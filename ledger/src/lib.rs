@@ -52,11 +52,16 @@ pub mod storage;
 
 mod log;
 
+pub mod check;
+mod report;
+pub mod state;
+
 mod error;
 
 pub use block::{
     Block, BlockHeader, Expected, Signer, TimeQuality, TimeState, block_hash, entry_path, verify_block, verify_header,
 };
+pub use check::check;
 pub use checkpoint::{Checkpoint, verify_checkpoint};
 pub use entry::{Entry, EntryRef, Log, PerLog, entry_hash, foresee};
 pub use error::{Error, Fault};
@@ -65,3 +70,5 @@ pub use journal::Head;
 pub use log::{AppendedBlock, Ledger, NewBlock, NewEntry, Options, Stamp};
 pub use merkle::PathStep;
 pub use recover::{Recovery, SetAside};
+pub use report::{CheckOptions, KeyOf, LogReport, Problem, Report};
+pub use state::{State, StateFile};

@@ -171,7 +171,7 @@ impl Ledger {
         for new in blocks.iter().take(BATCH_BLOCKS_MAX + 1) {
             let before = batch.iter().rev().map(|framed| &framed.block).find(|block| block.header().log == new.log);
             let block = self.next_block(new, before, signer, (epoch, time_ns, quality))?;
-            let bytes = block.encode()?;
+            let bytes = block.to_bytes()?;
             batch.push(Framed { block, bytes, keys: new.entries.iter().map(|entry| entry.key).collect() });
         }
         self.journal.append(&batch)?;
@@ -298,7 +298,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
     pub fn entry(&self, log: Log, height: u64, index: u32) -> Result<Vec<u8>, Error> {
-        let block = Block::decode(&self.block(log, height)?)?;
+        let block = Block::from_bytes(&self.block(log, height)?)?;
         let size = u64::from(block.header().count);
         let entry = usize::try_from(index).ok().and_then(|index| block.entries().get(index));
         entry.cloned().ok_or(Error::Beyond { log, wanted: u64::from(index), size })

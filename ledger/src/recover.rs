@@ -14,7 +14,8 @@ use crate::{
     journal::{Active, Head, Journal, Mode, Tip, take_in},
     merkle::Frontier,
     segment::{
-        FrameAt, HEADER_BYTES, HEADER_LEN, SegmentFile, SegmentHeader, find_frame, io_error, read_frame, segment_name,
+        FIRST_LOG_AT, FRAME_HEAD_LEN, FrameAt, HEADER_BYTES, HEADER_LEN, SegmentFile, SegmentHeader, find_frame,
+        io_error, read_frame, segment_name,
     },
     storage::{Access, Storage},
 };
@@ -158,7 +159,7 @@ fn tips_of(journal: &Journal) -> Result<PerLog<Tip>, Error> {
         let head = match size.checked_sub(1) {
             None => None,
             Some(height) => {
-                let block = Block::decode(&journal.block(log, height)?)?;
+                let block = Block::from_bytes(&journal.block(log, height)?)?;
                 Some(Head { hash: block.hash(), header: block.header().clone() })
             }
         };
@@ -210,7 +211,7 @@ fn scan(
     let mut frames = Frames { capacity: header.capacity, end: HEADER_LEN, chain: header.chain };
     let mut last_frame = HEADER_LEN;
     loop {
-        let damaged = |fault: Fault, tips: &PerLog<Tip>| name_place(fault, header.number, frames.end, tips);
+        let damaged = |fault: Fault, tips: &PerLog<Tip>| name_place(fault, file, header.number, frames.end, tips);
         match read_frame(file, frames.end, frames.capacity, Some(&frames.chain))? {
             FrameAt::Good(frame) => {
                 take_in(index, tips, node, frame.offset, &frame.payload).map_err(|fault| damaged(fault, tips))?;
@@ -238,9 +239,13 @@ fn scan(
     }
 }
 
-/// A fault in a frame hits the next height of one log or both; the trade log's is named.
-fn name_place(fault: Fault, segment: u32, offset: u64, tips: &PerLog<Tip>) -> Error {
-    fault.damaged_block(segment, offset, Log::Trade, tips.trade.frontier.size())
+/// A fault in a frame hits the next height of the log that the frame's first block says it belongs to, if that can be read.
+fn name_place(fault: Fault, file: &SegmentFile, segment: u32, offset: u64, tips: &PerLog<Tip>) -> Error {
+    let number = file.array::<1>(offset.saturating_add((FRAME_HEAD_LEN + FIRST_LOG_AT) as u64));
+    match number.ok().and_then(|[number]| Log::from_number(number)) {
+        Some(log) => fault.damaged_block(segment, offset, log, tips.of(log).frontier.size()),
+        None => fault.damaged(segment, offset),
+    }
 }
 
 /// Copies a tail into a file of its own, durable on return. Another tail of the same place is kept beside it.

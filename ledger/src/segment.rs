@@ -32,6 +32,9 @@ pub(crate) const PAYLOAD_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Most blocks in one frame.
 pub(crate) const BATCH_BLOCKS_MAX: usize = 256;
 
+/// Where the payload says which log its first block belongs to.
+pub(crate) const FIRST_LOG_AT: usize = 3;
+
 const MAGIC: &[u8; 8] = b"hufu-seg";
 const VERSION: u32 = 1;
 const PAYLOAD_VERSION: u8 = 1;
@@ -249,6 +252,24 @@ pub(crate) fn read_frame(
         return Ok(FrameAt::Bad(Fault::FrameChain));
     }
     Ok(FrameAt::Good(Frame { offset, end: offset + head_len + u64::from(length), chain: stored, payload }))
+}
+
+/// The payload and the chain hash of a frame whose CRC does not fit, when it still reads as a batch: so that a check can say
+/// which block is damaged.
+pub(crate) fn read_loose(file: &SegmentFile, offset: u64, capacity: u64) -> Result<Option<(Vec<u8>, Hash)>, Error> {
+    let at = offset + FRAME_HEAD_LEN as u64;
+    if at > capacity {
+        return Ok(None);
+    }
+    let head: [u8; FRAME_HEAD_LEN] = file.array(offset)?;
+    let mut pieces = Pieces(&head);
+    let (Some(length), Some(_), Some(chain)) = (pieces.u32(), pieces.u32(), pieces.array()) else { return Ok(None) };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > PAYLOAD_LEN_MAX || length as u64 > capacity - at {
+        return Ok(None);
+    }
+    let payload = file.read(at, length)?;
+    Ok(read_payload(&payload).is_some().then_some((payload, chain)))
 }
 
 /// The first place after the beginning of `bytes` where a frame with an intact CRC stands: proof that what is broken

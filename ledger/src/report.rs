@@ -1,0 +1,90 @@
+//! What a full check is asked and what it answers: plain data. The walk itself is `check.rs`.
+
+use std::fmt;
+
+use hufu_gm::{Hash, sm2::PublicKey};
+
+use crate::{
+    checkpoint::Checkpoint,
+    entry::{Log, PerLog},
+    error::Fault,
+    recover::SetAside,
+    segment::segment_name,
+};
+
+/// Gives the key of a certificate id, or `None` when the certificate is not known or not trusted.
+pub type KeyOf<'a> = &'a dyn Fn(&Hash) -> Option<PublicKey>;
+
+/// What to hold the ledger against.
+#[derive(Default)]
+pub struct CheckOptions<'a> {
+    /// Without it no signature is checked: the ledger can be self-consistent only.
+    pub key_of: Option<KeyOf<'a>>,
+    /// With it the salts are checked too.
+    pub salt_key: Option<&'a [u8; 32]>,
+    /// Checkpoints that somebody kept; their signatures are the caller's to check.
+    pub checkpoints: &'a [Checkpoint],
+}
+
+/// A problem and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Segment file.
+    pub segment: u32,
+    /// Byte offset in it.
+    pub offset: u64,
+    /// The log concerned, if known.
+    pub log: Option<Log>,
+    /// The height concerned, if known.
+    pub height: Option<u64>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+impl Problem {
+    /// The place alone, as text.
+    pub fn place(&self) -> String {
+        let block = match (self.log, self.height) {
+            (Some(log), Some(height)) => format!(", {log} height {height}"),
+            (Some(log), None) => format!(", {log}"),
+            _ => String::new(),
+        };
+        format!("{} offset {}{block}", segment_name(self.segment), self.offset)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), self.fault)
+    }
+}
+
+/// What was found in one log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogReport {
+    /// Number of blocks.
+    pub size: u64,
+    /// Root over them; `None` when a block is too damaged to know its hash.
+    pub root: Option<Hash>,
+    /// Time of the newest block, nanoseconds since 1970-01-01T00:00:00Z.
+    pub head_time: Option<i64>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The node whose ledger it is; empty when the identity file is damaged.
+    pub node: String,
+    /// Both logs.
+    pub logs: PerLog<LogReport>,
+    /// Segment files read.
+    pub segments: u32,
+    /// Entries read.
+    pub entries: u64,
+    /// Signatures found good.
+    pub signatures: u64,
+    /// Tails set aside earlier: no problems, but incidents.
+    pub set_aside: Vec<SetAside>,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
