@@ -1,0 +1,221 @@
+//! What this server has, and what of an order's usage it can meter, by which source, or why not. Read seldom.
+
+use std::{fs, path::Path};
+
+use hufu_trade::{
+    octets::text_option,
+    resource::{KINDS, Kind, Resource},
+};
+use serde::Serialize;
+
+use crate::{
+    Error, file,
+    hierarchy::{Hierarchies, Mode},
+    sample::absent,
+};
+
+/// What a server has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Capacity {
+    /// CPUs.
+    pub cpu: CpuCapacity,
+    /// Memory.
+    pub memory: MemoryCapacity,
+    /// Mounted filesystems on block devices.
+    pub filesystems: Vec<Filesystem>,
+    /// Network interfaces with a device behind them.
+    pub interfaces: Vec<Interface>,
+    /// Cgroup generations.
+    pub cgroups: Mode,
+    /// What can be metered for an order.
+    pub resources: Vec<Source>,
+}
+
+/// The CPUs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CpuCapacity {
+    /// CPUs online.
+    pub count: u32,
+    /// Model name; empty when the kernel gives none.
+    pub model: String,
+    /// Architecture.
+    pub architecture: String,
+}
+
+/// The memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryCapacity {
+    /// Total, bytes.
+    #[serde(with = "text_option")]
+    pub total_bytes: Option<u64>,
+    /// Available without swapping, bytes.
+    #[serde(with = "text_option")]
+    pub available_bytes: Option<u64>,
+}
+
+/// A mounted filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Filesystem {
+    /// Where it is mounted.
+    pub mount: String,
+    /// Its device.
+    pub device: String,
+    /// Its type.
+    pub kind: String,
+    /// Size, bytes.
+    #[serde(with = "hufu_trade::octets::text")]
+    pub total_bytes: u64,
+    /// Free for ordinary users, bytes.
+    #[serde(with = "hufu_trade::octets::text")]
+    pub available_bytes: u64,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Speed, Mbit/s; absent for virtual devices and links that are down.
+    #[serde(with = "text_option")]
+    pub speed_mbit: Option<u64>,
+}
+
+/// Whether and how one resource of an order can be metered here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// The resource.
+    pub resource: Resource,
+    /// Its base unit.
+    pub unit: &'static str,
+    /// The trusted source; absent when there is none.
+    pub source: Option<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+}
+
+/// Takes stock of the server below `root`.
+///
+/// # Errors
+/// [`Error::Unreadable`] when there is no `/proc`.
+pub fn capacity(root: &Path) -> Result<Capacity, Error> {
+    let hierarchies = Hierarchies::detect(root)?;
+    let meminfo = file::read_once(&root.join("proc/meminfo"))?;
+    let bytes = |key: &[u8]| file::keyed(&meminfo, key).and_then(|kib| kib.checked_mul(1024));
+    let online =
+        fs::read(root.join("sys/devices/system/cpu/online")).ok().and_then(|text| crate::host::cpu_list(&text));
+    let cpuinfo = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+    let sources = trusted_sources(root)?.into_iter().map(|(resource, source)| {
+        let unit = resource.unit();
+        let (source, reason) = match source {
+            Ok(source) => (Some(source), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Source { resource, unit, source, reason }
+    });
+    Ok(Capacity {
+        cpu: CpuCapacity {
+            count: online.unwrap_or_else(|| processors(&cpuinfo)),
+            model: model(&cpuinfo),
+            architecture: std::env::consts::ARCH.to_owned(),
+        },
+        memory: MemoryCapacity { total_bytes: bytes(b"MemTotal"), available_bytes: bytes(b"MemAvailable") },
+        filesystems: if root == Path::new("/") { filesystems() } else { Vec::new() },
+        interfaces: interfaces(root),
+        cgroups: hierarchies.mode(),
+        resources: sources.collect(),
+    })
+}
+
+fn processors(cpuinfo: &str) -> u32 {
+    let count = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+}
+
+fn model(cpuinfo: &str) -> String {
+    let named = |line: &str| {
+        let (key, value) = line.split_once(':')?;
+        matches!(key.trim(), "model name" | "Model" | "cpu model" | "Hardware")
+            .then(|| value.trim().chars().take(120).collect())
+    };
+    cpuinfo.lines().find_map(named).unwrap_or_default()
+}
+
+/// Filesystems of the running system; a device mounted several times is listed once.
+fn filesystems() -> Vec<Filesystem> {
+    let Ok(disks) = sysinfo::Disks::new_with_refreshed_list() else { return Vec::new() };
+    let mut found: Vec<Filesystem> = disks
+        .iter()
+        .filter(|disk| disk.total_space() > 0)
+        .map(|disk| Filesystem {
+            mount: disk.mount_point().to_string_lossy().into_owned(),
+            device: disk.name().to_string_lossy().into_owned(),
+            kind: disk.file_system().to_string_lossy().into_owned(),
+            total_bytes: disk.total_space(),
+            available_bytes: disk.available_space(),
+        })
+        .filter(|disk| disk.device.starts_with('/') || disk.kind == "zfs")
+        .collect();
+    found.sort_by(|a, b| (&a.device, a.mount.len()).cmp(&(&b.device, b.mount.len())));
+    found.dedup_by(|a, b| a.device == b.device);
+    found
+}
+
+fn interfaces(root: &Path) -> Vec<Interface> {
+    let Ok(entries) = fs::read_dir(root.join("sys/class/net")) else { return Vec::new() };
+    let real = entries.flatten().filter(|entry| entry.path().join("device").exists());
+    let mut found: Vec<Interface> = real
+        .map(|entry| {
+            let speed = fs::read(entry.path().join("speed")).ok().and_then(|text| file::single(&text));
+            Interface {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                speed_mbit: speed.filter(|speed| *speed > 0),
+            }
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// A resource, and the source it is metered by or why it cannot be.
+pub type TrustedSource = (Resource, Result<String, String>);
+
+/// For each kind of resource the source that an order's usage is metered by here, or why it cannot be.
+///
+/// # Errors
+/// [`Error::Unreadable`] when there is no `/proc`.
+pub fn trusted_sources(root: &Path) -> Result<Vec<TrustedSource>, Error> {
+    let hierarchies = Hierarchies::detect(root)?;
+    let sources =
+        KINDS.into_iter().map(|kind| (Resource::used(kind), source(&hierarchies, kind).map_err(str::to_owned)));
+    Ok(sources.collect())
+}
+
+fn source(hierarchies: &Hierarchies, kind: Kind) -> Result<String, &'static str> {
+    let v1 = |controller: &str, file: &str| hierarchies.v1(controller).filter(|mount| mount.join(file).exists());
+    let controllers = hierarchies
+        .v2()
+        .and_then(|mount| fs::read_to_string(mount.join("cgroup.controllers")).ok())
+        .unwrap_or_default();
+    let v2 = |controller: &str| controllers.split_whitespace().any(|name| name == controller);
+    match kind {
+        Kind::Cpu if v1("cpuacct", "cpuacct.usage").is_some() => Ok("cgroup v1 cpuacct.usage".to_owned()),
+        Kind::Cpu if hierarchies.v2().is_some() => Ok("cgroup v2 cpu.stat usage_usec".to_owned()),
+        Kind::Cpu => Err("no cgroup hierarchy: CPU of process trees only, a lower bound"),
+        Kind::Memory if v1("memory", "memory.usage_in_bytes").is_some() => {
+            Ok("cgroup v1 memory.usage_in_bytes".to_owned())
+        }
+        Kind::Memory if v2("memory") => Ok("cgroup v2 memory.current".to_owned()),
+        Kind::Memory => Err("no memory controller: proportional set size of process trees only"),
+        Kind::DiskRead | Kind::DiskWrite | Kind::DiskReadOps | Kind::DiskWriteOps if v2("io") => {
+            Ok("cgroup v2 io.stat".to_owned())
+        }
+        Kind::DiskRead | Kind::DiskWrite | Kind::DiskReadOps | Kind::DiskWriteOps
+            if hierarchies.v1("blkio").is_some() =>
+        {
+            Err(
+                "cgroup v1 blkio reads zero until a throttle rule is set and misses late writeback; boot with version 2",
+            )
+        }
+        kind => Err(absent(kind)),
+    }
+}

@@ -1,0 +1,162 @@
+//! An order's own cgroup directories, in every hierarchy that meters. The only thing this crate ever writes.
+//!
+//! A process enters by writing `0` to each of [`Place::procs_files`] and then executing its program: its first page and its
+//! first nanosecond are then already counted. A process is never moved later, since its memory would stay behind.
+
+use std::{fs, io, path::PathBuf};
+
+use crate::{Error, file, hierarchy::Hierarchies, sample::Target};
+
+/// An order's place: its directories and how to enter them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Write `0` to each of these to enter.
+    pub procs_files: Vec<PathBuf>,
+    /// What to meter.
+    pub target: Target,
+    directories: Vec<PathBuf>,
+    parents: Vec<PathBuf>,
+}
+
+/// Controllers of version 1 in which an order gets a directory; CPU and memory are needed, where they exist.
+const V1: [&str; 4] = ["cpuacct", "memory", "blkio", "cpu"];
+
+impl Place {
+    /// Makes `<parent>/<name>` in all hierarchies that meter. The parent is made too if it is not there, and stays.
+    ///
+    /// # Errors
+    /// [`Error::NoCgroups`] when nothing can count CPU; [`Error::Unwritable`] when a directory may not be made (then meter
+    /// the process tree); [`Error::BadName`].
+    pub fn make(hierarchies: &Hierarchies, parent: &str, name: &str) -> Result<Self, Error> {
+        for part in parent.split('/').chain([name]) {
+            check_name(part)?;
+        }
+        let mut mounts: Vec<PathBuf> = Vec::new();
+        for controller in V1 {
+            if let Some(mount) = hierarchies.v1(controller)
+                && !mounts.iter().any(|known| fs::canonicalize(known).ok() == fs::canonicalize(&mount).ok())
+            {
+                mounts.push(mount);
+            }
+        }
+        let v2 = hierarchies.v2();
+        let counts = hierarchies.v1("cpuacct").is_some() || v2.is_some();
+        if !counts {
+            return Err(Error::NoCgroups { why: "neither cpuacct nor version 2 is mounted".to_owned() });
+        }
+        let path = format!("{parent}/{name}");
+        let mut place = Self {
+            procs_files: Vec::new(),
+            target: Target::Cgroup { path },
+            directories: Vec::new(),
+            parents: Vec::new(),
+        };
+        for mount in mounts.iter().chain(&v2) {
+            let is_v2 = v2.as_ref() == Some(mount);
+            if let Err(error) = place.make_in(mount, parent, name, is_v2) {
+                place.undo();
+                return Err(error);
+            }
+        }
+        Ok(place)
+    }
+
+    fn make_in(&mut self, mount: &std::path::Path, parent: &str, name: &str, v2: bool) -> Result<(), Error> {
+        let mut above = mount.to_owned();
+        for part in parent.split('/') {
+            if v2 {
+                enable_controllers(&above);
+            }
+            above.push(part);
+            match fs::create_dir(&above) {
+                Ok(()) => self.parents.push(above.clone()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::unwritable(&above)(error)),
+            }
+        }
+        if v2 {
+            enable_controllers(&above);
+        }
+        let own = above.join(name);
+        fs::create_dir(&own).map_err(Error::unwritable(&own))?;
+        self.procs_files.push(own.join("cgroup.procs"));
+        self.directories.push(own.clone());
+        let procs = own.join("cgroup.procs");
+        fs::OpenOptions::new().write(true).open(&procs).map_err(Error::unwritable(&procs)).map(|_| ())
+    }
+
+    /// Finds the place of an order again after a restart of the agent.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCgroup`] when no hierarchy has it; [`Error::BadName`].
+    pub fn find(hierarchies: &Hierarchies, parent: &str, name: &str) -> Result<Self, Error> {
+        for part in parent.split('/').chain([name]) {
+            check_name(part)?;
+        }
+        let path = format!("{parent}/{name}");
+        let mounts = V1.into_iter().filter_map(|controller| hierarchies.v1(controller)).chain(hierarchies.v2());
+        let mut directories: Vec<PathBuf> =
+            mounts.map(|mount| mount.join(&path)).filter(|directory| directory.is_dir()).collect();
+        directories.sort();
+        directories.dedup();
+        if directories.is_empty() {
+            return Err(Error::UnknownCgroup { path });
+        }
+        let procs_files = directories.iter().map(|directory| directory.join("cgroup.procs")).collect();
+        Ok(Self { procs_files, target: Target::Cgroup { path }, directories, parents: Vec::new() })
+    }
+
+    /// Processes in the place.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut pids: Vec<u32> =
+            self.procs_files.iter().filter_map(|file| fs::read(file).ok()).flat_map(|text| numbers(&text)).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Removes the directories; only empty ones can be. A directory that is already gone is removed.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] while processes are left in it: try again when they have ended.
+    pub fn remove(&self) -> Result<(), Error> {
+        for directory in &self.directories {
+            match fs::remove_dir(directory) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::unwritable(directory)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the parents this value made, if no other order is in them.
+    pub fn remove_parents(&self) {
+        self.parents.iter().rev().for_each(|parent| drop(fs::remove_dir(parent)));
+    }
+
+    /// Takes back a half-made place.
+    fn undo(&self) {
+        self.directories.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+        self.remove_parents();
+    }
+}
+
+/// Asks version 2 for the controllers that meter; a refusal (processes in the parent, not delegated) leaves CPU alone.
+fn enable_controllers(directory: &std::path::Path) {
+    for controller in ["+cpu", "+memory", "+io"] {
+        drop(fs::write(directory.join("cgroup.subtree_control"), controller));
+    }
+}
+
+fn numbers(text: &[u8]) -> Vec<u32> {
+    file::lines(text).filter_map(file::number).filter_map(|pid| u32::try_from(pid).ok()).collect()
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.bytes().all(allowed) {
+        return Err(Error::BadName { name: name.chars().take(80).collect() });
+    }
+    Ok(())
+}

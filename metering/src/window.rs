@@ -1,0 +1,316 @@
+//! The set of metered orders and the windows their usage is cut into. No thread, no clock: the caller ticks.
+//!
+//! Windows are UTC, half-open and aligned by the caller. [`Sampler::close`] reads at the edge, so that the reading is the
+//! edge's; totals are cumulative, so whatever the reading is late by goes to the next window and never twice. A close that
+//! comes more than one interval late splits the last step by time and marks it estimated.
+
+use std::path::{Path, PathBuf};
+
+use hufu_trade::{
+    resource::{KINDS, Kind, Resource},
+    usage::{HostTotal, MeterIdentity},
+};
+
+use crate::{
+    Error,
+    disk::Disks,
+    file,
+    hierarchy::{Hierarchies, Mode},
+    host::{Host, HostSample},
+    order::{Context, Order, OrderDraft, metered_kinds},
+    sample::{At, Raw, Target},
+    state::OrderState,
+    usage::{Limits, Usage},
+};
+
+/// What one window held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowDraft {
+    /// Start, ns since 1970-01-01Z.
+    pub start_real_ns: i64,
+    /// End, not included.
+    pub end_real_ns: i64,
+    /// Length by CLOCK_BOOTTIME, ns.
+    pub elapsed_ns: u64,
+    /// Samples that were due.
+    pub samples_due: u32,
+    /// Samples that were taken.
+    pub samples_taken: u32,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: [u8; 16],
+    /// The pieces of the orders' time, each order's in time order.
+    pub orders: Vec<OrderDraft>,
+    /// Host totals of the resources that have orders.
+    pub totals: Vec<HostTotal>,
+}
+
+/// Meters a set of orders.
+#[derive(Debug)]
+pub struct Sampler {
+    root: PathBuf,
+    hierarchies: Hierarchies,
+    boot_id: [u8; 16],
+    host: Host,
+    disks: Disks,
+    buffer: Vec<u8>,
+    interval_ns: u64,
+    cpus: u32,
+    orders: Vec<Order>,
+    window: HostWindow,
+}
+
+/// The host's side of the running window.
+#[derive(Debug)]
+struct HostWindow {
+    from: At,
+    base: Option<HostSample>,
+    last: Option<(At, HostSample)>,
+    /// Twice the byte-ns of memory in use.
+    memory_sum: u128,
+    taken: u32,
+    /// Used by orders that ended in this window, by kind.
+    ended: [u128; 12],
+    /// Kinds that an order of this window meters.
+    kinds: [bool; 12],
+    spans_restart: bool,
+}
+
+impl HostWindow {
+    fn new(from: At) -> Self {
+        Self {
+            from,
+            base: None,
+            last: None,
+            memory_sum: 0,
+            taken: 0,
+            ended: [0; 12],
+            kinds: [false; 12],
+            spans_restart: false,
+        }
+    }
+
+    fn take(&mut self, at: At, sample: HostSample, limits: Limits) {
+        if let Some((last_at, last)) = self.last
+            && let (Raw::Value(old), Raw::Value(new)) = (last.memory_used, sample.memory_used)
+        {
+            let elapsed = at.boot_ns.saturating_sub(last_at.boot_ns);
+            if elapsed <= limits.gap_ns() {
+                let ends = u128::from(old) + u128::from(new);
+                self.memory_sum = self.memory_sum.saturating_add(ends.saturating_mul(u128::from(elapsed)));
+            }
+        }
+        self.base.get_or_insert(sample);
+        self.last = Some((at, sample));
+    }
+}
+
+impl Sampler {
+    /// A sampler of the host whose `/proc` and `/sys` lie below `root` (`/` on a real host), planned to tick each `interval_ns`.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] or [`Error::UnexpectedText`] when there is no usable `/proc`.
+    pub fn new(root: &Path, interval_ns: u64, at: At) -> Result<Self, Error> {
+        let hierarchies = Hierarchies::detect(root)?;
+        let host = Host::open(&hierarchies)?;
+        let mut buffer = vec![0; file::BUFFER_BYTES];
+        let cpus = host.cpus(&mut buffer);
+        let (boot_id, disks) = (file::boot_id(root)?, Disks::new(root));
+        let (root, orders, window) = (root.to_owned(), Vec::new(), HostWindow::new(at));
+        let mut sampler = Self { root, hierarchies, boot_id, host, disks, buffer, interval_ns, cpus, orders, window };
+        sampler.tick_host(at);
+        Ok(sampler)
+    }
+
+    /// Which cgroup generations the host has.
+    pub fn mode(&self) -> Mode {
+        self.hierarchies.mode()
+    }
+
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub fn boot_id(&self) -> [u8; 16] {
+        self.boot_id
+    }
+
+    /// Orders being metered.
+    pub fn orders(&self) -> impl Iterator<Item = &[u8; 16]> {
+        self.orders.iter().map(|order| &order.key)
+    }
+
+    /// Begins metering an order, or goes on with it from a stored state. `metered` are the used resources its records list;
+    /// `reserved` gives each reservation in base units a second (1,000,000,000 for one core or device, bytes for memory).
+    /// With a stored state whose meter is gone, the order goes on as a gap.
+    ///
+    /// # Errors
+    /// [`Error::KnownOrder`]; [`Error::UnknownCgroup`], [`Error::UnknownProcess`], [`Error::Unreadable`] for the target.
+    pub fn start(
+        &mut self,
+        order: [u8; 16],
+        target: Target,
+        metered: &[Resource],
+        reserved: &[(Resource, u64)],
+        restored: Option<OrderState>,
+        at: At,
+    ) -> Result<MeterIdentity, Error> {
+        if self.orders.iter().any(|known| known.key == order) {
+            return Err(Error::KnownOrder);
+        }
+        let usage = Usage::new(metered, reserved);
+        let mut started = Order::start(order, target, usage, restored, at, &mut self.context().1)?;
+        started.window_base = used(&started.usage);
+        for kind in metered_kinds(metered) {
+            if let Some(has) = self.window.kinds.get_mut(kind as usize) {
+                *has = true;
+            }
+        }
+        let identity = started.identity().clone();
+        self.orders.push(started);
+        Ok(identity)
+    }
+
+    fn context(&mut self) -> (&mut Vec<Order>, Context<'_>) {
+        let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
+        let context = Context {
+            root: &self.root,
+            hierarchies: &self.hierarchies,
+            boot_id: self.boot_id,
+            buffer: &mut self.buffer,
+            disks: &mut self.disks,
+            limits,
+        };
+        (&mut self.orders, context)
+    }
+
+    fn tick_host(&mut self, at: At) {
+        let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
+        let sample = self.host.read(&mut self.buffer, &mut self.disks);
+        self.window.take(at, sample, limits);
+    }
+
+    /// Reads all orders and the host. In the steady state it allocates nothing for orders in cgroups.
+    pub fn tick(&mut self, at: At) {
+        self.cpus = self.cpus.max(self.host.cpus(&mut self.buffer));
+        let (orders, mut context) = self.context();
+        for order in orders {
+            order.tick(at, &mut context);
+        }
+        self.tick_host(at);
+        self.window.taken = self.window.taken.saturating_add(1);
+    }
+
+    /// Reads at the window's edge and hands out what each order used since its last draft. The next window starts here.
+    pub fn close(&mut self, at: At, end_real_ns: i64) -> WindowDraft {
+        // The host is read before the orders for the next window and after them for this one: then the orders' sum can
+        // never exceed the host's for the order of reading alone.
+        let next_base = self.host.read(&mut self.buffer, &mut self.disks);
+        self.tick(at);
+        let (orders, context) = self.context();
+        let limits = context.limits;
+        let mut pieces = Vec::new();
+        for order in orders {
+            order.close(at, end_real_ns, limits);
+            pieces.append(&mut order.pieces);
+        }
+        let elapsed_ns = at.boot_ns.saturating_sub(self.window.from.boot_ns);
+        let due = elapsed_ns.saturating_add(self.interval_ns / 2).checked_div(self.interval_ns).unwrap_or(0);
+        let draft = WindowDraft {
+            start_real_ns: self.window.from.real_ns,
+            end_real_ns,
+            elapsed_ns,
+            samples_due: u32::try_from(due).unwrap_or(u32::MAX),
+            samples_taken: self.window.taken,
+            boot_id: self.boot_id,
+            orders: pieces,
+            totals: self.conservation(limits),
+        };
+        let mut next = HostWindow::new(At { real_ns: end_real_ns, ..at });
+        (next.base, next.last) = (Some(next_base), self.window.last);
+        for order in &mut self.orders {
+            order.window_base = used(&order.usage);
+            order.spans_restart = false;
+            for (has, kind) in next.kinds.iter_mut().zip(KINDS) {
+                *has |= order.usage.meters(kind);
+            }
+        }
+        self.window = next;
+        draft
+    }
+
+    /// Compares the orders' sums with the host's own counters.
+    fn conservation(&self, limits: Limits) -> Vec<HostTotal> {
+        let window = &self.window;
+        let spans = window.spans_restart || self.orders.iter().any(|order| order.spans_restart);
+        let kinds = KINDS.into_iter().zip(window.kinds).filter(|(_, has)| *has).map(|(kind, _)| kind);
+        kinds
+            .map(|kind| {
+                let index = kind as usize;
+                let base = |order: &Order| order.window_base.get(index).copied().unwrap_or(0);
+                let running = self.orders.iter().map(|order| order.usage.used(kind).saturating_sub(base(order)));
+                let ended = window.ended.get(index).copied().unwrap_or(0);
+                let orders = running.fold(ended, u128::saturating_add);
+                let (host, tolerance) = self.host_total(kind, limits);
+                let check = match host {
+                    Err(why) => why,
+                    Ok(_) if spans => "not checked: the window holds usage from before the agent's restart",
+                    Ok(host) if orders <= host.saturating_add(tolerance) => "checked",
+                    Ok(_) => "violated",
+                };
+                HostTotal { code: Resource::used(kind).code(), host: host.ok(), orders, check: check.to_owned() }
+            })
+            .collect()
+    }
+
+    /// The host's total over the window, and by how much the orders may seem to exceed it.
+    fn host_total(&self, kind: Kind, limits: Limits) -> (Result<u128, &'static str>, u128) {
+        const ONE_MIB: u128 = 1 << 20;
+        let (Some(base), Some((_, last))) = (self.window.base, self.window.last) else {
+            return (Err("no host counter"), 0);
+        };
+        let counter = |pick: fn(&HostSample) -> Raw| match (pick(&base), pick(&last)) {
+            (Raw::Value(old), Raw::Value(new)) => new.checked_sub(old).map(u128::from).ok_or("the host's counter fell"),
+            (Raw::Missing(why), _) | (_, Raw::Missing(why)) => Err(why),
+        };
+        let cpus = u128::from(limits.cpus);
+        let orders = u128::try_from(self.orders.len()).unwrap_or(u128::MAX);
+        let elapsed_s = u128::from(limits.interval_ns) / 1_000_000_000 + 1;
+        match kind {
+            // Ticks not yet accounted when the root is read, and the microseconds of version 2.
+            Kind::Cpu => (counter(|host| host.cpu_ns), cpus * 10_000_000),
+            Kind::Memory => {
+                let host = self.window.memory_sum / 2_000_000_000;
+                // Each CPU holds up to 64 pages charged ahead per order; one interval's change is not seen by both.
+                let ahead = orders.saturating_mul(cpus).saturating_mul(ONE_MIB).saturating_mul(elapsed_s);
+                (Ok(host), host / 32 + ahead + 64 * ONE_MIB)
+            }
+            Kind::DiskRead => (counter(|host| host.disk_read), 64 * ONE_MIB),
+            Kind::DiskWrite => (counter(|host| host.disk_write), 64 * ONE_MIB),
+            Kind::DiskReadOps | Kind::DiskWriteOps => {
+                (Err("the host counts operations after merging, orders before"), 0)
+            }
+            _ => (Err("no order is metered for it"), 0),
+        }
+    }
+
+    /// The final read of an order, then its last pieces; the last one has reason `End`. Stop before the cgroup is removed.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOrder`].
+    pub fn stop(&mut self, order: [u8; 16], at: At) -> Result<Vec<OrderDraft>, Error> {
+        let index = self.orders.iter().position(|known| known.key == order).ok_or(Error::UnknownOrder)?;
+        let mut stopped = self.orders.swap_remove(index);
+        stopped.stop(at, &mut self.context().1);
+        for ((ended, kind), base) in self.window.ended.iter_mut().zip(KINDS).zip(stopped.window_base) {
+            *ended = ended.saturating_add(stopped.usage.used(kind).saturating_sub(base));
+        }
+        self.window.spans_restart |= stopped.spans_restart;
+        Ok(stopped.pieces)
+    }
+
+    /// What to keep so that a restart loses nothing.
+    pub fn state(&self) -> Vec<OrderState> {
+        self.orders.iter().map(Order::state).collect()
+    }
+}
+
+fn used(usage: &Usage) -> [u128; 12] {
+    KINDS.map(|kind| usage.used(kind))
+}
