@@ -4,7 +4,9 @@
 mod error;
 pub mod exit;
 pub mod lang;
+mod layout;
 pub mod pack;
+mod signed;
 
 pub use error::Error;
 pub use exit::{Exit, Failure};

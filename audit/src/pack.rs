@@ -1,6 +1,14 @@
 //! What an evidence pack is made from, as plain data: the agent fills it from its ledger, the platform from its tables.
 //! Judging a pack is `verdict.rs`.
 
+mod build;
+mod certs;
+mod collect;
+mod readme;
+mod write;
+
+pub use build::build;
+pub use collect::from_ledger;
 pub use hufu_ledger::PathStep;
 
 /// An entry with its place.

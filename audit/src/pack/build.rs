@@ -1,0 +1,268 @@
+//! Puts a pack together: which members it has and what is in each. The zip itself is `write.rs`, the README `readme.rs`.
+
+use std::{
+    collections::BTreeMap,
+    io::{Seek, Write},
+};
+
+use hufu_gm::{Hash, Signed, cert::Certificate, crl::Crl, sm3::sm3};
+use hufu_ledger::{BlockHeader, Checkpoint, Entry, merkle::path_to_text};
+use hufu_trade::{
+    bill::Bill,
+    entry::{Certificates, Deal, EntryKind, Receipt, Rules, SignedStatement},
+    octets::Octets,
+    statement::Offer,
+};
+
+use crate::{
+    Error,
+    layout::{self, ProofRow, SignatureRow},
+    pack::{Located, PackInput, certs::Certs, readme, write},
+    signed::{Kind, Role},
+};
+
+/// Writes the evidence pack of one bill: members stored, in a fixed order, so that equal input gives equal bytes.
+///
+/// # Errors
+/// [`Error::Input`] naming the piece that is missing or malformed; [`Error::Write`].
+pub fn build(input: &PackInput, out: impl Write + Seek) -> Result<(), Error> {
+    let mut draft = Draft::default();
+    draft.certificates(input)?;
+    let bill = draft.bill(&input.bill)?;
+    let mut located: Vec<&Located> = input.entries.iter().collect();
+    located.push(&input.bill);
+    located.sort_by_key(|entry| (entry.log, entry.height, entry.index));
+    located.dedup_by_key(|entry| (entry.log, entry.height, entry.index));
+    for entry in &located {
+        draft.entry(entry)?;
+    }
+    for signed in &input.checkpoints {
+        draft.checkpoint(signed)?;
+    }
+    for signed in &input.receipts {
+        draft.receipt(signed)?;
+    }
+    for entry in &located {
+        draft.proof(entry)?;
+    }
+    let members = draft.finish(&bill, &input.crls)?;
+    write::zip(&members, out)
+}
+
+/// A member of the zip.
+pub(crate) type Member = (String, Vec<u8>);
+
+fn input(what: impl Into<String>, why: impl std::fmt::Display) -> Error {
+    Error::Input { what: what.into(), why: why.to_string() }
+}
+
+#[derive(Default)]
+struct Draft {
+    signed: Vec<Member>,
+    entries: Vec<Member>,
+    proofs: Vec<Member>,
+    signatures: Vec<SignatureRow>,
+    proven: Vec<ProofRow>,
+    certs: Certs,
+    bill: Vec<u8>,
+    bill_entry: String,
+    offer: Option<Offer>,
+    rules: BTreeMap<Hash, String>,
+    /// Signed bytes that hold the root of a log at a size.
+    roots: BTreeMap<(u8, u64), String>,
+}
+
+impl Draft {
+    fn certificates(&mut self, given: &PackInput) -> Result<(), Error> {
+        let all = [
+            (Role::Node, &given.node_certificates),
+            (Role::Platform, &given.platform_certificates),
+            (Role::Buyer, &given.buyer_certificates),
+        ];
+        for (role, ders) in all {
+            for der in ders {
+                self.certs.add(role, der)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bill(&mut self, located: &Located) -> Result<Bill, Error> {
+        let entry = Entry::decode(&located.entry).map_err(|e| input("bill entry", e))?;
+        if entry.kind != EntryKind::Bill.number() {
+            return Err(input("bill entry", format!("it is of kind {}", entry.kind)));
+        }
+        self.bill = entry.body;
+        self.bill_entry = layout::entry((located.log, located.height, located.index), EntryKind::Bill.name());
+        Ok(hufu_trade::decode(&self.bill, "Bill")?)
+    }
+
+    fn entry(&mut self, located: &Located) -> Result<(), Error> {
+        let place = (located.log, located.height, located.index);
+        let entry = Entry::decode(&located.entry).map_err(|e| input(format!("entry {place:?}"), e))?;
+        let unknown = || input(format!("entry {place:?}"), format!("kind {} is unknown", entry.kind));
+        let kind = EntryKind::from_number(entry.kind).ok_or_else(unknown)?;
+        match kind {
+            EntryKind::Browse => self.statement(&entry.body, Kind::Browse)?,
+            EntryKind::Order => self.statement(&entry.body, Kind::Order)?,
+            EntryKind::Score => self.statement(&entry.body, Kind::Score)?,
+            EntryKind::Offer => {
+                let signed = Signed::from_bytes(&entry.body)?;
+                self.offer = Some(hufu_trade::decode(signed.tbs(), "Offer")?);
+                self.signed(&signed, Kind::Offer, "offer")?;
+            }
+            EntryKind::Deal => {
+                let deal: Deal = hufu_trade::decode(&entry.body, "Deal")?;
+                self.signed(&deal.countersignature, Kind::Deal, "deal")?;
+            }
+            EntryKind::Rules => {
+                let rules: Rules = hufu_trade::decode(&entry.body, "Rules")?;
+                self.rules.insert(sm3(&[rules.text.as_bytes()]), rules.text);
+            }
+            EntryKind::Certificates => {
+                let found: Certificates = hufu_trade::decode(&entry.body, "Certificates")?;
+                let role = if found.role == Role::Platform.name() { Role::Platform } else { Role::Node };
+                for der in &found.certificates {
+                    self.certs.add(role, der.as_bytes())?;
+                }
+            }
+            EntryKind::Receipt => self.receipt(&entry.body)?,
+            _ => {}
+        }
+        self.entries.push((layout::entry(place, kind.name()), located.entry.clone()));
+        Ok(())
+    }
+
+    fn statement(&mut self, body: &[u8], kind: Kind) -> Result<(), Error> {
+        let signed: SignedStatement = hufu_trade::decode(body, "SignedStatement")?;
+        for der in &signed.certificates {
+            self.certs.add(Role::Buyer, der.as_bytes())?;
+        }
+        let buyer = signed.open()?.buyer.0;
+        self.signature(kind, kind.name(), signed.statement.as_bytes(), signed.signature.as_bytes(), buyer).map(|_| ())
+    }
+
+    fn signed(&mut self, signed: &Signed, kind: Kind, stem: &str) -> Result<String, Error> {
+        self.signature(kind, stem, signed.tbs(), signed.signature(), signed.cert_id())
+    }
+
+    /// Adds a signature once and returns the name of its signed bytes.
+    fn signature(&mut self, kind: Kind, stem: &str, tbs: &[u8], sig: &[u8], cert: Hash) -> Result<String, Error> {
+        let what = || format!("signature {stem}");
+        let signed_at = kind.time(tbs).ok_or_else(|| input(what(), format!("not a {}", kind.name())))?;
+        let missing = || {
+            let role = kind.role().name();
+            input(what(), format!("the {role}'s certificate {} is not given", Octets(cert)))
+        };
+        let certificate = self.certs.use_for(&cert, kind.role(), signed_at).ok_or_else(missing)?;
+        // The same signed bytes may come twice, as an entry and in a list; other bytes of the same name get a number.
+        for copy in 1_u32.. {
+            let stem = if copy == 1 { stem.to_owned() } else { format!("{stem}-{copy}") };
+            let (tbs_name, sig_name) = (format!("signed/{stem}.tbs"), format!("signed/{stem}.sig"));
+            match self.signed.iter().find(|(name, _)| *name == tbs_name) {
+                Some((_, there)) if there == tbs => return Ok(tbs_name),
+                Some(_) => {}
+                None => {
+                    self.signed.push((tbs_name.clone(), tbs.to_vec()));
+                    self.signed.push((sig_name.clone(), sig.to_vec()));
+                    let tbs = tbs_name.clone();
+                    self.signatures.push(SignatureRow { tbs, signature: sig_name, certificate, signed_at, kind });
+                    return Ok(tbs_name);
+                }
+            }
+        }
+        Err(input(what(), "too many of one name"))
+    }
+
+    fn checkpoint(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let signed = Signed::from_bytes(bytes)?;
+        let found = Checkpoint::decode(signed.tbs())?;
+        let name =
+            self.signed(&signed, Kind::Checkpoint, &format!("checkpoint-{}-{}", found.log.number(), found.size))?;
+        self.roots.entry((found.log.number(), found.size)).or_insert(name);
+        Ok(())
+    }
+
+    fn receipt(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let signed = Signed::from_bytes(bytes)?;
+        let found: Receipt = hufu_trade::decode(signed.tbs(), "Receipt")?;
+        let name = self.signed(&signed, Kind::Receipt, &format!("receipt-{}-{}", found.log, found.size))?;
+        // The platform's word is worth more than the node's own.
+        self.roots.insert((found.log, found.size), name);
+        Ok(())
+    }
+
+    fn proof(&mut self, located: &Located) -> Result<(), Error> {
+        let Some(proof) = &located.proof else { return Ok(()) };
+        let (log, height, index) = (located.log, located.height, located.index);
+        let signed = Signed::from_bytes(&proof.header)?;
+        BlockHeader::decode(signed.tbs())?;
+        let header = self.signed(&signed, Kind::Block, &format!("block-{log}-{height}"))?;
+        let entry = Entry::decode(&located.entry)?;
+        let kind = EntryKind::from_number(entry.kind).map_or("", EntryKind::name);
+        let entry_path = format!("proofs/{}.path", layout::stem((log, height, index), kind));
+        self.put_proof(&entry_path, path_to_text(&proof.entry_path));
+        let log_part = match proof.log_size {
+            0 => None,
+            size => {
+                let root = self.roots.get(&(log, size)).cloned();
+                let missing = || input(format!("proof of {log}-{height}-{index}"), format!("no root of size {size}"));
+                let name = format!("proofs/{log}-{height}-in-{size}.path");
+                self.put_proof(&name, path_to_text(&proof.log_path));
+                Some((name, root.ok_or_else(missing)?))
+            }
+        };
+        let entry = layout::entry((log, height, index), kind);
+        self.proven.push(ProofRow { entry, entry_path, header, log: log_part });
+        Ok(())
+    }
+
+    fn put_proof(&mut self, name: &str, text: String) {
+        if !self.proofs.iter().any(|(there, _)| there == name) {
+            self.proofs.push((name.to_owned(), text.into_bytes()));
+        }
+    }
+
+    fn finish(self, bill: &Bill, crls: &[Vec<u8>]) -> Result<Vec<Member>, Error> {
+        let offer = self.offer.ok_or_else(|| input("offer", "the entry is not given"))?;
+        let tariff = hufu_trade::encode(&offer.tariff, "Tariff")?;
+        let rules = self.rules.get(&offer.rules.0).ok_or_else(|| input("rules", "the offer's table is not given"))?;
+        let json = serde_json::to_string_pretty(bill).map_err(|e| input("bill", e))? + "\n";
+        let mut certs = Vec::new();
+        let readme = readme::text(bill, &self.bill_entry, &self.certs.links());
+        for (name, certificate) in self.certs.used() {
+            certs.push((name, certificate.to_pem().into_bytes()));
+        }
+        let mut members: Vec<Member> = vec![
+            (layout::README.into(), readme.into_bytes()),
+            (layout::BILL_JSON.into(), json.into_bytes()),
+            (layout::BILL.into(), self.bill),
+            (layout::TARIFF.into(), tariff),
+            (layout::CONTRACT.into(), rules.clone().into_bytes()),
+            (
+                layout::SIGNATURES.into(),
+                self.signatures.iter().map(SignatureRow::line).collect::<String>().into_bytes(),
+            ),
+        ];
+        members.extend(self.signed);
+        members.extend(self.entries);
+        members.push((layout::PROOFS.into(), self.proven.iter().map(ProofRow::line).collect::<String>().into_bytes()));
+        members.extend(self.proofs);
+        members.extend(certs);
+        for (number, der) in (1_u32..).zip(crls) {
+            members.push((format!("crls/{number}.pem"), Crl::from_der(der)?.to_pem().into_bytes()));
+        }
+        Ok(members)
+    }
+}
+
+/// What an issued certificate hangs on: the file of its issuer, or the issuer's name when that is an anchor.
+pub(crate) struct Link {
+    pub(crate) subject: String,
+    pub(crate) issuer: Result<String, String>,
+    pub(crate) at_s: i64,
+}
+
+pub(crate) fn is_root(certificate: &Certificate) -> bool {
+    certificate.is_self_issued() && certificate.verify_signature(certificate.public_key()).is_valid()
+}
