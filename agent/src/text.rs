@@ -22,4 +22,27 @@ hufu_audit::texts! {
     ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
     KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
     CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";
+
+    // The buyer.
+    OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
+    DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
+    ScoreGood { overall } => "score recorded, overall {overall}", "评分已记录，总分 {overall}";
+    PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
+    RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";
+    BillNumber { number } => "{number:?} is not a bill number", "{number:?} 不是账单编号";
+    PaperMissing { path } => "{path} is not there; browse comes before order, order before score", "缺少 {path}；先浏览，再下单，再评分";
+    PaperThere { path } => "{path} is already there; use another --state directory for another contract", "{path} 已存在；新合约请另选 --state 目录";
+    Refused { code, remedy } => "refused ({code}): {remedy}", "被拒绝（{code}）：{remedy}";
+    OfferChain { why } => "not signing: the node's certificate is not trusted: {why}", "拒绝签名：节点证书不受信任：{why}";
+    OfferNode { name, pool } => "not signing: the certificate is that of {name}, not of {pool}", "拒绝签名：证书属于 {name}，而非 {pool}";
+    OfferSignature {} => "not signing: the offer's signature is not the node's", "拒绝签名：报价的签名不是该节点的签名";
+    OfferField { field } => "not signing: the offer's {field} is not what was asked", "拒绝签名：报价的 {field} 与请求不符";
+    OfferExpired { until } => "not signing: the offer ended at {until}; browse again", "拒绝签名：报价已于 {until} 失效；请重新浏览";
+    OfferEarly { from } => "not signing: the offer begins only at {from}; check the clock", "拒绝签名：报价自 {from} 起才有效；请检查时钟";
+    OfferTariff { why } => "not signing: the price terms cannot be rated: {why}", "拒绝签名：价格条款无法计费：{why}";
+    OfferRules { why } => "not signing: the rule table is not the one the offer names: {why}", "拒绝签名：规则表与报价所载不符：{why}";
+    OfferStock { wanted, stock } => "not signing: {wanted} units wanted, {stock} offered", "拒绝签名：需要 {wanted} 份，仅提供 {stock} 份";
+    OfferTerm { wanted, max } => "not signing: a term of {wanted} s is wanted, at most {max} s offered", "拒绝签名：需要 {wanted} 秒，最多提供 {max} 秒";
+    DealField { field } => "the deal does not hold: {field} is not that of the order", "成交无效：{field} 与订单不符";
+    ScoreItems { names } => "one score for each of: {names}", "请为以下各项分别评分：{names}";
 }

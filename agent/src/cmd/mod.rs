@@ -1,9 +1,11 @@
 //! The command line: flags every command has, dispatch, and how results and failures reach a person or a program.
 //! What a command does is in its own file.
 
+mod buyer;
 mod file;
 mod key;
 mod pki;
+mod term;
 mod usage;
 
 use std::{
@@ -42,6 +44,9 @@ enum Command {
     /// A small test certificate authority
     #[command(subcommand)]
     Pki(pki::Command),
+    /// The buyer's side: browse, order, score, fetch evidence
+    #[command(subcommand)]
+    Buyer(buyer::Command),
 }
 
 /// What every command is given besides its own flags.
@@ -63,6 +68,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
     match &cli.command {
         Command::Key(command) => key::run(command, &context),
         Command::Pki(command) => pki::run(command, &context),
+        Command::Buyer(command) => buyer::run(command, &context),
     }
 }
 

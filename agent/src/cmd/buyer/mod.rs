@@ -1,0 +1,336 @@
+//! `hufu buyer`: the buyer's side of a contract. It holds a key, a certificate and an address; it signs here, checks what it
+//! is given before it signs, and never sends a key. Checks are `check.rs`, statements `sign.rs`, transport `channel.rs`.
+
+mod channel;
+mod check;
+mod sign;
+mod state;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use hufu_audit::{Exit, Failure};
+use hufu_gm::cert::Certificate;
+use hufu_trade::{
+    if2::{Accepted, Browse, Interface, Offered, Sealed, segment_ok},
+    money::Money,
+    octets::rfc3339,
+    resource::{KINDS, Resource},
+    statement::ScoreItem,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    clock,
+    cmd::{Context, Outcome, bug, file, key, term},
+    text::Text,
+};
+use channel::{Channel, Reply};
+use sign::Buyer;
+use state::State;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// List products and scores; with --node and --product, ask for an offer
+    Browse {
+        #[command(flatten)]
+        common: Common,
+        /// Node to ask, SITE/NODE
+        #[arg(long, value_name = "S/N", value_parser = pool, requires = "product")]
+        node: Option<String>,
+        /// Product to ask an offer for
+        #[arg(long, value_name = "P", requires = "node")]
+        product: Option<String>,
+    },
+    /// Check the offer, sign the order, check the deal
+    Order {
+        #[command(flatten)]
+        common: Common,
+        /// Units
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        quantity: u32,
+        /// Term of service, for example 90s, 30m, 12h, 30d
+        #[arg(long, value_parser = term::parse, value_name = "TERM", default_value = "1h")]
+        term: u64,
+        /// The most a bill may be, CNY
+        #[arg(long, value_name = "CNY", value_parser = amount, default_value = "100")]
+        ceiling: Money,
+    },
+    /// Score a served contract, for example cpu=95 memory=90
+    Score {
+        #[command(flatten)]
+        common: Common,
+        /// RESOURCE=0..100, one for each priced resource of the deal
+        #[arg(value_name = "RESOURCE=SCORE", required_unless_present = "answer", value_parser = score_item)]
+        scores: Vec<ScoreItem>,
+    },
+    /// Fetch the evidence pack of a bill
+    Pack {
+        #[command(flatten)]
+        common: Common,
+        /// The bill's number
+        bill_no: String,
+        /// File to write
+        #[arg(short, long, value_name = "F")]
+        output: PathBuf,
+    },
+}
+
+/// Who the buyer is, whom it believes and how it reaches the node.
+#[derive(Args)]
+pub(super) struct Common {
+    /// Address of the platform, http://HOST:PORT
+    #[arg(long, value_name = "URL", conflicts_with_all = ["answer", "request"])]
+    platform: Option<String>,
+    /// Read the node's answer from a file
+    #[arg(long = "in", value_name = "F", conflicts_with = "request")]
+    answer: Option<PathBuf>,
+    /// Write the request to a file
+    #[arg(long = "out", value_name = "F")]
+    request: Option<PathBuf>,
+    /// The buyer's secret key file
+    #[arg(long, value_name = "F")]
+    key: Option<PathBuf>,
+    /// The buyer's certificate chain (PEM), leaf first
+    #[arg(long, value_name = "F")]
+    cert: Option<PathBuf>,
+    /// Trust anchors for nodes (PEM); may be given several times
+    #[arg(long, value_name = "CA.pem")]
+    trust: Vec<PathBuf>,
+    /// Directory of this contract's papers
+    #[arg(long, value_name = "DIR", default_value = "hufu-contract")]
+    state: PathBuf,
+}
+
+impl Common {
+    fn channel(&self, context: &Context) -> Result<Channel, Failure<Text>> {
+        match (&self.platform, &self.answer, &self.request) {
+            (Some(url), None, None) => Channel::platform(url, context.lang),
+            (None, Some(path), None) => Ok(Channel::Answer(path.clone(), context.lang)),
+            (None, None, Some(path)) => Ok(Channel::Request(path.clone())),
+            _ => Err(missing("--platform <URL> | --in <F> | --out <F>")),
+        }
+    }
+
+    fn buyer(&self) -> Result<Buyer, Failure<Text>> {
+        let key = self.key.as_deref().ok_or_else(|| missing("--key <F>"))?;
+        let cert = self.cert.as_deref().ok_or_else(|| missing("--cert <F>"))?;
+        Buyer::load(key, cert)
+    }
+
+    fn anchors(&self) -> Result<Vec<Certificate>, Failure<Text>> {
+        if self.trust.is_empty() {
+            return Err(missing("--trust <CA.pem>"));
+        }
+        file::read_anchors(&self.trust)
+    }
+}
+
+fn missing(argument: &str) -> Failure<Text> {
+    Failure::new(Exit::Usage, Text::ArgumentMissing { argument: argument.to_owned() })
+}
+
+fn pool(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((site, node)) if segment_ok(site) && segment_ok(node) => Ok(text.to_owned()),
+        _ => Err("SITE/NODE, each 1 to 64 of a-z 0-9 _ -".to_owned()),
+    }
+}
+
+fn amount(text: &str) -> Result<Money, String> {
+    match text.parse::<Money>() {
+        Ok(amount) if amount.0 >= 0 => Ok(amount),
+        _ => Err("a decimal amount such as 10.00".to_owned()),
+    }
+}
+
+fn score_item(text: &str) -> Result<ScoreItem, String> {
+    let expected = || {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name()).collect();
+        format!("RESOURCE=0..100, RESOURCE one of {}", names.join(" "))
+    };
+    let (name, score) = text.split_once('=').ok_or_else(expected)?;
+    let resource: Resource = name.parse().map_err(|_| expected())?;
+    let score: u8 = score.parse().ok().filter(|score| *score <= 100).ok_or_else(expected)?;
+    Ok(ScoreItem { code: resource.kind as u8, score })
+}
+
+pub(super) fn run(command: &Command, context: &Context) -> Outcome {
+    match command {
+        Command::Browse { common, node: None, .. } if common.answer.is_none() => list(common, context),
+        Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
+        Command::Order { common, quantity, term, ceiling } => order(common, (*quantity, *term, *ceiling), context),
+        Command::Score { common, scores } => score(common, scores, context),
+        Command::Pack { common, bill_no, output } => pack(common, bill_no, output, context),
+    }
+}
+
+/// Without a node: what the platform offers, as it says.
+fn list(common: &Common, context: &Context) -> Outcome {
+    let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
+    let found: Value = platform.get("/v1/products")?;
+    context.show(&found, || key::lines(&found))?;
+    Ok(Exit::Done)
+}
+
+fn browse(common: &Common, wanted: Option<(&str, &str)>, context: &Context) -> Outcome {
+    let channel = common.channel(context)?;
+    let anchors = common.anchors()?;
+    let state = State::new(&common.state);
+    state.refuse_second_offer()?;
+    let buyer = common.buyer()?;
+    // A request that got no answer is sent again as it was: the node gives the same offer for it.
+    let asked = match (state.asked()?, wanted) {
+        (Some(asked), None) => asked,
+        (Some(asked), Some((pool, product))) if asked.is_for(pool, product) => asked,
+        (_, Some((pool, product))) => {
+            let asked = sign::browse(&buyer, pool, product, clock::now().real_ns)?;
+            state.keep_asked(&asked)?;
+            asked
+        }
+        (None, None) => return Err(missing("--node <S/N>")),
+    };
+    let request: &Browse = &asked.request;
+    let Reply::Answer(offered) = channel.ask::<Browse, Offered>(Interface::Browse, &asked.pool, request)? else {
+        return written(common, context);
+    };
+    let now_ns = clock::now().real_ns;
+    let checked = check::offer(&asked, &offered, &anchors, now_ns)?;
+    state.keep_offer(&asked, &offered)?;
+    let offer = &checked.offer;
+    let shown = json!({
+        "contract_no": offer.contract_no,
+        "node": offer.computing_pool_id,
+        "product": offer.product_id,
+        "stock": offer.stock,
+        "valid_until": rfc3339(offer.valid_until),
+        "tariff": offer.tariff,
+        "metered": offer.metered,
+        "reserves": offer.reserves,
+        "state": common.state.display().to_string(),
+    });
+    context.show(&shown, || {
+        let price = |price: &hufu_trade::tariff::Price| {
+            let first = price.tiers.first().map(|tier| tier.price.to_string()).unwrap_or_default();
+            format!("\n  {} {first} CNY/{}", price.resource, price.per)
+        };
+        let prices: String = offer.tariff.prices.iter().map(price).collect();
+        let (product, node) = (offer.product_id.clone(), offer.computing_pool_id.clone());
+        Text::OfferGood { product, node, until: rfc3339(offer.valid_until), prices }.render(context.lang)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), context: &Context) -> Outcome {
+    let channel = common.channel(context)?;
+    let (anchors, buyer) = (common.anchors()?, common.buyer()?);
+    let state = State::new(&common.state);
+    let (asked, offered) = state.offer()?;
+    let now_ns = clock::now().real_ns;
+    let checked = check::offer(&asked, &offered, &anchors, now_ns)?;
+    check::offer_is_mine(&checked, &buyer)?;
+    let request = match state.order()? {
+        Some(kept) => kept,
+        None => {
+            check::order_fits(&checked.offer, quantity, term_ns)?;
+            let request = sign::order(&buyer, &checked, (quantity, term_ns, ceiling), now_ns)?;
+            state.keep_order(&request)?;
+            request
+        }
+    };
+    let Reply::Answer(accepted) = channel.ask::<_, Accepted>(Interface::SendOrder, &asked.pool, &request)? else {
+        return written(common, context);
+    };
+    let deal = check::deal(&checked, &request, &accepted)?;
+    state.keep_deal(&accepted)?;
+    let shown = json!({
+        "contract_no": deal.contract_no,
+        "node": deal.computing_pool_id,
+        "start": rfc3339(deal.contract_time),
+        "service_end": rfc3339(deal.service_end),
+        "ceiling_cny": deal.contract_value.amount,
+        "address": accepted.address,
+        "height": accepted.height,
+    });
+    context.show(&shown, || {
+        let (contract, node) = (deal.contract_no.to_string(), deal.computing_pool_id.clone());
+        Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn score(common: &Common, scores: &[ScoreItem], context: &Context) -> Outcome {
+    let channel = common.channel(context)?;
+    let (anchors, buyer) = (common.anchors()?, common.buyer()?);
+    let state = State::new(&common.state);
+    let (asked, offered) = state.offer()?;
+    let request = state.order()?.ok_or_else(|| state.lacks("order.json"))?;
+    let accepted = state.deal()?.ok_or_else(|| state.lacks("deal.json"))?;
+    // The offer's validity has passed by now; it was checked when the order was signed, so it is judged as of its own time.
+    let signed_at = check::offered_at(&offered)?;
+    let checked = check::offer(&asked, &offered, &anchors, signed_at)?;
+    check::offer_is_mine(&checked, &buyer)?;
+    check::deal(&checked, &request, &accepted)?;
+    let card = match state.score()? {
+        Some(kept) => kept,
+        None => {
+            let card = check::score_card(&checked, scores)?;
+            let made = sign::score(&buyer, &checked, &accepted, card, clock::now().real_ns)?;
+            state.keep_score(&made)?;
+            made
+        }
+    };
+    let Reply::Answer(answer) = channel.ask::<_, Accepted>(Interface::Score, &asked.pool, &card)? else {
+        return written(common, context);
+    };
+    let overall = sign::overall(&card)?;
+    let shown = json!({
+        "contract_no": checked.offer.contract_no,
+        "overall": overall,
+        "height": answer.height,
+        "index": answer.index,
+    });
+    context.show(&shown, || Text::ScoreGood { overall: overall.clone() }.render(context.lang))?;
+    Ok(Exit::Done)
+}
+
+fn pack(common: &Common, bill_no: &str, output: &Path, context: &Context) -> Outcome {
+    let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
+    if bill_no.is_empty() || !bill_no.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+        return Err(Failure::new(Exit::Usage, Text::BillNumber { number: bill_no.to_owned() }));
+    }
+    let buyer = common.buyer()?;
+    let at = rfc3339(clock::now().real_ns);
+    let signature = buyer.key.sign(format!("hufu-pack-v1\n{bill_no}\n{at}").as_bytes()).map_err(|e| bug(&e))?;
+    let body = json!({ "certificates": buyer.chain(), "at": at, "signature": Sealed(signature) });
+    let bytes = platform.post_for_bytes(&format!("/v1/bills/{bill_no}/pack"), &body)?;
+    file::replace(output, &bytes)?;
+    let path = output.display().to_string();
+    context.show(&json!({ "file": path }), || Text::PackWritten { path: path.clone() }.render(context.lang))?;
+    Ok(Exit::Done)
+}
+
+fn written(common: &Common, context: &Context) -> Outcome {
+    let path = common.request.as_deref().unwrap_or(Path::new("-")).display().to_string();
+    context.show(&json!({ "request": path }), || Text::RequestWritten { path: path.clone() }.render(context.lang))?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_read_strictly() {
+        for (text, want) in [("s1/n_1", true), ("s1", false), ("S/n", false), ("a/b/c", false), ("/", false)] {
+            assert_eq!(pool(text).is_ok(), want, "{text}");
+        }
+        for (text, want) in [("cpu=95", true), ("cpu=101", false), ("cpu", false), ("memory=-1", false), ("x=1", false)]
+        {
+            assert_eq!(score_item(text).is_ok(), want, "{text}");
+        }
+        for (text, want) in [("10", true), ("0.01", true), ("-1", false), ("1e3", false)] {
+            assert_eq!(amount(text).is_ok(), want, "{text}");
+        }
+    }
+}
