@@ -43,6 +43,7 @@ struct RawNode {
     #[serde(default = "trust")]
     trust: Vec<PathBuf>,
     firmware: Option<PathBuf>,
+    firmware_signer: Option<PathBuf>,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -225,7 +226,11 @@ impl Config {
     fn from_toml(text: &str, dir: &Path) -> Result<Self, String> {
         let raw: Raw = toml::from_str(text).map_err(|e| e.to_string().trim_end().replace('\n', " "))?;
         let at = |path: &Path| dir.join(path);
-        let burnt_in = raw.node.firmware.as_deref().map(|path| crate::firmware::load(&at(path))).transpose()?;
+        let burnt_in = match (&raw.node.firmware, &raw.node.firmware_signer) {
+            (None, None) => None,
+            (Some(image), Some(signer)) => Some(crate::firmware::load(&at(image), &at(signer))?),
+            _ => return Err("node.firmware and node.firmware_signer belong together".to_owned()),
+        };
         let (site, node, host, port) = match (&burnt_in, raw.node.site, raw.node.name, raw.mqtt.host, raw.mqtt.port) {
             (Some(record), None, None, None, None) => {
                 (record.site.clone(), record.node.clone(), record.host.clone(), record.port)

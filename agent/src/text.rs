@@ -11,6 +11,8 @@ hufu_audit::texts! {
     Unreachable { what, why } => "cannot reach {what}: {why}; is it running?", "无法连接 {what}：{why}；它在运行吗？";
     Usage { why } => "{why}; see --help", "{why}；请看 --help";
     Bug { why } => "internal error: {why}; please report it with the command line", "内部错误：{why}；请连同命令行一起报告";
+    LedgerFailed { path, why } => "ledger {path}: {why}; run: hufu ledger check {path}", "账本 {path}：{why}；请运行：hufu ledger check {path}";
+    MeterFailed { why } => "cannot meter this server: {why}", "无法计量本服务器：{why}";
     Interrupted {} => "interrupted", "已中断";
 
     // The command line.

@@ -7,7 +7,7 @@ mod message;
 mod topic;
 
 pub use blocks::Blocks;
-pub use envelope::{Envelope, Opened, Payload, content_id};
+pub use envelope::{Envelope, MESSAGE_BYTES_MAX, Opened, Payload, content_id};
 pub use message::{
     Accepted, Answer, BillPush, Browse, Catalogue, Offered, PaymentConfirm, PaymentState, Problem, Product,
     ProductPrice, Remedy, Sealed, SendOrder,

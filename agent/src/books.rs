@@ -1,0 +1,300 @@
+//! From metering's drafts to signed records, and from records to the bill. Pure. Measuring is `metering`, pricing is
+//! `trade::rating`; here totals become deltas, sequence numbers and hashes.
+
+use hufu_ledger::{Log, NewBlock};
+use hufu_metering::{OrderDraft, WindowDraft};
+use hufu_trade::{
+    Error, encode,
+    entry::{EntryKind, EntryName, FinanceLink, OrderStatus, Payment},
+    octets::{ContractNo, Octets},
+    rating::{Before, Recorded, Terms, rate},
+    resource::Resource,
+    usage::{MeterIdentity, Reading, Reason, Status, TimeQuality, UsageRecord, Window},
+};
+
+use crate::{
+    batch::{Batch, Draft},
+    contract::Contract,
+    node::Core,
+};
+
+/// Greatest number of entries in one block, the window entry not counted: one signature serves them all.
+const RECORDS_PER_BLOCK: usize = 63;
+/// Greatest bytes of entry bodies in one block; the ledger's own limit is 40 KiB of whole entries.
+const BODY_BYTES_PER_BLOCK: usize = 36 * 1024;
+
+/// The readings of a record: deltas against the record before. A total never falls; once known it stays known.
+fn readings(draft: &OrderDraft, last: Option<&UsageRecord>) -> Result<Vec<Reading>, Error> {
+    let mut readings = Vec::with_capacity(draft.totals.len());
+    for total in &draft.totals {
+        let (code, qualifier) = (total.resource.code(), total.resource.qualifier.clone());
+        let before = last.and_then(|r| r.readings.iter().find(|r| r.code == code && r.qualifier == qualifier));
+        let before = before.and_then(|reading| reading.total);
+        let mut reading = Reading { code, qualifier, status: total.status, delta: None, total: before, why: None };
+        reading.why = total.why.clone();
+        match total.total {
+            Some(now) if total.status != Status::Missing => {
+                let base = before.unwrap_or(0);
+                if now < base {
+                    reading.status = Status::Estimated;
+                    reading.why = Some("the meter's state was older than the record before".to_owned());
+                }
+                let now = if draft.reason.is_gap() { base } else { now.max(base) };
+                reading.delta = Some(now - base);
+                reading.total = Some(now);
+            }
+            _ => reading.status = Status::Missing,
+        }
+        readings.push(reading);
+    }
+    readings.sort_by(|a, b| (a.code, &a.qualifier).cmp(&(b.code, &b.qualifier)));
+    Ok(readings)
+}
+
+/// The next record of an order's chain.
+fn record(
+    contract: &Contract,
+    last: Option<&(EntryName, UsageRecord)>,
+    draft: &OrderDraft,
+    quality: TimeQuality,
+) -> Result<UsageRecord, Error> {
+    let missing_deal = || Error::Field { what: "UsageRecord", field: "previous", why: "the order has no deal".to_owned() };
+    let (deal_name, deal) = contract.deal.as_ref().ok_or_else(missing_deal)?;
+    let (order_seq, previous, start) = match last {
+        Some((name, record)) => (record.order_seq + 1, name.hash, record.end),
+        None => (0, deal_name.hash, deal.contract_time),
+    };
+    let identity = MeterIdentity { ..draft.identity.clone() };
+    let meter = identity.id()?;
+    let changed = last.is_none_or(|(_, record)| record.meter != meter);
+    let reason = if order_seq == 0 && draft.reason == Reason::Continue { Reason::Begin } else { draft.reason };
+    Ok(UsageRecord {
+        version: 1,
+        contract_no: contract.no,
+        order_seq,
+        previous,
+        start,
+        end: draft.end_real_ns.max(start),
+        reason,
+        elapsed_ns: draft.elapsed_ns,
+        quality,
+        meter,
+        identity: changed.then_some(identity),
+        why: draft.why.clone(),
+        readings: readings(draft, last.map(|(_, record)| record))?,
+    })
+}
+
+/// A body too large for the ledger or a structure that does not fit DER: our own fault, the daemon stops.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BookError {
+    #[error(transparent)]
+    Trade(#[from] Error),
+    #[error(transparent)]
+    Ledger(#[from] hufu_ledger::Error),
+}
+
+/// Adds the records of `drafts` to a batch: chained, in blocks of at most 64 entries, `head` first.
+fn chain(
+    core: &Core,
+    batch: &mut Batch<'_>,
+    head: Vec<Draft>,
+    drafts: &[OrderDraft],
+    quality: TimeQuality,
+) -> Result<(), BookError> {
+    let mut lasts: std::collections::BTreeMap<ContractNo, (EntryName, UsageRecord)> = std::collections::BTreeMap::new();
+    let mut queue: std::collections::VecDeque<&OrderDraft> = drafts.iter().collect();
+    let mut head = Some(head);
+    while !queue.is_empty() || head.as_ref().is_some_and(|head| !head.is_empty()) {
+        let mut block = head.take().unwrap_or_default();
+        let (mut bytes, mut records) = (0, Vec::new());
+        // An order's next record names the hash of the one before, so one block holds at most one record of an order.
+        let mut later = std::collections::VecDeque::new();
+        while let Some(draft) = queue.pop_front() {
+            let no = Octets(draft.order);
+            let Some(contract) = core.book.contracts.get(&no) else { continue };
+            let full = records.len() >= RECORDS_PER_BLOCK || bytes > BODY_BYTES_PER_BLOCK;
+            if full || records.iter().any(|(other, _): &(ContractNo, UsageRecord)| *other == no) {
+                later.push_back(draft);
+                continue;
+            }
+            let record = record(contract, lasts.get(&no).or(contract.last.as_ref()), draft, quality)?;
+            let kind = if record.reason.is_gap() { EntryKind::Gap } else { EntryKind::Usage };
+            let body = encode(&record, "UsageRecord")?;
+            bytes += body.len() + 64;
+            block.push((kind, Some(no), body));
+            records.push((no, record));
+        }
+        let skip = block.len() - records.len();
+        if !block.is_empty() {
+            let names = batch.block(Log::Trade, block)?;
+            lasts.extend(names.into_iter().skip(skip).zip(records).map(|(name, (no, record))| (no, (name, record))));
+        }
+        queue = later;
+    }
+    Ok(())
+}
+
+/// The entries of a closed window: the window entry first, then one or more records an order, then receipts that waited.
+///
+/// # Errors
+/// [`BookError`].
+pub(crate) fn window(
+    core: &Core,
+    draft: &WindowDraft,
+    quality: TimeQuality,
+    receipts: Vec<Draft>,
+) -> Result<Vec<NewBlock>, BookError> {
+    let orders = u32::try_from(draft.orders.len()).unwrap_or(u32::MAX);
+    let window = Window {
+        version: 1,
+        start: draft.start_real_ns,
+        end: draft.end_real_ns,
+        elapsed_ns: draft.elapsed_ns,
+        samples_due: draft.samples_due,
+        samples_taken: draft.samples_taken,
+        boot_id: Octets(draft.boot_id),
+        quality,
+        orders,
+        totals: draft.totals.clone(),
+    };
+    let mut batch = core.batch();
+    let head = vec![(EntryKind::Window, None, encode(&window, "Window")?)];
+    chain(core, &mut batch, head, &draft.orders, quality)?;
+    if !receipts.is_empty() {
+        batch.block(Log::Trade, receipts)?;
+    }
+    Ok(batch.finish())
+}
+
+/// The final records of an order and the end of its service.
+///
+/// # Errors
+/// [`BookError`].
+pub(crate) fn finish(
+    core: &Core,
+    contract: &Contract,
+    drafts: &[OrderDraft],
+    quality: TimeQuality,
+    now_ns: i64,
+) -> Result<Vec<NewBlock>, BookError> {
+    let mut batch = core.batch();
+    chain(core, &mut batch, Vec::new(), drafts, quality)?;
+    let status = core.status_entry(contract, "expire", now_ns, "the term ended")?;
+    batch.entry(Log::Trade, (EntryKind::OrderStatus, Some(contract.no), encode(&status, "OrderStatus")?))?;
+    Ok(batch.finish())
+}
+
+/// The last record of an order that was never metered: one gap over its whole service.
+pub(crate) fn unmetered(contract: &Contract, metered: &[Resource], end_ns: i64, boot_id: [u8; 16]) -> OrderDraft {
+    let start = contract.last.as_ref().map(|(_, record)| record.end);
+    let start = start.or(contract.deal.as_ref().map(|(_, deal)| deal.contract_time)).unwrap_or(end_ns);
+    let missing = |resource: &Resource| hufu_metering::Total {
+        resource: resource.clone(),
+        status: Status::Missing,
+        total: None,
+        why: Some("the order was not metered".to_owned()),
+    };
+    OrderDraft {
+        order: contract.no.0,
+        reason: Reason::Gap,
+        start_real_ns: start,
+        end_real_ns: end_ns,
+        elapsed_ns: u64::try_from(end_ns.saturating_sub(start)).unwrap_or(0),
+        measured_ns: 0,
+        unsampled_ns: u64::try_from(end_ns.saturating_sub(start)).unwrap_or(0),
+        identity: MeterIdentity {
+            boot_id: Octets(boot_id),
+            source: "none".to_owned(),
+            path: String::new(),
+            instance: 0,
+        },
+        totals: metered.iter().map(missing).collect(),
+        why: Some("the order was not metered: its place could not be provided".to_owned()),
+        lost_cpu_ns_max: None,
+        samples_due: 0,
+        samples_taken: 0,
+    }
+}
+
+/// The bill over `records`, with the trade log's entry naming it back.
+///
+/// # Errors
+/// [`BookError`].
+pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Result<Vec<NewBlock>, BookError> {
+    let lacks = |what: &'static str| Error::Field { what: "Bill", field: "offer", why: format!("the contract has no {what}") };
+    let (_, offer, offer_hash) = contract.offer.as_ref().ok_or_else(|| lacks("offer"))?;
+    let (deal, _) = contract.deal.as_ref().ok_or_else(|| lacks("deal"))?;
+    let (.., table) = core.book.table_of(Some(contract)).ok_or_else(|| lacks("rule table"))?;
+    let before = match contract.bills.last() {
+        None => None,
+        Some(billed) => {
+            let last = records.iter().find(|(_, record)| record.order_seq == billed.bill.last_seq);
+            let last = last.ok_or_else(|| lacks("record of its last bill"))?.1.clone();
+            let count = u32::try_from(contract.bills.len()).unwrap_or(u32::MAX);
+            Some(Before { hash: billed.name.hash, count, last })
+        }
+    };
+    let first = before.as_ref().map_or(0, |before| before.last.order_seq + 1);
+    let fresh: Vec<Recorded> = records.iter().filter(|(_, record)| record.order_seq >= first).cloned().collect();
+    let terms = Terms {
+        contract_no: contract.no,
+        computing_pool_id: &core.identity.pool,
+        buyer: contract.buyer,
+        deal: deal.hash,
+        offer: *offer_hash,
+        tariff: &offer.tariff,
+        gap_rule: &table.parameters.gap_rating,
+    };
+    let bill = rate(&terms, before.as_ref(), &fresh)?;
+    let mut batch = core.batch();
+    let name = batch.entry(Log::Finance, (EntryKind::Bill, Some(contract.no), encode(&bill, "Bill")?))?;
+    link(&mut batch, contract.no, EntryKind::Bill, name)?;
+    Ok(batch.finish())
+}
+
+/// The payment the platform confirmed, with the trade log's entry naming it back.
+///
+/// # Errors
+/// [`BookError`].
+pub(crate) fn payment(core: &Core, contract: &Contract, payment: &Payment) -> Result<Vec<NewBlock>, BookError> {
+    let mut batch = core.batch();
+    let body = encode(payment, "Payment")?;
+    let name = batch.entry(Log::Finance, (EntryKind::Payment, Some(contract.no), body))?;
+    link(&mut batch, contract.no, EntryKind::Payment, name)?;
+    Ok(batch.finish())
+}
+
+fn link(batch: &mut Batch<'_>, no: ContractNo, kind: EntryKind, finance: EntryName) -> Result<(), BookError> {
+    let link = FinanceLink { contract_no: no, kind: kind.number(), finance };
+    batch.entry(Log::Trade, (EntryKind::FinanceLink, Some(no), encode(&link, "FinanceLink")?))?;
+    Ok(())
+}
+
+impl Core {
+    /// The entry of an act that leaves only a state change.
+    ///
+    /// # Errors
+    /// [`Error::Field`] when the table refuses the act.
+    pub(crate) fn status_entry(
+        &self,
+        contract: &Contract,
+        act: &str,
+        now_ns: i64,
+        why: &str,
+    ) -> Result<OrderStatus, Error> {
+        let wrong = |why: String| Error::Field { what: "OrderStatus", field: "act", why };
+        let (.., table) = self.book.table_of(Some(contract)).ok_or_else(|| wrong("no rule table".to_owned()))?;
+        let facts = hufu_trade::contract::Facts { node_signed: true, ..Default::default() };
+        let step = hufu_trade::contract::next(table, &contract.state, act, facts).map_err(|r| wrong(r.to_string()))?;
+        Ok(OrderStatus {
+            version: 1,
+            contract_no: contract.no,
+            act: act.to_owned(),
+            from: contract.state.clone(),
+            to: step.next.to_owned(),
+            time: now_ns,
+            why: why.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! The contracts of this node as their entries tell them. `apply` is the only way state changes, live and in replay, so both
+//! always reach the same state. Deciding what to write is `act.rs` and `books.rs`.
+
+use std::collections::BTreeMap;
+
+use hufu_gm::{
+    Signed,
+    cert::Certificate,
+    sm2::PublicKey,
+    sm3::{Hash, sm3},
+};
+use hufu_trade::{
+    bill::Bill,
+    contract::{Facts, next},
+    decode,
+    entry::{Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Payment, Receipt, Rules, SignedStatement},
+    octets::{ContractNo, Digest, Octets},
+    rules::RuleTable,
+    statement::{Offer, Statement},
+    usage::{UsageRecord, Window},
+};
+
+/// A ledger that does not replay: damage, or a newer program wrote it. The daemon stops.
+#[derive(Debug, thiserror::Error)]
+#[error("entry {log}-{height}-{index} ({kind}) does not replay: {why}", log = at.log, height = at.height, index = at.index)]
+pub(crate) struct Unreplayable {
+    /// Where.
+    pub(crate) at: EntryName,
+    /// Entry kind number.
+    pub(crate) kind: u16,
+    /// Why.
+    pub(crate) why: String,
+}
+
+/// A bill of a contract.
+#[derive(Clone, Debug)]
+pub(crate) struct Billed {
+    pub(crate) name: EntryName,
+    pub(crate) bill: Bill,
+    /// The trade log names it back.
+    pub(crate) linked: bool,
+    /// The platform's receipt covers it.
+    pub(crate) receipted: bool,
+    /// The platform's receipt refuses it.
+    pub(crate) refused: bool,
+}
+
+/// One contract.
+#[derive(Clone, Debug)]
+pub(crate) struct Contract {
+    pub(crate) no: ContractNo,
+    /// State of the rule table.
+    pub(crate) state: String,
+    /// When that state was entered, ns since 1970-01-01Z.
+    pub(crate) since: i64,
+    /// The buyer's certificate id.
+    pub(crate) buyer: Digest,
+    /// The buyer's key.
+    pub(crate) buyer_key: PublicKey,
+    pub(crate) browse: EntryName,
+    /// SM3 of the browse statement: the same statement again is a retry, another one a conflict.
+    pub(crate) browse_hash: Hash,
+    /// The offer, its place and the hash of its signed bytes.
+    pub(crate) offer: Option<(EntryName, Offer, Digest)>,
+    /// The order's place and statement hash.
+    pub(crate) order: Option<(EntryName, Hash)>,
+    pub(crate) deal: Option<(EntryName, Deal)>,
+    /// The last usage record or gap.
+    pub(crate) last: Option<(EntryName, UsageRecord)>,
+    pub(crate) bills: Vec<Billed>,
+    pub(crate) paid: bool,
+    /// The score's place and statement hash.
+    pub(crate) score: Option<(EntryName, Hash)>,
+}
+
+impl Contract {
+    /// Units of the product the deal holds.
+    pub(crate) fn quantity(&self) -> u32 {
+        let items = self.deal.iter().flat_map(|(_, deal)| &deal.requirement.items);
+        items.fold(0, |sum: u32, item| sum.saturating_add(item.quantity))
+    }
+}
+
+/// All contracts, the rule tables they run by, and what the platform has acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    pub(crate) contracts: BTreeMap<ContractNo, Contract>,
+    /// Rule tables by the hash of their text; the last is in force for new contracts.
+    pub(crate) tables: Vec<(Digest, String, RuleTable)>,
+    /// End of the last window, ns since 1970-01-01Z.
+    pub(crate) window_end: Option<i64>,
+    /// Largest receipt per log.
+    pub(crate) receipted: [Option<Receipt>; 2],
+    /// Blocks below this height hold something the platform must acknowledge, per log.
+    pub(crate) obligation: [u64; 2],
+    /// Rises with every deal and every state change that may free capacity.
+    pub(crate) revision: u64,
+    /// Heights of trade entries that name a finance entry back, with that entry's height; few, the last of each contract.
+    pub(crate) links: Vec<(u64, u64)>,
+}
+
+/// Every signature and guard held when the entry was written; the table decides the rest.
+const REPLAYED: Facts = Facts {
+    buyer_signed: true,
+    node_signed: true,
+    platform_signed: true,
+    capacity_free: true,
+    within_offer: true,
+    window_open: true,
+    amount_matches: true,
+};
+
+impl Book {
+    /// The rule table a contract runs by: its offer's, or the one in force.
+    pub(crate) fn table_of(&self, contract: Option<&Contract>) -> Option<&(Digest, String, RuleTable)> {
+        match contract.and_then(|c| c.offer.as_ref()) {
+            Some((_, offer, _)) => self.tables.iter().rev().find(|(hash, ..)| *hash == offer.rules),
+            None => self.tables.last(),
+        }
+    }
+
+    /// Takes one entry of the log into account.
+    ///
+    /// # Errors
+    /// [`Unreplayable`] naming the entry.
+    pub(crate) fn apply(&mut self, at: &EntryName, kind: u16, body: &[u8]) -> Result<(), Unreplayable> {
+        if kind != EntryKind::Receipt.number()
+            && let Some(obligation) = self.obligation.get_mut(usize::from(at.log))
+        {
+            *obligation = at.height + 1;
+        }
+        self.absorb(at, kind, body).map_err(|why| Unreplayable { at: at.clone(), kind, why })
+    }
+
+    fn absorb(&mut self, at: &EntryName, kind: u16, body: &[u8]) -> Result<(), String> {
+        let Some(known) = EntryKind::from_number(kind) else { return Err("unknown kind".to_owned()) };
+        match known {
+            EntryKind::Rules => self.rules(&read(decode::<Rules>(body, "Rules"))?),
+            EntryKind::Browse => self.browse(at, &read(decode::<SignedStatement>(body, "SignedStatement"))?),
+            EntryKind::Offer => {
+                let signed = read(Signed::from_bytes(body))?;
+                let offer: Offer = read(decode(signed.tbs(), "Offer"))?;
+                let hash = Octets(sm3(&[signed.tbs()]));
+                self.contract(offer.contract_no)?.offer = Some((at.clone(), offer.clone(), hash));
+                self.step(offer.contract_no, "browse", offer.valid_from)
+            }
+            EntryKind::Order => {
+                let (signed, statement) = statement_of(body)?;
+                let hash = sm3(&[signed.statement.as_bytes()]);
+                self.contract(statement.contract_no)?.order = Some((at.clone(), hash));
+                self.step(statement.contract_no, "order", statement.contract_time)
+            }
+            EntryKind::Deal => {
+                let deal: Deal = read(decode(body, "Deal"))?;
+                let (no, time) = (deal.contract_no, deal.contract_time);
+                self.contract(no)?.deal = Some((at.clone(), deal));
+                self.revision += 1;
+                self.step(no, "deal", time)
+            }
+            EntryKind::Score => {
+                let (signed, statement) = statement_of(body)?;
+                let hash = sm3(&[signed.statement.as_bytes()]);
+                self.contract(statement.contract_no)?.score = Some((at.clone(), hash));
+                self.step(statement.contract_no, "score", statement.contract_time)
+            }
+            EntryKind::OrderStatus => {
+                let status: OrderStatus = read(decode(body, "OrderStatus"))?;
+                self.revision += 1;
+                self.step(status.contract_no, &status.act, status.time)
+            }
+            EntryKind::Window => {
+                let window: Window = read(decode(body, "Window"))?;
+                self.window_end = Some(window.end);
+                Ok(())
+            }
+            EntryKind::Usage | EntryKind::Gap => {
+                let record: UsageRecord = read(decode(body, "UsageRecord"))?;
+                self.contract(record.contract_no)?.last = Some((at.clone(), record));
+                Ok(())
+            }
+            EntryKind::Bill => {
+                let bill: Bill = read(decode(body, "Bill"))?;
+                let (no, time) = (bill.contract_no, bill.period_end);
+                let name = at.clone();
+                let billed = Billed { name, bill, linked: false, receipted: false, refused: false };
+                self.contract(no)?.bills.push(billed);
+                self.step(no, "bill", time)
+            }
+            EntryKind::Payment => {
+                let payment: Payment = read(decode(body, "Payment"))?;
+                self.contract(payment.contract_no)?.paid = true;
+                self.step(payment.contract_no, "pay", payment.paid_at)
+            }
+            EntryKind::FinanceLink => {
+                let link: FinanceLink = read(decode(body, "FinanceLink"))?;
+                let bills = &mut self.contract(link.contract_no)?.bills;
+                bills.iter_mut().filter(|b| b.name.hash == link.finance.hash).for_each(|b| b.linked = true);
+                self.links.push((at.height, link.finance.height));
+                Ok(())
+            }
+            EntryKind::Receipt => {
+                let signed = read(Signed::from_bytes(body))?;
+                self.receipt(read(decode(signed.tbs(), "Receipt"))?);
+                Ok(())
+            }
+            EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Ok(()),
+        }
+    }
+
+    /// Notes a receipt, stored or just received.
+    pub(crate) fn receipt(&mut self, receipt: Receipt) {
+        for contract in self.contracts.values_mut() {
+            for billed in contract.bills.iter_mut().filter(|b| b.name.log == receipt.log) {
+                billed.refused |= receipt.refused.iter().any(|refused| refused.entry == billed.name.hash);
+                billed.receipted |= billed.name.height < receipt.size;
+            }
+        }
+        if receipt.log == 1 {
+            self.links.retain(|(_, finance)| *finance >= receipt.size);
+        }
+        if let Some(slot) = self.receipted.get_mut(usize::from(receipt.log))
+            && slot.as_ref().is_none_or(|old| old.size <= receipt.size)
+        {
+            *slot = Some(receipt);
+        }
+    }
+
+    fn rules(&mut self, rules: &Rules) -> Result<(), String> {
+        let table = read(RuleTable::from_toml(&rules.text))?;
+        self.tables.push((Octets(sm3(&[rules.text.as_bytes()])), rules.text.clone(), table));
+        Ok(())
+    }
+
+    fn browse(&mut self, at: &EntryName, signed: &SignedStatement) -> Result<(), String> {
+        let statement = read(signed.open())?;
+        let leaf = signed.certificates.first().ok_or("no certificate")?;
+        let certificate = read(Certificate::from_der(leaf.as_bytes()))?;
+        let start = self.tables.last().ok_or("no rule table before it")?.2.start.clone();
+        let contract = Contract {
+            no: statement.contract_no,
+            state: start,
+            since: statement.contract_time,
+            buyer: statement.buyer,
+            buyer_key: certificate.public_key().clone(),
+            browse: at.clone(),
+            browse_hash: sm3(&[signed.statement.as_bytes()]),
+            offer: None,
+            order: None,
+            deal: None,
+            last: None,
+            bills: Vec::new(),
+            paid: false,
+            score: None,
+        };
+        match self.contracts.insert(statement.contract_no, contract) {
+            None => Ok(()),
+            Some(_) => Err("the contract number was used before".to_owned()),
+        }
+    }
+
+    fn contract(&mut self, no: ContractNo) -> Result<&mut Contract, String> {
+        self.contracts.get_mut(&no).ok_or_else(|| format!("contract {no} was never browsed"))
+    }
+
+    fn step(&mut self, no: ContractNo, act: &str, time: i64) -> Result<(), String> {
+        let contract = self.contracts.get(&no).ok_or("no such contract")?;
+        let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
+        let state = read(next(table, &contract.state, act, REPLAYED))?.next.to_owned();
+        let contract = self.contract(no)?;
+        (contract.state, contract.since) = (state, time);
+        Ok(())
+    }
+}
+
+fn read<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, String> {
+    result.map_err(|e| e.to_string())
+}
+
+/// A signed statement and what it states.
+pub(crate) fn statement_of(body: &[u8]) -> Result<(SignedStatement, Statement), String> {
+    let signed: SignedStatement = read(decode(body, "SignedStatement"))?;
+    let statement = read(signed.open())?;
+    Ok((signed, statement))
+}

@@ -1,0 +1,220 @@
+//! `hufu agent`: config, material, ledger, replay, then three threads joined by bounded channels: the writer, the sampler,
+//! and this one with MQTT and the local API.
+
+use std::{
+    io::Read,
+    sync::mpsc::{SyncSender, sync_channel},
+};
+
+use hufu_audit::{Exit, Failure};
+use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, StateFile};
+use hufu_trade::{
+    encode,
+    entry::{EntryKind, SetAside, key_of},
+    octets::Octets,
+};
+
+use crate::{
+    clock,
+    config::Config,
+    link::{self, Broker},
+    local,
+    node::Core,
+    provision::Provisioner,
+    sampler::{self, Setting},
+    setup::{self, Material},
+    status::Alarms,
+    stock::{Capacity, Shop},
+    text::Text,
+    writer::{Input, Writer, WriterError},
+};
+
+/// Inputs that may wait for the writer.
+const INPUT_COUNT_MAX: usize = 256;
+/// Messages that may wait for the link.
+const OUTBOUND_COUNT_MAX: usize = 64;
+/// Room for the meters' states: about 300 bytes an order.
+const METER_STATE_BYTES_MAX: usize = 1 << 20;
+
+/// How long the daemon lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// Until a signal.
+    Service,
+    /// Until a signal or the end of standard input, so that it never outlives its parent.
+    Parent,
+}
+
+fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
+    Failure::new(Exit::Software, Text::Bug { why: why.to_string() })
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// The statuses of the command contract; a ledger that failed while running is 74, one that does not replay 70.
+pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Text>> {
+    let material = setup::material(&config)?;
+    let dir = config.ledger_dir.clone();
+    let failed = |error: hufu_ledger::Error| setup::ledger_failure(&dir, &error);
+    let (ledger, recovery) = Ledger::open(&dir, &Options::new(&config.pool())).map_err(failed)?;
+    let meter_state = StateFile::open(&dir.join("meter.state"), METER_STATE_BYTES_MAX).map_err(failed)?;
+    let stored = match meter_state.read(&ledger) {
+        Ok(state) => state.map_or_else(Vec::new, |state| sampler::unpack(&state.bytes)),
+        Err(error) => {
+            tracing::warn!(%error, "meter state not readable; orders go on from their last records");
+            Vec::new()
+        }
+    };
+    let listener = local::bind(&config.socket).map_err(|e| {
+        Failure::new(Exit::Io, Text::FileUnwritable { path: config.socket.display().to_string(), why: e.to_string() })
+    })?;
+    let (inputs, inbox) = sync_channel(INPUT_COUNT_MAX);
+    let (commands, obeyed) = sync_channel(INPUT_COUNT_MAX);
+    let (outbound, sent) = tokio::sync::mpsc::channel(OUTBOUND_COUNT_MAX);
+    let core = core(&config, &material)?;
+    let broker = Broker {
+        host: config.mqtt_host.clone(),
+        port: config.mqtt_port,
+        pool: config.pool(),
+        boot: clock::now().real_ns / 1_000_000_000,
+        jitter_ms: u64::from(u32::from_be_bytes([0, 0, material.identity.cert_id.0[0], material.identity.cert_id.0[1]])),
+    };
+    let provisioner = Provisioner {
+        root: config.root.clone(),
+        parent: config.place.clone(),
+        command: config.provision.clone(),
+        timeout_s: config.provision_timeout_s,
+        writer: inputs.clone(),
+    };
+    let mut writer = Writer {
+        core,
+        ledger,
+        meter_state,
+        link: outbound,
+        sampler: commands,
+        inputs: inbox,
+        provisioner,
+        alarms: Alarms::default(),
+        dir: dir.clone(),
+    };
+    let ended = |error: WriterError| writer_failure(&dir, &error);
+    writer.replay().map_err(ended)?;
+    record_recovery(&mut writer, &recovery).map_err(ended)?;
+    let setting = Setting {
+        root: config.root.clone(),
+        interval_ns: config.sample_ns,
+        window_ns: config.window_ns,
+        stored,
+        commands: obeyed,
+        writer: inputs.clone(),
+    };
+    let sampling = thread("sampler", move || sampler::run(setting))?;
+    let writing = thread("writer", move || writer.run())?;
+    if lifetime == Lifetime::Parent {
+        let stop = inputs.clone();
+        thread("parent", move || {
+            std::io::stdin().lock().read_to_end(&mut Vec::new()).ok();
+            stop.send(Input::Stop).ok();
+        })?;
+    }
+    tracing::info!(node = %config.pool(), "agent running");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| bug(&e))?;
+    let interrupted = runtime.block_on(network(broker, sent, listener, inputs));
+    drop(runtime);
+    std::fs::remove_file(&config.socket).ok();
+    let written = writing.join().map_err(|_| bug(&"the writer panicked"))?;
+    let sampled = sampling.join().map_err(|_| bug(&"the sampler panicked"))?;
+    written.map_err(|error| writer_failure(&config.ledger_dir, &error))?;
+    sampled.map_err(|error| Failure::new(Exit::Io, Text::MeterFailed { why: error.to_string() }))?;
+    Ok(if interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+fn thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<std::thread::JoinHandle<T>, Failure<Text>> {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(512 * 1024).spawn(work).map_err(|e| bug(&e))
+}
+
+/// MQTT and the local API until a signal or the writer's end; true for Ctrl-C.
+async fn network(
+    broker: Broker,
+    sent: tokio::sync::mpsc::Receiver<crate::link::Outbound>,
+    listener: std::os::unix::net::UnixListener,
+    inputs: SyncSender<Input>,
+) -> bool {
+    use tokio::signal::unix::{SignalKind, signal};
+    let link = link::run(broker, sent, inputs.clone());
+    tokio::pin!(link);
+    let local = async {
+        match tokio::net::UnixListener::from_std(listener) {
+            Ok(listener) => local::serve(listener, inputs.clone()).await,
+            Err(error) => tracing::error!(%error, "no local socket"),
+        }
+    };
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("no signal handlers");
+        return false;
+    };
+    let interrupted = tokio::select! {
+        () = &mut link => return false,
+        () = async { local.await; std::future::pending::<()>().await } => false,
+        _ = term.recv() => false,
+        _ = interrupt.recv() => true,
+    };
+    // The writer ends first and lets go of the link, which then says goodbye.
+    let stop = inputs.clone();
+    tokio::task::spawn_blocking(move || stop.send(Input::Stop).ok());
+    link.await;
+    interrupted
+}
+
+fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
+    let unmetered = |error: hufu_metering::Error| Failure::new(Exit::Io, Text::MeterFailed { why: error.to_string() });
+    let has = hufu_metering::capacity::capacity(&config.root).map_err(unmetered)?;
+    let sources = hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?;
+    let boot = std::fs::read_to_string(config.root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    let boot_id = Octets::<16>::from_hex(&boot.trim().replace('-', "")).map_or([0; 16], |id| id.0);
+    let capacity = Capacity {
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        sources,
+    };
+    let shop = Shop { products: config.products.clone(), capacity, certificates: material.certificates.clone() };
+    for product in &shop.products {
+        for price in &product.tariff.prices {
+            let reason = price.resource.parse().map_err(|e: hufu_trade::Error| e.to_string());
+            if let Err(reason) = reason.and_then(|resource| shop.metered(&resource)) {
+                tracing::warn!(product = product.id, resource = price.resource, reason, "price not offered");
+            }
+        }
+    }
+    Ok(Core::new(material.identity.clone(), shop, config.window_ns, boot_id))
+}
+
+/// A bad tail that open set aside is said in the log, with its length and hash.
+fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Result<(), WriterError> {
+    let mut entries = Vec::new();
+    for tail in &recovery.set_aside {
+        let body = SetAside { segment: tail.segment, offset: tail.offset, length: tail.length, sm3: Octets(tail.sm3) };
+        let body = encode(&body, "SetAside").map_err(|e| WriterError::Entry(e.to_string()))?;
+        entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: key_of(None) });
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    tracing::error!(count = entries.len(), "a damaged tail was set aside");
+    writer.append(&[NewBlock { log: Log::Trade, entries }])
+}
+
+fn writer_failure(dir: &std::path::Path, error: &WriterError) -> Failure<Text> {
+    match error {
+        WriterError::Ledger(error) => setup::ledger_failure(dir, error),
+        WriterError::Fatal(crate::node::Fatal::Behind { .. }) => Failure::new(
+            Exit::Config,
+            Text::ConfigWrong { path: dir.display().to_string(), why: error.to_string() },
+        ),
+        other => bug(other),
+    }
+}

@@ -1,0 +1,312 @@
+//! The node's side of the IF2 conversation: messages in, messages out, as the core sees them. Topics and bytes only;
+//! MQTT is `link.rs`.
+
+use hufu_gm::Signed;
+use hufu_trade::{
+    decode,
+    entry::{EntryKind, EntryName, Payment, Receipt, octet_string},
+    if2::{
+        Accepted, Answer, BillPush, Browse, Envelope, Interface, Offered, PLATFORM, PaymentConfirm, PaymentState, Problem,
+        Sealed, SendOrder, Topic,
+    },
+    octets::{ContractNo, Octets},
+};
+use serde::Serialize;
+
+use crate::{
+    act::{self, Plan, malformed, problem},
+    books,
+    clock::Now,
+    contract::{Book, Contract},
+    node::{Core, Effect},
+};
+
+/// Pause before the first repetition of a question, ns; doubles to a minute.
+const ASK_NS: u64 = 1_000_000_000;
+const ASK_MAX_NS: u64 = 60_000_000_000;
+/// A bill push is repeated after this, ns, until it is answered.
+const PUSH_NS: u64 = 10_000_000_000;
+/// A bill push that was answered is never repeated on this link.
+const NEVER: u64 = u64::MAX;
+
+impl Book {
+    /// How far a log may be sent: finance entries rest on trade entries the platform must hold first, and the other way
+    /// round for what names them back; so the far end can always judge what it gets.
+    pub(crate) fn sendable_below(&self, log: u8, acked: [Option<u64>; 2]) -> u64 {
+        let obligation = self.obligation.get(usize::from(log)).copied().unwrap_or(0);
+        let [trade_acked, finance_acked] = acked.map(|acked| acked.unwrap_or(0));
+        let bills = self.contracts.values().flat_map(|contract| &contract.bills);
+        let mut below = obligation;
+        for billed in bills {
+            let rests_on = billed.bill.last_record.height;
+            if log == 1 && billed.name.height >= finance_acked && rests_on >= trade_acked {
+                below = below.min(billed.name.height);
+            }
+        }
+        for (trade_height, finance_height) in &self.links {
+            if log == 0 && *trade_height >= trade_acked && *finance_height >= finance_acked {
+                below = below.min(*trade_height);
+            }
+        }
+        below
+    }
+}
+
+impl Core {
+    /// A message of the platform.
+    pub(crate) fn message(&mut self, now: Now, topic: Topic, payload: &[u8]) -> Vec<Effect> {
+        let Topic::Call { pool, interface, answer } = topic else { return Vec::new() };
+        if pool != self.identity.pool || answer != interface.is_up() {
+            return Vec::new();
+        }
+        let outcome = match interface {
+            Interface::Browse | Interface::SendOrder | Interface::Score => self.request(now, interface, payload),
+            Interface::Blocks => self.receipt(payload),
+            Interface::PaymentConfirm => self.payment(payload),
+            Interface::BillPush => self.push_answered(payload),
+            Interface::ProductReport => Ok(Vec::new()),
+        };
+        outcome.unwrap_or_else(|problem| {
+            let detail = format!("{} {}: {}", interface.name(), problem.code, problem.remedy.en);
+            vec![Effect::Alarm { what: "message refused", detail }]
+        })
+    }
+
+    fn open<T: serde::de::DeserializeOwned>(
+        &self,
+        interface: Interface,
+        payload: &[u8],
+    ) -> Result<hufu_trade::if2::Opened<T>, Problem> {
+        let envelope = Envelope::parse(payload).map_err(malformed)?;
+        let signer = envelope.signer().map_err(malformed)?;
+        if signer.0 != self.identity.platform.id() {
+            let en = "the signer is not this node's platform; renew platform.certificates";
+            return Err(problem("signature", Some("cert_id"), en, "签名者不是本节点的平台；请更新 platform.certificates"));
+        }
+        let key = self.identity.platform.public_key();
+        envelope.open(key, interface, &self.identity.pool, payload).map_err(malformed)
+    }
+
+    fn request(&mut self, now: Now, interface: Interface, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
+        let (id, judged) = if interface == Interface::Browse {
+            let opened = self.open::<Browse>(interface, payload)?;
+            (opened.payload.id, act::browse(self, now.real_ns, &opened.payload.body))
+        } else {
+            let opened = self.open::<SendOrder>(interface, payload)?;
+            let body = &opened.payload.body;
+            let judged = match interface {
+                Interface::SendOrder => act::order(self, now.real_ns, body),
+                _ => act::score(self, body),
+            };
+            (opened.payload.id, judged)
+        };
+        Ok(match judged {
+            Ok((contract, Plan::Write(blocks))) => {
+                vec![Effect::Append(blocks), Effect::Reply { interface, re: id, contract }]
+            }
+            Ok((contract, Plan::Again)) => vec![Effect::Reply { interface, re: id, contract }],
+            Err(problem) => self.say(now, interface, Some(&id), &Answer::<()>::Error(problem)).into_iter().collect(),
+        })
+    }
+
+    /// The entries an answer is made of, to be read back from the ledger.
+    pub(crate) fn reply_entries(&self, interface: Interface, no: ContractNo) -> Vec<EntryName> {
+        let Some(contract) = self.book.contracts.get(&no) else { return Vec::new() };
+        let names = match interface {
+            Interface::Browse => vec![Some(&contract.browse), contract.offer.as_ref().map(|(name, ..)| name)],
+            Interface::SendOrder => vec![contract.deal.as_ref().map(|(name, _)| name)],
+            _ => vec![contract.score.as_ref().map(|(name, _)| name)],
+        };
+        names.into_iter().flatten().cloned().collect()
+    }
+
+    /// The answer to a request, from the entries [`Self::reply_entries`] named: whole entries' DER with their bodies.
+    pub(crate) fn reply(
+        &self,
+        now: Now,
+        (interface, re, no): (Interface, &str, ContractNo),
+        entries: &[(EntryName, Vec<u8>, Vec<u8>)],
+    ) -> Option<Effect> {
+        match (interface, entries) {
+            (Interface::Browse, [(_, browse, _), (_, _, offer)]) => {
+                let rules = self.book.table_of(self.book.contracts.get(&no)).map(|(_, text, _)| text.clone());
+                let offered = Offered {
+                    offer: Sealed(offer.clone()),
+                    certificates: self.shop.certificates.iter().cloned().map(Sealed).collect(),
+                    rules: rules.unwrap_or_default(),
+                    entry: Sealed(browse.clone()),
+                };
+                self.say(now, interface, Some(re), &Answer::Ok(offered))
+            }
+            (Interface::SendOrder | Interface::Score, [(name, entry, _)]) => {
+                let accepted = Accepted {
+                    contract_no: no.to_string(),
+                    entry: Sealed(entry.clone()),
+                    height: name.height,
+                    index: name.index,
+                    address: self.addresses.get(&no).cloned(),
+                };
+                self.say(now, interface, Some(re), &Answer::Ok(accepted))
+            }
+            _ => {
+                let en = "no capacity is free for this order now; browse again for the present stock";
+                let problem = problem("stock", Some("requirement"), en, "目前没有空闲容量；请重新浏览以查看库存");
+                self.say(now, interface, Some(re), &Answer::<()>::Error(problem))
+            }
+        }
+    }
+
+    /// A signed message to the platform; `None` when it cannot be made (larger than a message may be).
+    fn say<T: Serialize>(&self, now: Now, interface: Interface, re: Option<&str>, body: &T) -> Option<Effect> {
+        let asked = (interface == Interface::PaymentConfirm).then_some(now.real_ns);
+        let identity = &self.identity;
+        let sealed = Envelope::seal(
+            interface,
+            &identity.pool,
+            PLATFORM,
+            now.real_ns,
+            re,
+            asked,
+            body,
+            &identity.key,
+            identity.cert_id,
+        );
+        let (_, payload) = sealed.ok()?;
+        let topic = Topic::Call { pool: identity.pool.clone(), interface, answer: re.is_some() };
+        Some(Effect::Publish { topic, payload, retain: false })
+    }
+
+    fn receipt(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
+        let signed = Signed::from_bytes(payload).map_err(malformed)?;
+        let platform = &self.identity.platform;
+        if signed.cert_id() != platform.id() || !signed.verify(platform.public_key()).is_valid() {
+            return Err(problem("signature", None, "the receipt is not the platform's", "回执不是平台签发的"));
+        }
+        let receipt: Receipt = decode(signed.tbs(), "Receipt").map_err(malformed)?;
+        if receipt.version != 1 || receipt.computing_pool_id != self.identity.pool || receipt.log > 1 {
+            return Err(malformed("the receipt is of another version, node or log"));
+        }
+        Ok(vec![Effect::CheckReceipt { receipt, signed: payload.to_vec() }])
+    }
+
+    fn payment(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
+        let opened = self.open::<Answer<PaymentState>>(Interface::PaymentConfirm, payload)?;
+        let Answer::Ok(state) = opened.payload.body else { return Ok(Vec::new()) };
+        let billed_by = |contract: &&Contract| contract.bills.iter().any(|b| b.bill.number == state.bill_no);
+        let Some(contract) = self.book.contracts.values().find(billed_by) else {
+            return Err(malformed("payment of a bill this node never made"));
+        };
+        let Some(billed) = contract.bills.iter().find(|b| b.bill.number == state.bill_no) else { return Ok(Vec::new()) };
+        if state.state != "paid" || contract.paid {
+            return Ok(Vec::new());
+        }
+        let amount = state.amount_cny.as_deref().unwrap_or_default().parse().map_err(malformed)?;
+        let paid_at = state.paid_at.as_deref().unwrap_or_default().parse::<jiff::Timestamp>().map_err(malformed)?;
+        if amount != billed.bill.total {
+            let en = format!("paid {amount} where the bill's total is {}", billed.bill.total);
+            let zh = format!("支付 {amount}，而账单总额为 {}", billed.bill.total);
+            return Err(problem("amount", Some("amount_cny"), en, zh));
+        }
+        let (Some((deal, _)), Ok(paid_at)) = (&contract.deal, i64::try_from(paid_at.as_nanosecond())) else {
+            return Err(malformed("paid_at is out of range"));
+        };
+        let payment = Payment {
+            version: 1,
+            contract_no: contract.no,
+            number: state.bill_no.clone(),
+            bill: billed.name.hash,
+            amount,
+            paid_at,
+            rests_on: deal.clone(),
+            confirmation: octet_string(&opened.received, "Payment").map_err(malformed)?,
+        };
+        let blocks = books::payment(self, contract, &payment).map_err(malformed)?;
+        self.asks.remove(&payment.contract_no);
+        Ok(vec![Effect::Append(blocks)])
+    }
+
+    fn push_answered(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
+        let opened = self.open::<Answer<serde_json::Value>>(Interface::BillPush, payload)?;
+        if let Answer::Ok(state) = opened.payload.body {
+            let number = state.get("bill_no").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let no = self.book.contracts.values().find(|c| c.bills.iter().any(|b| b.bill.number == number));
+            if let Some(no) = no.map(|contract| contract.no) {
+                self.pushed.insert(no, NEVER);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The catalogue, retained and reported, when the platform has another revision.
+    pub(crate) fn tell_catalogue(&mut self, now: Now) -> Vec<Effect> {
+        if self.told_revision == Some(self.book.revision) {
+            return Vec::new();
+        }
+        self.told_revision = Some(self.book.revision);
+        let catalogue = self.shop.catalogue(&self.book);
+        let Some(Effect::Publish { topic, payload, .. }) = self.say(now, Interface::ProductReport, None, &catalogue) else {
+            return vec![Effect::Alarm { what: "catalogue too large", detail: String::new() }];
+        };
+        let retained = Topic::Products { pool: self.identity.pool.clone() };
+        vec![
+            Effect::Publish { topic: retained, payload: payload.clone(), retain: true },
+            Effect::Publish { topic, payload, retain: false },
+        ]
+    }
+
+    /// Pushes of bills the platform holds and has not answered.
+    pub(crate) fn push_bills(&mut self, now: Now) -> Vec<Effect> {
+        let due: Vec<(ContractNo, BillPush)> = self
+            .book
+            .contracts
+            .values()
+            .filter(|contract| !contract.paid && self.pushed.get(&contract.no).is_none_or(|at| *at <= now.mono_ns))
+            .filter_map(|contract| {
+                let billed = contract.bills.last().filter(|billed| billed.receipted)?;
+                let bill = hufu_trade::encode(&billed.bill, "Bill").ok()?;
+                let place = (hufu_ledger::Log::Finance, billed.name.height, billed.name.index);
+                let kind = EntryKind::Bill.number();
+                let (entry, _) = hufu_ledger::foresee(&self.identity.salt_key, place, kind, bill).ok()?;
+                let push = BillPush {
+                    bill_no: billed.bill.number.clone(),
+                    contract_no: contract.no.to_string(),
+                    entry: Sealed(entry),
+                    height: billed.name.height,
+                    total_cny: billed.bill.total.to_string(),
+                };
+                Some((contract.no, push))
+            })
+            .collect();
+        let mut effects = Vec::new();
+        for (no, push) in due {
+            self.pushed.insert(no, now.mono_ns.saturating_add(PUSH_NS));
+            effects.extend(self.say(now, Interface::BillPush, None, &push));
+        }
+        effects
+    }
+
+    /// Questions whether receipted bills were paid.
+    pub(crate) fn ask_payments(&mut self, now: Now) -> Vec<Effect> {
+        let unpaid = |contract: &&Contract| !contract.paid && contract.bills.last().is_some_and(|b| b.receipted && !b.refused);
+        let due: Vec<(ContractNo, String)> = self
+            .book
+            .contracts
+            .values()
+            .filter(unpaid)
+            .filter(|contract| self.asks.get(&contract.no).is_none_or(|(at, _)| *at <= now.mono_ns))
+            .filter_map(|contract| Some((contract.no, contract.bills.last()?.bill.number.clone())))
+            .collect();
+        let mut effects = Vec::new();
+        for (no, bill_no) in due {
+            let pause = self.asks.get(&no).map_or(ASK_NS, |(_, pause)| (pause * 2).min(ASK_MAX_NS));
+            self.asks.insert(no, (now.mono_ns.saturating_add(pause), pause));
+            effects.extend(self.say(now, Interface::PaymentConfirm, None, &PaymentConfirm { bill_no }));
+        }
+        effects
+    }
+}
+
+/// The entry name of a ledger reference.
+pub(crate) fn name_of(entry: &hufu_ledger::EntryRef) -> EntryName {
+    EntryName { log: entry.log.number(), height: entry.height, index: entry.index, hash: Octets(entry.hash) }
+}

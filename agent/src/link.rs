@@ -1,0 +1,222 @@
+//! The only file of the agent that knows MQTT. Nothing is kept here: what must arrive is in the ledger, and the writer sends
+//! it again until a signed receipt answers. Every error drops the client and builds a new one, because rumqttc forgets its
+//! queue when the broker forgets the session.
+
+use std::{sync::mpsc::SyncSender, time::Duration};
+
+use hufu_trade::if2::{PLATFORM, Topic};
+use rumqttc::{AsyncClient, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS, SubscribeReasonCode};
+use tokio::sync::mpsc::Receiver;
+
+use crate::{node::Event, writer::Input};
+
+/// Packets larger than a message may be are refused by the sender; the limit here only must never be what refuses them.
+const PACKET_BYTES_MAX: usize = 256 * 1024;
+const PAUSE_MS: u64 = 500;
+const PAUSE_MS_MAX: u64 = 60_000;
+
+/// A received publish that waits for its acknowledgement, with the connection it belongs to.
+#[derive(Debug)]
+pub(crate) struct Stub {
+    connection: u64,
+    publish: Publish,
+}
+
+/// What the writer wants of the link.
+#[derive(Debug)]
+pub(crate) enum Outbound {
+    /// Publish with QoS 1.
+    Publish { topic: Topic, payload: Vec<u8>, retain: bool },
+    /// Acknowledge a message that was dealt with.
+    Ack(Stub),
+}
+
+/// Where to connect, and as whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Broker {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// `{site}/{node}`.
+    pub(crate) pool: String,
+    /// Start of this process, seconds since 1970: tells an old will from this run's.
+    pub(crate) boot: i64,
+    /// Spreads reconnects of a site's nodes: from the node's own certificate id.
+    pub(crate) jitter_ms: u64,
+}
+
+/// Keeps the link up until `outbound` closes.
+pub(crate) async fn run(broker: Broker, mut outbound: Receiver<Outbound>, writer: SyncSender<Input>) {
+    let mut pause_ms = PAUSE_MS;
+    let mut connection = 0_u64;
+    loop {
+        connection += 1;
+        let (client, events) = connect(&broker, connection);
+        let mut session = Session { broker: &broker, client, events, connection, linked: false, subscribed: 0 };
+        let end = session.run(&mut outbound, &writer).await;
+        if session.linked {
+            pause_ms = PAUSE_MS;
+            // The writer may be waiting for room in our queue, never the other way round for long.
+            if writer.try_send(Input::Event(Event::Unlinked)).is_err() {
+                tracing::warn!("writer is busy");
+            }
+        }
+        match end {
+            End::Closed => return,
+            End::Broken(why) => tracing::warn!(why, pause_ms, "broker link lost"),
+        }
+        let spread = broker.jitter_ms % pause_ms.max(1);
+        if idle(Duration::from_millis(pause_ms / 2 + spread / 2), &mut outbound).await.is_none() {
+            return;
+        }
+        pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+    }
+}
+
+/// Waits, dropping what cannot be sent now; `None` when the writer is gone.
+async fn idle(wait: Duration, outbound: &mut Receiver<Outbound>) -> Option<()> {
+    let sleep = tokio::time::sleep(wait);
+    tokio::pin!(sleep);
+    loop {
+        tokio::select! {
+            () = &mut sleep => return Some(()),
+            out = outbound.recv() => { out?; }
+        }
+    }
+}
+
+fn presence(state: &str, boot: i64, session: u64) -> String {
+    format!("{{\"state\":\"{state}\",\"boot\":{boot},\"session\":{session}}}")
+}
+
+fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
+    let id = format!("hufu-{}", broker.pool.replace('/', "-"));
+    let mut options = MqttOptions::new(id, broker.host.clone(), broker.port);
+    options.set_keep_alive(Duration::from_secs(30));
+    options.set_clean_session(false);
+    options.set_manual_acks(true);
+    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
+    let topic = Topic::Presence { pool: broker.pool.clone() }.to_string();
+    options.set_last_will(LastWill::new(topic, presence("lost", broker.boot, session), QoS::AtLeastOnce, true));
+    let (client, mut events) = AsyncClient::new(options, 64);
+    let mut network = rumqttc::NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    events.set_network_options(network);
+    (client, events)
+}
+
+enum End {
+    Closed,
+    Broken(String),
+}
+
+struct Session<'a> {
+    broker: &'a Broker,
+    client: AsyncClient,
+    events: EventLoop,
+    connection: u64,
+    linked: bool,
+    subscribed: usize,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, outbound: &mut Receiver<Outbound>, writer: &SyncSender<Input>) -> End {
+        loop {
+            tokio::select! {
+                event = self.events.poll() => match event {
+                    Ok(MqttEvent::Incoming(incoming)) => {
+                        if let Err(why) = self.incoming(incoming, writer) {
+                            return End::Broken(why);
+                        }
+                    }
+                    Ok(MqttEvent::Outgoing(_)) => {}
+                    Err(error) => return End::Broken(error.to_string()),
+                },
+                out = outbound.recv() => match out {
+                    None => {
+                        self.farewell().await;
+                        return End::Closed;
+                    }
+                    Some(out) => {
+                        if let Err(why) = self.send(out) {
+                            return End::Broken(why);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn filters(&self) -> [String; 3] {
+        let pool = &self.broker.pool;
+        let site = pool.split('/').next().unwrap_or_default();
+        [
+            format!("hufu/v1/{pool}/down/+"),
+            format!("hufu/v1/{pool}/up/+/re"),
+            format!("hufu/v1/{site}/{PLATFORM}/state"),
+        ]
+    }
+
+    fn incoming(&mut self, incoming: Incoming, writer: &SyncSender<Input>) -> Result<(), String> {
+        match incoming {
+            Incoming::ConnAck(_) => {
+                self.subscribed = 0;
+                for filter in self.filters() {
+                    self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|e| e.to_string())?;
+                }
+                Ok(())
+            }
+            Incoming::SubAck(answer) => {
+                if answer.return_codes.iter().any(|code| matches!(code, SubscribeReasonCode::Failure)) {
+                    return Err("the broker refuses a subscription; check its access list".to_owned());
+                }
+                self.subscribed += 1;
+                if self.subscribed == self.filters().len() {
+                    let topic = Topic::Presence { pool: self.broker.pool.clone() };
+                    let online = presence("online", self.broker.boot, self.connection);
+                    self.publish(&topic, online.into_bytes(), true)?;
+                    self.linked = true;
+                    tracing::info!("broker link up");
+                    writer.try_send(Input::Event(Event::Linked)).map_err(|_| "writer is busy".to_owned())?;
+                }
+                Ok(())
+            }
+            Incoming::Publish(publish) => {
+                let stub = |publish| Stub { connection: self.connection, publish };
+                let Some(topic) = Topic::parse(&publish.topic) else {
+                    return self.client.try_ack(&publish).map_err(|e| e.to_string());
+                };
+                let payload = publish.payload.to_vec();
+                // A full writer ends this connection: the broker delivers the unacknowledged message again on the next.
+                let input = Input::Message { topic, payload, stub: stub(publish) };
+                writer.try_send(input).map_err(|_| "writer is busy".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn publish(&self, topic: &Topic, payload: Vec<u8>, retain: bool) -> Result<(), String> {
+        self.client.try_publish(topic.to_string(), QoS::AtLeastOnce, retain, payload).map_err(|e| e.to_string())
+    }
+
+    fn send(&self, out: Outbound) -> Result<(), String> {
+        match out {
+            Outbound::Publish { topic, payload, retain } if self.linked => self.publish(&topic, payload, retain),
+            // An acknowledgement of an earlier connection would tear this one down.
+            Outbound::Ack(stub) if stub.connection == self.connection => {
+                self.client.try_ack(&stub.publish).map_err(|e| e.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says `offline` and leaves, within a second.
+    async fn farewell(&mut self) {
+        let topic = Topic::Presence { pool: self.broker.pool.clone() };
+        let offline = presence("offline", self.broker.boot, self.connection);
+        if !self.linked || self.publish(&topic, offline.into_bytes(), true).is_err() || self.client.try_disconnect().is_err() {
+            return;
+        }
+        let drain = async { while self.events.poll().await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(1), drain).await.ok();
+    }
+}

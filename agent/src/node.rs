@@ -1,0 +1,456 @@
+//! The node's core: one closed set of events in, effects out; no clock, no disk, no network. It reads like the sentence
+//! *usage -> window -> bill -> block -> receipt*. The writer (`writer.rs`) executes the effects, appends first.
+
+use std::collections::BTreeMap;
+
+use hufu_gm::{Signed, cert::Certificate, sm2::SecretKey};
+use hufu_ledger::{Log, NewBlock};
+use hufu_metering::{OrderDraft, WindowDraft};
+use hufu_trade::{
+    encode,
+    entry::{EntryKind, EntryName, Receipt},
+    if2::{Interface, Topic},
+    octets::{ContractNo, Digest},
+    rating::Recorded,
+    resource::{Kind, Resource},
+    usage::{TimeQuality, TimeState},
+};
+
+use crate::{
+    batch::{Batch, Draft},
+    books::{self, BookError},
+    clock::Now,
+    contract::{Book, Contract, Unreplayable},
+    outbox::{Cursor, Want},
+    stock::Shop,
+};
+
+/// Who this node is and whom it believes.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// `{site}/{node}`.
+    pub(crate) pool: String,
+    pub(crate) key: SecretKey,
+    pub(crate) cert_id: Digest,
+    /// 32 secret bytes the entries' salts come from.
+    pub(crate) salt_key: [u8; 32],
+    /// Trust anchors for buyers.
+    pub(crate) anchors: Vec<Certificate>,
+    /// The platform's own certificate.
+    pub(crate) platform: Certificate,
+}
+
+/// What happens to the node.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Time passed.
+    Tick,
+    /// The broker took our subscriptions.
+    Linked,
+    /// The link is gone.
+    Unlinked,
+    /// A message arrived.
+    Message { topic: Topic, payload: Vec<u8> },
+    /// A usage window closed.
+    Window { draft: WindowDraft, quality: TimeQuality },
+    /// The final read of an order.
+    Final { contract: ContractNo, drafts: Vec<OrderDraft>, quality: TimeQuality },
+    /// The order's place is there and its meter runs, or could not be had.
+    Provisioned { contract: ContractNo, outcome: Result<Option<String>, String> },
+    /// Entries are durable.
+    Appended(Vec<(EntryName, u16, Vec<u8>)>),
+    /// The platform's receipt, its signature and root already compared with our log.
+    Receipted { receipt: Receipt, signed: Vec<u8> },
+    /// The usage records of a contract, read back for its bill.
+    Records { contract: ContractNo, records: Vec<Recorded> },
+}
+
+/// What the node wants done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Append as one frame, durably; then `Appended` comes back. Every event gives at most one.
+    Append(Vec<NewBlock>),
+    /// Publish.
+    Publish { topic: Topic, payload: Vec<u8>, retain: bool },
+    /// Send blocks of a log from a height, at most up to another.
+    SendBlocks { log: Log, from: u64, below: u64 },
+    /// Compare a receipt with our log, then `Receipted`.
+    CheckReceipt { receipt: Receipt, signed: Vec<u8> },
+    /// Read a contract's usage records back, then `Records`.
+    ReadRecords(ContractNo),
+    /// Answer a request of the platform from what the ledger holds.
+    Reply { interface: Interface, re: String, contract: ContractNo },
+    /// Make the order's place and start metering.
+    Provision(ContractNo),
+    /// Final read, then `Final`; then remove the order's place.
+    Withdraw(ContractNo),
+    /// Something a person must know.
+    Alarm { what: &'static str, detail: String },
+}
+
+/// The node must not go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal {
+    #[error(transparent)]
+    Replay(#[from] Unreplayable),
+    #[error("cannot write the books: {0}")]
+    Book(#[from] BookError),
+    #[error(
+        "the platform holds {receipted} blocks of log {log}, this disk only {held}: the ledger was restored from an older \
+         copy; nothing may be signed before it is whole again"
+    )]
+    Behind { log: u8, held: u64, receipted: u64 },
+}
+
+/// How far an order's service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Its place is being made.
+    Starting,
+    /// It is metered.
+    Running,
+    /// It could not be provided.
+    Failed,
+    /// The final read is under way.
+    Stopping,
+}
+
+/// The core.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) identity: Identity,
+    pub(crate) book: Book,
+    pub(crate) shop: Shop,
+    pub(crate) window_ns: u64,
+    pub(crate) boot_id: [u8; 16],
+    /// Sizes of the logs, trade first.
+    pub(crate) sizes: [u64; 2],
+    pub(crate) cursors: [Cursor; 2],
+    pub(crate) linked: bool,
+    /// What runs in this process; rebuilt by asking again after a start.
+    pub(crate) services: BTreeMap<ContractNo, Service>,
+    /// Where the buyer reaches the service.
+    pub(crate) addresses: BTreeMap<ContractNo, String>,
+    /// Receipts that wait for the next block.
+    receipts: [Option<Vec<u8>>; 2],
+    /// The bill is being computed.
+    billing: Vec<ContractNo>,
+    /// Next payment question a contract, CLOCK_MONOTONIC ns, and the pause after it.
+    pub(crate) asks: BTreeMap<ContractNo, (u64, u64)>,
+    /// Bills the platform answered the push of.
+    pub(crate) pushed: BTreeMap<ContractNo, u64>,
+    /// Revision of the catalogue the platform has.
+    pub(crate) told_revision: Option<u64>,
+    /// Windows whose order sums exceeded the host's counters.
+    pub(crate) violations: u64,
+}
+
+impl Core {
+    /// A core before its ledger is replayed into it.
+    pub(crate) fn new(identity: Identity, shop: Shop, window_ns: u64, boot_id: [u8; 16]) -> Self {
+        Self {
+            identity,
+            book: Book::default(),
+            shop,
+            window_ns,
+            boot_id,
+            sizes: [0; 2],
+            cursors: [Cursor::default(); 2],
+            linked: false,
+            services: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            receipts: [None, None],
+            billing: Vec::new(),
+            asks: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+            told_revision: None,
+            violations: 0,
+        }
+    }
+
+    /// A batch at the logs' present ends.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        Batch::new(&self.identity.salt_key, self.sizes)
+    }
+
+    /// DER of `Signed` over `tbs` by the node.
+    ///
+    /// # Errors
+    /// Those of [`Signed::seal`].
+    pub(crate) fn seal(&self, tbs: Vec<u8>) -> Result<Vec<u8>, hufu_gm::Error> {
+        Signed::seal(tbs, &self.identity.cert_id.0, &self.identity.key)?.to_bytes()
+    }
+
+    /// Takes durable entries into account, live and in replay.
+    ///
+    /// # Errors
+    /// [`Unreplayable`].
+    pub(crate) fn apply(&mut self, at: &EntryName, kind: u16, body: &[u8]) -> Result<(), Unreplayable> {
+        if let Some(size) = self.sizes.get_mut(usize::from(at.log)) {
+            *size = (*size).max(at.height + 1);
+        }
+        self.book.apply(at, kind, body)
+    }
+
+    /// Takes one event into account and says what to do.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the daemon stops.
+    pub(crate) fn handle(&mut self, now: Now, event: Event) -> Result<Vec<Effect>, Fatal> {
+        match event {
+            Event::Tick => Ok(Vec::new()),
+            Event::Linked => {
+                self.linked = true;
+                self.cursors.iter_mut().for_each(Cursor::relinked);
+                self.told_revision = None;
+                self.asks.clear();
+                Ok(Vec::new())
+            }
+            Event::Unlinked => {
+                self.linked = false;
+                Ok(Vec::new())
+            }
+            Event::Message { topic, payload } => Ok(self.message(now, topic, &payload)),
+            Event::Window { draft, quality } => self.window(&draft, quality),
+            Event::Final { contract, drafts, quality } => self.finish(now, contract, drafts, quality),
+            Event::Provisioned { contract, outcome } => Ok(self.provisioned(contract, outcome)),
+            Event::Appended(entries) => {
+                for (at, kind, body) in &entries {
+                    self.apply(at, *kind, body)?;
+                }
+                Ok(Vec::new())
+            }
+            Event::Receipted { receipt, signed } => self.receipted(receipt, signed),
+            Event::Records { contract, records } => self.bill(now, contract, &records),
+        }
+    }
+
+    fn window(&mut self, draft: &WindowDraft, quality: TimeQuality) -> Result<Vec<Effect>, Fatal> {
+        let mut effects = Vec::new();
+        for total in draft.totals.iter().filter(|total| total.check == "violated") {
+            self.violations += 1;
+            let detail = format!("code {}: orders {} host {:?}", total.code, total.orders, total.host);
+            effects.push(Effect::Alarm { what: "conservation violated", detail });
+        }
+        if draft.orders.is_empty() {
+            return Ok(effects);
+        }
+        let waiting = self.waiting_receipts();
+        effects.push(Effect::Append(books::window(self, draft, quality, waiting)?));
+        Ok(effects)
+    }
+
+    fn waiting_receipts(&mut self) -> Vec<Draft> {
+        let waiting = self.receipts.iter_mut().filter_map(Option::take);
+        waiting.map(|signed| (EntryKind::Receipt, None, signed)).collect()
+    }
+
+    fn finish(
+        &mut self,
+        now: Now,
+        no: ContractNo,
+        mut drafts: Vec<OrderDraft>,
+        quality: TimeQuality,
+    ) -> Result<Vec<Effect>, Fatal> {
+        self.services.remove(&no);
+        let Some(contract) = self.book.contracts.get(&no).filter(|contract| self.is_metered(contract)) else {
+            return Ok(Vec::new());
+        };
+        if drafts.is_empty() {
+            drafts.push(books::unmetered(contract, &self.metered(contract), now.real_ns, self.boot_id));
+        }
+        Ok(vec![Effect::Append(books::finish(self, contract, &drafts, quality, now.real_ns)?)])
+    }
+
+    fn provisioned(&mut self, no: ContractNo, outcome: Result<Option<String>, String>) -> Vec<Effect> {
+        match outcome {
+            Ok(address) => {
+                self.services.insert(no, Service::Running);
+                self.addresses.extend(address.map(|address| (no, address)));
+                Vec::new()
+            }
+            Err(why) => {
+                self.services.insert(no, Service::Failed);
+                vec![Effect::Alarm { what: "order could not be provided", detail: format!("{no}: {why}") }]
+            }
+        }
+    }
+
+    fn bill(&mut self, now: Now, no: ContractNo, records: &[Recorded]) -> Result<Vec<Effect>, Fatal> {
+        self.billing.retain(|other| *other != no);
+        let Some(contract) = self.book.contracts.get(&no) else { return Ok(Vec::new()) };
+        if records.is_empty() {
+            // The service ended before its first record: one gap record makes the chain, and the bill, whole.
+            let draft = books::unmetered(contract, &self.metered(contract), now.real_ns, self.boot_id);
+            let quality = TimeQuality { state: TimeState::Relative, max_error_ns: None };
+            let blocks = books::window(self, &empty_window(&draft, now, self.boot_id), quality, Vec::new())?;
+            return Ok(vec![Effect::Append(blocks)]);
+        }
+        Ok(vec![Effect::Append(books::bill(self, contract, records)?)])
+    }
+
+    fn receipted(&mut self, receipt: Receipt, signed: Vec<u8>) -> Result<Vec<Effect>, Fatal> {
+        let log = usize::from(receipt.log);
+        let held = self.sizes.get(log).copied().unwrap_or(0);
+        if receipt.size > held {
+            return Err(Fatal::Behind { log: receipt.log, held, receipted: receipt.size });
+        }
+        if let Some(cursor) = self.cursors.get_mut(log) {
+            cursor.receipt(receipt.size);
+        }
+        let known = self.book.receipted.get(log).and_then(Option::as_ref).map_or(0, |old| old.size);
+        let mut effects: Vec<Effect> = receipt
+            .refused
+            .iter()
+            .map(|refused| Effect::Alarm {
+                what: "the platform refuses an entry",
+                detail: format!("{} {}", refused.entry, refused.code),
+            })
+            .collect();
+        if receipt.size <= known {
+            return Ok(effects);
+        }
+        let at_once = !receipt.bills.is_empty() || !receipt.refused.is_empty() || self.services.is_empty();
+        self.book.receipt(receipt);
+        if let Some(slot) = self.receipts.get_mut(log) {
+            *slot = Some(signed);
+        }
+        if at_once {
+            let mut batch = Batch::new(&self.identity.salt_key, self.sizes);
+            let waiting: Vec<Draft> = self.receipts.iter_mut().filter_map(Option::take).map(receipt_draft).collect();
+            batch.block(Log::Trade, waiting).map_err(BookError::from)?;
+            effects.push(Effect::Append(batch.finish()));
+        }
+        Ok(effects)
+    }
+
+    /// The resources whose readings a contract's records list: what its offer meters.
+    pub(crate) fn metered(&self, contract: &Contract) -> Vec<Resource> {
+        let listed = contract.offer.iter().flat_map(|(_, offer, _)| &offer.metered);
+        listed.filter(|metered| metered.why_not.is_none()).filter_map(|metered| metered.resource.parse().ok()).collect()
+    }
+
+    /// What a contract holds, in base units a second, for its `reserved_*` readings.
+    pub(crate) fn reserved(&self, contract: &Contract) -> Vec<(Resource, u64)> {
+        let wanted: Vec<Resource> = self.metered(contract).into_iter().filter(|r| r.reserved).collect();
+        let quantity = u64::from(contract.quantity());
+        let per_second = |resource: &Resource| {
+            let (_, offer, _) = contract.offer.as_ref()?;
+            let held = offer.reserves.iter().find(|r| r.resource == resource.kind.name())?.quantity;
+            let unit = if resource.kind == Kind::Cpu { 1_000_000 } else { 1 };
+            held.checked_mul(quantity)?.checked_mul(unit)
+        };
+        wanted.into_iter().filter_map(|resource| per_second(&resource).map(|rate| (resource, rate))).collect()
+    }
+
+    /// Whether the contract's state is one in which its order is metered.
+    pub(crate) fn is_metered(&self, contract: &Contract) -> bool {
+        self.book.table_of(Some(contract)).is_some_and(|(.., table)| table.metered.contains(&contract.state))
+    }
+
+    /// What the rules and the clock ask for now. The writer calls it when nothing is pending, until it gives nothing: each
+    /// call gives at most one append.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub(crate) fn due(&mut self, now: Now, quality: TimeQuality) -> Result<Vec<Effect>, Fatal> {
+        let mut effects = Vec::new();
+        for (no, contract) in &self.book.contracts {
+            let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
+            if table.metered.contains(&contract.state) {
+                let ended = contract.deal.as_ref().is_none_or(|(_, deal)| now.real_ns >= deal.service_end);
+                match (self.services.get(no), ended) {
+                    (None, _) => {
+                        self.services.insert(*no, Service::Starting);
+                        effects.push(Effect::Provision(*no));
+                    }
+                    (Some(Service::Running | Service::Failed), true) => {
+                        self.services.insert(*no, Service::Stopping);
+                        effects.push(Effect::Withdraw(*no));
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            if table.row(&contract.state, "bill").is_some() && !self.billing.contains(no) {
+                // Unset time forbids a final bill, never metering.
+                if quality.state != TimeState::Unset {
+                    self.billing.push(*no);
+                    effects.push(Effect::ReadRecords(*no));
+                }
+                continue;
+            }
+            for timer in table.timers.iter().filter(|timer| timer.state == contract.state) {
+                let after_ns = i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+                if now.real_ns >= contract.since.saturating_add(after_ns) {
+                    let mut batch = self.batch();
+                    let status = self.status_entry(contract, &timer.act, now.real_ns, "the time allowed ran out");
+                    let body = encode(&status.map_err(BookError::from)?, "OrderStatus").map_err(BookError::from)?;
+                    let draft = (EntryKind::OrderStatus, Some(*no), body);
+                    batch.entry(Log::Trade, draft).map_err(BookError::from)?;
+                    effects.push(Effect::Append(batch.finish()));
+                    return Ok(effects);
+                }
+            }
+        }
+        self.send_due(now, &mut effects);
+        Ok(effects)
+    }
+
+    fn send_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if !self.linked {
+            return;
+        }
+        effects.extend(self.tell_catalogue(now));
+        effects.extend(self.push_bills(now));
+        effects.extend(self.ask_payments(now));
+        let acked = [self.cursors[0].acked(), self.cursors[1].acked()];
+        for (log, index) in [(Log::Trade, 0), (Log::Finance, 1)] {
+            let below = self.book.sendable_below(log.number(), acked);
+            match self.cursors[index].want(now.mono_ns, below) {
+                Want::Nothing => {}
+                Want::Receipt => effects.push(Effect::SendBlocks { log, from: 0, below: 0 }),
+                Want::From(from) => effects.push(Effect::SendBlocks { log, from, below }),
+            }
+        }
+    }
+
+    /// When `due` may have something to do, CLOCK_MONOTONIC ns, at most `now + 60 s`.
+    pub(crate) fn next_due_ns(&self, now: Now) -> u64 {
+        let far = now.mono_ns.saturating_add(60_000_000_000);
+        let in_real = |time_ns: i64| now.mono_ns.saturating_add(time_ns.saturating_sub(now.real_ns).max(0).unsigned_abs());
+        let mut next = far;
+        for (no, contract) in &self.book.contracts {
+            if let (Some((_, deal)), Some(_)) = (&contract.deal, self.services.get(no)) {
+                next = next.min(in_real(deal.service_end));
+            }
+            let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
+            for timer in table.timers.iter().filter(|timer| timer.state == contract.state) {
+                let after_ns = i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+                next = next.min(in_real(contract.since.saturating_add(after_ns)));
+            }
+        }
+        if self.linked {
+            let cursors = self.cursors.iter().filter_map(Cursor::due_ns);
+            next = cursors.chain(self.asks.values().map(|(at, _)| *at)).chain(self.pushed.values().copied()).fold(next, u64::min);
+        }
+        next.max(now.mono_ns.saturating_add(1_000_000))
+    }
+}
+
+fn receipt_draft(signed: Vec<u8>) -> Draft {
+    (EntryKind::Receipt, None, signed)
+}
+
+fn empty_window(draft: &OrderDraft, now: Now, boot_id: [u8; 16]) -> WindowDraft {
+    WindowDraft {
+        start_real_ns: draft.start_real_ns,
+        end_real_ns: now.real_ns,
+        elapsed_ns: draft.elapsed_ns,
+        samples_due: 0,
+        samples_taken: 0,
+        boot_id,
+        orders: vec![draft.clone()],
+        totals: Vec::new(),
+    }
+}

@@ -1,0 +1,90 @@
+//! The outbox: a cursor over each log that moves only on the platform's signed receipt. There is no second queue; what must
+//! arrive is an entry. One message a log is in flight at a time, sent again with a growing pause until a receipt answers.
+
+/// Pause before the first repetition, ns; doubles to [`PAUSE_MAX_NS`].
+const PAUSE_NS: u64 = 2_000_000_000;
+/// Longest pause, ns.
+const PAUSE_MAX_NS: u64 = 60_000_000_000;
+
+/// The cursor of one log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Blocks the platform holds, by its receipt; `None` until it was asked on this link.
+    acked: Option<u64>,
+    /// When to send again, CLOCK_MONOTONIC ns, while a message is in flight.
+    again_ns: Option<u64>,
+    pause_ns: u64,
+}
+
+/// What the cursor wants sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Nothing.
+    Nothing,
+    /// An empty message: it asks for the receipt.
+    Receipt,
+    /// Blocks from this height.
+    From(u64),
+}
+
+impl Cursor {
+    /// A new link: what was in flight may be lost, and the platform may hold less than it did.
+    pub(crate) fn relinked(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The platform's receipt says it holds `size` blocks.
+    pub(crate) fn receipt(&mut self, size: u64) {
+        let moved = self.acked.is_none_or(|acked| size > acked);
+        self.acked = Some(size);
+        if moved {
+            (self.again_ns, self.pause_ns) = (None, 0);
+        }
+    }
+
+    /// What to send at `mono_ns`, given that blocks below `obligation` must arrive; the caller sends it at once.
+    pub(crate) fn want(&mut self, mono_ns: u64, obligation: u64) -> Want {
+        let want = match self.acked {
+            None => Want::Receipt,
+            Some(acked) if acked < obligation => Want::From(acked),
+            Some(_) => return Want::Nothing,
+        };
+        if self.again_ns.is_some_and(|again| mono_ns < again) {
+            return Want::Nothing;
+        }
+        self.pause_ns = (self.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
+        self.again_ns = Some(mono_ns.saturating_add(self.pause_ns));
+        want
+    }
+
+    /// When it wants to be asked again, if nothing arrives.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        self.again_ns
+    }
+
+    /// Blocks the platform holds, if known.
+    pub(crate) fn acked(&self) -> Option<u64> {
+        self.acked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_repeated_until_its_receipt_moves_the_cursor() {
+        let mut cursor = Cursor::default();
+        assert_eq!(cursor.want(0, 3), Want::Receipt);
+        assert_eq!(cursor.want(1, 3), Want::Nothing);
+        cursor.receipt(1);
+        assert_eq!(cursor.want(2, 3), Want::From(1));
+        cursor.receipt(1);
+        assert_eq!(cursor.want(3, 3), Want::Nothing, "a receipt that does not move waits for the pause");
+        assert_eq!(cursor.want(2 + PAUSE_NS, 3), Want::From(1));
+        cursor.receipt(3);
+        assert_eq!(cursor.want(u64::MAX, 3), Want::Nothing);
+        cursor.relinked();
+        assert_eq!(cursor.want(0, 3), Want::Receipt);
+    }
+}

@@ -1,0 +1,212 @@
+//! The sampling thread: ticks on CLOCK_MONOTONIC, cuts windows at UTC edges, hands drafts and its state to the writer.
+//! What is read and how it adds up is `metering`; what is signed is the writer's.
+
+use std::{
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    time::Duration,
+};
+
+use hufu_metering::{At, OrderState, Sampler, Target};
+use hufu_trade::{
+    octets::ContractNo,
+    resource::Resource,
+    usage::{TimeQuality, TimeState},
+};
+
+use crate::{
+    clock::{self, Now},
+    node::Event,
+    writer::Input,
+};
+
+/// `meter.state` is written this often, ns: what a host power loss can cost of gauges.
+const STATE_NS: u64 = 10_000_000_000;
+/// REALTIME against BOOTTIME moving by more than this between two windows is a step, ns.
+const STEP_NS: u64 = 500_000_000;
+
+/// What the writer asks of the sampler.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Meter an order.
+    Start {
+        contract: ContractNo,
+        target: Target,
+        metered: Vec<Resource>,
+        reserved: Vec<(Resource, u64)>,
+        address: Option<String>,
+    },
+    /// Read an order for the last time.
+    Stop { contract: ContractNo },
+    /// Write the state and end.
+    Quit,
+}
+
+/// What the thread needs.
+pub(crate) struct Setting {
+    pub(crate) root: PathBuf,
+    pub(crate) interval_ns: u64,
+    pub(crate) window_ns: u64,
+    /// States of the last run.
+    pub(crate) stored: Vec<OrderState>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) writer: SyncSender<Input>,
+}
+
+fn at(now: Now) -> At {
+    At { real_ns: now.real_ns, boot_ns: now.boot_ns, mono_ns: now.mono_ns }
+}
+
+/// Runs until told to quit or the writer is gone.
+pub(crate) fn run(mut setting: Setting) -> Result<(), hufu_metering::Error> {
+    let now = clock::now();
+    let sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
+    let stored = std::mem::take(&mut setting.stored);
+    let mut thread = Thread {
+        edge_ns: next_edge(now.real_ns, setting.window_ns),
+        tick_ns: now.mono_ns,
+        state_ns: now.mono_ns.saturating_add(STATE_NS),
+        offset_ns: offset(now),
+        setting,
+        sampler,
+        stored,
+    };
+    while thread.turn() {}
+    thread.keep();
+    Ok(())
+}
+
+struct Thread {
+    setting: Setting,
+    sampler: Sampler,
+    /// States of the last run, until their orders start again.
+    stored: Vec<OrderState>,
+    /// Next window edge, REALTIME.
+    edge_ns: i64,
+    /// Next tick, MONOTONIC.
+    tick_ns: u64,
+    /// Next write of the state, MONOTONIC.
+    state_ns: u64,
+    /// REALTIME - BOOTTIME at the last window edge.
+    offset_ns: i64,
+}
+
+fn next_edge(real_ns: i64, window_ns: u64) -> i64 {
+    let window = i64::try_from(window_ns).unwrap_or(60_000_000_000).max(1);
+    (real_ns.div_euclid(window) + 1).saturating_mul(window)
+}
+
+fn offset(now: Now) -> i64 {
+    now.real_ns.saturating_sub(i64::try_from(now.boot_ns).unwrap_or(i64::MAX))
+}
+
+impl Thread {
+    fn turn(&mut self) -> bool {
+        let now = clock::now();
+        let busy = self.sampler.orders().next().is_some();
+        let to_edge = u64::try_from(self.edge_ns.saturating_sub(now.real_ns)).unwrap_or(0);
+        let to_tick = if busy { self.tick_ns.saturating_sub(now.mono_ns) } else { u64::MAX };
+        // An edge is looked at again at least each second, because the wall clock may be stepped meanwhile.
+        let wait = to_edge.min(to_tick).min(if busy { 1_000_000_000 } else { 60_000_000_000 });
+        if wait > 0 {
+            match self.setting.commands.recv_timeout(Duration::from_nanos(wait)) {
+                Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(command) => return self.obey(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        let now = clock::now();
+        if now.real_ns >= self.edge_ns {
+            return self.close(now);
+        }
+        if busy && now.mono_ns >= self.tick_ns {
+            self.sampler.tick(at(now));
+            self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+            if now.mono_ns >= self.state_ns {
+                self.keep();
+                self.state_ns = now.mono_ns.saturating_add(STATE_NS);
+            }
+        } else if self.edge_ns.saturating_sub(now.real_ns).unsigned_abs() > 2 * self.setting.window_ns {
+            // The wall clock was set back: edges follow it, intervals keep their BOOTTIME length.
+            self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
+        }
+        true
+    }
+
+    fn quality(&mut self, now: Now) -> TimeQuality {
+        let quality = clock::quality(now);
+        let moved = offset(now).abs_diff(self.offset_ns) > STEP_NS;
+        self.offset_ns = offset(now);
+        if moved && quality.state > TimeState::Stepped {
+            return TimeQuality { state: TimeState::Stepped, max_error_ns: None };
+        }
+        quality
+    }
+
+    fn close(&mut self, now: Now) -> bool {
+        let window = i64::try_from(self.setting.window_ns).unwrap_or(i64::MAX).max(1);
+        let edge_ns = now.real_ns.div_euclid(window).saturating_mul(window);
+        let quality = self.quality(now);
+        let draft = self.sampler.close(at(now), edge_ns);
+        self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
+        self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+        if draft.orders.is_empty() {
+            return true;
+        }
+        self.keep();
+        self.tell(Event::Window { draft, quality })
+    }
+
+    fn obey(&mut self, command: Command) -> bool {
+        let now = clock::now();
+        match command {
+            Command::Start { contract, target, metered, reserved, address } => {
+                let index = self.stored.iter().position(|state| state.order == contract.0);
+                let restored = index.map(|index| self.stored.swap_remove(index));
+                let started = self.sampler.start(contract.0, target, &metered, &reserved, restored, at(now));
+                self.tick_ns = now.mono_ns;
+                let outcome = started.map(|_| address).map_err(|e| e.to_string());
+                self.tell(Event::Provisioned { contract, outcome })
+            }
+            Command::Stop { contract } => {
+                let drafts = self.sampler.stop(contract.0, at(now)).unwrap_or_default();
+                let quality = clock::quality(now);
+                self.tell(Event::Final { contract, drafts, quality })
+            }
+            Command::Quit => false,
+        }
+    }
+
+    fn tell(&self, event: Event) -> bool {
+        self.setting.writer.send(Input::Event(event)).is_ok()
+    }
+
+    fn keep(&self) {
+        let mut states = self.sampler.state();
+        // An order whose place is not back yet keeps its old state.
+        states.extend(self.stored.iter().cloned());
+        self.setting.writer.send(Input::MeterState(pack(&states))).ok();
+    }
+}
+
+/// States as one text of bytes: each with its length, u32 big-endian.
+fn pack(states: &[OrderState]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for state in states.iter().map(OrderState::encode) {
+        bytes.extend(u32::try_from(state.len()).unwrap_or(0).to_be_bytes());
+        bytes.extend(state);
+    }
+    bytes
+}
+
+/// The states [`pack`] wrote; what cannot be read is left out: those orders go on from their last record.
+pub(crate) fn unpack(mut bytes: &[u8]) -> Vec<OrderState> {
+    let mut states = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some((state, rest)) = rest.split_at_checked(length) else { break };
+        states.extend(OrderState::decode(state));
+        bytes = rest;
+    }
+    states
+}

@@ -1,0 +1,144 @@
+//! What stands before the daemon: keys and certificates read and checked, and a new ledger made, only ever on request.
+
+use std::path::Path;
+
+use hufu_audit::{Exit, Failure};
+use hufu_gm::{
+    cert::{Certificate, Usage, verify_chain},
+    keyfile,
+    sm2::SecretKey,
+};
+use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer};
+use hufu_trade::{
+    encode,
+    entry::{Certificates, EntryKind, Rules, key_of, octet_string},
+    octets::Octets,
+};
+
+use crate::{clock, config::Config, node::Identity, text::Text, writer::ledger_quality};
+
+/// Everything of the node that is not its ledger.
+pub(crate) struct Material {
+    pub(crate) identity: Identity,
+    /// The node's chain, DER, leaf first.
+    pub(crate) certificates: Vec<Vec<u8>>,
+    /// The platform's chain, DER, leaf first.
+    pub(crate) platform: Vec<Vec<u8>>,
+}
+
+/// A failure to read a file.
+pub(crate) fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
+    Failure::new(Exit::Io, Text::FileUnreadable { path: path.display().to_string(), why: why.to_string() })
+}
+
+fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
+    Failure::new(Exit::Config, Text::ConfigWrong { path: path.display().to_string(), why: why.to_string() })
+}
+
+/// The certificates of a PEM file, at least one.
+///
+/// # Errors
+/// Status 74 or 78.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
+    let text = std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?;
+    let found = Certificate::from_pem_many(&text).map_err(|e| wrong(path, &e))?;
+    if found.is_empty() { Err(wrong(path, &"no certificate in it")) } else { Ok(found) }
+}
+
+/// A key-file error as the command contract wants it: unreadable 74, too open 78, malformed 65.
+pub(crate) fn key_failure(path: &Path, error: &hufu_gm::Error) -> Failure<Text> {
+    let shown = path.display().to_string();
+    match error {
+        hufu_gm::Error::KeyFileMode { mode, .. } => {
+            Failure::new(Exit::Config, Text::KeyFileMode { path: shown, mode: format!("{mode:04o}") })
+        }
+        hufu_gm::Error::Io { source, .. } => unreadable(path, source),
+        other => Failure::new(Exit::Malformed, Text::Malformed { path: shown, why: other.to_string() }),
+    }
+}
+
+fn key(path: &Path) -> Result<SecretKey, Failure<Text>> {
+    keyfile::read(path).map_err(|error| key_failure(path, &error))
+}
+
+/// Reads and checks keys and certificates: the key belongs to the certificate, both chains lead to an anchor now.
+///
+/// # Errors
+/// Status 74 for files that cannot be read, 65 for malformed keys, 78 for everything that does not fit together.
+pub(crate) fn material(config: &Config) -> Result<Material, Failure<Text>> {
+    let now_ns = clock::now().real_ns;
+    let key = key(&config.key)?;
+    let salt_key = keyfile::read_secret32(&config.salt).map_err(|error| key_failure(&config.salt, &error))?;
+    let mut anchors = Vec::new();
+    for path in &config.trust {
+        anchors.extend(certificates(path)?);
+    }
+    let chain_of = |path: &Path| -> Result<Vec<Certificate>, Failure<Text>> {
+        let chain = certificates(path)?;
+        let (leaf, rest) = chain.split_first().ok_or_else(|| wrong(path, &"no certificate in it"))?;
+        verify_chain(leaf, rest, &anchors, &[], now_ns, Usage::Signing).map_err(|e| wrong(path, &e))?;
+        Ok(chain)
+    };
+    let (node, platform) = (chain_of(&config.certificates)?, chain_of(&config.platform_certificates)?);
+    let (Some(leaf), Some(platform_leaf)) = (node.first(), platform.first()) else {
+        return Err(wrong(&config.certificates, &"no certificate in it"));
+    };
+    if *leaf.public_key() != key.public_key() {
+        return Err(wrong(&config.certificates, &"the certificate does not belong to node.key"));
+    }
+    Ok(Material {
+        identity: Identity {
+            pool: config.pool(),
+            cert_id: Octets(leaf.id()),
+            key,
+            salt_key: *salt_key,
+            anchors,
+            platform: platform_leaf.clone(),
+        },
+        certificates: node.iter().map(|c| c.der().to_vec()).collect(),
+        platform: platform.iter().map(|c| c.der().to_vec()).collect(),
+    })
+}
+
+/// A ledger error as the command contract wants it.
+pub(crate) fn ledger_failure(dir: &Path, error: &hufu_ledger::Error) -> Failure<Text> {
+    let path = dir.display().to_string();
+    match error {
+        hufu_ledger::Error::InUse { .. } => Failure::new(Exit::Io, Text::LedgerInUse { path }),
+        other => Failure::new(Exit::Io, Text::LedgerFailed { path, why: other.to_string() }),
+    }
+}
+
+/// Makes the ledger with its first entries: the rule table, and the certificates of node and platform.
+///
+/// # Errors
+/// As [`material`]; status 74 when the ledger exists already or cannot be written.
+pub(crate) fn create(config: &Config) -> Result<(), Failure<Text>> {
+    let material = material(config)?;
+    let dir = &config.ledger_dir;
+    let failed = |error: hufu_ledger::Error| ledger_failure(dir, &error);
+    let bug = |error: &dyn std::fmt::Display| Failure::new(Exit::Software, Text::Bug { why: error.to_string() });
+    let mut id = [0; 16];
+    hufu_gm::random::fill(&mut id).map_err(|e| bug(&e))?;
+    let options = Options::new(&config.pool());
+    Ledger::create(dir, &options, id).map_err(failed)?;
+    let (mut ledger, _) = Ledger::open(dir, &options).map_err(failed)?;
+    let entry = |kind: EntryKind, body: Vec<u8>| NewEntry { kind: kind.number(), body, key: key_of(None) };
+    let rules = Rules { version: 1, text: config.rules.clone() };
+    let rules = entry(EntryKind::Rules, encode(&rules, "Rules").map_err(|e| bug(&e))?);
+    let mut certificates = Vec::new();
+    for (role, chain) in [("node", &material.certificates), ("platform", &material.platform)] {
+        let octets = chain.iter().map(|der| octet_string(der, "Certificates")).collect::<Result<_, _>>();
+        let body = Certificates { role: role.to_owned(), certificates: octets.map_err(|e| bug(&e))? };
+        certificates.push(entry(EntryKind::Certificates, encode(&body, "Certificates").map_err(|e| bug(&e))?));
+    }
+    let identity = &material.identity;
+    let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
+    let now = clock::now();
+    let first = [
+        NewBlock { log: Log::Trade, entries: vec![rules] },
+        NewBlock { log: Log::Trade, entries: certificates },
+    ];
+    ledger.append(&first, &signer, 0, now.real_ns, ledger_quality(clock::quality(now))).map_err(failed)?;
+    Ok(())
+}

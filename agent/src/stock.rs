@@ -1,0 +1,136 @@
+//! What can be sold now: capacity, reservations, products, offers' tariffs. Stock is computed from the deals that hold
+//! capacity, with checked arithmetic, and can therefore not lie.
+
+use hufu_trade::{
+    if2::{Catalogue, Product, ProductPrice, Sealed},
+    resource::{Kind, Resource},
+    statement::{Metered, Reservation},
+    tariff::{Scheme, Tariff},
+};
+
+use crate::{config::ProductConfig, contract::Book};
+
+/// What the server can sell at all.
+#[derive(Clone, Debug)]
+pub(crate) struct Capacity {
+    /// Thousandths of a core.
+    pub(crate) cpu_millicores: u64,
+    /// Bytes.
+    pub(crate) memory_bytes: u64,
+    /// For each used resource the trusted source, or why there is none.
+    pub(crate) sources: Vec<(Resource, Result<String, String>)>,
+}
+
+/// Products and what they draw on.
+#[derive(Clone, Debug)]
+pub(crate) struct Shop {
+    pub(crate) products: Vec<ProductConfig>,
+    pub(crate) capacity: Capacity,
+    /// The node's certificate chain, DER, leaf first.
+    pub(crate) certificates: Vec<Vec<u8>>,
+}
+
+impl Shop {
+    /// The product of an id.
+    pub(crate) fn product(&self, id: &str) -> Option<&ProductConfig> {
+        self.products.iter().find(|product| product.id == id)
+    }
+
+    /// Units of `product` that are free beside what the deals of `book` hold; `None` when the reservations exceed the
+    /// capacity (the configuration shrank): then nothing is sold.
+    pub(crate) fn free_units(&self, book: &Book, product: &ProductConfig) -> Option<u32> {
+        let (mut cpu, mut memory) = (0_u64, 0_u64);
+        for contract in book.contracts.values() {
+            let Some((.., table)) = book.table_of(Some(contract)) else { continue };
+            if !table.holding.contains(&contract.state) {
+                continue;
+            }
+            let Some((_, offer, _)) = &contract.offer else { continue };
+            let held = |name: &str| offer.reserves.iter().find(|r| r.resource == name).map_or(0, |r| r.quantity);
+            let quantity = u64::from(contract.quantity());
+            cpu = cpu.checked_add(held("cpu").checked_mul(quantity)?)?;
+            memory = memory.checked_add(held("memory").checked_mul(quantity)?)?;
+        }
+        let free_cpu = self.capacity.cpu_millicores.checked_sub(cpu)?;
+        let free_memory = self.capacity.memory_bytes.checked_sub(memory)?;
+        let by_cpu = free_cpu.checked_div(product.cpu_millicores).unwrap_or(u64::MAX);
+        let by_memory = free_memory.checked_div(product.memory_bytes).unwrap_or(u64::MAX);
+        Some(u32::try_from(by_cpu.min(by_memory)).unwrap_or(u32::MAX))
+    }
+
+    /// The catalogue as it stands.
+    pub(crate) fn catalogue(&self, book: &Book) -> Catalogue {
+        let products = self.products.iter().map(|product| Product {
+            id: product.id.clone(),
+            class: product.class.clone(),
+            name: product.name.clone(),
+            spec: reserves(product).into_iter().map(|r| (r.resource, r.quantity.to_string())).collect(),
+            stock: self.free_units(book, product).unwrap_or(0),
+            prices: self.tariff(product).prices.iter().map(price).collect(),
+        });
+        Catalogue {
+            revision: book.revision,
+            certificates: self.certificates.iter().cloned().map(Sealed).collect(),
+            products: products.collect(),
+        }
+    }
+
+    /// The product's price terms, without prices per use of what this server cannot meter by a trusted source.
+    pub(crate) fn tariff(&self, product: &ProductConfig) -> Tariff {
+        let mut tariff = product.tariff.clone();
+        tariff.prices.retain(|price| price.resource.parse().is_ok_and(|resource| self.metered(&resource).is_ok()));
+        tariff
+    }
+
+    /// Source of a resource's readings, or why there is none.
+    pub(crate) fn metered(&self, resource: &Resource) -> Result<String, String> {
+        if resource.reserved {
+            return match resource.kind {
+                Kind::Cpu | Kind::Memory => Ok("reservation".to_owned()),
+                _ => Err("not reserved by this node's products".to_owned()),
+            };
+        }
+        match self.capacity.sources.iter().find(|(other, _)| other == resource) {
+            Some((_, source)) => source.clone(),
+            None => Err("this node has no meter for it".to_owned()),
+        }
+    }
+
+    /// What an offer says about each used resource, and about the reserved ones it prices.
+    pub(crate) fn metered_list(&self, tariff: &Tariff) -> Vec<Metered> {
+        let used = hufu_trade::resource::KINDS.into_iter().map(Resource::used);
+        let reserved = tariff.prices.iter().filter_map(|p| p.resource.parse().ok()).filter(|r: &Resource| r.reserved);
+        used.chain(reserved)
+            .map(|resource| {
+                let (source, why_not) = match self.metered(&resource) {
+                    Ok(source) => (source, None),
+                    Err(why) => (String::new(), Some(why)),
+                };
+                Metered { resource: resource.to_string(), source, why_not }
+            })
+            .collect()
+    }
+}
+
+/// What one unit of a product holds.
+pub(crate) fn reserves(product: &ProductConfig) -> Vec<Reservation> {
+    [("cpu", product.cpu_millicores), ("memory", product.memory_bytes)]
+        .into_iter()
+        .filter(|(_, quantity)| *quantity > 0)
+        .map(|(resource, quantity)| Reservation { resource: resource.to_owned(), quantity })
+        .collect()
+}
+
+fn price(price: &hufu_trade::tariff::Price) -> ProductPrice {
+    let scheme = match price.scheme {
+        Scheme::Flat => "flat",
+        Scheme::Graduated => "graduated",
+        Scheme::Volume => "volume",
+    };
+    ProductPrice {
+        resource: price.resource.clone(),
+        per: price.per.clone(),
+        scheme: scheme.to_owned(),
+        price: price.tiers.first().map(|tier| tier.price.to_string()).unwrap_or_default(),
+    }
+}

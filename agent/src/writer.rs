@@ -1,0 +1,326 @@
+//! The one writer: takes inputs, asks the core, executes effects; appends first, acknowledges last. Nothing else holds the
+//! ledger open for writing.
+
+use std::{
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    time::Duration,
+};
+
+use hufu_ledger::{Ledger, Log, NewBlock, Signer};
+use hufu_metering::Target;
+use hufu_trade::{
+    decode,
+    entry::{EntryKind, EntryName, key_of},
+    if2::{Blocks, Interface, Topic},
+    octets::ContractNo,
+    rating::Recorded,
+    usage::UsageRecord,
+};
+
+use crate::{
+    clock::{self, Now},
+    exchange::name_of,
+    link::{Outbound, Stub},
+    node::{Core, Effect, Event, Fatal},
+    provision::{self, Provisioner},
+    sampler::Command,
+    status,
+};
+
+/// What reaches the writer.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something happened.
+    Event(Event),
+    /// A message of the broker; its acknowledgement goes out when it is dealt with.
+    Message { topic: Topic, payload: Vec<u8>, stub: Stub },
+    /// An order's place is there, or not.
+    Place { contract: ContractNo, outcome: Result<(Target, Option<String>), String> },
+    /// The sampler's state, to be kept for a restart.
+    MeterState(Vec<u8>),
+    /// Somebody asks how things are.
+    Status(tokio::sync::oneshot::Sender<String>),
+    /// End.
+    Stop,
+}
+
+/// Why the writer ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriterError {
+    #[error(transparent)]
+    Ledger(#[from] hufu_ledger::Error),
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    #[error("the sampler ended")]
+    Sampler,
+    #[error("an entry of this ledger cannot be read back: {0}")]
+    Entry(String),
+}
+
+/// The writer and what it talks to.
+pub(crate) struct Writer {
+    pub(crate) core: Core,
+    pub(crate) ledger: Ledger,
+    pub(crate) meter_state: hufu_ledger::StateFile,
+    pub(crate) link: tokio::sync::mpsc::Sender<Outbound>,
+    pub(crate) sampler: SyncSender<Command>,
+    pub(crate) inputs: Receiver<Input>,
+    pub(crate) provisioner: Provisioner,
+    pub(crate) alarms: status::Alarms,
+    /// Where the ledger lies, for status.
+    pub(crate) dir: PathBuf,
+}
+
+impl Writer {
+    /// Reads the whole ledger into the core: the trade log in order, each finance entry just before the trade entry that
+    /// names it back, which is the order they were written in.
+    ///
+    /// # Errors
+    /// [`WriterError`] when the ledger cannot be read or does not replay.
+    pub(crate) fn replay(&mut self) -> Result<(), WriterError> {
+        let mut finance = 0;
+        for height in 0..self.ledger.size(Log::Trade) {
+            for (name, kind, body) in self.entries(Log::Trade, height)? {
+                if kind == EntryKind::FinanceLink.number() {
+                    let link: hufu_trade::entry::FinanceLink =
+                        decode(&body, "FinanceLink").map_err(|e| WriterError::Entry(e.to_string()))?;
+                    while finance <= link.finance.height {
+                        self.apply_block(Log::Finance, finance)?;
+                        finance += 1;
+                    }
+                }
+                self.core.apply(&name, kind, &body).map_err(Fatal::from)?;
+            }
+        }
+        for height in finance..self.ledger.size(Log::Finance) {
+            self.apply_block(Log::Finance, height)?;
+        }
+        Ok(())
+    }
+
+    fn apply_block(&mut self, log: Log, height: u64) -> Result<(), WriterError> {
+        for (name, kind, body) in self.entries(log, height)? {
+            self.core.apply(&name, kind, &body).map_err(Fatal::from)?;
+        }
+        Ok(())
+    }
+
+    fn entries(&self, log: Log, height: u64) -> Result<Vec<(EntryName, u16, Vec<u8>)>, WriterError> {
+        let block = hufu_ledger::Block::decode(&self.ledger.block(log, height)?)?;
+        let refs = block.entry_refs();
+        let both = refs.iter().zip(block.entries());
+        both.map(|(at, bytes)| {
+            let entry = hufu_ledger::Entry::decode(bytes)?;
+            Ok((name_of(at), entry.kind, entry.body))
+        })
+        .collect()
+    }
+
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// [`WriterError`]: the daemon exits and is restarted; it never goes on after a failed append.
+    pub(crate) fn run(mut self) -> Result<(), WriterError> {
+        sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+        loop {
+            let now = self.settle()?;
+            sd_notify::notify(&[sd_notify::NotifyState::Watchdog]).ok();
+            let wait = self.core.next_due_ns(now).saturating_sub(now.mono_ns).min(20_000_000_000);
+            match self.inputs.recv_timeout(Duration::from_nanos(wait)) {
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(input) => self.take(input)?,
+                Err(RecvTimeoutError::Timeout) => self.event(Event::Tick)?,
+            }
+        }
+        sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        self.sampler.send(Command::Quit).map_err(|_| WriterError::Sampler)
+    }
+
+    /// Does what is due until nothing is.
+    fn settle(&mut self) -> Result<Now, WriterError> {
+        loop {
+            let now = clock::now();
+            let effects = self.core.due(now, clock::quality(now))?;
+            if effects.is_empty() {
+                return Ok(now);
+            }
+            for effect in effects {
+                self.execute(effect)?;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), WriterError> {
+        match input {
+            Input::Event(event) => {
+                let ended = if let Event::Final { contract, .. } = &event { Some(*contract) } else { None };
+                self.event(event)?;
+                if let Some(contract) = ended {
+                    self.provisioner.withdraw(contract);
+                }
+                Ok(())
+            }
+            Input::Message { topic, payload, stub } => {
+                self.event(Event::Message { topic, payload })?;
+                // Acknowledged only now, when everything it led to is durable. A full channel means a stalled link: the
+                // broker delivers the message again.
+                self.link.try_send(Outbound::Ack(stub)).ok();
+                Ok(())
+            }
+            Input::Place { contract, outcome } => match outcome {
+                Ok((target, address)) => {
+                    let Some(known) = self.core.book.contracts.get(&contract) else { return Ok(()) };
+                    let metered = self.core.metered(known).into_iter().filter(|resource| !resource.reserved).collect();
+                    let reserved = self.core.reserved(known);
+                    let command = Command::Start { contract, target, metered, reserved, address };
+                    self.sampler.send(command).map_err(|_| WriterError::Sampler)
+                }
+                Err(why) => self.event(Event::Provisioned { contract, outcome: Err(why) }),
+            },
+            Input::MeterState(bytes) => {
+                if let Err(error) = self.meter_state.write(&self.ledger.stamp(), &bytes) {
+                    tracing::warn!(%error, "meter state not written");
+                }
+                Ok(())
+            }
+            Input::Status(answer) => {
+                answer.send(status::render(&self.core, &self.alarms, &self.dir, clock::now())).ok();
+                Ok(())
+            }
+            Input::Stop => Ok(()),
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), WriterError> {
+        for effect in self.core.handle(clock::now(), event)? {
+            self.execute(effect)?;
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, effect: Effect) -> Result<(), WriterError> {
+        match effect {
+            Effect::Append(blocks) => self.append(&blocks),
+            Effect::Publish { topic, payload, retain } => {
+                self.publish(topic, payload, retain);
+                Ok(())
+            }
+            Effect::SendBlocks { log, from, below } => self.send_blocks(log, from, below),
+            Effect::CheckReceipt { receipt, signed } => {
+                let log = if receipt.log == 1 { Log::Finance } else { Log::Trade };
+                if receipt.size <= self.ledger.size(log) && self.ledger.root_at(log, receipt.size)? != receipt.root.0 {
+                    let detail = format!("log {} size {}", receipt.log, receipt.size);
+                    return self.execute(Effect::Alarm { what: "receipt has another root than this ledger", detail });
+                }
+                self.event(Event::Receipted { receipt, signed })
+            }
+            Effect::ReadRecords(contract) => {
+                let records = self.records(contract)?;
+                self.event(Event::Records { contract, records })
+            }
+            Effect::Reply { interface, re, contract } => self.reply(interface, &re, contract),
+            Effect::Provision(contract) => {
+                if let Some(job) = provision::job(&self.core, contract) {
+                    self.provisioner.provide(job);
+                }
+                Ok(())
+            }
+            Effect::Withdraw(contract) => {
+                self.sampler.send(Command::Stop { contract }).map_err(|_| WriterError::Sampler)
+            }
+            Effect::Alarm { what, detail } => {
+                tracing::error!(detail, "{what}");
+                self.alarms.raise(what, detail, clock::now().real_ns);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends one frame and takes it into account.
+    ///
+    /// # Errors
+    /// [`WriterError`].
+    pub(crate) fn append(&mut self, blocks: &[NewBlock]) -> Result<(), WriterError> {
+        let now = clock::now();
+        let quality = ledger_quality(clock::quality(now));
+        let identity = &self.core.identity;
+        let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
+        let appended = self.ledger.append(blocks, &signer, 0, now.real_ns, quality)?;
+        let mut entries = Vec::new();
+        for (block, written) in blocks.iter().zip(&appended) {
+            for (entry, at) in block.entries.iter().zip(&written.entries) {
+                entries.push((name_of(at), entry.kind, entry.body.clone()));
+            }
+        }
+        self.event(Event::Appended(entries))
+    }
+
+    fn publish(&self, topic: Topic, payload: Vec<u8>, retain: bool) {
+        // Everything published is repeated until answered, so a full channel loses nothing.
+        if self.link.try_send(Outbound::Publish { topic, payload, retain }).is_err() {
+            tracing::warn!("link is busy; message waits for its repetition");
+        }
+    }
+
+    fn send_blocks(&mut self, log: Log, from: u64, below: u64) -> Result<(), WriterError> {
+        let mut blocks = Vec::new();
+        let mut bytes = 0;
+        for height in from..below {
+            let block = self.ledger.block(log, height)?;
+            bytes += block.len();
+            blocks.push(block);
+            if bytes > hufu_trade::if2::MESSAGE_BYTES_MAX {
+                break;
+            }
+        }
+        let message = Blocks::pack(log.number(), from, blocks).and_then(|b| hufu_trade::encode(&b, "Blocks"));
+        let payload = message.map_err(|e| WriterError::Entry(e.to_string()))?;
+        let topic = Topic::Call { pool: self.core.identity.pool.clone(), interface: Interface::Blocks, answer: false };
+        self.publish(topic, payload, false);
+        Ok(())
+    }
+
+    fn records(&self, contract: ContractNo) -> Result<Vec<Recorded>, WriterError> {
+        let mut records = Vec::new();
+        for at in self.ledger.find(&key_of(Some(contract)))? {
+            if at.log != Log::Trade {
+                continue;
+            }
+            let entry = hufu_ledger::Entry::decode(&self.ledger.entry(at.log, at.height, at.index)?)?;
+            if matches!(EntryKind::from_number(entry.kind), Some(EntryKind::Usage | EntryKind::Gap)) {
+                let record: UsageRecord =
+                    decode(&entry.body, "UsageRecord").map_err(|e| WriterError::Entry(e.to_string()))?;
+                records.push((name_of(&at), record));
+            }
+        }
+        records.sort_by_key(|(_, record)| record.order_seq);
+        Ok(records)
+    }
+
+    fn reply(&mut self, interface: Interface, re: &str, contract: ContractNo) -> Result<(), WriterError> {
+        let mut entries = Vec::new();
+        for name in self.core.reply_entries(interface, contract) {
+            let log = if name.log == 1 { Log::Finance } else { Log::Trade };
+            let bytes = self.ledger.entry(log, name.height, name.index)?;
+            let body = hufu_ledger::Entry::decode(&bytes)?.body;
+            entries.push((name, bytes, body));
+        }
+        match self.core.reply(clock::now(), (interface, re, contract), &entries) {
+            Some(effect) => self.execute(effect),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The same time quality in the ledger's own type: `ledger` and `trade` do not know each other.
+pub(crate) fn ledger_quality(quality: hufu_trade::usage::TimeQuality) -> hufu_ledger::TimeQuality {
+    use hufu_trade::usage::TimeState;
+    let state = match quality.state {
+        TimeState::Unset => hufu_ledger::TimeState::Unset,
+        TimeState::Relative => hufu_ledger::TimeState::Relative,
+        TimeState::Stepped => hufu_ledger::TimeState::Stepped,
+        TimeState::Synchronised => hufu_ledger::TimeState::Synchronised,
+    };
+    hufu_ledger::TimeQuality { state, max_error_ns: quality.max_error_ns }
+}
