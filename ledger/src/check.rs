@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
             };
             let Some(last) = last_nonzero(file, offset, capacity)? else { return Ok(offset) };
             let tail = file.read(offset, usize::try_from(last + 1 - offset).unwrap_or(usize::MAX))?;
-            if self.is_set_aside(number, offset, &tail, next)? {
+            if self.is_set_aside(file, (number, offset), &tail)? {
                 return Ok(offset);
             }
             if next.is_none() && tries < PATIENCE.0 {
@@ -220,17 +220,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A tail is accounted for when the next segment says that the frames end before it, and a file keeps it.
-    fn is_set_aside(&self, number: u32, offset: u64, tail: &[u8], next: Option<u32>) -> Result<bool, Error> {
-        let Some(next) = next else { return Ok(false) };
-        let file = SegmentFile::open(self.storage, &segment_name(next), Access::Read)?;
-        if file.size()? < HEADER_LEN {
-            return Ok(false);
-        }
-        let header = SegmentHeader::decode(&file.array::<HEADER_BYTES>(0)?);
+    /// A tail is accounted for when the segment's seal says that the frames end before it, and a file keeps it.
+    fn is_set_aside(&self, file: &SegmentFile, (number, offset): (u32, u64), tail: &[u8]) -> Result<bool, Error> {
         let hash = sm3(&[tail]);
         let kept = |kept: &SetAside| (kept.segment, kept.offset, kept.sm3) == (number, offset, hash);
-        Ok(header.is_some_and(|header| header.previous_end == offset) && self.report.set_aside.iter().any(kept))
+        Ok(self.report.set_aside.iter().any(kept) && Seal::read(file)?.is_some_and(|seal| seal.end == offset))
     }
 
     fn frame(&mut self, payload: &[u8], chain: Hash, index: &mut Index) {

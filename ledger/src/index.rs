@@ -7,7 +7,7 @@
 //!            stored nodes of trade, then of finance (`merkle::stored_place`): 32 each
 //!            keys whose first byte is at most 0, 1, .. 255: u32 each
 //!            keys, sorted: key 32, log u8, height u64, index u32, entry hash 32
-//! end - 192  seal: magic 8, version u32, number u32, ledger id 16, capacity u64, end of frames u64, chain 32, sizes before
+//! end - 188  seal: magic 8, version u32, number u32, ledger id 16, capacity u64, end of frames u64, chain 32, sizes before
 //!            2 x u64, sizes after 2 x u64, roots 2 x 32, keys u32, CRC32C of the index u32, CRC32C of the seal u32
 //! ```
 
@@ -23,7 +23,7 @@ use crate::{
 /// The key that is not indexed: for entries nobody will look up.
 pub const NO_KEY: [u8; 32] = [0; 32];
 
-const SEAL_BYTES: usize = 192;
+const SEAL_BYTES: usize = 188;
 const BLOCK_BYTES: usize = 48;
 const KEY_BYTES: usize = 77;
 const SEAL_LEN: u64 = SEAL_BYTES as u64;
@@ -217,6 +217,14 @@ impl Seal {
         let Some(at) = size.checked_sub(SEAL_LEN) else { return Ok(None) };
         let seal = Self::decode(&file.array::<SEAL_BYTES>(at)?);
         Ok(seal.filter(|seal| seal.seal_at() == Some(at)))
+    }
+
+    /// As [`Self::read`], and the whole index before it is intact too: a seal alone may have outlived a power cut.
+    pub(crate) fn read_whole(file: &SegmentFile) -> Result<Option<Self>, Error> {
+        let Some(seal) = Self::read(file)? else { return Ok(None) };
+        let Some(length) = seal.index_len().and_then(|length| length.checked_sub(SEAL_BYTES)) else { return Ok(None) };
+        let crc = crc32c::crc32c(&file.read(seal.capacity, length)?);
+        Ok((crc == seal.crc).then_some(seal))
     }
 
     /// Bytes of index and seal.

@@ -87,7 +87,9 @@ fn open(storage: Arc<dyn Storage>, identity: Identity, segment_size: u64, mode: 
             if last { access } else { Access::Read },
         )?;
         let header = read_header(&journal, &file, number)?;
-        match Seal::read(&file)? {
+        // An index that was torn while it was written is made again from the frames.
+        let seal = if last { Seal::read_whole(&file)? } else { Seal::read(&file)? };
+        match seal {
             Some(seal) => {
                 check_seal(&seal, &header)?;
                 if last && mode == Mode::Write {

@@ -1,0 +1,286 @@
+//! A disk in memory that fails one chosen call and can lose power: what the process sees (live) and what has reached the
+//! platter (durable) are kept apart. A failed sync forgets what was waiting, as Linux does.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use hufu_ledger::storage::{Access, Storage, StoredFile};
+
+/// What a failing call leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    NotPersisted,
+    PersistedAnyway,
+    Torn,
+}
+
+/// What a power cut does to what was never confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// No cut: the process only starts again.
+    Restart,
+    /// All of it is lost.
+    LoseAll,
+    /// All of it happens to be there.
+    KeepAll,
+    /// Names are there, contents are not.
+    KeepNames,
+    /// Contents are there, names are not.
+    KeepContents,
+    /// Names are there, and the first half of each waiting write.
+    TearContents,
+    /// Names are there, and the second half of each waiting write.
+    TearFronts,
+}
+
+impl Cut {
+    pub(crate) const ALL: [Cut; 7] = [
+        Cut::Restart,
+        Cut::LoseAll,
+        Cut::KeepAll,
+        Cut::KeepNames,
+        Cut::KeepContents,
+        Cut::TearContents,
+        Cut::TearFronts,
+    ];
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    waiting: Vec<(usize, Vec<u8>)>,
+    locked: bool,
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, part: &[u8]) {
+    let end = offset + part.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[offset..end].copy_from_slice(part);
+}
+
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    inodes: Vec<Inode>,
+    live: BTreeMap<String, usize>,
+    durable: BTreeMap<String, usize>,
+    calls: usize,
+    fail: Option<(usize, Flavour)>,
+    room: Option<usize>,
+}
+
+impl Disk {
+    /// Counts a call; the flavour if it is the one to fail.
+    fn call(&mut self) -> Option<Flavour> {
+        self.calls += 1;
+        self.fail.filter(|(at, _)| *at == self.calls).map(|(_, flavour)| flavour)
+    }
+}
+
+fn failed() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+/// The disk, shared by its open files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FaultyStorage(Arc<Mutex<Disk>>);
+
+impl FaultyStorage {
+    pub(crate) fn calls(&self) -> usize {
+        self.0.lock().unwrap().calls
+    }
+
+    /// Fails the `at`-th call from now on.
+    pub(crate) fn fail(&self, at: usize, flavour: Flavour) {
+        let mut disk = self.0.lock().unwrap();
+        disk.calls = 0;
+        disk.fail = Some((at, flavour));
+    }
+
+    /// Bytes that all files together may have.
+    pub(crate) fn room(&self, bytes: Option<usize>) {
+        self.0.lock().unwrap().room = bytes;
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.0.lock().unwrap().inodes.iter().map(|inode| inode.live.len()).sum()
+    }
+
+    /// A disk of its own, as the next process finds it.
+    pub(crate) fn after(&self, cut: Cut) -> FaultyStorage {
+        let mut disk = self.0.lock().unwrap().clone();
+        (disk.calls, disk.fail) = (0, None);
+        for inode in &mut disk.inodes {
+            inode.locked = false;
+            if cut == Cut::Restart {
+                continue;
+            }
+            for (offset, part) in std::mem::take(&mut inode.waiting) {
+                let half = part.len() / 2;
+                match cut {
+                    Cut::KeepAll | Cut::KeepContents => put(&mut inode.durable, offset, &part),
+                    Cut::TearContents => put(&mut inode.durable, offset, &part[..half]),
+                    Cut::TearFronts => put(&mut inode.durable, offset + half, &part[half..]),
+                    Cut::Restart | Cut::LoseAll | Cut::KeepNames => {}
+                }
+            }
+            inode.live = inode.durable.clone();
+        }
+        match cut {
+            Cut::Restart => {}
+            Cut::LoseAll | Cut::KeepContents => disk.live = disk.durable.clone(),
+            _ => disk.durable = disk.live.clone(),
+        }
+        FaultyStorage(Arc::new(Mutex::new(disk)))
+    }
+
+    /// Writes over a file's bytes, durably: damage.
+    pub(crate) fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut disk = self.0.lock().unwrap();
+        let place = disk.live[name];
+        let inode = &mut disk.inodes[place];
+        change(&mut inode.live);
+        inode.durable = inode.live.clone();
+    }
+}
+
+impl Storage for FaultyStorage {
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from("/faulty").join(name)
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StoredFile>> {
+        let mut disk = self.0.lock().unwrap();
+        let flavour = disk.call();
+        if flavour.is_some() && (access != Access::Create || flavour == Some(Flavour::NotPersisted)) {
+            return Err(failed());
+        }
+        // The lock must stay the same file; everything else is made anew.
+        if access == Access::Create && (name != "LOCK" || !disk.live.contains_key(name)) {
+            disk.inodes.push(Inode::default());
+            let place = disk.inodes.len() - 1;
+            disk.live.insert(name.to_owned(), place);
+        }
+        if flavour.is_some() {
+            return Err(failed());
+        }
+        let place = *disk.live.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(FaultyFile { disk: Arc::clone(&self.0), place, holds_lock: Mutex::new(false) }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut disk = self.0.lock().unwrap();
+        if disk.call().is_some() {
+            return Err(failed());
+        }
+        Ok(disk.live.keys().cloned().collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        let flavour = disk.call();
+        if flavour != Some(Flavour::NotPersisted) {
+            let place = disk.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            disk.live.insert(to.to_owned(), place);
+        }
+        flavour.map_or(Ok(()), |_| Err(failed()))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        let flavour = disk.call();
+        if flavour != Some(Flavour::NotPersisted) {
+            disk.durable = disk.live.clone();
+        }
+        flavour.map_or(Ok(()), |_| Err(failed()))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    disk: Arc<Mutex<Disk>>,
+    place: usize,
+    holds_lock: Mutex<bool>,
+}
+
+impl StoredFile for FaultyFile {
+    fn size(&self) -> io::Result<u64> {
+        let mut disk = self.disk.lock().unwrap();
+        if disk.call().is_some() {
+            return Err(failed());
+        }
+        Ok(disk.inodes[self.place].live.len() as u64)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut disk = self.disk.lock().unwrap();
+        if disk.call().is_some() {
+            return Err(failed());
+        }
+        let offset = usize::try_from(offset).unwrap();
+        let live = &disk.inodes[self.place].live;
+        bytes.copy_from_slice(live.get(offset..offset + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut disk = self.disk.lock().unwrap();
+        let flavour = disk.call();
+        let keep = match flavour {
+            None | Some(Flavour::PersistedAnyway) => bytes,
+            Some(Flavour::NotPersisted) => &[],
+            Some(Flavour::Torn) => &bytes[..bytes.len() / 2],
+        };
+        let offset = usize::try_from(offset).unwrap();
+        let used: usize = disk.inodes.iter().map(|inode| inode.live.len()).sum();
+        let grows = (offset + keep.len()).saturating_sub(disk.inodes[self.place].live.len());
+        if disk.room.is_some_and(|room| used + grows > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let inode = &mut disk.inodes[self.place];
+        if !keep.is_empty() {
+            put(&mut inode.live, offset, keep);
+            inode.waiting.push((offset, keep.to_vec()));
+        }
+        flavour.map_or(Ok(()), |_| Err(failed()))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.disk.lock().unwrap();
+        let flavour = disk.call();
+        let inode = &mut disk.inodes[self.place];
+        for (offset, part) in std::mem::take(&mut inode.waiting) {
+            match flavour {
+                None | Some(Flavour::PersistedAnyway) => put(&mut inode.durable, offset, &part),
+                Some(Flavour::NotPersisted) => {}
+                Some(Flavour::Torn) => put(&mut inode.durable, offset, &part[..part.len() / 2]),
+            }
+        }
+        flavour.map_or(Ok(()), |_| Err(failed()))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        let mut disk = self.disk.lock().unwrap();
+        if disk.call().is_some() {
+            return Err(failed());
+        }
+        let inode = &mut disk.inodes[self.place];
+        let free = !std::mem::replace(&mut inode.locked, true);
+        *self.holds_lock.lock().unwrap() = free;
+        Ok(free)
+    }
+}
+
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        if *self.holds_lock.lock().unwrap() {
+            self.disk.lock().unwrap().inodes[self.place].locked = false;
+        }
+    }
+}

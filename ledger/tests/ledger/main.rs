@@ -1,0 +1,22 @@
+//! Tests of the ledger from outside, in one binary. What a node does with a ledger is tested with the agent.
+
+#[cfg(test)]
+mod blocks;
+#[cfg(test)]
+mod checks;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod proofs;
+#[cfg(test)]
+mod states;
