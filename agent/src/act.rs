@@ -1,11 +1,7 @@
 //! What buyers ask of the node (browse, order, score), judged and turned into entries. Pure: no clock, no disk, no network.
 //! State changes only when the entries are applied (`contract.rs`).
 
-use hufu_gm::{
-    Signed,
-    cert::{Certificate, Usage, verify_chain},
-    sm3::sm3,
-};
+use hufu_gm::{Signed, Usage, cert::Certificate, sm3::sm3, verify_chain};
 use hufu_ledger::{Log, NewBlock};
 use hufu_trade::{
     contract::{Facts, Refusal, next, overall_score},

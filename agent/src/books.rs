@@ -58,7 +58,8 @@ fn record(
     draft: &OrderDraft,
     quality: TimeQuality,
 ) -> Result<UsageRecord, Error> {
-    let missing_deal = || Error::Field { what: "UsageRecord", field: "previous", why: "the order has no deal".to_owned() };
+    let missing_deal =
+        || Error::Field { what: "UsageRecord", field: "previous", why: "the order has no deal".to_owned() };
     let (deal_name, deal) = contract.deal.as_ref().ok_or_else(missing_deal)?;
     let (order_seq, previous, start) = match last {
         Some((name, record)) => (record.order_seq + 1, name.hash, record.end),
@@ -222,7 +223,8 @@ pub(crate) fn unmetered(contract: &Contract, metered: &[Resource], end_ns: i64, 
 /// # Errors
 /// [`BookError`].
 pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Result<Vec<NewBlock>, BookError> {
-    let lacks = |what: &'static str| Error::Field { what: "Bill", field: "offer", why: format!("the contract has no {what}") };
+    let lacks =
+        |what: &'static str| Error::Field { what: "Bill", field: "offer", why: format!("the contract has no {what}") };
     let (_, offer, offer_hash) = contract.offer.as_ref().ok_or_else(|| lacks("offer"))?;
     let (deal, _) = contract.deal.as_ref().ok_or_else(|| lacks("deal"))?;
     let (.., table) = core.book.table_of(Some(contract)).ok_or_else(|| lacks("rule table"))?;

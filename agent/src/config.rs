@@ -215,12 +215,10 @@ impl Config {
     /// Status 74 when the file cannot be read, 78 when it is wrong: the line names the key and what would be right.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure<Text>> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: e.to_string() })
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: e.to_string() }))?;
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::from_toml(&text, dir)
-            .map_err(|why| Failure::new(Exit::Config, Text::ConfigWrong { path: shown, why }))
+        Self::from_toml(&text, dir).map_err(|why| Failure::new(Exit::Config, Text::ConfigWrong { path: shown, why }))
     }
 
     fn from_toml(text: &str, dir: &Path) -> Result<Self, String> {
@@ -260,7 +258,8 @@ impl Config {
         if !(1..=3600).contains(&window_s) || 86_400 % window_s != 0 || window_s * 1000 < raw.metering.sample_ms {
             return Err("metering.window_s: 1 to 3600, a divisor of 86400, not below sample_ms".to_owned());
         }
-        if raw.provision.place.is_empty() || raw.provision.place.split('/').any(|s| s.is_empty() || s.starts_with('.')) {
+        if raw.provision.place.is_empty() || raw.provision.place.split('/').any(|s| s.is_empty() || s.starts_with('.'))
+        {
             return Err("provision.place: a cgroup path without leading slash expected".to_owned());
         }
         if !(1..=600).contains(&raw.provision.timeout_s) {

@@ -175,7 +175,8 @@ impl Book {
             }
             EntryKind::Usage | EntryKind::Gap => {
                 let record: UsageRecord = read(decode(body, "UsageRecord"))?;
-                self.contract(record.contract_no)?.last = Some((at.clone(), record));
+                let no = record.contract_no;
+                self.contract(no)?.last = Some((at.clone(), record));
                 Ok(())
             }
             EntryKind::Bill => {

@@ -78,7 +78,12 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         port: config.mqtt_port,
         pool: config.pool(),
         boot: clock::now().real_ns / 1_000_000_000,
-        jitter_ms: u64::from(u32::from_be_bytes([0, 0, material.identity.cert_id.0[0], material.identity.cert_id.0[1]])),
+        jitter_ms: u64::from(u32::from_be_bytes([
+            0,
+            0,
+            material.identity.cert_id.0[0],
+            material.identity.cert_id.0[1],
+        ])),
     };
     let provisioner = Provisioner {
         root: config.root.clone(),
@@ -211,10 +216,9 @@ fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Res
 fn writer_failure(dir: &std::path::Path, error: &WriterError) -> Failure<Text> {
     match error {
         WriterError::Ledger(error) => setup::ledger_failure(dir, error),
-        WriterError::Fatal(crate::node::Fatal::Behind { .. }) => Failure::new(
-            Exit::Config,
-            Text::ConfigWrong { path: dir.display().to_string(), why: error.to_string() },
-        ),
+        WriterError::Fatal(crate::node::Fatal::Behind { .. }) => {
+            Failure::new(Exit::Config, Text::ConfigWrong { path: dir.display().to_string(), why: error.to_string() })
+        }
         other => bug(other),
     }
 }

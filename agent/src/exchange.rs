@@ -6,8 +6,8 @@ use hufu_trade::{
     decode,
     entry::{EntryKind, EntryName, Payment, Receipt, octet_string},
     if2::{
-        Accepted, Answer, BillPush, Browse, Envelope, Interface, Offered, PLATFORM, PaymentConfirm, PaymentState, Problem,
-        Sealed, SendOrder, Topic,
+        Accepted, Answer, BillPush, Browse, Envelope, Interface, Offered, PLATFORM, PaymentConfirm, PaymentState,
+        Problem, Sealed, SendOrder, Topic,
     },
     octets::{ContractNo, Octets},
 };
@@ -81,7 +81,12 @@ impl Core {
         let signer = envelope.signer().map_err(malformed)?;
         if signer.0 != self.identity.platform.id() {
             let en = "the signer is not this node's platform; renew platform.certificates";
-            return Err(problem("signature", Some("cert_id"), en, "签名者不是本节点的平台；请更新 platform.certificates"));
+            return Err(problem(
+                "signature",
+                Some("cert_id"),
+                en,
+                "签名者不是本节点的平台；请更新 platform.certificates",
+            ));
         }
         let key = self.identity.platform.public_key();
         envelope.open(key, interface, &self.identity.pool, payload).map_err(malformed)
@@ -196,7 +201,9 @@ impl Core {
         let Some(contract) = self.book.contracts.values().find(billed_by) else {
             return Err(malformed("payment of a bill this node never made"));
         };
-        let Some(billed) = contract.bills.iter().find(|b| b.bill.number == state.bill_no) else { return Ok(Vec::new()) };
+        let Some(billed) = contract.bills.iter().find(|b| b.bill.number == state.bill_no) else {
+            return Ok(Vec::new());
+        };
         if state.state != "paid" || contract.paid {
             return Ok(Vec::new());
         }
@@ -244,7 +251,8 @@ impl Core {
         }
         self.told_revision = Some(self.book.revision);
         let catalogue = self.shop.catalogue(&self.book);
-        let Some(Effect::Publish { topic, payload, .. }) = self.say(now, Interface::ProductReport, None, &catalogue) else {
+        let Some(Effect::Publish { topic, payload, .. }) = self.say(now, Interface::ProductReport, None, &catalogue)
+        else {
             return vec![Effect::Alarm { what: "catalogue too large", detail: String::new() }];
         };
         let retained = Topic::Products { pool: self.identity.pool.clone() };
@@ -287,7 +295,8 @@ impl Core {
 
     /// Questions whether receipted bills were paid.
     pub(crate) fn ask_payments(&mut self, now: Now) -> Vec<Effect> {
-        let unpaid = |contract: &&Contract| !contract.paid && contract.bills.last().is_some_and(|b| b.receipted && !b.refused);
+        let unpaid =
+            |contract: &&Contract| !contract.paid && contract.bills.last().is_some_and(|b| b.receipted && !b.refused);
         let due: Vec<(ContractNo, String)> = self
             .book
             .contracts

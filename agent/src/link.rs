@@ -5,7 +5,9 @@
 use std::{sync::mpsc::SyncSender, time::Duration};
 
 use hufu_trade::if2::{PLATFORM, Topic};
-use rumqttc::{AsyncClient, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS, SubscribeReasonCode,
+};
 use tokio::sync::mpsc::Receiver;
 
 use crate::{node::Event, writer::Input};
@@ -213,7 +215,10 @@ impl Session<'_> {
     async fn farewell(&mut self) {
         let topic = Topic::Presence { pool: self.broker.pool.clone() };
         let offline = presence("offline", self.broker.boot, self.connection);
-        if !self.linked || self.publish(&topic, offline.into_bytes(), true).is_err() || self.client.try_disconnect().is_err() {
+        if !self.linked
+            || self.publish(&topic, offline.into_bytes(), true).is_err()
+            || self.client.try_disconnect().is_err()
+        {
             return;
         }
         let drain = async { while self.events.poll().await.is_ok() {} };

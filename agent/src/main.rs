@@ -1,8 +1,26 @@
 //! `hufu`: the daemon and the command line. Here is only the sequence; every command lives in `cmd/`.
 
+mod act;
+mod batch;
+mod books;
 mod clock;
 mod cmd;
+mod config;
+mod contract;
+mod daemon;
+mod exchange;
+mod firmware;
+mod link;
+mod local;
+mod node;
+mod outbox;
+mod provision;
+mod sampler;
+mod setup;
+mod status;
+mod stock;
 mod text;
+mod writer;
 
 use std::process::ExitCode;
 

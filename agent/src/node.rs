@@ -418,7 +418,8 @@ impl Core {
     /// When `due` may have something to do, CLOCK_MONOTONIC ns, at most `now + 60 s`.
     pub(crate) fn next_due_ns(&self, now: Now) -> u64 {
         let far = now.mono_ns.saturating_add(60_000_000_000);
-        let in_real = |time_ns: i64| now.mono_ns.saturating_add(time_ns.saturating_sub(now.real_ns).max(0).unsigned_abs());
+        let in_real =
+            |time_ns: i64| now.mono_ns.saturating_add(time_ns.saturating_sub(now.real_ns).max(0).unsigned_abs());
         let mut next = far;
         for (no, contract) in &self.book.contracts {
             if let (Some((_, deal)), Some(_)) = (&contract.deal, self.services.get(no)) {
@@ -432,7 +433,10 @@ impl Core {
         }
         if self.linked {
             let cursors = self.cursors.iter().filter_map(Cursor::due_ns);
-            next = cursors.chain(self.asks.values().map(|(at, _)| *at)).chain(self.pushed.values().copied()).fold(next, u64::min);
+            next = cursors
+                .chain(self.asks.values().map(|(at, _)| *at))
+                .chain(self.pushed.values().copied())
+                .fold(next, u64::min);
         }
         next.max(now.mono_ns.saturating_add(1_000_000))
     }

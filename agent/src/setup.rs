@@ -3,11 +3,7 @@
 use std::path::Path;
 
 use hufu_audit::{Exit, Failure};
-use hufu_gm::{
-    cert::{Certificate, Usage, verify_chain},
-    keyfile,
-    sm2::SecretKey,
-};
+use hufu_gm::{Usage, cert::Certificate, keyfile, sm2::SecretKey, verify_chain};
 use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer};
 use hufu_trade::{
     encode,
@@ -135,10 +131,8 @@ pub(crate) fn create(config: &Config) -> Result<(), Failure<Text>> {
     let identity = &material.identity;
     let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
     let now = clock::now();
-    let first = [
-        NewBlock { log: Log::Trade, entries: vec![rules] },
-        NewBlock { log: Log::Trade, entries: certificates },
-    ];
+    let first =
+        [NewBlock { log: Log::Trade, entries: vec![rules] }, NewBlock { log: Log::Trade, entries: certificates }];
     ledger.append(&first, &signer, 0, now.real_ns, ledger_quality(clock::quality(now))).map_err(failed)?;
     Ok(())
 }

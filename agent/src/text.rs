@@ -47,4 +47,24 @@ hufu_audit::texts! {
     OfferTerm { wanted, max } => "not signing: a term of {wanted} s is wanted, at most {max} s offered", "拒绝签名：需要 {wanted} 秒，最多提供 {max} 秒";
     DealField { field } => "the deal does not hold: {field} is not that of the order", "成交无效：{field} 与订单不符";
     ScoreItems { names } => "one score for each of: {names}", "请为以下各项分别评分：{names}";
+
+    // Metering one workload.
+    CommandNotRun { command, why } => "cannot run {command}: {why}; check its name and permissions", "无法运行 {command}：{why}；请检查名称和权限";
+    NoProcess { pid } => "cannot meter process {pid}: there is none; check the number", "无法计量进程 {pid}：不存在；请检查进程号";
+    NoCgroup { path } => "cannot meter cgroup {path}: no hierarchy that meters has it; check the path", "无法计量控制组 {path}：不存在；请检查路径";
+    NoMeter { why } => "cannot meter here: {why}", "此处无法计量：{why}";
+    MeterTarget {} => "what shall be metered? give -- CMD.., --pid P or --cgroup PATH --seconds N", "要计量什么？请给出 -- CMD..、--pid P 或 --cgroup PATH --seconds N";
+    MeterTree { why } => "no own cgroup ({why}): metering the process tree, CPU as a lower bound", "没有独立控制组（{why}）：改为计量进程树，CPU 为下限值";
+    PlaceStays { why } => "the workload's cgroup stays, processes are left in it: {why}", "控制组中仍有进程，予以保留：{why}";
+    MeterColumns {} => "resource|quantity|unit|about|status|reason", "资源|数量|单位|约合|状态|原因";
+    MeterSummary { source, duration } => "metered {duration} by {source}", "计量 {duration}，来源 {source}";
+    MeterExit { status } => "exit status {status}", "退出状态 {status}";
+    MeterCost { cost } => "cost {cost} CNY", "费用 {cost} 元";
+    MeterGap { start, end, why } => "not measured from {start} to {end}: {why}", "{start} 至 {end} 未计量：{why}";
+    CapacityColumns {} => "resource|unit|metered by|why not", "资源|单位|计量来源|不可计量的原因";
+    CapacityCpu { count, model } => "CPU: {count} x {model}", "CPU：{count} x {model}";
+    CapacityMemory { total, available } => "memory: {total}, {available} available", "内存：{total}，可用 {available}";
+    CapacityDisk { mount, kind, total, available } => "filesystem {mount} ({kind}): {total}, {available} available", "文件系统 {mount}（{kind}）：{total}，可用 {available}";
+    CapacityInterface { name, speed } => "network {name}: {speed}", "网络 {name}：{speed}";
+    CapacityCgroups { mode } => "cgroups: {mode}", "控制组：{mode}";
 }

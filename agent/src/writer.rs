@@ -107,11 +107,11 @@ impl Writer {
     }
 
     fn entries(&self, log: Log, height: u64) -> Result<Vec<(EntryName, u16, Vec<u8>)>, WriterError> {
-        let block = hufu_ledger::Block::decode(&self.ledger.block(log, height)?)?;
+        let block = hufu_ledger::Block::from_bytes(&self.ledger.block(log, height)?)?;
         let refs = block.entry_refs();
         let both = refs.iter().zip(block.entries());
         both.map(|(at, bytes)| {
-            let entry = hufu_ledger::Entry::decode(bytes)?;
+            let entry = hufu_ledger::Entry::from_bytes(bytes)?;
             Ok((name_of(at), entry.kind, entry.body))
         })
         .collect()
@@ -287,7 +287,7 @@ impl Writer {
             if at.log != Log::Trade {
                 continue;
             }
-            let entry = hufu_ledger::Entry::decode(&self.ledger.entry(at.log, at.height, at.index)?)?;
+            let entry = hufu_ledger::Entry::from_bytes(&self.ledger.entry(at.log, at.height, at.index)?)?;
             if matches!(EntryKind::from_number(entry.kind), Some(EntryKind::Usage | EntryKind::Gap)) {
                 let record: UsageRecord =
                     decode(&entry.body, "UsageRecord").map_err(|e| WriterError::Entry(e.to_string()))?;
@@ -303,7 +303,7 @@ impl Writer {
         for name in self.core.reply_entries(interface, contract) {
             let log = if name.log == 1 { Log::Finance } else { Log::Trade };
             let bytes = self.ledger.entry(log, name.height, name.index)?;
-            let body = hufu_ledger::Entry::decode(&bytes)?.body;
+            let body = hufu_ledger::Entry::from_bytes(&bytes)?.body;
             entries.push((name, bytes, body));
         }
         match self.core.reply(clock::now(), (interface, re, contract), &entries) {
