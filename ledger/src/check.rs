@@ -22,8 +22,8 @@ use crate::{
     storage::{Access, Directory, Storage},
 };
 
-/// How long a frame that the agent may be writing right now is looked at again.
-const PATIENCE: (u32, Duration) = (20, Duration::from_millis(10));
+/// Time between two looks at a frame that the agent may be writing right now.
+const REREAD_AFTER: Duration = Duration::from_millis(10);
 
 /// Checks the whole ledger in `dir`.
 ///
@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
         let (Some(header), Some(chain)) = (header, self.chain) else { return Ok(()) };
         let frames = Frames { capacity, end, chain };
         if self.report.problems.len() == before {
-            self.index(&file, &header, frames, &index, next.is_none())
+            self.index(&file, &header, frames, &mut index, next)
         } else if next.is_some() && Seal::read(&file)?.is_none() {
             self.at.1 = capacity;
             self.problem(Fault::SegmentSeal);
@@ -199,13 +199,12 @@ impl<'a> Walk<'a> {
             if self.is_set_aside(file, (number, offset), &tail)? {
                 return Ok(offset);
             }
-            if next.is_none() && tries < PATIENCE.0 {
-                std::thread::sleep(PATIENCE.1);
+            if next.is_none() && tries < self.options.rereads {
+                std::thread::sleep(REREAD_AFTER);
                 tries += 1;
                 continue;
             }
             self.problem(fault.unwrap_or(Fault::BadTail(tail.len() as u64)));
-            let resumed = offset;
             if let Some((payload, chain)) = read_loose(file, offset, capacity)? {
                 self.blocks(&payload, index);
                 offset += (FRAME_HEAD_LEN + payload.len()) as u64;
@@ -216,7 +215,6 @@ impl<'a> Walk<'a> {
             } else {
                 return Ok(offset);
             }
-            debug_assert!(offset > resumed, "the walk goes forward");
         }
     }
 
@@ -319,11 +317,11 @@ impl<'a> Walk<'a> {
     }
 
     fn checkpoints(&mut self, log: Log) {
+        let size = self.logs.of(log).size;
         let Some(frontier) = &self.logs.of(log).frontier else { return };
-        let (size, root) = (frontier.size(), frontier.root());
-        let wrong =
-            self.options.checkpoints.iter().filter(|kept| kept.log == log && kept.size == size && kept.root != root);
-        for _ in 0..wrong.count() {
+        let kept = self.options.checkpoints.iter().filter(|kept| kept.log == log && kept.size == size);
+        let wrong = kept.filter(|kept| kept.root != frontier.root()).count();
+        for _ in 0..wrong {
             self.block_problem(log, size.saturating_sub(1), Fault::WrongCheckpoint(size));
         }
     }
@@ -335,8 +333,8 @@ impl<'a> Walk<'a> {
         file: &SegmentFile,
         header: &SegmentHeader,
         frames: Frames,
-        index: &Index,
-        last: bool,
+        index: &mut Index,
+        next: Option<u32>,
     ) -> Result<(), Error> {
         self.at.1 = frames.capacity;
         let (Some(trade), Some(finance)) = (&self.logs.trade.frontier, &self.logs.finance.frontier) else {
@@ -349,7 +347,7 @@ impl<'a> Walk<'a> {
         let partly = |found: &[u8]| found.iter().zip(&wanted).all(|(found, wanted)| found == wanted || *found == 0);
         match found {
             Some(found) if found == wanted => {}
-            Some(found) if last && partly(&found) => {}
+            Some(found) if next.is_none() && partly(&found) => {}
             Some(_) if Seal::read(file)?.is_none() => self.problem(Fault::SegmentSeal),
             _ => self.problem(Fault::IndexMismatch),
         }

@@ -101,11 +101,23 @@ impl Index {
         index.start.saturating_add(index.blocks.len() as u64)
     }
 
-    /// The bytes that seal the segment: index and seal.
-    pub(crate) fn seal(&self, number: u32, ledger: [u8; 16], frames: Frames, root: PerLog<Hash>) -> (Vec<u8>, Seal) {
-        let mut keys = self.keys.clone();
-        keys.sort_by_key(|slot| (slot.key, slot.entry.log, slot.entry.height, slot.entry.index));
-        let mut bytes = Vec::new();
+    fn sealed_len(&self) -> usize {
+        let log = |log: &LogIndex| log.blocks.len() * BLOCK_BYTES + log.nodes.len() * 32;
+        log(&self.logs.trade) + log(&self.logs.finance) + 1024 + self.keys.len() * KEY_BYTES + SEAL_BYTES
+    }
+
+    /// The bytes that seal the segment: index and seal. The keys are sorted in place: a second copy would be the largest
+    /// piece of memory this crate ever holds.
+    pub(crate) fn seal(
+        &mut self,
+        number: u32,
+        ledger: [u8; 16],
+        frames: Frames,
+        root: PerLog<Hash>,
+    ) -> (Vec<u8>, Seal) {
+        self.keys.sort_unstable_by_key(|slot| (slot.key, slot.entry.log, slot.entry.height, slot.entry.index));
+        let keys = &self.keys;
+        let mut bytes = Vec::with_capacity(self.sealed_len());
         for log in Log::ALL {
             for slot in &self.logs.of(log).blocks {
                 bytes.extend(slot.offset.to_be_bytes());
@@ -121,7 +133,7 @@ impl Index {
             let count = keys.partition_point(|slot| slot.key.first().is_some_and(|byte| *byte <= first));
             bytes.extend(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
         }
-        for slot in &keys {
+        for slot in keys {
             bytes.extend(slot.key);
             bytes.push(slot.entry.log.number());
             bytes.extend(slot.entry.height.to_be_bytes());

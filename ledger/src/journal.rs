@@ -128,7 +128,7 @@ impl Journal {
 
     /// Writes the index behind the frames of the active segment; nothing is written to it afterwards.
     pub(crate) fn seal(&mut self) -> Result<(), Error> {
-        let Some(active) = &self.active else { return Ok(()) };
+        let Some(active) = &mut self.active else { return Ok(()) };
         let root = PerLog { trade: self.tips.trade.frontier.root(), finance: self.tips.finance.frontier.root() };
         let (bytes, seal) = active.index.seal(active.number, self.identity.id, active.frames, root);
         active.file.write(&bytes, active.frames.capacity)?;

@@ -16,7 +16,6 @@ use crate::{
 pub type KeyOf<'a> = &'a dyn Fn(&Hash) -> Option<PublicKey>;
 
 /// What to hold the ledger against.
-#[derive(Default)]
 pub struct CheckOptions<'a> {
     /// Without it no signature is checked: the ledger can be self-consistent only.
     pub key_of: Option<KeyOf<'a>>,
@@ -24,6 +23,14 @@ pub struct CheckOptions<'a> {
     pub salt_key: Option<&'a [u8; 32]>,
     /// Checkpoints that somebody kept; their signatures are the caller's to check.
     pub checkpoints: &'a [Checkpoint],
+    /// How often a bad last frame is read again, 10 ms apart, because the agent may be writing it right now. Default: 20.
+    pub rereads: u32,
+}
+
+impl Default for CheckOptions<'_> {
+    fn default() -> Self {
+        Self { key_of: None, salt_key: None, checkpoints: &[], rereads: 20 }
+    }
 }
 
 /// A problem and its place.

@@ -1,1 +1,163 @@
-//! Pending.
+//! The full check: finds every changed byte, names the block, and goes on.
+
+use std::sync::Arc;
+
+use hufu_gm::Hash;
+use hufu_ledger::{AppendedBlock, CheckOptions, Checkpoint, Fault, Ledger, Log, Report, check, check::check_on};
+
+use crate::{
+    common::{CERT_ID, ID, SALT_KEY, append, make, options, public_key},
+    faulty::{Cut, FaultyStorage},
+};
+
+fn filled(batches: u64) -> (FaultyStorage, Vec<AppendedBlock>) {
+    let disk = FaultyStorage::default();
+    Ledger::create_on(&disk, &options(), ID).unwrap();
+    let (mut ledger, _) = Ledger::open_on(Arc::new(disk.clone()), &options()).unwrap();
+    let acked = (0..batches).flat_map(|number| append(&mut ledger, number).unwrap()).collect();
+    (disk, acked)
+}
+
+fn checked(disk: &FaultyStorage) -> Report {
+    check_on(disk, &CheckOptions { rereads: 0, ..CheckOptions::default() }).unwrap()
+}
+
+#[test]
+fn a_good_ledger_has_no_problems_and_every_signature_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, appended) = make(dir.path(), 12);
+    let signed = ledger.checkpoint(Log::Trade, &crate::common::signer(), 5).unwrap();
+    let kept = Checkpoint::from_bytes(signed.tbs()).unwrap();
+    let key_of = |id: &Hash| (*id == CERT_ID).then(public_key);
+    let options = CheckOptions {
+        key_of: Some(&key_of),
+        salt_key: Some(&SALT_KEY),
+        checkpoints: std::slice::from_ref(&kept),
+        rereads: 0,
+    };
+    let report = check(dir.path(), &options).unwrap();
+    assert_eq!(report.problems, []);
+    assert_eq!(report.signatures, appended.len() as u64);
+    assert_eq!((report.node.as_str(), report.entries), ("node-1", 12 + 6 * 3));
+    assert_eq!(report.logs.trade.root, Some(ledger.root(Log::Trade)));
+    assert_eq!(report.logs.trade.head_time, Some(1_700_000_000_000_000_011));
+
+    let strangers = |_: &Hash| None;
+    let report = check(dir.path(), &CheckOptions { key_of: Some(&strangers), ..CheckOptions::default() }).unwrap();
+    assert!(report.problems.iter().all(|problem| problem.fault == Fault::UnknownCertificate));
+    assert_eq!(report.problems.len(), appended.len());
+    let report = check(dir.path(), &CheckOptions { salt_key: Some(&[0; 32]), ..CheckOptions::default() }).unwrap();
+    assert_eq!(report.problems.len(), 30);
+    let other = Checkpoint { root: [1; 32], ..kept.clone() };
+    let later = Checkpoint { size: 13, ..kept };
+    let report = check(dir.path(), &CheckOptions { checkpoints: &[other, later], ..CheckOptions::default() }).unwrap();
+    let faults: Vec<Fault> = report.problems.into_iter().map(|problem| problem.fault).collect();
+    assert_eq!(faults, [Fault::WrongCheckpoint(12), Fault::MissingBlocks(13)]);
+}
+
+#[test]
+fn every_changed_byte_is_found_and_opening_never_gives_other_bytes() {
+    let (disk, acked) = filled(6);
+    let names = ["LEDGER", "seg-00000000", "seg-00000001", "seg-00000002"];
+    let last_frame: Vec<&AppendedBlock> = acked.iter().rev().take(2).collect();
+    for name in names {
+        let mut length = 0;
+        disk.damage(name, |bytes| length = bytes.len());
+        for at in 0..length {
+            let bad = disk.after(Cut::KeepAll);
+            bad.damage(name, |bytes| bytes[at] ^= 1 << (at % 8));
+            let report = checked(&bad);
+            assert!(!report.problems.is_empty(), "{name} byte {at}: not found");
+            let Ok((ledger, recovery)) = Ledger::open_on(Arc::new(bad), &options()) else { continue };
+            for block in &acked {
+                match ledger.block(block.log, block.height) {
+                    Ok(bytes) => assert_eq!(bytes, block.bytes, "{name} byte {at}: other bytes"),
+                    Err(hufu_ledger::Error::Damaged { .. }) => {}
+                    Err(error) => {
+                        let set_aside = last_frame.contains(&block) && recovery.set_aside.len() == 1;
+                        assert!(set_aside, "{name} byte {at}: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_truncated_file_is_found() {
+    let (disk, _) = filled(6);
+    for name in ["LEDGER", "seg-00000000", "seg-00000002"] {
+        let mut length = 0;
+        disk.damage(name, |bytes| length = bytes.len());
+        for to in (0..length).step_by(13) {
+            let bad = disk.after(Cut::KeepAll);
+            bad.damage(name, |bytes| bytes.truncate(to));
+            assert!(!checked(&bad).problems.is_empty(), "{name} cut to {to}: not found");
+            assert!(Ledger::open_on(Arc::new(bad), &options()).is_err(), "{name} cut to {to}: opened");
+        }
+    }
+}
+
+#[test]
+fn a_changed_entry_is_named_and_the_check_goes_on() {
+    let (disk, acked) = filled(8);
+    let victims: Vec<&AppendedBlock> = [1, 6].map(|at| &acked[at]).to_vec();
+    for segment in 0..4 {
+        for victim in &victims {
+            let name = format!("seg-{segment:08}");
+            disk.damage(&name, |bytes| {
+                let place = bytes.windows(victim.bytes.len()).position(|window| window == victim.bytes);
+                if let Some(place) = place {
+                    // The last byte of a block is the last byte of its last entry's body.
+                    bytes[place + victim.bytes.len() - 1] ^= 1;
+                }
+            });
+        }
+    }
+    let report = checked(&disk);
+    for victim in &victims {
+        let named = report.problems.iter().any(|problem| {
+            (problem.log, problem.height, &problem.fault) == (Some(victim.log), Some(victim.height), &Fault::WrongRoot)
+        });
+        assert!(named, "{} height {} is not named in {:?}", victim.log, victim.height, report.problems);
+    }
+    assert_eq!((report.logs.trade.size, report.logs.finance.size), (8, 4));
+    let text = report.problems[1].to_string();
+    assert!(text.starts_with("seg-0000000") && text.contains("height"), "{text}");
+}
+
+#[test]
+fn a_missing_segment_is_named_and_the_rest_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = make(dir.path(), 12);
+    std::fs::remove_file(dir.path().join("seg-00000001")).unwrap();
+    let report = check(dir.path(), &CheckOptions::default()).unwrap();
+    let faults: Vec<&Fault> = report.problems.iter().map(|problem| &problem.fault).collect();
+    assert_eq!(faults, [&Fault::SegmentMissing]);
+    assert_eq!(report.logs.trade.size, ledger.size(Log::Trade));
+    assert_eq!(report.logs.trade.root, None);
+}
+
+#[test]
+fn a_check_beside_an_appending_writer_finds_no_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = make(dir.path(), 1);
+    let (done, stop) = std::sync::mpsc::sync_channel::<()>(1);
+    let place = dir.path().to_owned();
+    let reader = std::thread::spawn(move || {
+        let mut checks = 0;
+        while stop.try_recv().is_err() {
+            let report = check(&place, &CheckOptions::default()).unwrap();
+            assert_eq!(report.problems, []);
+            let reader = Ledger::open_read_only(&place).unwrap();
+            assert!(reader.size(Log::Trade) >= report.logs.trade.size);
+            checks += 1;
+        }
+        checks
+    });
+    for number in 1..150 {
+        append(&mut ledger, number).unwrap();
+    }
+    done.send(()).unwrap();
+    assert!(reader.join().unwrap() > 0);
+}
