@@ -3,7 +3,10 @@
 //! A process enters by writing `0` to each of [`Place::procs_files`] and then executing its program: its first page and its
 //! first nanosecond are then already counted. A process is never moved later, since its memory would stay behind.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use crate::{Error, file, hierarchy::Hierarchies, sample::Target};
 
@@ -31,18 +34,23 @@ impl Place {
         for part in parent.split('/').chain([name]) {
             check_name(part)?;
         }
+        let v2 = hierarchies.v2();
+        let cpuacct = hierarchies.v1("cpuacct");
+        if cpuacct.is_none() && v2.is_none() {
+            return Err(Error::NoCgroups { why: "neither cpuacct nor version 2 is mounted".to_owned() });
+        }
+        // Without these nothing is counted; blkio, cpu and a version 2 beside version 1 are welcome.
+        let needed: Vec<PathBuf> = match (&cpuacct, &v2) {
+            (None, Some(v2)) => vec![v2.clone()],
+            _ => cpuacct.iter().cloned().chain(hierarchies.v1("memory")).collect(),
+        };
+        let welcome = V1.into_iter().filter_map(|controller| hierarchies.v1(controller)).chain(v2.clone());
         let mut mounts: Vec<PathBuf> = Vec::new();
-        for controller in V1 {
-            if let Some(mount) = hierarchies.v1(controller)
-                && !mounts.iter().any(|known| fs::canonicalize(known).ok() == fs::canonicalize(&mount).ok())
-            {
+        for mount in needed.iter().cloned().chain(welcome) {
+            let real = |path: &PathBuf| fs::canonicalize(path).ok();
+            if !mounts.iter().any(|known| real(known) == real(&mount)) {
                 mounts.push(mount);
             }
-        }
-        let v2 = hierarchies.v2();
-        let counts = hierarchies.v1("cpuacct").is_some() || v2.is_some();
-        if !counts {
-            return Err(Error::NoCgroups { why: "neither cpuacct nor version 2 is mounted".to_owned() });
         }
         let path = format!("{parent}/{name}");
         let mut place = Self {
@@ -51,17 +59,19 @@ impl Place {
             directories: Vec::new(),
             parents: Vec::new(),
         };
-        for mount in mounts.iter().chain(&v2) {
-            let is_v2 = v2.as_ref() == Some(mount);
-            if let Err(error) = place.make_in(mount, parent, name, is_v2) {
-                place.undo();
-                return Err(error);
+        for mount in &mounts {
+            match place.make_in(mount, parent, name, v2.as_ref() == Some(mount)) {
+                Err(error) if needed.contains(mount) => {
+                    place.undo();
+                    return Err(error);
+                }
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(place)
     }
 
-    fn make_in(&mut self, mount: &std::path::Path, parent: &str, name: &str, v2: bool) -> Result<(), Error> {
+    fn make_in(&mut self, mount: &Path, parent: &str, name: &str, v2: bool) -> Result<(), Error> {
         let mut above = mount.to_owned();
         for part in parent.split('/') {
             if v2 {
@@ -79,10 +89,11 @@ impl Place {
         }
         let own = above.join(name);
         fs::create_dir(&own).map_err(Error::unwritable(&own))?;
-        self.procs_files.push(own.join("cgroup.procs"));
-        self.directories.push(own.clone());
         let procs = own.join("cgroup.procs");
-        fs::OpenOptions::new().write(true).open(&procs).map_err(Error::unwritable(&procs)).map(|_| ())
+        self.directories.push(own);
+        fs::OpenOptions::new().write(true).open(&procs).map_err(Error::unwritable(&procs))?;
+        self.procs_files.push(procs);
+        Ok(())
     }
 
     /// Finds the place of an order again after a restart of the agent.
@@ -143,7 +154,7 @@ impl Place {
 }
 
 /// Asks version 2 for the controllers that meter; a refusal (processes in the parent, not delegated) leaves CPU alone.
-fn enable_controllers(directory: &std::path::Path) {
+fn enable_controllers(directory: &Path) {
     for controller in ["+cpu", "+memory", "+io"] {
         drop(fs::write(directory.join("cgroup.subtree_control"), controller));
     }

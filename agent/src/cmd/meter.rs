@@ -1,0 +1,305 @@
+//! `hufu meter`: meter one workload and say what it used, like time(1) for billing. Measuring is `metering`'s business,
+//! prices are `trade`'s; what is said at the end is `report.rs`.
+
+mod report;
+
+use std::{
+    ffi::OsString,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use hufu_audit::{Exit, Failure};
+use hufu_metering::{At, Error, Place, Sampler, Target, hierarchy::Hierarchies};
+use hufu_trade::{
+    resource::{Kind, Resource},
+    tariff::Tariff,
+};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::{io::unix::AsyncFd, signal::unix::SignalKind, time::MissedTickBehavior};
+
+use crate::{
+    clock,
+    cmd::{Context, Outcome, bug, file},
+    text::Text,
+};
+use report::Report;
+
+/// What a report lists, missing ones included.
+const KINDS: [Kind; 8] = [
+    Kind::Cpu,
+    Kind::Memory,
+    Kind::DiskRead,
+    Kind::DiskWrite,
+    Kind::DiskReadOps,
+    Kind::DiskWriteOps,
+    Kind::NetRx,
+    Kind::NetTx,
+];
+const ORDER: [u8; 16] = [0; 16];
+/// The parent of the cgroups this command makes.
+const PARENT: &str = "hufu-meter";
+/// The hidden command that enters cgroups and becomes the workload.
+pub(crate) const ENTER: &str = "__enter";
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Time between samples, for example 1s or 200ms
+    #[arg(long, value_name = "T", default_value = "1s", value_parser = interval)]
+    interval: Duration,
+    /// Tariff (TOML) to rate the usage with
+    #[arg(long, value_name = "F")]
+    tariff: Option<PathBuf>,
+    /// Meter a running process and its descendants, until it ends
+    #[arg(long, value_name = "P", conflicts_with_all = ["cgroup", "workload"], value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+    /// Meter a cgroup, by its directory or its path below the mount
+    #[arg(long, value_name = "PATH", conflicts_with = "workload", requires = "seconds")]
+    cgroup: Option<String>,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "N", conflicts_with = "workload", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    seconds: Option<u64>,
+    /// The command to run and meter
+    #[arg(last = true, value_name = "CMD")]
+    workload: Vec<OsString>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct EnterArgs {
+    /// The cgroup.procs files to enter by
+    procs_files: Vec<PathBuf>,
+    /// The command to become
+    #[arg(last = true, required = true)]
+    workload: Vec<OsString>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let (digits, unit_ms) = match text.strip_suffix("ms") {
+        Some(digits) => (digits, 1),
+        None => (text.strip_suffix('s').unwrap_or(text), 1000),
+    };
+    let ms = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit_ms));
+    let within = ms.filter(|ms| (10..=3_600_000).contains(ms));
+    within.map(Duration::from_millis).ok_or_else(|| "10ms to 3600s".to_owned())
+}
+
+fn at() -> At {
+    let now = clock::now();
+    At { real_ns: now.real_ns, boot_ns: now.boot_ns, mono_ns: now.mono_ns }
+}
+
+/// Enters the cgroups and becomes the workload; returns only if that failed.
+pub(super) fn enter(args: &EnterArgs) -> Outcome {
+    for path in &args.procs_files {
+        std::fs::write(path, "0").map_err(|e| file::unwritable(path, &e))?;
+    }
+    let Some((program, words)) = args.workload.split_first() else {
+        return Err(Failure::new(Exit::Usage, Text::MeterTarget {}));
+    };
+    let why = Command::new(program).args(words).exec();
+    Err(not_run(program, &why))
+}
+
+fn not_run(program: &OsString, why: &dyn std::fmt::Display) -> Failure<Text> {
+    let command = program.to_string_lossy().into_owned();
+    Failure::new(Exit::Io, Text::CommandNotRun { command, why: why.to_string() })
+}
+
+/// Looks the program up as the child will, so that a wrong name is said before anything is metered.
+fn check_program(program: &OsString) -> Result<(), Failure<Text>> {
+    let path = Path::new(program);
+    let direct = path.components().count() > 1;
+    let candidates: Vec<PathBuf> = if direct {
+        vec![path.to_owned()]
+    } else {
+        let search = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
+        std::env::split_paths(&search).map(|directory| directory.join(path)).collect()
+    };
+    let found: Vec<_> =
+        candidates.iter().filter_map(|file| std::fs::metadata(file).ok()).filter(|data| data.is_file()).collect();
+    if found.iter().any(|data| data.permissions().mode() & 0o111 != 0) {
+        return Ok(());
+    }
+    Err(not_run(program, if found.is_empty() { &"no such command" } else { &"it is not executable" }))
+}
+
+fn failure(error: &Error) -> Failure<Text> {
+    let text = match error {
+        Error::UnknownProcess { pid } => Text::NoProcess { pid: pid.to_string() },
+        Error::UnknownCgroup { path } | Error::BadName { name: path } => Text::NoCgroup { path: path.clone() },
+        other => Text::NoMeter { why: other.to_string() },
+    };
+    Failure::new(Exit::Io, text)
+}
+
+/// A started workload, or the outside process or cgroup being metered.
+struct Workload {
+    target: Target,
+    child: Option<Child>,
+    pidfd: Option<OwnedFd>,
+    place: Option<Place>,
+    seconds: Option<u64>,
+}
+
+impl Workload {
+    fn outside(args: &Args, hierarchies: &Hierarchies) -> Result<Self, Failure<Text>> {
+        let (target, pidfd) = match (args.pid, &args.cgroup) {
+            (Some(pid), _) => {
+                let gone = || failure(&Error::UnknownProcess { pid });
+                let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+                (Target::Process { pid }, Some(pidfd_open(id, PidfdFlags::empty()).map_err(|_| gone())?))
+            }
+            (None, Some(path)) => (Target::Cgroup { path: hierarchies.relative(path) }, None),
+            (None, None) => return Err(Failure::new(Exit::Usage, Text::MeterTarget {})),
+        };
+        Ok(Self { target, child: None, pidfd, place: None, seconds: args.seconds })
+    }
+
+    /// Makes a place for a command if one can be made.
+    fn make(hierarchies: &Hierarchies, context: &Context) -> Self {
+        let name = format!("run-{}", std::process::id());
+        let place = match Place::make(hierarchies, PARENT, &name) {
+            Ok(place) => Some(place),
+            Err(error) => {
+                context.say(&Text::MeterTree { why: error.to_string() });
+                None
+            }
+        };
+        let target = place.as_ref().map_or(Target::Process { pid: 0 }, |place| place.target.clone());
+        Self { target, child: None, pidfd: None, place, seconds: None }
+    }
+
+    /// Starts the command: it enters its cgroups before it is itself, so that nothing of it is missed.
+    fn spawn(&mut self, words: &[OsString], json: bool) -> Result<(), Failure<Text>> {
+        let program = words.first().ok_or_else(|| bug(&"no command"))?;
+        let procs_files = self.place.as_ref().map(|place| place.procs_files.as_slice()).unwrap_or_default();
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(ENTER).args(procs_files).arg("--").args(words);
+        if json {
+            command.stdout(Stdio::from(std::io::stderr()));
+        }
+        let child = command.spawn().map_err(|e| not_run(program, &e))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| bug(&"a child without id"))?;
+        if self.place.is_none() {
+            self.target = Target::Process { pid: child.id() };
+        }
+        self.child = Some(child);
+        self.pidfd = Some(pidfd_open(pid, PidfdFlags::empty()).map_err(|e| bug(&e))?);
+        Ok(())
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, context: &Context) -> Outcome {
+    let tariff = args.tariff.as_deref().map(read_tariff).transpose()?;
+    let root = Path::new("/");
+    let hierarchies = Hierarchies::detect(root).map_err(|e| failure(&e))?;
+    let interval_ns = u64::try_from(args.interval.as_nanos()).unwrap_or(u64::MAX);
+    let mut sampler = Sampler::new(root, interval_ns, at()).map_err(|e| failure(&e))?;
+    let metered = KINDS.map(Resource::used);
+    let mut start = |target: &Target| {
+        let begun = sampler.start(ORDER, target.clone(), &metered, &[], None, at());
+        begun.map(drop).map_err(|e| failure(&e))
+    };
+    let workload = match args.workload.first() {
+        None => {
+            let outside = Workload::outside(args, &hierarchies)?;
+            start(&outside.target).map(|()| outside)?
+        }
+        Some(program) => {
+            check_program(program)?;
+            let mut own = Workload::make(&hierarchies, context);
+            // In a cgroup the meter runs before the child; a process tree begins with it.
+            let started = match own.place {
+                Some(_) => start(&own.target).and_then(|()| own.spawn(&args.workload, context.json)),
+                None => own.spawn(&args.workload, context.json).and_then(|()| start(&own.target)),
+            };
+            if let Err(error) = started {
+                leave(&own, context);
+                return Err(error);
+            }
+            own
+        }
+    };
+    let mut workload = workload;
+    let interrupted = watch(&mut sampler, &workload, args.interval)?;
+    // The final read comes before the child is waited for and before its cgroup is removed.
+    let pieces = sampler.stop(ORDER, at()).map_err(|e| bug(&e))?;
+    let status = match &mut workload.child {
+        Some(child) => Some(child.wait().map_err(|e| bug(&e))?),
+        None => None,
+    };
+    leave(&workload, context);
+    let report = Report::new(&pieces, status, tariff.as_ref())?;
+    context.show(&report.json, || report.text(context))?;
+    Ok(if interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+/// Removes the place that was made.
+fn leave(workload: &Workload, context: &Context) {
+    if let Some(place) = &workload.place {
+        match place.remove() {
+            Ok(()) => place.remove_parents(),
+            Err(error) => context.say(&Text::PlaceStays { why: error.to_string() }),
+        }
+    }
+}
+
+/// Ticks until the process ends, the time is over or, without a child of ours, a signal comes; true after a signal.
+fn watch(sampler: &mut Sampler, workload: &Workload, interval: Duration) -> Result<bool, Failure<Text>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| bug(&e))?;
+    runtime.block_on(async {
+        let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(|e| bug(&e))?;
+        let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(|e| bug(&e))?;
+        let watched = workload.pidfd.as_ref().map(OwnedFd::try_clone).transpose().map_err(|e| bug(&e))?;
+        let ended = watched.map(AsyncFd::new).transpose().map_err(|e| bug(&e))?;
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let over = tokio::time::sleep(Duration::from_secs(workload.seconds.unwrap_or(u64::MAX >> 32)));
+        tokio::pin!(over);
+        let mut interrupted = false;
+        loop {
+            let signal = tokio::select! {
+                _ = ticks.tick() => { sampler.tick(at()); continue }
+                () = &mut over, if workload.seconds.is_some() => return Ok(interrupted),
+                _ = async { match &ended { Some(fd) => fd.readable().await.map(drop), None => std::future::pending().await } } => return Ok(interrupted),
+                _ = interrupt.recv() => Signal::INT,
+                _ = terminate.recv() => Signal::TERM,
+            };
+            interrupted = true;
+            match (&workload.child, &workload.pidfd) {
+                (Some(_), Some(pidfd)) => drop(pidfd_send_signal(pidfd, signal)),
+                _ => return Ok(true),
+            }
+        }
+    })
+}
+
+fn read_tariff(path: &Path) -> Result<Tariff, Failure<Text>> {
+    Tariff::from_toml(&file::read_text(path)?).map_err(|e| file::malformed(path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_read_and_bounded() {
+        for (text, want) in [
+            ("1s", Some(1000)),
+            ("200ms", Some(200)),
+            ("2", Some(2000)),
+            ("5ms", None),
+            ("", None),
+            ("1h", None),
+            ("-1s", None),
+        ] {
+            assert_eq!(interval(text).ok(), want.map(Duration::from_millis), "{text:?}");
+        }
+    }
+}
