@@ -82,8 +82,8 @@ impl Kind {
             }
             Kind::Offer => Some(hufu_trade::decode::<Offer>(tbs, "Offer").ok()?.valid_from),
             Kind::Deal => Some(hufu_trade::decode::<Countersignature>(tbs, "Countersignature").ok()?.time),
-            Kind::Block => Some(BlockHeader::decode(tbs).ok()?.time),
-            Kind::Checkpoint => Some(Checkpoint::decode(tbs).ok()?.time),
+            Kind::Block => Some(BlockHeader::from_bytes(tbs).ok()?.time),
+            Kind::Checkpoint => Some(Checkpoint::from_bytes(tbs).ok()?.time),
             Kind::Receipt => Some(hufu_trade::decode::<Receipt>(tbs, "Receipt").ok()?.stored_at),
         }
     }

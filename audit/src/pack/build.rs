@@ -88,7 +88,7 @@ impl Draft {
     }
 
     fn bill(&mut self, located: &Located) -> Result<Bill, Error> {
-        let entry = Entry::decode(&located.entry).map_err(|e| input("bill entry", e))?;
+        let entry = Entry::from_bytes(&located.entry).map_err(|e| input("bill entry", e))?;
         if entry.kind != EntryKind::Bill.number() {
             return Err(input("bill entry", format!("it is of kind {}", entry.kind)));
         }
@@ -99,7 +99,7 @@ impl Draft {
 
     fn entry(&mut self, located: &Located) -> Result<(), Error> {
         let place = (located.log, located.height, located.index);
-        let entry = Entry::decode(&located.entry).map_err(|e| input(format!("entry {place:?}"), e))?;
+        let entry = Entry::from_bytes(&located.entry).map_err(|e| input(format!("entry {place:?}"), e))?;
         let unknown = || input(format!("entry {place:?}"), format!("kind {} is unknown", entry.kind));
         let kind = EntryKind::from_number(entry.kind).ok_or_else(unknown)?;
         match kind {
@@ -176,7 +176,7 @@ impl Draft {
 
     fn checkpoint(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let signed = Signed::from_bytes(bytes)?;
-        let found = Checkpoint::decode(signed.tbs())?;
+        let found = Checkpoint::from_bytes(signed.tbs())?;
         let name =
             self.signed(&signed, Kind::Checkpoint, &format!("checkpoint-{}-{}", found.log.number(), found.size))?;
         self.roots.entry((found.log.number(), found.size)).or_insert(name);
@@ -196,9 +196,9 @@ impl Draft {
         let Some(proof) = &located.proof else { return Ok(()) };
         let (log, height, index) = (located.log, located.height, located.index);
         let signed = Signed::from_bytes(&proof.header)?;
-        BlockHeader::decode(signed.tbs())?;
+        BlockHeader::from_bytes(signed.tbs())?;
         let header = self.signed(&signed, Kind::Block, &format!("block-{log}-{height}"))?;
-        let entry = Entry::decode(&located.entry)?;
+        let entry = Entry::from_bytes(&located.entry)?;
         let kind = EntryKind::from_number(entry.kind).map_or("", EntryKind::name);
         let entry_path = format!("proofs/{}.path", layout::stem((log, height, index), kind));
         self.put_proof(&entry_path, path_to_text(&proof.entry_path));

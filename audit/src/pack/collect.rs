@@ -111,7 +111,7 @@ impl Blocks<'_> {
     fn block(&mut self, log: Log, height: u64) -> Result<&Block, Error> {
         let held = self.last.as_ref().is_some_and(|(there, at, _)| (*there, *at) == (log, height));
         if !held {
-            self.last = Some((log, height, Block::decode(&self.ledger.block(log, height)?)?));
+            self.last = Some((log, height, Block::from_bytes(&self.ledger.block(log, height)?)?));
         }
         let lost = || Error::Input { what: "block".into(), why: "not read".into() };
         self.last.as_ref().map(|(.., block)| block).ok_or_else(lost)
@@ -125,7 +125,7 @@ impl Blocks<'_> {
     }
 
     fn entry(&mut self, at: EntryRef) -> Result<(EntryRef, Entry), Error> {
-        Ok((at, Entry::decode(&self.bytes(&at)?)?))
+        Ok((at, Entry::from_bytes(&self.bytes(&at)?)?))
     }
 
     fn located(&mut self, at: &EntryRef) -> Result<Located, Error> {
@@ -150,7 +150,7 @@ impl Blocks<'_> {
             }
             let block = self.block(Log::Trade, height)?;
             for (at, bytes) in block.entry_refs().iter().zip(block.entries()) {
-                let entry = Entry::decode(bytes)?;
+                let entry = Entry::from_bytes(bytes)?;
                 match EntryKind::from_number(entry.kind) {
                     Some(EntryKind::Rules) => {
                         let found: Rules = hufu_trade::decode(&entry.body, "Rules")?;
@@ -187,7 +187,7 @@ impl Blocks<'_> {
                 break;
             }
             let block = self.block(Log::Trade, height)?;
-            let receipts: Vec<Entry> = block.entries().iter().filter_map(|bytes| Entry::decode(bytes).ok()).collect();
+            let receipts: Vec<Entry> = block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
             for entry in receipts.into_iter().filter(|entry| entry.kind == EntryKind::Receipt.number()) {
                 let receipt: Receipt = hufu_trade::decode(Signed::from_bytes(&entry.body)?.tbs(), "Receipt")?;
                 let covers = needed.get(&receipt.log).is_some_and(|size| *size <= receipt.size);

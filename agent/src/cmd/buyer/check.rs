@@ -102,7 +102,7 @@ pub(super) fn offer(
 
 /// Whether the browse entry the offer names holds exactly what this buyer sent.
 fn names_request(offer: &Offer, offered: &Offered, asked: &Asked) -> Result<bool, Failure<Text>> {
-    let entry = Entry::decode(&offered.entry.0).map_err(|e| malformed("browse entry", &e))?;
+    let entry = Entry::from_bytes(&offered.entry.0).map_err(|e| malformed("browse entry", &e))?;
     let body: SignedStatement = decode(&entry.body, "SignedStatement").map_err(|e| malformed("browse entry", &e))?;
     Ok(Octets(hufu_ledger::entry_hash(&offered.entry.0)) == offer.browse
         && entry.kind == EntryKind::Browse.number()
@@ -129,7 +129,7 @@ pub(super) fn order_fits(offer: &Offer, quantity: u32, term_ns: u64) -> Result<(
 
 /// The deal is about this order, and the node countersigned it.
 pub(super) fn deal(checked: &Checked, order: &SendOrder, accepted: &Accepted) -> Result<Deal, Failure<Text>> {
-    let entry = Entry::decode(&accepted.entry.0).map_err(|e| malformed("deal entry", &e))?;
+    let entry = Entry::from_bytes(&accepted.entry.0).map_err(|e| malformed("deal entry", &e))?;
     if entry.kind != EntryKind::Deal.number() {
         return Err(malformed("deal entry", &format!("kind {}", entry.kind)));
     }
