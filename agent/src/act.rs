@@ -149,7 +149,6 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
 }
 
 fn within_offer(statement: &Statement, offer: &Offer, offer_hash: Digest, contract: &Contract, now_ns: i64) -> bool {
-    let valid = |time: i64| (offer.valid_from..offer.valid_until).contains(&time);
     let (Some(requirement), Some(value)) = (&statement.requirement, &statement.contract_value) else { return false };
     let [item] = requirement.items.as_slice() else { return false };
     statement.offer == Some(offer_hash)
@@ -161,8 +160,8 @@ fn within_offer(statement: &Statement, offer: &Offer, offer_hash: Digest, contra
         && requirement.term_ns <= offer.term_ns_max
         && offer.tariff.hash().is_ok_and(|hash| hash == requirement.tariff)
         && value.payment == Payment::Postpaid
-        && valid(statement.contract_time)
-        && valid(now_ns)
+        && now_ns.abs_diff(statement.contract_time) <= FRESH_NS.unsigned_abs()
+        && (offer.valid_from..offer.valid_until).contains(&now_ns)
 }
 
 /// Paper 2.2 (2) and (3): an order statement becomes an order entry and, if capacity is free, the deal.

@@ -102,6 +102,9 @@ pub(crate) enum Fatal {
     Behind { log: u8, held: u64, receipted: u64 },
 }
 
+/// A place that could not be provided is tried again after this, ns.
+const PROVISION_AGAIN_NS: u64 = 30_000_000_000;
+
 /// How far an order's service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -109,8 +112,8 @@ pub(crate) enum Service {
     Starting,
     /// It is metered.
     Running,
-    /// It could not be provided.
-    Failed,
+    /// It could not be provided; tried again at this time, CLOCK_MONOTONIC ns.
+    Failed { again_ns: u64 },
     /// The final read is under way.
     Stopping,
 }
@@ -213,7 +216,7 @@ impl Core {
             Event::Message { topic, payload } => Ok(self.message(now, topic, &payload)),
             Event::Window { draft, quality } => self.window(&draft, quality),
             Event::Final { contract, drafts, quality } => self.finish(now, contract, drafts, quality),
-            Event::Provisioned { contract, outcome } => Ok(self.provisioned(contract, outcome)),
+            Event::Provisioned { contract, outcome } => Ok(self.provisioned(now, contract, outcome)),
             Event::Appended(entries) => {
                 for (at, kind, body) in &entries {
                     self.apply(at, *kind, body)?;
@@ -262,7 +265,7 @@ impl Core {
         Ok(vec![Effect::Append(books::finish(self, contract, &drafts, quality, now.real_ns)?)])
     }
 
-    fn provisioned(&mut self, no: ContractNo, outcome: Result<Option<String>, String>) -> Vec<Effect> {
+    fn provisioned(&mut self, now: Now, no: ContractNo, outcome: Result<Option<String>, String>) -> Vec<Effect> {
         match outcome {
             Ok(address) => {
                 self.services.insert(no, Service::Running);
@@ -270,23 +273,34 @@ impl Core {
                 Vec::new()
             }
             Err(why) => {
-                self.services.insert(no, Service::Failed);
+                let again_ns = now.mono_ns.saturating_add(PROVISION_AGAIN_NS);
+                self.services.insert(no, Service::Failed { again_ns });
                 vec![Effect::Alarm { what: "order could not be provided", detail: format!("{no}: {why}") }]
             }
         }
     }
 
     fn bill(&mut self, now: Now, no: ContractNo, records: &[Recorded]) -> Result<Vec<Effect>, Fatal> {
-        self.billing.retain(|other| *other != no);
         let Some(contract) = self.book.contracts.get(&no) else { return Ok(Vec::new()) };
         if records.is_empty() {
             // The service ended before its first record: one gap record makes the chain, and the bill, whole.
             let draft = books::unmetered(contract, &self.metered(contract), now.real_ns, self.boot_id);
             let quality = TimeQuality { state: TimeState::Relative, max_error_ns: None };
             let blocks = books::window(self, &empty_window(&draft, now, self.boot_id), quality, Vec::new())?;
+            self.billing.retain(|other| *other != no);
             return Ok(vec![Effect::Append(blocks)]);
         }
-        Ok(vec![Effect::Append(books::bill(self, contract, records)?)])
+        match books::bill(self, contract, records) {
+            Ok(blocks) => {
+                self.billing.retain(|other| *other != no);
+                Ok(vec![Effect::Append(blocks)])
+            }
+            // One bill that cannot be computed must not stop the others; it is tried again after a restart.
+            Err(BookError::Trade(error)) => {
+                Ok(vec![Effect::Alarm { what: "bill cannot be computed", detail: format!("{no}: {error}") }])
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn receipted(&mut self, receipt: Receipt, signed: Vec<u8>) -> Result<Vec<Effect>, Fatal> {
@@ -364,7 +378,11 @@ impl Core {
                         self.services.insert(*no, Service::Starting);
                         effects.push(Effect::Provision(*no));
                     }
-                    (Some(Service::Running | Service::Failed), true) => {
+                    (Some(Service::Failed { again_ns }), false) if now.mono_ns >= *again_ns => {
+                        self.services.insert(*no, Service::Starting);
+                        effects.push(Effect::Provision(*no));
+                    }
+                    (Some(Service::Running | Service::Failed { .. }), true) => {
                         self.services.insert(*no, Service::Stopping);
                         effects.push(Effect::Withdraw(*no));
                     }
@@ -415,30 +433,35 @@ impl Core {
         }
     }
 
-    /// When `due` may have something to do, CLOCK_MONOTONIC ns, at most `now + 60 s`.
+    /// When `due` may have something to do, CLOCK_MONOTONIC ns, at most `now + 60 s`. What was due before now and is still
+    /// there waits for an event, not for time.
     pub(crate) fn next_due_ns(&self, now: Now) -> u64 {
-        let far = now.mono_ns.saturating_add(60_000_000_000);
-        let in_real =
-            |time_ns: i64| now.mono_ns.saturating_add(time_ns.saturating_sub(now.real_ns).max(0).unsigned_abs());
-        let mut next = far;
+        let in_real = |time_ns: i64| {
+            let wait = u64::try_from(time_ns.saturating_sub(now.real_ns)).unwrap_or(0);
+            now.mono_ns.saturating_add(wait)
+        };
+        let mut times = vec![now.mono_ns.saturating_add(60_000_000_000)];
         for (no, contract) in &self.book.contracts {
-            if let (Some((_, deal)), Some(_)) = (&contract.deal, self.services.get(no)) {
-                next = next.min(in_real(deal.service_end));
+            match (&contract.deal, self.services.get(no)) {
+                (Some((_, deal)), Some(Service::Failed { again_ns })) => {
+                    times.extend([in_real(deal.service_end), *again_ns]);
+                }
+                (Some((_, deal)), Some(_)) => times.push(in_real(deal.service_end)),
+                _ => {}
             }
             let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
             for timer in table.timers.iter().filter(|timer| timer.state == contract.state) {
                 let after_ns = i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
-                next = next.min(in_real(contract.since.saturating_add(after_ns)));
+                times.push(in_real(contract.since.saturating_add(after_ns)));
             }
         }
         if self.linked {
-            let cursors = self.cursors.iter().filter_map(Cursor::due_ns);
-            next = cursors
-                .chain(self.asks.values().map(|(at, _)| *at))
-                .chain(self.pushed.values().copied())
-                .fold(next, u64::min);
+            times.extend(self.cursors.iter().filter_map(Cursor::due_ns));
+            times.extend(self.asks.values().map(|(at, _)| *at));
+            times.extend(self.pushed.values().copied());
         }
-        next.max(now.mono_ns.saturating_add(1_000_000))
+        let ahead = times.into_iter().filter(|at| *at > now.mono_ns);
+        ahead.min().unwrap_or_else(|| now.mono_ns.saturating_add(1_000_000_000))
     }
 }
 

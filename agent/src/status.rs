@@ -47,7 +47,7 @@ pub(crate) fn render(core: &Core, alarms: &Alarms, dir: &Path, now: Now) -> Stri
             let service = core.services.get(&contract.no).map(|service| match service {
                 Service::Starting => "starting",
                 Service::Running => "running",
-                Service::Failed => "failed",
+                Service::Failed { .. } => "failed",
                 Service::Stopping => "stopping",
             });
             json!({
