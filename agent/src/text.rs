@@ -67,4 +67,21 @@ hufu_audit::texts! {
     CapacityDisk { mount, kind, total, available } => "filesystem {mount} ({kind}): {total}, {available} available", "文件系统 {mount}（{kind}）：{total}，可用 {available}";
     CapacityInterface { name, speed } => "network {name}: {speed}", "网络 {name}：{speed}";
     CapacityCgroups { mode } => "cgroups: {mode}", "控制组：{mode}";
+    // Ledger and firmware.
+    LedgerMissing { path } => "there is no ledger in {path}; name its directory, or make one with: hufu init", "{path} 中没有账本；请指定账本目录，或用 hufu init 新建";
+    LedgerThere { path } => "there is a ledger in {path} already; nothing was changed", "{path} 中已有账本；未作任何更改";
+    LedgerDamaged { path, why } => "ledger {path} is damaged: {why}; see: hufu ledger check {path}", "账本 {path} 已损坏：{why}；请执行：hufu ledger check {path}";
+    LedgerChecked { entries, signatures, problems } => "{entries} entries, {signatures} good signatures, {problems} problems", "{entries} 个条目，{signatures} 个有效签名，{problems} 个问题";
+    LedgerExported { path, blocks, entries } => "{blocks} blocks and {entries} entries written to {path}", "已将 {blocks} 个区块和 {entries} 个条目写入 {path}";
+    SelfConsistentOnly {} => "self-consistent only: without --trust no signature is checked", "仅自洽：未给出 --trust，不检查签名";
+    SignerUntrusted { path } => "{path} is not signed by a certificate of this ledger that the trust anchors reach", "{path} 的签名证书不在本账本中，或不被信任锚认可";
+    NoEntry { index, height } => "block {height} has no entry {index}", "区块 {height} 中没有条目 {index}";
+    FirmwareRefused { path, why } => "image {path} does not count: {why}", "镜像 {path} 无效：{why}";
+    SignatureUnchecked {} => "signature not checked: give --signer", "未检查签名：请给出 --signer";
+    // A node's command line.
+    ConfigGood { path, node } => "{path} is good: node {node}", "{path} 正确：节点 {node}";
+    AgentAway { socket, why } => "no agent at {socket}: {why}; start it with: hufu agent", "{socket} 处没有代理：{why}；启动命令：hufu agent";
+    NodeThere { path } => "{path} is already there; init never overwrites a node", "{path} 已存在；init 从不覆盖节点";
+    NodeRequested { request, dir } => "key, salt and configuration made; have {request} certified, then run: hufu init --dir {dir} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init --dir {dir} --cert NODE.pem";
+    NodeReady { config } => "node ready, ledger made; say what it sells in {config}, then run: hufu agent --config {config}", "节点就绪，账本已建立；请在 {config} 中写明产品，然后执行：hufu agent --config {config}";
 }

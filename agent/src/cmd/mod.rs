@@ -2,8 +2,14 @@
 //! What a command does is in its own file.
 
 mod buyer;
+mod capacity;
 mod file;
+mod firmware;
+mod init;
 mod key;
+mod ledger;
+mod meter;
+mod node;
 mod pki;
 mod term;
 mod usage;
@@ -38,15 +44,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Meter one workload and say what it used
+    Meter(meter::Args),
+    /// Show what this server has and what can be metered
+    Capacity,
+    /// Show what this node's configuration would offer
+    Products(node::ConfigArgs),
+    /// Set up a node
+    Init(Box<init::Args>),
+    /// Run the daemon
+    Agent(node::AgentArgs),
+    /// Check configuration, keys and certificates
+    CheckConfig(node::ConfigArgs),
+    /// Ask the running daemon
+    Status(node::ConfigArgs),
     /// Make, request for and show keys
     #[command(subcommand)]
     Key(key::Command),
     /// A small test certificate authority
     #[command(subcommand)]
     Pki(pki::Command),
+    /// The node's burnt-in record
+    #[command(subcommand)]
+    Firmware(firmware::Command),
+    /// Check, list, write out and prove a ledger
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// The buyer's side: browse, order, score, fetch evidence
     #[command(subcommand)]
     Buyer(buyer::Command),
+    #[command(name = meter::ENTER, hide = true)]
+    Enter(meter::EnterArgs),
 }
 
 /// What every command is given besides its own flags.
@@ -66,8 +94,18 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
     };
     let context = Context { json: cli.json, lang };
     match &cli.command {
+        Command::Meter(args) => meter::run(args, &context),
+        Command::Capacity => capacity::run(&context),
+        Command::Products(args) => node::products(args, &context),
+        Command::Init(args) => init::run(args, &context),
+        Command::Agent(args) => node::agent(args),
+        Command::CheckConfig(args) => node::check_config(args, &context),
+        Command::Status(args) => node::status(args, &context),
+        Command::Enter(args) => meter::enter(args),
         Command::Key(command) => key::run(command, &context),
         Command::Pki(command) => pki::run(command, &context),
+        Command::Firmware(command) => firmware::run(command, &context),
+        Command::Ledger(command) => ledger::run(command, &context),
         Command::Buyer(command) => buyer::run(command, &context),
     }
 }

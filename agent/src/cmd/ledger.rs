@@ -1,0 +1,298 @@
+//! `hufu ledger`: check a whole ledger from its bytes, list it, write it out, prove an entry. It only reads, and may run
+//! beside the agent. Whether a bill is right is `hufu verify`'s question.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use clap::{Subcommand, ValueEnum};
+use hufu_audit::{Exit, Failure};
+use hufu_gm::{Certificate, Hash, PublicKey, Signed, Usage, verify_chain};
+use hufu_ledger::{
+    Block, CheckOptions, Checkpoint, Entry, Error, Ledger, Log, LogReport, Report, check, merkle, verify_checkpoint,
+};
+use hufu_trade::{
+    decode,
+    entry::{Certificates, EntryKind},
+    octets::rfc3339,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cmd::{Context, Outcome, bug, file, key},
+    text::Text,
+};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Check every byte, link, root and signature
+    Check {
+        /// The ledger's directory
+        dir: PathBuf,
+        /// Trust anchor (PEM); may be given several times. Without it: self-consistent only
+        #[arg(long, value_name = "CA.pem")]
+        trust: Vec<PathBuf>,
+        /// A signed checkpoint (DER) that somebody kept; may be given several times
+        #[arg(long, value_name = "F")]
+        checkpoint: Vec<PathBuf>,
+    },
+    /// List the entries
+    Show {
+        /// The ledger's directory
+        dir: PathBuf,
+    },
+    /// Write blocks and entries out as DER files
+    Export {
+        /// The ledger's directory
+        dir: PathBuf,
+        /// Directory to make
+        #[arg(long, value_name = "D")]
+        out: PathBuf,
+    },
+    /// Prove that an entry is in the log
+    Prove {
+        /// The ledger's directory
+        dir: PathBuf,
+        /// Which log
+        #[arg(long, value_enum)]
+        log: LogArg,
+        /// Height of the block
+        #[arg(long)]
+        height: u64,
+        /// Index of the entry in its block
+        #[arg(long, default_value_t = 0)]
+        index: u32,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum LogArg {
+    /// The trade log
+    Trade,
+    /// The finance log
+    Finance,
+}
+
+pub(super) fn run(command: &Command, context: &Context) -> Outcome {
+    match command {
+        Command::Check { dir, trust, checkpoint } => check_all(dir, trust, checkpoint, context),
+        Command::Show { dir } => show(dir, context),
+        Command::Export { dir, out } => export(dir, out, context),
+        Command::Prove { dir, log, height, index } => {
+            let log = match log {
+                LogArg::Trade => Log::Trade,
+                LogArg::Finance => Log::Finance,
+            };
+            prove(dir, (log, *height, *index), context)
+        }
+    }
+}
+
+/// What the ledger says about a directory, with the status it deserves.
+pub(crate) fn failure(dir: &Path, error: &Error) -> Failure<Text> {
+    let path = dir.display().to_string();
+    match error {
+        Error::InUse { .. } => Failure::new(Exit::Io, Text::LedgerInUse { path }),
+        Error::Missing { .. } => Failure::new(Exit::Io, Text::LedgerMissing { path }),
+        Error::Exists { .. } => Failure::new(Exit::Io, Text::LedgerThere { path }),
+        Error::Io { path, source } => file::unreadable(path, source),
+        Error::NoSpace { path } => file::unwritable(path, &"no space left"),
+        Error::OtherNode { .. } | Error::NodeName(_) => {
+            Failure::new(Exit::Config, Text::ConfigWrong { path, why: error.to_string() })
+        }
+        Error::Beyond { .. } => Failure::new(Exit::Usage, Text::Usage { why: error.to_string() }),
+        Error::Damaged { .. } => Failure::new(Exit::No, Text::LedgerDamaged { path, why: error.to_string() }),
+        other => bug(other),
+    }
+}
+
+fn open(dir: &Path) -> Result<Ledger, Failure<Text>> {
+    Ledger::open_read_only(dir).map_err(|e| failure(dir, &e))
+}
+
+/// Keys of the certificates the ledger itself holds whose chain ends in `anchors`, as of the block they stand in.
+fn trusted_keys(dir: &Path, anchors: &[Certificate]) -> BTreeMap<Hash, PublicKey> {
+    let mut keys = BTreeMap::new();
+    let Ok(ledger) = Ledger::open_read_only(dir) else { return keys };
+    for (_, bytes) in ledger.blocks(Log::Trade, 0).map_while(Result::ok) {
+        let Ok(block) = Block::from_bytes(&bytes) else { continue };
+        for entry in block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
+            if entry.kind != EntryKind::Certificates.number() {
+                continue;
+            }
+            let Ok(found) = decode::<Certificates>(&entry.body, "Certificates") else { continue };
+            let chain: Vec<Certificate> =
+                found.certificates.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
+            let Some((leaf, rest)) = chain.split_first() else { continue };
+            if verify_chain(leaf, rest, anchors, &[], block.header().time, Usage::Signing).is_ok() {
+                keys.insert(leaf.id(), leaf.public_key().clone());
+            }
+        }
+    }
+    keys
+}
+
+fn kept_checkpoint(path: &Path, keys: Option<&BTreeMap<Hash, PublicKey>>) -> Result<Checkpoint, Failure<Text>> {
+    let signed = Signed::from_bytes(&file::read(path)?).map_err(|e| file::malformed(path, &e))?;
+    let read = match keys {
+        None => Checkpoint::from_bytes(signed.tbs()),
+        Some(keys) => {
+            let key = keys.get(&signed.cert_id());
+            let untrusted = || Text::SignerUntrusted { path: path.display().to_string() };
+            verify_checkpoint(&signed, key.ok_or_else(|| Failure::new(Exit::No, untrusted()))?)
+        }
+    };
+    read.map_err(|e| file::malformed(path, &e))
+}
+
+fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context) -> Outcome {
+    let anchors = file::read_anchors(trust)?;
+    let keys = (!anchors.is_empty()).then(|| trusted_keys(dir, &anchors));
+    let checkpoints: Vec<Checkpoint> =
+        kept.iter().map(|path| kept_checkpoint(path, keys.as_ref())).collect::<Result<_, _>>()?;
+    let key_of = |id: &Hash| keys.as_ref().and_then(|keys| keys.get(id).cloned());
+    let options = CheckOptions {
+        key_of: keys.is_some().then_some(&key_of as &dyn Fn(&Hash) -> Option<PublicKey>),
+        checkpoints: &checkpoints,
+        ..CheckOptions::default()
+    };
+    let report = check(dir, &options).map_err(|e| failure(dir, &e))?;
+    if keys.is_none() {
+        context.say(&Text::SelfConsistentOnly {});
+    }
+    context.show(&report_json(&report, keys.is_some()), || report_text(&report, context))?;
+    Ok(if report.problems.is_empty() { Exit::Done } else { Exit::No })
+}
+
+fn log_json(log: &LogReport) -> Value {
+    json!({ "size": log.size, "root": log.root.map(hex::encode), "head_time": log.head_time.map(rfc3339) })
+}
+
+fn report_json(report: &Report, trusted: bool) -> Value {
+    let problems = report.problems.iter().map(|p| json!({ "where": p.place(), "what": p.fault.to_string() }));
+    let set_aside = report
+        .set_aside
+        .iter()
+        .map(|tail| json!({ "segment": tail.segment, "offset": tail.offset.to_string(), "length": tail.length.to_string(), "sm3": hex::encode(tail.sm3) }));
+    json!({
+        "node": report.node,
+        "trust": if trusted { "anchored" } else { "self-consistent only" },
+        "logs": { "trade": log_json(&report.logs.trade), "finance": log_json(&report.logs.finance) },
+        "segments": report.segments,
+        "entries": report.entries,
+        "signatures": report.signatures,
+        "set_aside": set_aside.collect::<Vec<_>>(),
+        "problems": problems.collect::<Vec<_>>(),
+    })
+}
+
+fn report_text(report: &Report, context: &Context) -> String {
+    let mut out = String::new();
+    for log in Log::ALL {
+        let found = report.logs.of(log);
+        let root = found.root.map_or_else(|| "-".to_owned(), hex::encode);
+        let time = found.head_time.map_or_else(|| "-".to_owned(), rfc3339);
+        out.push_str(&format!("{log}: {} · {root} · {time}\n", found.size));
+    }
+    for problem in &report.problems {
+        out.push_str(&format!("{problem}\n"));
+    }
+    let count = |n: usize| n.to_string();
+    let (entries, signatures) = (report.entries.to_string(), report.signatures.to_string());
+    let summary = Text::LedgerChecked { entries, signatures, problems: count(report.problems.len()) };
+    out.push_str(&summary.render(context.lang));
+    out
+}
+
+/// The name of an entry kind in file names and lists.
+fn kind_name(kind: u16) -> String {
+    EntryKind::from_number(kind).map_or_else(|| format!("kind{kind}"), |kind| kind.name().to_owned())
+}
+
+/// Calls `each` with every block, in order, log after log.
+fn walk(
+    dir: &Path,
+    mut each: impl FnMut(Log, u64, &[u8], &Block) -> Result<(), Failure<Text>>,
+) -> Result<(), Failure<Text>> {
+    let ledger = open(dir)?;
+    for log in Log::ALL {
+        for found in ledger.blocks(log, 0) {
+            let (height, bytes) = found.map_err(|e| failure(dir, &e))?;
+            let block = Block::from_bytes(&bytes).map_err(|e| failure(dir, &e))?;
+            each(log, height, &bytes, &block)?;
+        }
+    }
+    Ok(())
+}
+
+fn show(dir: &Path, context: &Context) -> Outcome {
+    let (mut rows, mut lines) = (Vec::new(), String::new());
+    walk(dir, |log, height, _, block| {
+        let time = rfc3339(block.header().time);
+        for (place, bytes) in block.entry_refs().iter().zip(block.entries()) {
+            let kind = Entry::from_bytes(bytes).map_or(0, |entry| entry.kind);
+            let (name, hash) = (kind_name(kind), hex::encode(place.hash));
+            if context.json {
+                let log = log.to_string();
+                rows.push(json!({ "log": log, "height": height.to_string(), "index": place.index, "kind": name, "time": time, "hash": hash }));
+            } else {
+                lines.push_str(&format!("{log:8} {height:>8} {:>3}  {name:14} {time:32} {hash}\n", place.index));
+            }
+        }
+        Ok(())
+    })?;
+    context.show(&json!({ "entries": rows }), || lines)?;
+    Ok(Exit::Done)
+}
+
+fn export(dir: &Path, out: &Path, context: &Context) -> Outcome {
+    open(dir)?;
+    std::fs::create_dir(out).map_err(|e| file::unwritable(out, &e))?;
+    let (blocks_dir, entries_dir) = (out.join("blocks"), out.join("entries"));
+    file::make_dir(&blocks_dir)?;
+    file::make_dir(&entries_dir)?;
+    let (mut blocks, mut entries) = (0_u64, 0_u64);
+    let write = |path: PathBuf, bytes: &[u8]| std::fs::write(&path, bytes).map_err(|e| file::unwritable(&path, &e));
+    walk(dir, |log, height, bytes, block| {
+        write(blocks_dir.join(format!("{log}-{height}.der")), bytes)?;
+        blocks += 1;
+        for (place, bytes) in block.entry_refs().iter().zip(block.entries()) {
+            let name = kind_name(Entry::from_bytes(bytes).map_or(0, |entry| entry.kind));
+            write(entries_dir.join(format!("{log}-{height}-{}-{name}.der", place.index)), bytes)?;
+            entries += 1;
+        }
+        Ok(())
+    })?;
+    let path = out.display().to_string();
+    context.show(&json!({ "dir": path, "blocks": blocks, "entries": entries }), || {
+        let (blocks, entries) = (blocks.to_string(), entries.to_string());
+        Text::LedgerExported { path: path.clone(), blocks, entries }.render(context.lang)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn prove(dir: &Path, (log, height, index): (Log, u64, u32), context: &Context) -> Outcome {
+    let ledger = open(dir)?;
+    let bytes = ledger.block(log, height).map_err(|e| failure(dir, &e))?;
+    let block = Block::from_bytes(&bytes).map_err(|e| failure(dir, &e))?;
+    let beyond = || Failure::new(Exit::Usage, Text::NoEntry { index: index.to_string(), height: height.to_string() });
+    let entry = block.entry_ref(index).ok_or_else(beyond)?;
+    let entry_path = block.entry_path(index).ok_or_else(beyond)?;
+    let size = ledger.size(log);
+    let block_path = ledger.prove(log, height, size).map_err(|e| failure(dir, &e))?;
+    let proof = json!({
+        "log": log.to_string(),
+        "height": height.to_string(),
+        "index": index,
+        "entry_hash": hex::encode(entry.hash),
+        "entry_path": merkle::path_to_text(&entry_path).lines().collect::<Vec<_>>(),
+        "block_root": hex::encode(block.header().root),
+        "block_hash": hex::encode(block.hash()),
+        "block_path": merkle::path_to_text(&block_path).lines().collect::<Vec<_>>(),
+        "size": size.to_string(),
+        "root": hex::encode(ledger.root(log)),
+    });
+    context.show(&proof, || key::lines(&proof))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,105 @@
+//! `hufu agent`, `check-config`, `status`, `products`: the daemon's command line. The daemon itself is `crate::daemon`.
+
+use std::{
+    io::Read,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hufu_audit::{Exit, Failure};
+use serde_json::{Value, json};
+
+use crate::{
+    cmd::{Context, Outcome, key},
+    config::Config,
+    contract::Book,
+    daemon::{self, Lifetime},
+    setup,
+    stock::{Capacity, Shop},
+    text::Text,
+};
+
+/// Longest wait for the daemon's status.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which configuration.
+#[derive(clap::Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration file
+    #[arg(long, value_name = "F", default_value = "/etc/hufu/hufu.toml")]
+    config: PathBuf,
+}
+
+/// How to run the daemon.
+#[derive(clap::Args)]
+pub(super) struct AgentArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Also end when standard input does: never outlive the parent
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+/// Runs the daemon; its log goes to stderr.
+pub(super) fn agent(args: &AgentArgs) -> Outcome {
+    let config = Config::load(&args.config.config)?;
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    log.try_init().ok();
+    daemon::run(config, if args.exit_with_parent { Lifetime::Parent } else { Lifetime::Service })
+}
+
+/// Whether the daemon would start: configuration, keys and certificates.
+pub(super) fn check_config(args: &ConfigArgs, context: &Context) -> Outcome {
+    let config = Config::load(&args.config)?;
+    setup::material(&config)?;
+    let path = args.config.display().to_string();
+    let shown = json!({ "config": path, "node": config.pool(), "products": config.products.len() });
+    context.show(&shown, || Text::ConfigGood { path: path.clone(), node: config.pool() }.render(context.lang))?;
+    Ok(Exit::Done)
+}
+
+/// What the running daemon says.
+pub(super) fn status(args: &ConfigArgs, context: &Context) -> Outcome {
+    let config = Config::load(&args.config)?;
+    let found = ask(&config.socket)?;
+    context.show(&found, || key::lines(&found))?;
+    Ok(Exit::Done)
+}
+
+fn ask(socket: &Path) -> Result<Value, Failure<Text>> {
+    let what = socket.display().to_string();
+    let away = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Unavailable, Text::AgentAway { socket: what.clone(), why: why.to_string() })
+    };
+    let mut stream = UnixStream::connect(socket).map_err(|e| away(&e))?;
+    stream.set_read_timeout(Some(STATUS_TIMEOUT)).map_err(|e| away(&e))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(|e| away(&e))?;
+    serde_json::from_str(&text).map_err(|_| away(&"no answer"))
+}
+
+/// What the configuration would offer on this server, with nothing sold.
+pub(super) fn products(args: &ConfigArgs, context: &Context) -> Outcome {
+    let config = Config::load(&args.config)?;
+    let unmetered = |e: hufu_metering::Error| Failure::new(Exit::Io, Text::MeterFailed { why: e.to_string() });
+    let has = hufu_metering::capacity::capacity(&config.root).map_err(unmetered)?;
+    let capacity = Capacity {
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        sources: hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?,
+    };
+    let shop = Shop { products: config.products, capacity, certificates: Vec::new() };
+    let catalogue = shop.catalogue(&Book::default());
+    context.show(&json!({ "products": catalogue.products }), || {
+        let mut out = String::new();
+        for product in &catalogue.products {
+            out.push_str(&format!("{} ({}, {}): {}\n", product.id, product.class, product.name, product.stock));
+            for price in &product.prices {
+                out.push_str(&format!("  {} {} CNY/{}\n", price.resource, price.price, price.per));
+            }
+        }
+        out
+    })?;
+    Ok(Exit::Done)
+}
