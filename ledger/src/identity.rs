@@ -21,7 +21,7 @@ const ZEROS_LEN: usize = 64 * 1024;
 
 const MAGIC: &[u8; 8] = b"hufuldgr";
 const VERSION: u32 = 1;
-const NODE_LEN_MAX: usize = 64;
+const NODE_LEN_MAX: usize = 129;
 /// Chain hash before the first frame.
 const CHAIN_START: Hash = [0; 32];
 
@@ -69,10 +69,11 @@ impl Identity {
     }
 }
 
-/// 1 to 64 of `a-z 0-9 _ -`: what may stand in an MQTT topic.
+/// One segment, or site and node: each 1 to 64 of `a-z 0-9 _ -`, what may stand in an MQTT topic, joined by one slash.
 pub(crate) fn check_node(node: &str) -> Result<(), Error> {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-    let good = (1..=NODE_LEN_MAX).contains(&node.len()) && node.bytes().all(allowed);
+    let segment = |part: &str| (1..=64).contains(&part.len()) && part.bytes().all(allowed);
+    let good = node.len() <= NODE_LEN_MAX && node.split('/').count() <= 2 && node.split('/').all(segment);
     if good { Ok(()) } else { Err(Error::NodeName(node.to_owned())) }
 }
 

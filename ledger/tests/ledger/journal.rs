@@ -56,7 +56,7 @@ fn another_node_s_ledger_and_a_bad_name_are_refused() {
     drop(make(dir.path(), 1));
     let error = Ledger::open(dir.path(), &Options::new("node-2")).unwrap_err();
     assert!(matches!(error, Error::OtherNode { found, .. } if found == "node-1"));
-    for name in ["", "Node", "a.b", "a b", "a/b", "ü", &"x".repeat(65)] {
+    for name in ["", "Node", "a.b", "a b", "a/b/c", "/b", "a/", "ü", &"x".repeat(65)] {
         let result = Ledger::create(&dir.path().join("other"), &Options::new(name), ID);
         assert!(matches!(result, Err(Error::NodeName(found)) if found == name), "{name:?}");
     }
