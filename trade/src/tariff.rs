@@ -33,6 +33,7 @@ pub enum Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, Sequence, Serialize)]
 pub struct Tier {
     /// Upper bound of the tier in base units; absent in the last.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     #[serde(with = "octets::text_option")]
     pub up_to: Option<u128>,
     /// Price per named unit.

@@ -173,6 +173,7 @@ pub struct HostTotal {
     /// `ResourceCode`.
     pub code: u8,
     /// The host's own counter over the window; absent when it could not be read.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     #[serde(with = "crate::octets::text_option")]
     pub host: Option<u128>,
     /// Sum of the orders' deltas.
