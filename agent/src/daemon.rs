@@ -10,7 +10,7 @@ use hufu_audit::{Exit, Failure};
 use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, StateFile};
 use hufu_trade::{
     encode,
-    entry::{EntryKind, SetAside, key_of},
+    entry::{EntryKind, SetAside},
     octets::Octets,
 };
 
@@ -202,9 +202,13 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
 fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Result<(), WriterError> {
     let mut entries = Vec::new();
     for tail in &recovery.set_aside {
+        // Every open reports every tail; its hash is its key, so each is said once.
+        if !writer.ledger.find(&tail.sm3)?.is_empty() {
+            continue;
+        }
         let body = SetAside { segment: tail.segment, offset: tail.offset, length: tail.length, sm3: Octets(tail.sm3) };
         let body = encode(&body, "SetAside").map_err(|e| WriterError::Entry(e.to_string()))?;
-        entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: key_of(None) });
+        entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3 });
     }
     if entries.is_empty() {
         return Ok(());

@@ -20,6 +20,8 @@ mod setup;
 mod status;
 mod stock;
 mod text;
+#[cfg(test)]
+mod trial;
 mod writer;
 
 use std::process::ExitCode;
