@@ -1,1 +1,6 @@
-//! placeholder
+//! What the black-box tests share: the tree under test, the real programs, and waiting for conditions. No test is here, and
+//! nothing of ours is linked: what is tested is what is shipped.
+#![forbid(unsafe_code)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "this crate serves tests only; a panic is a failed test")]
+
+pub mod tree;

@@ -1,0 +1,47 @@
+# The developer interface. `make demo` and `make test` need Rust, gcc, make and git; what else the tests need (mosquitto,
+# openssl) scripts/setup installs from the distribution.
+#
+# One profile, built once: tests, flows and the demo all use dev (our crates at opt-level 1, every dependency at 2), because
+# SM2 crawls without optimisation and release (fat LTO) takes minutes. `make release` makes what is shipped and weighed.
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET_DIR)/debug
+DEMO_DIR ?= hufu-demo
+
+.PHONY: demo test check build setup release doc-hash weigh clean-demo help
+
+help:
+	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=hufu-demo)'
+	@echo 'make test      everything the CI runs: formats, lints, all tests, flows with real brokers'
+	@echo 'make check     formats and lints only'
+	@echo 'make release   the programs as they are shipped'
+	@echo 'make weigh     size, memory and CPU as ratios to a well-known agent'
+
+demo: build
+	$(BIN)/hufu demo --dir $(DEMO_DIR)
+
+build:
+	$(CARGO) build --workspace --bins --locked
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# The flows run the programs of `build`, never link them. A failed test lets the others go on: one run tells all.
+test: setup check build
+	HUFU_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --no-fail-fast
+
+setup:
+	scripts/setup
+
+release:
+	$(CARGO) build --workspace --bins --locked --release
+
+doc-hash:
+	scripts/doc-hash.sh
+
+weigh: release
+	benches/weigh.sh
+
+clean-demo:
+	rm -rf -- $(DEMO_DIR)

@@ -1,0 +1,85 @@
+//! House laws that the documents must keep: two READMEs of one shape, links that lead somewhere, and a protocol document
+//! that carries the hash of the source it describes. Laws of the sources are `tidy.rs`.
+
+use hufu_tests::tree;
+
+const ASN1: &str = "docs/evidence.asn1";
+
+/// A Markdown file taken apart: the level of each heading, the text of each fenced block, every relative link.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Markdown {
+    headings: Vec<usize>,
+    blocks: Vec<String>,
+    links: Vec<String>,
+}
+
+fn take_apart(text: &str) -> Markdown {
+    let mut found = Markdown::default();
+    let mut block: Option<String> = None;
+    for line in text.lines() {
+        match (&mut block, line.starts_with("```")) {
+            (None, true) => block = Some(format!("{line}\n")),
+            (Some(_), true) => found.blocks.extend(block.take()),
+            (Some(inside), false) => *inside += &format!("{line}\n"),
+            (None, false) => {
+                let level = line.chars().take_while(|c| *c == '#').count();
+                if level > 0 && line[level..].starts_with(' ') {
+                    found.headings.push(level);
+                }
+                for rest in line.split("](").skip(1) {
+                    let target = rest.split(')').next().unwrap_or_default();
+                    if !target.contains("://") && !target.starts_with('#') {
+                        found.links.push(target.split('#').next().unwrap_or_default().to_owned());
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn both_readmes_have_the_same_shape_and_the_same_commands() {
+    let (english, chinese) = (take_apart(&tree::read("README.md")), take_apart(&tree::read("README.zh-CN.md")));
+    assert_eq!(english.headings, chinese.headings, "levels of the headings");
+    assert_eq!(english.blocks, chinese.blocks, "code blocks");
+    assert!(english.blocks.len() >= 3, "a README shows its commands");
+}
+
+#[test]
+fn relative_links_lead_to_files() {
+    let mut broken = Vec::new();
+    for path in tree::files().into_iter().filter(|path| path.ends_with(".md")) {
+        let folder = tree::root().join(&path);
+        let folder = folder.parent().expect("a file is in a folder");
+        let dead = take_apart(&tree::read(&path)).links.into_iter().filter(|link| !folder.join(link).exists());
+        broken.extend(dead.map(|link| format!("{path}: {link}")));
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_asn1_module_carries_the_hashes_of_the_source_it_describes() {
+    let text = tree::read(ASN1);
+    let lines: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("-- source ")?.split_once(' '))
+        .map(|(path, hash)| (path.trim(), hash.trim()))
+        .collect();
+    assert!(!lines.is_empty(), "{ASN1} has no `-- source PATH SHA256` line");
+    let changed: Vec<&str> =
+        lines.iter().filter(|(path, hash)| tree::sha256(path) != *hash).map(|(path, _)| *path).collect();
+    assert!(changed.is_empty(), "{changed:?} changed: bring {ASN1} in line with it, then run scripts/doc-hash.sh");
+}
+
+#[test]
+fn the_architecture_can_be_read_in_one_sitting() {
+    let count = tree::read("ARCHITECTURE.md").lines().count();
+    assert!(count < 300, "ARCHITECTURE.md has {count} lines");
+}
+
+#[test]
+fn the_licence_is_the_whole_text() {
+    let text = tree::read("LICENSE");
+    assert!(text.contains("Apache License") && text.contains("END OF TERMS AND CONDITIONS"));
+}

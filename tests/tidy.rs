@@ -1,0 +1,299 @@
+//! House laws that the manifests and the sources must keep. What the documents must keep is `documents.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hufu_tests::tree::{self, Manifest};
+
+/// Who may depend on whom, in any kind of dependency; nothing else is allowed.
+const DIRECTIONS: &[(&str, &[&str])] = &[
+    ("firmware-config", &[]),
+    ("gm", &[]),
+    ("trade", &["gm"]),
+    ("ledger", &["gm"]),
+    ("metering", &["trade"]),
+    ("audit", &["trade", "ledger", "gm"]),
+    ("agent", &["audit", "metering", "trade", "ledger", "gm", "firmware-config"]),
+    ("platform", &["audit", "trade", "ledger", "gm"]),
+    ("tests", &[]),
+];
+
+/// Outside libraries that only the named crates may use, in any kind of dependency.
+const OWNED: &[(&str, &[&str])] = &[
+    ("libsm", &["gm"]),
+    ("sm2", &["gm"]),
+    ("sm3", &["gm"]),
+    ("sm4", &["gm"]),
+    ("hmac", &["gm"]),
+    ("x509-cert", &["gm"]),
+    ("crc32c", &["ledger"]),
+    ("heapless", &["firmware-config"]),
+    ("nvml-wrapper", &["metering"]),
+    ("sysinfo", &["metering"]),
+    ("rumqttc", &["agent", "platform"]),
+    ("rumqttd", &["platform"]),
+    ("sqlx", &["platform"]),
+    ("axum", &["platform"]),
+    ("zip", &["audit", "tests"]),
+    ("clap", &["agent", "platform"]),
+    ("tokio", &["agent", "platform"]),
+    ("tracing", &["agent", "platform"]),
+    ("sled", &[]),
+    ("openssl", &[]),
+];
+
+/// Every licence expression that a package of the build may carry, after a person has read it.
+const LICENCES: &[&str] = &[
+    "(Apache-2.0 OR MIT) AND BSD-3-Clause",
+    "(MIT OR Apache-2.0) AND Unicode-3.0",
+    "Apache-2.0",
+    "Apache-2.0 / MIT",
+    "Apache-2.0 OR BSL-1.0",
+    "Apache-2.0 OR BSL-1.0 OR MIT",
+    "Apache-2.0 OR MIT",
+    "Apache-2.0 WITH LLVM-exception",
+    "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
+    "Apache-2.0/MIT",
+    "BSD-2-Clause OR Apache-2.0 OR MIT",
+    "BSD-3-Clause",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT AND BSD-3-Clause",
+    "MIT OR Apache-2.0",
+    "MIT OR Apache-2.0 OR BSD-1-Clause",
+    "MIT/Apache-2.0",
+    "Unicode-3.0",
+    "Unlicense OR MIT",
+    "Zlib",
+    "Zlib OR Apache-2.0 OR MIT",
+];
+
+/// File names that say nothing about what lives in the file.
+const NAMELESS: &[&str] =
+    &["util", "utils", "helper", "helpers", "common", "misc", "types", "core", "manager", "service", "handler", "impl"];
+
+const LINE_COUNT_MAX: usize = 500;
+
+/// Fails with every broken rule at once, one a line.
+fn none_broken(broken: &[String]) {
+    assert!(broken.is_empty(), "{} broken:\n  {}", broken.len(), broken.join("\n  "));
+}
+
+/// Source text without comment lines and without what follows the first `#[cfg(test)]`.
+fn code_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
+        .map(|(index, line)| (index + 1, line.trim()))
+        .filter(|(_, line)| !line.starts_with("//"))
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word)
+}
+
+/// True for sources that are tests from the first line to the last.
+fn is_test(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.contains("/tests.rs") || path.contains("/benches/")
+}
+
+#[test]
+fn crates_depend_only_in_the_allowed_directions() {
+    let manifests = tree::manifests();
+    let folders: BTreeSet<&str> = manifests.iter().map(|m| m.folder.as_str()).collect();
+    let known: BTreeSet<&str> = DIRECTIONS.iter().map(|(folder, _)| *folder).collect();
+    assert_eq!(folders, known, "members of the workspace and the table of directions");
+    let mut broken = Vec::new();
+    for Manifest { folder, name, dependencies } in &manifests {
+        if *name != format!("hufu-{folder}") {
+            broken.push(format!("{folder}: package is called {name}"));
+        }
+        let allowed = DIRECTIONS.iter().find(|(of, _)| of == folder).map_or(&[][..], |(_, to)| to);
+        for dependency in dependencies.iter().filter_map(|d| d.name.strip_prefix("hufu-")) {
+            if !allowed.contains(&dependency) {
+                broken.push(format!("{folder} -> {dependency}"));
+            }
+        }
+    }
+    none_broken(&broken);
+}
+
+#[test]
+fn each_outside_library_has_its_owner() {
+    let mut broken = Vec::new();
+    for Manifest { folder, dependencies, .. } in tree::manifests() {
+        for dependency in dependencies {
+            let owners = OWNED.iter().find(|(library, _)| *library == dependency.name).map(|(_, owners)| *owners);
+            if owners.is_some_and(|owners| !owners.contains(&folder.as_str())) {
+                broken.push(format!("{folder} uses {}, which belongs to {owners:?}", dependency.name));
+            }
+        }
+    }
+    none_broken(&broken);
+}
+
+#[test]
+fn the_table_of_dependencies_says_what_the_manifests_say() {
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for Manifest { folder, dependencies, .. } in tree::manifests() {
+        for dependency in dependencies.into_iter().filter(|d| !d.name.starts_with("hufu-")) {
+            let shown = if dependency.is_dev { format!("{folder} (tests)") } else { folder.clone() };
+            used.entry(dependency.name).or_default().insert(shown);
+        }
+    }
+    // A crate that uses a library in earnest need not say that its tests use it too.
+    for users in used.values_mut() {
+        let earnest: Vec<String> = users.iter().filter(|user| !user.ends_with(" (tests)")).cloned().collect();
+        for user in earnest {
+            users.remove(&format!("{user} (tests)"));
+        }
+    }
+    let mut broken = Vec::new();
+    let mut listed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in tree::read("docs/dependencies.md").lines().filter(|line| line.starts_with("| `")) {
+        let columns: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [library, users, reason] = columns.as_slice() else {
+            broken.push(format!("not three columns: {line}"));
+            continue;
+        };
+        if reason.len() < 10 {
+            broken.push(format!("{library}: no reason"));
+        }
+        let users = users.split(',').map(|user| user.trim().to_owned()).collect();
+        if listed.insert(library.trim_matches('`').to_owned(), users).is_some() {
+            broken.push(format!("{library} stands twice"));
+        }
+    }
+    for library in used.keys().chain(listed.keys()).collect::<BTreeSet<_>>() {
+        if used.get(library) != listed.get(library) {
+            broken.push(format!("{library}: listed {:?}, used {:?}", listed.get(library), used.get(library)));
+        }
+    }
+    none_broken(&broken);
+}
+
+#[test]
+fn versions_and_lints_live_in_the_workspace_only() {
+    let mut broken = Vec::new();
+    let root: toml::Table = tree::read("Cargo.toml").parse().expect("Cargo.toml");
+    let offered = root["workspace"]["dependencies"].as_table().expect("workspace.dependencies");
+    let mut used = BTreeSet::new();
+    for (folder, _) in DIRECTIONS {
+        let manifest: toml::Table = tree::read(&format!("{folder}/Cargo.toml")).parse().expect("manifest");
+        if manifest.get("lints").and_then(|lints| lints.get("workspace")) != Some(&toml::Value::Boolean(true)) {
+            broken.push(format!("{folder}: lints.workspace = true is missing"));
+        }
+        let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
+        for (name, value) in sections.iter().filter_map(|s| manifest.get(*s)?.as_table()).flatten() {
+            used.insert(name.clone());
+            if value.get("workspace") != Some(&toml::Value::Boolean(true)) {
+                broken.push(format!("{folder}: {name} does not take its version from the workspace"));
+            }
+        }
+    }
+    let unused = offered.keys().filter(|name| !used.contains(*name));
+    broken.extend(unused.map(|name| format!("Cargo.toml: workspace.dependencies.{name} is used by no crate")));
+    none_broken(&broken);
+}
+
+#[test]
+fn every_licence_of_the_build_is_a_known_one() {
+    let metadata = tree::metadata(&["--offline", "--locked", "--filter-platform", &tree::host()]);
+    let mut broken = Vec::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let licence = package["license"].as_str().unwrap_or("none");
+        if !LICENCES.contains(&licence) {
+            broken.push(format!("{} {}: {licence}", package["name"], package["version"]));
+        }
+    }
+    none_broken(&broken);
+}
+
+#[test]
+fn every_source_file_says_first_what_lives_in_it() {
+    let broken: Vec<String> = tree::files()
+        .into_iter()
+        .filter(|path| path.ends_with(".rs"))
+        .filter(|path| !tree::read(path).starts_with("//! "))
+        .collect();
+    none_broken(&broken);
+}
+
+#[test]
+fn files_stay_short_and_have_names_that_say_something() {
+    let mut broken = Vec::new();
+    for path in tree::files().iter().filter(|path| path.ends_with(".rs")) {
+        let stem = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".rs");
+        if NAMELESS.contains(&stem) && !is_test(path) {
+            broken.push(format!("{path}: a name that says nothing"));
+        }
+        let count = tree::read(path).lines().count();
+        if count > LINE_COUNT_MAX && !is_test(path) {
+            broken.push(format!("{path}: {count} lines"));
+        }
+    }
+    none_broken(&broken);
+}
+
+#[test]
+fn only_the_named_files_do_the_named_things() {
+    let only = |path: &str, names: &[&str]| names.contains(&path);
+    let mut broken = Vec::new();
+    for path in tree::files().iter().filter(|path| path.ends_with(".rs") && !is_test(path)) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let text = tree::read(path);
+        for (number, line) in code_of(&text) {
+            let at = |what: &str| format!("{path}:{number}: {what}");
+            if has_word(line, "unsafe") && !only(path, &["agent/src/clock.rs"]) {
+                broken.push(at("unsafe outside agent/src/clock.rs"));
+            }
+            let clock = line.contains("SystemTime::now") || line.contains("Instant::now");
+            if clock && name != "clock.rs" && !path.contains("/examples/") {
+                broken.push(at("reads a clock outside clock.rs"));
+            }
+            let link = only(path, &["agent/src/link.rs", "platform/src/link.rs"]);
+            if has_word(line, "rumqttc") && !link {
+                broken.push(at("MQTT outside link.rs"));
+            }
+            if has_word(line, "libsm") && path != "gm/src/second_opinion.rs" {
+                broken.push(at("libsm outside gm/src/second_opinion.rs"));
+            }
+            if line.contains("unbounded") && line.contains("channel") {
+                broken.push(at("an unbounded channel"));
+            }
+            if line.starts_with("pub use") && line.ends_with("::*;") {
+                broken.push(at("a glob export"));
+            }
+        }
+    }
+    none_broken(&broken);
+}
+
+#[test]
+fn nothing_is_left_undone_or_switched_off() {
+    // Put together here, so that this file does not hold what it looks for.
+    let words = [["todo", "!("], ["unimplemented", "!("], ["FIX", "ME"], ["#[igno", "re"], ["#[should", "_panic"]];
+    let words: Vec<String> = words.iter().map(|halves| halves.concat()).collect();
+    let mut broken = Vec::new();
+    for path in tree::files().iter().filter(|path| path.ends_with(".rs")) {
+        for (index, line) in tree::read(path).lines().enumerate() {
+            broken
+                .extend(words.iter().filter(|word| line.contains(*word)).map(|w| format!("{path}:{}: {w}", index + 1)));
+        }
+    }
+    none_broken(&broken);
+}
+
+#[test]
+fn no_file_names_a_place_on_somebodys_machine() {
+    let places = [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"]].map(|halves| halves.concat());
+    let mut broken = Vec::new();
+    for path in tree::files() {
+        // Captured kernel files keep what the kernel wrote.
+        let Some(text) = tree::read_text(&path).filter(|_| !path.contains("/testdata/")) else { continue };
+        for (index, line) in text.lines().enumerate() {
+            broken.extend(places.iter().filter(|p| line.contains(*p)).map(|p| format!("{path}:{}: {p}", index + 1)));
+        }
+    }
+    none_broken(&broken);
+}
