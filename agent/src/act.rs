@@ -13,7 +13,7 @@ use hufu_trade::{
     statement::{Offer, Payment, Statement, con_type},
 };
 
-use crate::{batch::Batch, contract::Contract, node::Core, stock::reserves};
+use crate::{contract::Contract, node::Core, stock::reserves};
 
 /// A statement older or newer than this against the node's clock is refused: it may be a replay of an old one.
 const FRESH_NS: i64 = 3_600_000_000_000;

@@ -7,17 +7,17 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// One reading of the three clocks, ns. Durations come from `boot_ns`, timers from `mono_ns`, `real_ns` is a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
+pub(crate) struct Now {
     /// CLOCK_REALTIME, ns since 1970-01-01Z.
-    pub real_ns: i64,
+    pub(crate) real_ns: i64,
     /// CLOCK_BOOTTIME, ns: counts suspend.
-    pub boot_ns: u64,
+    pub(crate) boot_ns: u64,
     /// CLOCK_MONOTONIC, ns: stands still in suspend.
-    pub mono_ns: u64,
+    pub(crate) mono_ns: u64,
 }
 
 /// Reads the clocks.
-pub fn now() -> Now {
+pub(crate) fn now() -> Now {
     Now {
         real_ns: signed_ns(clock_gettime(ClockId::Realtime)),
         boot_ns: signed_ns(clock_gettime(ClockId::Boottime)).unsigned_abs(),
@@ -31,7 +31,7 @@ fn signed_ns(time: rustix::time::Timespec) -> i64 {
 
 /// Time quality by a read-only adjtimex(2): `synchronised` with the kernel's own error bound, otherwise `relative`;
 /// `unset` before 2020.
-pub fn quality(now: Now) -> TimeQuality {
+pub(crate) fn quality(now: Now) -> TimeQuality {
     const YEAR_2020_NS: i64 = 1_577_836_800_000_000_000;
     if now.real_ns < YEAR_2020_NS {
         return TimeQuality { state: TimeState::Unset, max_error_ns: None };
