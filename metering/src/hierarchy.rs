@@ -140,3 +140,22 @@ fn unescape(field: &str) -> String {
     }
     String::from_utf8_lossy(&out).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_mountinfo_are_undone() {
+        for (field, want) in [
+            ("/a\\040b", "/a b"),
+            ("/plain", "/plain"),
+            ("/x\\", "/x\\"),
+            ("/\\134n", "/\\n"),
+            ("/\\999", "/\\999"),
+            ("/\\777", "/\\777"),
+        ] {
+            assert_eq!(unescape(field), want, "{field}");
+        }
+    }
+}

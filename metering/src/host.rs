@@ -202,3 +202,42 @@ fn net_dev(root: &Path, known: &mut Vec<(Vec<u8>, bool)>, text: &[u8]) -> Option
     }
     Some(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_counted() {
+        for (text, want) in [
+            ("0\n", Some(1)),
+            ("0-3\n", Some(4)),
+            ("0-1,4,6-7", Some(5)),
+            ("", None),
+            ("3-1", None),
+            ("0-", None),
+            ("0-99999999999", None),
+        ] {
+            assert_eq!(cpu_list(text.as_bytes()), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn host_files_are_summed_over_real_devices() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v2");
+        let hierarchies = Hierarchies::detect(&root).unwrap();
+        let mut host = Host::open(&hierarchies).unwrap();
+        let mut buffer = vec![0; file::BUFFER_BYTES];
+        let found = host.read(&mut buffer, &mut Disks::new(&root));
+        assert_eq!(found.cpu_ns, Raw::Value(90_000_000_000));
+        assert_eq!((found.disk_read, found.disk_write), (Raw::Value(40960 * 512), Raw::Value(20480 * 512)));
+        assert_eq!((found.disk_read_ops, found.disk_write_ops), (Raw::Value(500), Raw::Value(300)));
+        assert_eq!((found.net_rx, found.net_tx), (Raw::Value(7_000_000), Raw::Value(3_000_000)));
+    }
+
+    #[test]
+    fn busy_ticks_leave_out_idle_iowait_and_steal() {
+        assert_eq!(proc_stat(b"cpu  1 2 4 1000 2000 8 16 4000 0 0\ncpu0 1\n"), Some(31));
+        assert_eq!(proc_stat(b"intr 1\n"), None);
+    }
+}

@@ -3,6 +3,23 @@
 //! Readers look at cgroups, process trees and the host under a root path; `usage` integrates samples; [`Sampler`] cuts
 //! usage into windows. Time is an argument everywhere, a reading that fails is a missing reading, and nothing is written
 //! except an order's own cgroup directories (`place`). Pricing and signing are elsewhere.
+//!
+//! ```no_run
+//! use hufu_metering::{At, Place, Sampler, hierarchy::Hierarchies};
+//! use hufu_trade::resource::{Kind, Resource};
+//!
+//! # fn now() -> At { At::default() }
+//! let root = std::path::Path::new("/");
+//! let place = Place::make(&Hierarchies::detect(root)?, "hufu-orders", "a1")?;
+//! let mut sampler = Sampler::new(root, 1_000_000_000, now())?;
+//! let metered = [Resource::used(Kind::Cpu), Resource::used(Kind::Memory)];
+//! sampler.start([1; 16], place.target.clone(), &metered, &[], None, now())?;
+//! // Each second: sampler.tick(now()). At each window's edge: sampler.close(now(), edge). When the order ends:
+//! let pieces = sampler.stop([1; 16], now())?;
+//! place.remove()?;
+//! # let _ = pieces;
+//! # Ok::<(), hufu_metering::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod capacity;

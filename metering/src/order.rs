@@ -6,7 +6,7 @@ use std::path::Path;
 use hufu_trade::{
     octets::Octets,
     resource::Resource,
-    usage::{MeterIdentity, Reason},
+    usage::{MeterIdentity, Reason, Status},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     disk::Disks,
     hierarchy::Hierarchies,
     process::ProcessTree,
-    sample::{At, Sample, Target},
+    sample::{At, Sample, Target, is_gauge},
     state::OrderState,
     usage::{Finding, Limits, Total, Usage},
 };
@@ -241,7 +241,7 @@ impl Order {
         self.cut(end, reason, totals, Some(why.to_owned()), limits);
     }
 
-    fn cut(&mut self, end: At, reason: Reason, totals: Vec<Total>, why: Option<String>, limits: Limits) {
+    fn cut(&mut self, end: At, reason: Reason, mut totals: Vec<Total>, why: Option<String>, limits: Limits) {
         let start = self.from;
         let end_real_ns = end.real_ns.max(start.real_ns);
         let elapsed_ns = match reason {
@@ -253,10 +253,16 @@ impl Order {
         if empty && reason != Reason::End {
             return;
         }
-        let (measured_ns, unsampled_ns) = match reason.is_gap() {
-            true => (0, elapsed_ns),
-            false => self.usage.take_times(end.boot_ns),
-        };
+        let measured_ns = if reason.is_gap() { 0 } else { self.usage.take_measured(end.boot_ns).min(elapsed_ns) };
+        let unsampled_ns = elapsed_ns - measured_ns;
+        if !reason.is_gap() && unsampled_ns > 0 {
+            let gauges = totals.iter_mut().filter(|total| !total.resource.reserved && is_gauge(total.resource.kind));
+            for total in gauges.filter(|total| total.status == Status::Measured) {
+                total.status = Status::Estimated;
+                total.why =
+                    Some(format!("not sampled for {} ms, and not counted there", unsampled_ns.div_ceil(1_000_000)));
+            }
+        }
         let lost = u128::from(elapsed_ns).saturating_mul(u128::from(limits.cpus));
         let due = elapsed_ns.saturating_add(limits.interval_ns / 2).checked_div(limits.interval_ns).unwrap_or(0);
         self.pieces.push(OrderDraft {
@@ -307,11 +313,23 @@ impl Order {
     }
 
     pub(crate) fn state(&self) -> OrderState {
+        // Pieces not handed out yet would be lost with this process: their time is said to be unsampled then.
+        let from = match self.pieces.first() {
+            Some(piece) => At {
+                real_ns: piece.start_real_ns,
+                boot_ns: self
+                    .pieces
+                    .iter()
+                    .fold(self.from.boot_ns, |boot_ns, piece| boot_ns.saturating_sub(piece.elapsed_ns)),
+                ..self.from
+            },
+            None => self.from,
+        };
         OrderState {
             order: self.key,
             identity: self.identity.clone(),
             last: self.usage.last().unwrap_or(self.from),
-            from: self.from,
+            from,
             measured_ns: self.usage.measured_ns,
             unsampled_ns: self.usage.unsampled_ns,
             meters: self.usage.stored(),

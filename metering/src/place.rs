@@ -171,3 +171,34 @@ fn check_name(name: &str) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_climb_out() {
+        for (name, good) in [
+            ("hufu-orders", true),
+            ("a.b_C-9", true),
+            ("", false),
+            ("..", false),
+            (".hidden", false),
+            ("a/b", false),
+            ("a b", false),
+            ("\u{4e2d}", false),
+        ] {
+            assert_eq!(check_name(name).is_ok(), good, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_mounted_there_is_no_place() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        fs::write(root.path().join("proc/self/mountinfo"), "24 29 0:23 / /proc rw - proc proc rw\n").unwrap();
+        let hierarchies = Hierarchies::detect(root.path()).unwrap();
+        assert!(matches!(Place::make(&hierarchies, "hufu-orders", "a"), Err(Error::NoCgroups { .. })));
+        assert!(matches!(Place::find(&hierarchies, "hufu-orders", "a"), Err(Error::UnknownCgroup { .. })));
+    }
+}

@@ -273,14 +273,12 @@ impl Usage {
         self.last
     }
 
-    /// Hands out the times measured and unsampled up to an instant; what lies after it stays.
-    pub(crate) fn take_times(&mut self, boot_ns: u64) -> (u64, u64) {
-        let after = self.last.map_or(0, |last| last.boot_ns.saturating_sub(boot_ns));
-        let unsampled_after = after.min(self.unsampled_ns);
-        let measured_after = (after - unsampled_after).min(self.measured_ns);
-        let taken = (self.measured_ns - measured_after, self.unsampled_ns - unsampled_after);
-        (self.measured_ns, self.unsampled_ns) = (measured_after, unsampled_after);
-        taken
+    /// Hands out the time measured up to an instant; what was measured after it stays.
+    pub(crate) fn take_measured(&mut self, boot_ns: u64) -> u64 {
+        let after_ns = self.last.map_or(0, |last| last.boot_ns.saturating_sub(boot_ns)).min(self.measured_ns);
+        let taken_ns = self.measured_ns - after_ns;
+        (self.measured_ns, self.unsampled_ns) = (after_ns, 0);
+        taken_ns
     }
 
     /// Forgets raw values and the last sample, keeps sums: the identity changed, or time passed that is a gap.

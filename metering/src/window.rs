@@ -305,6 +305,12 @@ impl Sampler {
         Ok(stopped.pieces)
     }
 
+    /// Hands out pieces that are complete before the window is: gaps and what was before them. Call it after a tick to
+    /// record a gap at once; [`Sampler::close`] hands out the rest.
+    pub fn take_pieces(&mut self) -> Vec<OrderDraft> {
+        self.orders.iter_mut().flat_map(|order| std::mem::take(&mut order.pieces)).collect()
+    }
+
     /// What to keep so that a restart loses nothing.
     pub fn state(&self) -> Vec<OrderState> {
         self.orders.iter().map(Order::state).collect()

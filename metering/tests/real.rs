@@ -270,3 +270,29 @@ fn nothing_is_lost_over_a_restart_of_the_meter() {
     close_enough("restart", "cgroup", said, total(&pieces[0], Kind::Cpu).1.unwrap(), 5_000_000);
     assert!(pieces[0].unsampled_ns > 1_000_000_000);
 }
+
+#[test]
+fn a_tick_is_cheap_and_memory_stands_still() {
+    let Some(first) = place("tick-0") else { return };
+    let places: Vec<Place> =
+        std::iter::once(first).chain((1..100).filter_map(|index| place(&format!("tick-{index}")))).collect();
+    let mut sampler = Sampler::new(Path::new("/"), INTERVAL_NS, now()).unwrap();
+    for (index, place) in (0_u8..).zip(&places) {
+        sampler.start([index; 16], place.target.clone(), &metered(), &[], None, now()).unwrap();
+    }
+    let resident_kib = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    (0..100).for_each(|_| sampler.tick(now()));
+    let (before_kib, before) = (resident_kib(), now());
+    (0..1000).for_each(|_| sampler.tick(now()));
+    let (after_kib, after) = (resident_kib(), now());
+    println!("tick of {} orders and the host: {} us", places.len(), (after.mono_ns - before.mono_ns) / 1_000_000);
+    for place in &places {
+        place.remove().unwrap();
+    }
+    places.iter().for_each(Place::remove_parents);
+    assert!(after_kib < before_kib + 512, "{before_kib} KiB before, {after_kib} KiB after");
+}

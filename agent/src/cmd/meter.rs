@@ -162,7 +162,7 @@ impl Workload {
 
     /// Makes a place for a command if one can be made.
     fn make(hierarchies: &Hierarchies, context: &Context) -> Self {
-        let name = format!("run-{}", std::process::id());
+        let name = format!("run-{}-{}", std::process::id(), at().mono_ns);
         let place = match Place::make(hierarchies, PARENT, &name) {
             Ok(place) => Some(place),
             Err(error) => {
