@@ -117,16 +117,20 @@ pub fn next<'a>(table: &'a RuleTable, state: &str, act: &str, facts: Facts) -> R
 /// The overall score in hundredths (paper formula 10): weights of the scored kinds scaled to 10,000, half-even.
 ///
 /// # Errors
-/// [`Error::Field`] when a kind has no weight or all weights are zero.
+/// [`Error::Field`] when a score is above 100, a kind has no weight or all weights are zero.
 pub fn overall_score(table: &RuleTable, items: &[ScoreItem]) -> Result<u16, Error> {
     let wrong = |why: String| Error::Field { what: "ScoreCard", field: "items", why };
     let (mut sum, mut weights) = (0_u64, 0_u64);
     for item in items {
+        if item.score > 100 {
+            return Err(wrong(format!("score {} is above 100", item.score)));
+        }
         let kind = KINDS.get(usize::from(item.code)).ok_or_else(|| wrong(format!("code {} is unknown", item.code)))?;
         let weight = table.parameters.score_weights.get(kind.name()).copied();
         let weight = u64::from(weight.ok_or_else(|| wrong(format!("{} has no weight", kind.name())))?);
-        weights += weight;
-        sum += weight * u64::from(item.score) * 100;
+        weights = weights.checked_add(weight).ok_or(Error::Overflow { what: "sum of score weights" })?;
+        let part = weight * u64::from(item.score) * 100;
+        sum = sum.checked_add(part).ok_or(Error::Overflow { what: "overall score" })?;
     }
     if weights == 0 {
         return Err(wrong("the weights add up to zero".to_owned()));

@@ -25,7 +25,7 @@ impl Money {
     ///
     /// # Errors
     /// [`Error::Overflow`].
-    pub fn add(self, other: Money) -> Result<Money, Error> {
+    pub fn plus(self, other: Money) -> Result<Money, Error> {
         self.0.checked_add(other.0).map(Money).ok_or(Error::Overflow { what: "sum of money" })
     }
 
@@ -33,7 +33,7 @@ impl Money {
     ///
     /// # Errors
     /// [`Error::Overflow`].
-    pub fn sub(self, other: Money) -> Result<Money, Error> {
+    pub fn minus(self, other: Money) -> Result<Money, Error> {
         self.0.checked_sub(other.0).map(Money).ok_or(Error::Overflow { what: "difference of money" })
     }
 

@@ -8,7 +8,7 @@ use crate::{
     octets::{ContractNo, Digest},
     resource::Resource,
     tariff::{Price, Scheme, Tariff},
-    usage::UsageRecord,
+    usage::{Reading, Status, UsageRecord},
 };
 
 /// Lines of some quantities under some prices, with the rounding line and the total.
@@ -82,10 +82,10 @@ pub fn rate_quantities(tariff: &Tariff, quantities: &[(Resource, u128)]) -> Resu
     }
     let mut sum = Money(0);
     for line in &lines {
-        sum = sum.add(line.amount)?;
+        sum = sum.plus(line.amount)?;
     }
     let total = sum.cut_to_fen();
-    Ok(Rated { lines, rounding: total.sub(sum)?, total })
+    Ok(Rated { lines, rounding: total.minus(sum)?, total })
 }
 
 /// What a bill rests on besides its usage.
@@ -132,13 +132,16 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
     let (Some(first), Some(last)) = (records.first(), records.last()) else {
         return Err(wrong("orderSeq", "no usage record in the period".to_owned()));
     };
-    let mut expected = before.map_or(0, |b| b.last.order_seq + 1);
+    let overflow = |what: &'static str| move || Error::Overflow { what };
+    let after = |seq: u64| seq.checked_add(1).ok_or_else(overflow("order_seq"));
+    let mut expected = before.map_or(Ok(0), |b| after(b.last.order_seq))?;
     for (_, record) in records {
         if record.order_seq != expected || record.contract_no != terms.contract_no {
             return Err(wrong("orderSeq", format!("{} where {expected} of this order is due", record.order_seq)));
         }
-        expected += 1;
+        expected = after(expected)?;
     }
+    let count = before.map_or(Some(1), |b| b.count.checked_add(1)).ok_or_else(overflow("number of bills"))?;
     let gap_amount = match terms.gap_rule {
         "free" => Money(0),
         other => return Err(Error::Text { what: "rule table", why: format!("gap_rating {other} is unknown") }),
@@ -157,7 +160,7 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         .collect();
     Ok(Bill {
         version: 1,
-        number: format!("{}-{}", terms.contract_no, before.map_or(1, |b| b.count + 1)),
+        number: format!("{}-{count}", terms.contract_no),
         contract_no: terms.contract_no,
         computing_pool_id: terms.computing_pool_id.to_owned(),
         buyer: terms.buyer,
@@ -179,44 +182,68 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
 }
 
 /// What the records of a period add up to, per resource: last total minus the total billed before, checked against the sum
-/// of the deltas. A resource that was never read has no quantity (missing is not zero, and is not billed).
+/// of the deltas. A resource that was never read in the period has no quantity (missing is not zero, and is not billed).
 ///
 /// # Errors
-/// [`Error::Field`] naming the record and resource where total and deltas part; [`Error::UnknownResource`].
+/// [`Error::Field`] naming the record and resource where total, deltas and status part; [`Error::Overflow`];
+/// [`Error::UnknownResource`].
 pub fn quantities(billed: Option<&UsageRecord>, records: &[Recorded]) -> Result<Vec<(Resource, u128)>, Error> {
-    let total_in = |record: &UsageRecord, code: u8, qualifier: &Option<String>| {
-        let same = record.readings.iter().find(|r| r.code == code && r.qualifier == *qualifier);
-        same.and_then(|reading| reading.total).unwrap_or(0)
-    };
-    let mut result: Vec<(Resource, u128)> = Vec::new();
-    let mut running: Vec<(Resource, u128)> = Vec::new();
+    let mut running: Vec<Running> = Vec::new();
+    for reading in billed.iter().flat_map(|record| &record.readings) {
+        if let Some(total) = reading.total {
+            running.push(Running { resource: reading.resource()?, billed: total, total, read: false });
+        }
+    }
     for (_, record) in records {
         for reading in &record.readings {
-            let (Some(delta), Some(total)) = (reading.delta, reading.total) else { continue };
-            let resource = reading.resource()?;
-            let start = billed.map_or(0, |b| total_in(b, reading.code, &reading.qualifier));
-            let index = running.iter().position(|(other, _)| *other == resource).unwrap_or_else(|| {
-                running.push((resource.clone(), start));
-                result.push((resource.clone(), 0));
-                running.len() - 1
-            });
-            let overflow = Error::Overflow { what: "sum of usage" };
-            let Some(sum) = running.get(index).and_then(|(_, sum)| sum.checked_add(delta)) else {
-                return Err(overflow);
-            };
-            if sum != total || (record.reason.is_gap() && delta != 0) {
-                return Err(Error::Field {
-                    what: "UsageRecord",
-                    field: "readings",
-                    why: format!("record {}: {resource} totals {total} where its deltas give {sum}", record.order_seq),
-                });
-            }
-            if let (Some(run), Some(out)) = (running.get_mut(index), result.get_mut(index)) {
-                run.1 = sum;
-                out.1 = total.checked_sub(start).ok_or(overflow)?;
-            }
+            continue_total(&mut running, record, reading)?;
         }
+    }
+    let mut result = Vec::with_capacity(running.len());
+    for run in running.into_iter().filter(|run| run.read) {
+        let quantity = run.total.checked_sub(run.billed).ok_or(Error::Overflow { what: "difference of totals" })?;
+        result.push((run.resource, quantity));
     }
     result.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(result)
+}
+
+/// The cumulative total of one resource on its way through a period.
+struct Running {
+    resource: Resource,
+    billed: u128,
+    total: u128,
+    /// A record of the period has a delta of it.
+    read: bool,
+}
+
+/// Takes one reading into account: total = total before + delta, and neither without the other once known.
+fn continue_total(running: &mut Vec<Running>, record: &UsageRecord, reading: &Reading) -> Result<(), Error> {
+    let resource = reading.resource()?;
+    let wrong = |why: String| {
+        let why = format!("record {}: {resource} {why}", record.order_seq);
+        Err(Error::Field { what: "UsageRecord", field: "readings", why })
+    };
+    let known = running.iter().position(|run| run.resource == resource);
+    if reading.delta.is_none() != (reading.status == Status::Missing) {
+        return wrong("has a delta exactly when it is not missing".to_owned());
+    }
+    let Some(total) = reading.total else {
+        return if known.is_none() && reading.delta.is_none() { Ok(()) } else { wrong("lost its total".to_owned()) };
+    };
+    let before = known.and_then(|index| running.get(index)).map_or(0, |run| run.total);
+    let delta = reading.delta.unwrap_or(0);
+    let sum = before.checked_add(delta).ok_or(Error::Overflow { what: "sum of usage" })?;
+    if sum != total {
+        return wrong(format!("totals {total} where its deltas give {sum}"));
+    }
+    if record.reason.is_gap() && delta != 0 {
+        return wrong("has usage in a gap".to_owned());
+    }
+    let read = reading.delta.is_some();
+    match known.and_then(|index| running.get_mut(index)) {
+        Some(run) => (run.total, run.read) = (total, run.read || read),
+        None => running.push(Running { resource, billed: 0, total, read }),
+    }
+    Ok(())
 }

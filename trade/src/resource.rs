@@ -107,7 +107,7 @@ pub struct Resource {
     pub kind: Kind,
     /// True for the reserved quantity (held for the order whether used or not).
     pub reserved: bool,
-    /// Device model or slice, 1 to 64 characters, where one kind has several prices.
+    /// Device model or slice, 1 to 64 bytes without control characters, where one kind has several prices.
     pub qualifier: Option<String>,
 }
 
@@ -135,7 +135,7 @@ impl Resource {
         let (index, reserved) = if code >= RESERVED { (code - RESERVED, true) } else { (code, false) };
         let unknown = || Error::UnknownResource { name: format!("code {code}") };
         let kind = *KINDS.get(usize::from(index)).ok_or_else(unknown)?;
-        if qualifier.as_ref().is_some_and(|q| q.is_empty() || q.len() > 64) {
+        if qualifier.as_ref().is_some_and(|q| q.is_empty() || q.len() > 64 || q.chars().any(char::is_control)) {
             return Err(unknown());
         }
         Ok(Self { kind, reserved, qualifier })

@@ -3,10 +3,12 @@
 
 use serde::Deserialize;
 
-use crate::{Error, entry::EntryKind};
+use crate::{Error, entry::EntryKind, resource::KINDS};
 
 /// The rule table a new node starts with.
 pub const DEFAULT: &str = include_str!("../contract.toml");
+/// Longest time a table may name, seconds: ten years.
+const SECONDS_MAX: u64 = 10 * 365 * 86_400;
 
 /// Who must have signed for an act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -72,6 +74,16 @@ impl Write {
             Write::Score => EntryKind::Score,
         }
     }
+
+    /// Who must have signed for it, whatever a table says: the signatures are in the entry.
+    fn signers(self) -> &'static [Party] {
+        match self {
+            Write::Browse | Write::Order | Write::Score => &[Party::Buyer],
+            Write::Deal => &[Party::Buyer, Party::Node],
+            Write::Payment => &[Party::Platform],
+            Write::Offer | Write::OrderStatus | Write::Bill => &[],
+        }
+    }
 }
 
 /// One row: in `state`, `act` signed by `signers` under `guard` leads to `next` and leaves `writes`.
@@ -118,6 +130,24 @@ pub struct Parameters {
     pub score_weights: std::collections::BTreeMap<String, u32>,
 }
 
+impl Parameters {
+    fn check(&self) -> Result<(), String> {
+        if self.gap_rating != "free" {
+            return Err(format!("gap_rating {} is unknown, free expected", self.gap_rating));
+        }
+        if self.rounding != crate::tariff::ROUNDING {
+            return Err(format!("rounding {} is unknown", self.rounding));
+        }
+        if !(1..=SECONDS_MAX).contains(&self.offer_valid_s) {
+            return Err(format!("offer_valid_s must be 1 to {SECONDS_MAX}"));
+        }
+        match self.score_weights.keys().find(|name| KINDS.iter().all(|kind| kind.name() != name.as_str())) {
+            Some(name) => Err(format!("score weight of {name}: no such resource kind")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A rule table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,32 +174,22 @@ impl RuleTable {
     /// Reads and checks a table.
     ///
     /// # Errors
-    /// [`Error::Text`] for unknown keys, unknown version, two rows for one state and act, a state nothing leads to, or a
-    /// timer without its row.
+    /// [`Error::Text`] for unknown keys, version or parameter, two rows for one state and act, a row that lacks the signer
+    /// of what it writes, a state that the start does not lead to, or a timer without its row.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::Text { what: "rule table", why };
         let table: Self = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
         if table.version != 1 {
             return Err(wrong(format!("version {} is unknown, 1 expected", table.version)));
         }
-        if table.parameters.gap_rating != "free" {
-            return Err(wrong(format!("gap_rating {} is unknown, free expected", table.parameters.gap_rating)));
-        }
-        if table.parameters.rounding != crate::tariff::ROUNDING {
-            return Err(wrong(format!("rounding {} is unknown", table.parameters.rounding)));
-        }
-        for (index, row) in table.rows.iter().enumerate() {
-            if table.rows[..index].iter().any(|other| other.state == row.state && other.act == row.act) {
-                return Err(wrong(format!("two rules for act {} in state {}", row.act, row.state)));
-            }
-            let reachable = row.state == table.start || table.rows.iter().any(|other| other.next == row.state);
-            if !reachable {
-                return Err(wrong(format!("state {} is never reached", row.state)));
-            }
-        }
+        table.parameters.check().map_err(wrong)?;
+        table.check_rows().map_err(wrong)?;
         for timer in &table.timers {
             if table.row(&timer.state, &timer.act).is_none() {
                 return Err(wrong(format!("timer of state {} has no rule for act {}", timer.state, timer.act)));
+            }
+            if timer.after_s > SECONDS_MAX {
+                return Err(wrong(format!("timer of state {}: after_s is above {SECONDS_MAX}", timer.state)));
             }
         }
         let known = |state: &String| table.rows.iter().any(|row| row.state == *state || row.next == *state);
@@ -177,6 +197,42 @@ impl RuleTable {
             return Err(wrong(format!("state {state} stands in no rule")));
         }
         Ok(table)
+    }
+
+    fn check_rows(&self) -> Result<(), String> {
+        let reached = self.reached();
+        for (index, row) in self.rows.iter().enumerate() {
+            if self.rows.iter().take(index).any(|other| other.state == row.state && other.act == row.act) {
+                return Err(format!("two rules for act {} in state {}", row.act, row.state));
+            }
+            if !reached.contains(&row.state.as_str()) {
+                return Err(format!("state {} is never reached", row.state));
+            }
+            let due = row.writes.iter().flat_map(|write| write.signers());
+            if let Some(party) = due.into_iter().find(|party| !row.signers.contains(party)) {
+                return Err(format!("act {} in state {} must be signed by the {party:?}", row.act, row.state));
+            }
+        }
+        if self.rows.iter().any(|row| row.state == self.start) {
+            Ok(())
+        } else {
+            Err(format!("start {} has no rule", self.start))
+        }
+    }
+
+    /// Every state that acts lead to from the start, the start included.
+    fn reached(&self) -> Vec<&str> {
+        let mut reached = vec![self.start.as_str()];
+        let mut index = 0;
+        while let Some(state) = reached.get(index).copied() {
+            for row in self.rows.iter().filter(|row| row.state == state) {
+                if !reached.contains(&row.next.as_str()) {
+                    reached.push(&row.next);
+                }
+            }
+            index += 1;
+        }
+        reached
     }
 
     /// The row for an act in a state.

@@ -25,13 +25,17 @@ pub mod con_type {
     pub const SCORE: u8 = 4;
 }
 
-/// What a contract number is computed from.
+/// What a contract number is computed from; never stored, because the browse statement holds the same four values.
 #[derive(Clone, Debug, PartialEq, Eq, Sequence)]
-struct ContractNoInput {
-    buyer: Digest,
-    pool: String,
-    nonce: Octets<16>,
-    time: i64,
+pub struct ContractNoInput {
+    /// The buyer's certificate id.
+    pub buyer: Digest,
+    /// `{site}/{node}`.
+    pub pool: String,
+    /// The buyer's nonce.
+    pub nonce: Octets<16>,
+    /// ContractTime of the browse statement, ns since 1970-01-01Z.
+    pub time: i64,
 }
 
 /// ContractNo: first 16 bytes of SM3 over the DER of {buyer certificate id, pool, buyer's nonce, time}.

@@ -123,7 +123,8 @@ impl Tariff {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Text`] naming the key that is unknown, missing or out of range.
+    /// [`Error::Text`] naming the key that is unknown or missing, [`Error::UnknownResource`], [`Error::Money`], or what
+    /// [`Tariff::check`] finds.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let raw: RawTariff = toml::from_str(text)
             .map_err(|e| Error::Text { what: "tariff", why: e.to_string().trim_end().to_owned() })?;

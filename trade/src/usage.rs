@@ -76,7 +76,7 @@ pub enum Status {
 }
 
 /// One resource in one usage record. `delta` is this window's quantity, `total` the order's cumulative quantity, both in the
-/// resource's base unit; both are absent exactly when the status is missing and nothing was ever read.
+/// resource's base unit. The delta is absent exactly when the status is missing; the total only while nothing was ever read.
 #[derive(Clone, Debug, PartialEq, Eq, Sequence)]
 pub struct Reading {
     /// `ResourceCode`.

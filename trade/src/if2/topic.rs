@@ -94,6 +94,10 @@ impl Topic {
             return None;
         }
         let pool = format!("{site}/{node}");
+        // No node is named as the platform is, so that its topics are nobody else's.
+        if *node == PLATFORM && rest != ["state"] {
+            return None;
+        }
         match rest {
             ["presence"] => Some(Topic::Presence { pool }),
             ["products"] => Some(Topic::Products { pool }),
