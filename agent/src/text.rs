@@ -84,4 +84,27 @@ hufu_audit::texts! {
     NodeThere { path } => "{path} is already there; init never overwrites a node", "{path} 已存在；init 从不覆盖节点";
     NodeRequested { request, dir } => "key, salt and configuration made; have {request} certified, then run: hufu init --dir {dir} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init --dir {dir} --cert NODE.pem";
     NodeReady { config } => "node ready, ledger made; say what it sells in {config}, then run: hufu agent --config {config}", "节点就绪，账本已建立；请在 {config} 中写明产品，然后执行：hufu agent --config {config}";
+    // The demo.
+    PlatformMissing { path } => "the demo needs the platform, and {path} is not there; build it with: cargo build -p hufu-platform", "演示需要运营平台，但 {path} 不存在；请执行：cargo build -p hufu-platform";
+    DemoInUse { path } => "another demo is running in {path}; give --dir", "另一个演示正在 {path} 中运行；请用 --dir 指定其他目录";
+    ChildEnded { name, log } => "{name} ended early; its log is {log}", "{name} 提前结束；日志见 {log}";
+    WaitedTooLong { what, log } => "waited too long for: {what}; see {log}", "等待超时：{what}；请看 {log}";
+    StepFailed { said, status, log } => "a step failed with status {status}: {said} (log: {log})", "步骤失败，状态 {status}：{said}（日志：{log}）";
+    NotProvided { log } => "the order's place could not be provided; see {log}", "无法为订单准备运行环境；请看 {log}";
+    NoOwnMeasure {} => "the workload left no measure of its own to hold the bill against", "工作负载没有留下自测结果，无法与账单核对";
+    CpuDisagrees { billed, own, allowed } => "the bill says {billed} ns of CPU, the workload measured {own} ns itself; {allowed} ns are allowed", "账单记录 CPU {billed} ns，工作负载自测为 {own} ns；允许误差 {allowed} ns";
+    DemoUp { node, http } => "node {node} is up, platform at http://{http}", "节点 {node} 已上线，平台位于 http://{http}";
+    DemoOffer { product, node } => "the buyer checked the offer for {product} from {node}", "买方已验证 {node} 对 {product} 的报价";
+    DemoDeal { contract, end } => "deal: contract {contract}, service until {end}", "成交：合约 {contract}，服务至 {end}";
+    DemoMetering { state, records, used } => "{state}, {records} usage records: {used}", "{state}，{records} 条用量记录：{used}";
+    DemoBilled { bill, total } => "bill {bill}: {total} CNY", "账单 {bill}：{total} 元";
+    DemoReceipted { bill } => "the platform verified bill {bill} and signed a receipt", "平台已验证账单 {bill} 并签发回执";
+    DemoPaid { bill, total } => "bill {bill} paid, {total} CNY, and confirmed to the node", "账单 {bill} 已支付 {total} 元，并已向节点确认";
+    DemoScored { overall } => "the buyer scored the service: {overall}", "买方已评分：{overall}";
+    DemoUsageColumns {} => "resource|used|price", "资源|用量|价格";
+    DemoVerdictColumns {} => "verdict|result|problems", "结论|结果|问题";
+    DemoOrdered { node, contract, seconds } => "Ordered: {seconds} s at {node}, contract {contract}", "订购：{node}，{seconds} 秒，合约 {contract}";
+    DemoCharged { bill, total } => "Charged: {total} CNY, bill {bill}", "收费：{total} 元，账单 {bill}";
+    DemoCompared { billed, own, allowed } => "CPU billed {billed}, measured by the workload itself {own} (allowed difference {allowed})", "账单 CPU {billed}，工作负载自测 {own}（允许误差 {allowed}）";
+    DemoAgain { pack, trust } => "Check it again: hufu verify {pack} --trust {trust}", "再次验证：hufu verify {pack} --trust {trust}";
 }

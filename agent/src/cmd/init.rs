@@ -207,6 +207,13 @@ fn complete(dir: &Path, cert: &Path) -> Result<PathBuf, Failure<Text>> {
     Ok(config_path)
 }
 
+/// Writes the configuration of a node again, from another plan.
+pub(super) fn write_config(dir: &Path, plan: &Plan<'_>) -> Result<(), Failure<Text>> {
+    let key = plan.key.map(|path| std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e))).transpose()?;
+    let text = config_text(plan, key.as_deref().unwrap_or(Path::new("node.key")))?;
+    file::replace(&dir.join("hufu.toml"), text.as_bytes())
+}
+
 fn config_text(plan: &Plan<'_>, key: &Path) -> Result<String, Failure<Text>> {
     let absolute = |path: &Path| std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e));
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();

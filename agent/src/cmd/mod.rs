@@ -3,6 +3,7 @@
 
 mod buyer;
 mod capacity;
+mod demo;
 mod file;
 mod firmware;
 mod init;
@@ -44,6 +45,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The whole main job on this machine: sell, meter, bill, verify
+    Demo(demo::Args),
     /// Meter one workload and say what it used
     Meter(meter::Args),
     /// Show what this server has and what can be metered
@@ -75,6 +78,10 @@ enum Command {
     Buyer(buyer::Command),
     #[command(name = meter::ENTER, hide = true)]
     Enter(meter::EnterArgs),
+    #[command(name = "__provision", hide = true)]
+    Provision(demo::ProvisionArgs),
+    #[command(name = "__workload", hide = true)]
+    Workload(demo::WorkloadArgs),
 }
 
 /// What every command is given besides its own flags.
@@ -94,6 +101,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
     };
     let context = Context { json: cli.json, lang };
     match &cli.command {
+        Command::Demo(args) => demo::run(args, &context),
         Command::Meter(args) => meter::run(args, &context),
         Command::Capacity => capacity::run(&context),
         Command::Products(args) => node::products(args, &context),
@@ -102,6 +110,8 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::CheckConfig(args) => node::check_config(args, &context),
         Command::Status(args) => node::status(args, &context),
         Command::Enter(args) => meter::enter(args),
+        Command::Provision(args) => demo::provision(args),
+        Command::Workload(args) => demo::workload(args),
         Command::Key(command) => key::run(command, &context),
         Command::Pki(command) => pki::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),

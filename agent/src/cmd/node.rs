@@ -67,7 +67,8 @@ pub(super) fn status(args: &ConfigArgs, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn ask(socket: &Path) -> Result<Value, Failure<Text>> {
+/// The status of the agent behind a socket.
+pub(super) fn ask(socket: &Path) -> Result<Value, Failure<Text>> {
     let what = socket.display().to_string();
     let away = |why: &dyn std::fmt::Display| {
         Failure::new(Exit::Unavailable, Text::AgentAway { socket: what.clone(), why: why.to_string() })
