@@ -15,8 +15,6 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) const ALL: [Role; 3] = [Role::Buyer, Role::Node, Role::Platform];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Role::Buyer => "buyer",

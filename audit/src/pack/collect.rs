@@ -83,7 +83,12 @@ pub fn from_ledger(
     proven.extend(entries.last().copied());
     // What came after the usage that is billed (a score, a payment) may wait for a later receipt.
     let last_height = bill.last_record.height;
-    let due = proven.iter().filter(|at| at.log == Log::Finance || at.height <= last_height).copied();
+    let due = proven
+        .iter()
+        .filter(|at| {
+            at.log == Log::Finance && at.height <= bill_at.height || at.log == Log::Trade && at.height <= last_height
+        })
+        .copied();
     let sizes = blocks.receipts(&due.collect::<Vec<_>>(), &mut input)?;
     for at in entries {
         let mut located = blocks.located(&at)?;
@@ -187,7 +192,8 @@ impl Blocks<'_> {
                 break;
             }
             let block = self.block(Log::Trade, height)?;
-            let receipts: Vec<Entry> = block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
+            let receipts: Vec<Entry> =
+                block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
             for entry in receipts.into_iter().filter(|entry| entry.kind == EntryKind::Receipt.number()) {
                 let receipt: Receipt = hufu_trade::decode(Signed::from_bytes(&entry.body)?.tbs(), "Receipt")?;
                 let covers = needed.get(&receipt.log).is_some_and(|size| *size <= receipt.size);

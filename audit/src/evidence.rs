@@ -1,0 +1,255 @@
+//! The entries of a pack, decoded. Nothing here is believed yet: whether they are what was signed, and all of them, is
+//! `verdict/`.
+
+use hufu_gm::{Hash, Signed, sm3::sm3};
+use hufu_ledger::{Entry, entry_hash};
+use hufu_trade::{
+    bill::Bill,
+    entry::{Deal, EntryKind, OrderStatus, Payment, Rules, SignedStatement},
+    octets::ContractNo,
+    statement::{Offer, Statement},
+    tariff::Tariff,
+    usage::{UsageRecord, Window},
+};
+
+use crate::{
+    findings::{Findings, Verdict},
+    layout::{self, Place},
+    open::Members,
+    text::Text,
+};
+
+/// An entry of one kind, with where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Found<'a, T> {
+    pub(crate) name: &'a str,
+    pub(crate) place: Place,
+    pub(crate) hash: Hash,
+    pub(crate) value: T,
+}
+
+impl<'a, T> Found<'a, T> {
+    fn with<U>(&self, value: U) -> Found<'a, U> {
+        Found { name: self.name, place: self.place, hash: self.hash, value }
+    }
+
+    /// The place of one of its fields.
+    pub(crate) fn field(&self, field: &str) -> String {
+        format!("{}#{field}", self.name)
+    }
+}
+
+/// A buyer's statement with its signature.
+#[derive(Clone, Debug)]
+pub(crate) struct Stated {
+    pub(crate) signed: SignedStatement,
+    pub(crate) statement: Statement,
+}
+
+/// The node's offer with its signature.
+#[derive(Clone, Debug)]
+pub(crate) struct Offered {
+    pub(crate) signed: Signed,
+    pub(crate) offer: Offer,
+    /// SM3 of the signed bytes: how everybody names it.
+    pub(crate) hash: Hash,
+}
+
+enum Body {
+    Browse(Stated),
+    Order(Stated),
+    Score(Stated),
+    Deal(Deal),
+    Offer(Offered),
+    Rules(Rules),
+    Usage(UsageRecord),
+    Window(Window),
+    Status(OrderStatus),
+    Bill(Bill),
+    Payment(Payment),
+    Other,
+}
+
+/// What a pack tells, by kind.
+#[derive(Default)]
+pub(crate) struct Evidence<'a> {
+    /// What `bill.der` says; what the bill's entry says where that does not decode.
+    pub(crate) bill: Option<Bill>,
+    /// The entry of that bill.
+    pub(crate) bill_entry: Option<Found<'a, Bill>>,
+    /// The entry of the bill before it.
+    pub(crate) bill_before: Option<Found<'a, Bill>>,
+    pub(crate) browse: Option<Found<'a, Stated>>,
+    pub(crate) offer: Option<Found<'a, Offered>>,
+    pub(crate) order: Option<Found<'a, Stated>>,
+    pub(crate) deal: Option<Found<'a, Deal>>,
+    pub(crate) scores: Vec<Found<'a, Stated>>,
+    pub(crate) rules: Vec<Found<'a, Rules>>,
+    pub(crate) statuses: Vec<Found<'a, OrderStatus>>,
+    pub(crate) payments: Vec<Found<'a, Payment>>,
+    pub(crate) windows: Vec<Found<'a, Window>>,
+    /// In order of `order_seq`.
+    pub(crate) records: Vec<Found<'a, UsageRecord>>,
+    /// Every entry, by name.
+    pub(crate) all: Vec<Found<'a, ()>>,
+    /// What `tariff.der` says.
+    pub(crate) tariff: Option<Tariff>,
+}
+
+impl<'a> Evidence<'a> {
+    pub(crate) fn read(members: &'a Members, findings: &mut Findings) -> Self {
+        let mut found = Self::default();
+        let bill_bytes = members.bytes(layout::BILL).unwrap_or_default();
+        match hufu_trade::decode::<Bill>(bill_bytes, "Bill") {
+            Ok(bill) => found.bill = Some(bill),
+            Err(_) => findings.signatures.fail(layout::BILL, Text::NotThis { what: "Bill".into() }),
+        }
+        let files: Vec<(&str, &[u8])> = members.below("entries/").collect();
+        let decoded = decode_all(&files);
+        let mut bills = Vec::new();
+        for (name, result) in decoded {
+            match result {
+                Ok(entry) => found.take(entry, &mut bills),
+                Err(what) => findings.completeness.fail(name, what),
+            }
+        }
+        found.choose_bill(bills, bill_bytes);
+        found.keep_contract(&mut findings.completeness);
+        found.records.sort_by_key(|record| record.value.order_seq);
+        match members.bytes(layout::TARIFF).map(|bytes| hufu_trade::decode::<Tariff>(bytes, "Tariff")) {
+            Some(Ok(tariff)) => found.tariff = Some(tariff),
+            Some(Err(error)) => {
+                findings.arithmetic.fail(layout::TARIFF, Text::TariffMalformed { why: error.to_string() });
+            }
+            None => {}
+        }
+        found
+    }
+
+    fn take(&mut self, entry: Found<'a, Body>, bills: &mut Vec<Found<'a, Bill>>) {
+        self.all.push(entry.with(()));
+        let empty = entry.with(());
+        match entry.value {
+            Body::Browse(stated) => self.browse = Some(empty.with(stated)),
+            Body::Order(stated) => self.order = Some(empty.with(stated)),
+            Body::Score(stated) => self.scores.push(empty.with(stated)),
+            Body::Deal(deal) => self.deal = Some(empty.with(deal)),
+            Body::Offer(offered) => self.offer = Some(empty.with(offered)),
+            Body::Rules(rules) => self.rules.push(empty.with(rules)),
+            Body::Usage(record) => self.records.push(empty.with(record)),
+            Body::Window(window) => self.windows.push(empty.with(window)),
+            Body::Status(status) => self.statuses.push(empty.with(status)),
+            Body::Payment(payment) => self.payments.push(empty.with(payment)),
+            Body::Bill(bill) => bills.push(empty.with(bill)),
+            Body::Other => {}
+        }
+    }
+
+    /// The bill's entry is the one with the bytes of `bill.der`; failing that, with its number; failing that, the last.
+    fn choose_bill(&mut self, bills: Vec<Found<'a, Bill>>, bytes: &[u8]) {
+        let same = |bill: &Bill| hufu_trade::encode(bill, "Bill").is_ok_and(|encoded| encoded == bytes);
+        let number = self.bill.as_ref().map(|bill| bill.number.clone());
+        let at = bills
+            .iter()
+            .position(|found| same(&found.value))
+            .or_else(|| bills.iter().position(|found| Some(&found.value.number) == number.as_ref()))
+            .or_else(|| bills.len().checked_sub(1));
+        self.bill_entry = at.and_then(|at| bills.get(at)).cloned();
+        if self.bill.is_none() {
+            self.bill = self.bill_entry.as_ref().map(|found| found.value.clone());
+        }
+        let before = self.bill.as_ref().and_then(|bill| bill.previous_bill);
+        self.bill_before = bills.into_iter().find(|found| before.is_some_and(|hash| hash.0 == found.hash));
+    }
+
+    /// Drops what belongs to another contract than the bill, and says so.
+    fn keep_contract(&mut self, completeness: &mut Verdict) {
+        let Some(no) = self.bill.as_ref().map(|bill| bill.contract_no) else { return };
+        let mut own = |name: &str, of: ContractNo| {
+            completeness.check(of == no, name, || Text::Contract {});
+            of == no
+        };
+        self.records.retain(|found| own(found.name, found.value.contract_no));
+        self.statuses.retain(|found| own(found.name, found.value.contract_no));
+        self.payments.retain(|found| own(found.name, found.value.contract_no));
+        self.scores.retain(|found| own(found.name, found.value.statement.contract_no));
+        self.browse = self.browse.take().filter(|found| own(found.name, found.value.statement.contract_no));
+        self.order = self.order.take().filter(|found| own(found.name, found.value.statement.contract_no));
+        self.offer = self.offer.take().filter(|found| own(found.name, found.value.offer.contract_no));
+        self.deal = self.deal.take().filter(|found| own(found.name, found.value.contract_no));
+        self.bill_entry = self.bill_entry.take().filter(|found| own(found.name, found.value.contract_no));
+        self.bill_before = self.bill_before.take().filter(|found| own(found.name, found.value.contract_no));
+    }
+
+    /// The price terms to rate with: those of the signed offer, or `tariff.der` where there is no offer.
+    pub(crate) fn terms(&self) -> Option<&Tariff> {
+        self.offer.as_ref().map(|found| &found.value.offer.tariff).or(self.tariff.as_ref())
+    }
+}
+
+type Decoded<'a> = (&'a str, Result<Found<'a, Body>, Text>);
+
+/// Below this many entries one thread is faster.
+const PARALLEL_FROM: usize = 2_000;
+
+fn decode_all<'a>(files: &[(&'a str, &'a [u8])]) -> Vec<Decoded<'a>> {
+    let decode_part = |part: &[(&'a str, &'a [u8])]| -> Vec<Decoded<'a>> {
+        part.iter().map(|(name, bytes)| (*name, decode(name, bytes))).collect()
+    };
+    let (left, right) = files.split_at(if files.len() < PARALLEL_FROM { files.len() } else { files.len() / 2 });
+    if right.is_empty() {
+        return decode_part(left);
+    }
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| decode_part(right));
+        let mut all = decode_part(left);
+        // A panic of the other thread would be our bug; its half then counts as missing.
+        all.extend(other.join().unwrap_or_default());
+        all
+    })
+}
+
+fn decode<'a>(name: &'a str, bytes: &[u8]) -> Result<Found<'a, Body>, Text> {
+    let malformed = |error: &dyn std::fmt::Display| Text::EntryMalformed { why: error.to_string() };
+    let (place, told) = layout::entry_place(name).ok_or_else(|| Text::NotThis { what: "name".into() })?;
+    let entry = Entry::from_bytes(bytes).map_err(|e| malformed(&e))?;
+    let kind = EntryKind::from_number(entry.kind);
+    let kind = kind.ok_or_else(|| malformed(&format!("kind {} is unknown", entry.kind)))?;
+    if kind.name() != told {
+        return Err(Text::EntryName { kind: kind.name().to_owned() });
+    }
+    let value = decode_body(kind, &entry.body).map_err(|e| malformed(&e))?;
+    Ok(Found { name, place, hash: entry_hash(bytes), value })
+}
+
+fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> {
+    use hufu_trade::decode;
+    let gm = |source| hufu_trade::Error::Malformed { what: "Signed", source };
+    let stated = || -> Result<Stated, hufu_trade::Error> {
+        let signed: SignedStatement = decode(body, "SignedStatement")?;
+        let statement = signed.open()?;
+        Ok(Stated { signed, statement })
+    };
+    Ok(match kind {
+        EntryKind::Browse => Body::Browse(stated()?),
+        EntryKind::Order => Body::Order(stated()?),
+        EntryKind::Score => Body::Score(stated()?),
+        EntryKind::Deal => Body::Deal(decode(body, "Deal")?),
+        EntryKind::Offer => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            let (offer, hash) = (decode(signed.tbs(), "Offer")?, sm3(&[signed.tbs()]));
+            Body::Offer(Offered { signed, offer, hash })
+        }
+        EntryKind::Rules => Body::Rules(decode(body, "Rules")?),
+        EntryKind::Usage | EntryKind::Gap => Body::Usage(decode(body, "UsageRecord")?),
+        EntryKind::Window => Body::Window(decode(body, "Window")?),
+        EntryKind::OrderStatus => Body::Status(decode(body, "OrderStatus")?),
+        EntryKind::Bill => Body::Bill(decode(body, "Bill")?),
+        EntryKind::Payment => Body::Payment(decode(body, "Payment")?),
+        EntryKind::FinanceLink
+        | EntryKind::Receipt
+        | EntryKind::Certificates
+        | EntryKind::SetAside
+        | EntryKind::Epoch => Body::Other,
+    })
+}

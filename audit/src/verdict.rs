@@ -1,0 +1,143 @@
+//! The four verdicts over a pack from anybody: signatures, completeness, data quality, arithmetic. What was received is what
+//! is hashed and verified. Making a pack is `pack.rs`; the page a person reads is `report.rs`.
+
+mod arithmetic;
+mod completeness;
+mod course;
+mod links;
+mod proofs;
+mod quality;
+mod signatures;
+
+use std::io::{Read, Seek};
+
+use hufu_gm::Certificate;
+use hufu_trade::money::Money;
+
+use crate::{
+    Error, Exit, Lang,
+    evidence::Evidence,
+    findings::{Findings, Outcome, Verdict},
+    open::Members,
+    text::Text,
+};
+
+/// How a pack is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Every signature must also pass the second implementation; needs the feature `cross-check`.
+    pub cross_check: bool,
+}
+
+/// What a verification says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Everything is signed by whom it says, under certificates that lead to a trust anchor.
+    pub signatures: Verdict,
+    /// Nothing is missing.
+    pub completeness: Verdict,
+    /// What readings and times are worth.
+    pub data_quality: Verdict,
+    /// The bill is what usage and prices give.
+    pub arithmetic: Verdict,
+    /// What the bill says.
+    pub billed_total: Option<Money>,
+    /// What it should say, where it could be recomputed.
+    pub recomputed_total: Option<Money>,
+    /// Role and subject of every certificate that signed something that holds.
+    pub parties: Vec<(&'static str, String)>,
+}
+
+/// Verifies a pack. `anchors` are the reader's own: nothing in the pack is trusted but what leads to them.
+///
+/// # Errors
+/// [`Error::Unreadable`], [`Error::TooLarge`] or [`Error::NoBill`] when the container cannot be listed, is beyond the limits
+/// of [`crate::limits`], or holds no `bill.der`. Everything else is a problem of a verdict.
+pub fn verify(pack: impl Read + Seek, anchors: &[Certificate], options: Options) -> Result<Verdicts, Error> {
+    let members = Members::open(pack)?;
+    let mut findings = Findings::default();
+    let evidence = Evidence::read(&members, &mut findings);
+    let authentic = signatures::check(&members, anchors, options, &mut findings.signatures);
+    links::check(&members, &evidence, &authentic, &mut findings.signatures);
+    let proven = proofs::check(&members, &evidence, &authentic, &mut findings);
+    completeness::check(&members, &evidence, &proven, &mut findings.completeness);
+    let table = course::table(&members, &mut findings.completeness);
+    if let Some(table) = &table {
+        course::check(table, &evidence, &mut findings.completeness);
+    }
+    quality::check(&evidence, &proven, &mut findings.data_quality);
+    let recomputed_total = arithmetic::check(&members, &evidence, table.as_ref(), &mut findings.arithmetic);
+    let billed_total = evidence.bill.as_ref().map(|bill| bill.total);
+    let parties = authentic.parties.into_iter().map(|(role, subject)| (role.name(), subject)).collect();
+    let Findings { signatures, completeness, data_quality, arithmetic } = findings;
+    let mut verdicts =
+        Verdicts { signatures, completeness, data_quality, arithmetic, billed_total, recomputed_total, parties };
+    for verdict in verdicts.each_mut() {
+        verdict.close();
+    }
+    Ok(verdicts)
+}
+
+impl Verdicts {
+    fn each_mut(&mut self) -> [&mut Verdict; 4] {
+        [&mut self.signatures, &mut self.completeness, &mut self.data_quality, &mut self.arithmetic]
+    }
+
+    /// Name and verdict, in the order of the command contract.
+    pub fn each(&self) -> [(&'static str, &Verdict); 4] {
+        [
+            ("signatures", &self.signatures),
+            ("completeness", &self.completeness),
+            ("data_quality", &self.data_quality),
+            ("arithmetic", &self.arithmetic),
+        ]
+    }
+
+    /// 0 when nothing fails (warnings included), 1 otherwise.
+    pub fn exit(&self) -> Exit {
+        let failed = self.each().iter().any(|(_, verdict)| verdict.result == Outcome::Fail);
+        if failed { Exit::No } else { Exit::Done }
+    }
+
+    /// The command contract's JSON, with the problems in `lang`.
+    pub fn to_json(&self, lang: Lang) -> serde_json::Value {
+        let verdicts: serde_json::Map<String, serde_json::Value> =
+            self.each().into_iter().map(|(name, verdict)| (name.to_owned(), verdict.to_json(lang))).collect();
+        serde_json::json!({
+            "verdicts": verdicts,
+            "billed_total_cny": self.billed_total,
+            "recomputed_total_cny": self.recomputed_total,
+        })
+    }
+
+    /// The statement a person reads: who signed, the amounts, four lines, and below each what it has to say.
+    pub fn to_text(&self, lang: Lang) -> String {
+        let mut lines = Vec::new();
+        for (role, subject) in &self.parties {
+            lines.push(Text::Party { role: (*role).to_owned(), subject: subject.clone() }.render(lang));
+        }
+        let shown = |money: Option<Money>| money.map_or_else(|| "-".to_owned(), |money| money.to_string());
+        let (billed, recomputed) = (shown(self.billed_total), shown(self.recomputed_total));
+        lines.push(Text::Totals { billed, recomputed }.render(lang));
+        let heads =
+            [Text::HeadSignatures {}, Text::HeadCompleteness {}, Text::HeadDataQuality {}, Text::HeadArithmetic {}];
+        for (head, (_, verdict)) in heads.iter().zip(self.each()) {
+            let result = match verdict.result {
+                Outcome::Pass => Text::Pass {},
+                Outcome::Warn => Text::Warn {},
+                Outcome::Fail => Text::Fail {},
+            };
+            let line = Text::Line {
+                name: head.render(lang),
+                result: result.render(lang),
+                checked: verdict.checked.to_string(),
+                problems: verdict.problems.len().to_string(),
+            };
+            lines.push(line.render(lang));
+            for problem in &verdict.problems {
+                lines.push(format!("    {}: {}", problem.place, problem.what.render(lang)));
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+}

@@ -1,0 +1,156 @@
+//! Fourth verdict: the bill recomputed from the usage records and the signed price terms by the function that made it, and
+//! compared field by field; and held against what the buyer signed.
+
+use hufu_gm::sm3::sm3;
+use hufu_trade::{
+    bill::Bill,
+    entry::EntryName,
+    money::Money,
+    octets::Octets,
+    rating::{Before, Recorded, Terms, rate},
+    rules::RuleTable,
+    statement::Payment,
+};
+
+use crate::{
+    evidence::{Evidence, Found},
+    findings::Verdict,
+    layout,
+    open::Members,
+    text::Text,
+    verdict::quality::bill_field,
+};
+
+/// The recomputed total, if it could be recomputed.
+pub(crate) fn check(
+    members: &Members,
+    evidence: &Evidence<'_>,
+    table: Option<&RuleTable>,
+    out: &mut Verdict,
+) -> Option<Money> {
+    terms(members, evidence, out);
+    let Some(bill) = &evidence.bill else {
+        out.fail(layout::BILL, Text::NotRecomputed { why: "no readable bill".to_owned() });
+        return None;
+    };
+    sums(bill, out);
+    ceiling(bill, evidence, out);
+    match recompute(bill, evidence, table) {
+        Ok(again) => {
+            compare(bill, &again, out);
+            Some(again.total)
+        }
+        Err(why) => {
+            out.fail(layout::BILL, Text::NotRecomputed { why });
+            None
+        }
+    }
+}
+
+/// The price terms in the pack are those that the buyer signed and the offer holds.
+fn terms(members: &Members, evidence: &Evidence<'_>, out: &mut Verdict) {
+    let requirement = evidence.order.as_ref().and_then(|order| order.value.statement.requirement.as_ref());
+    if let (Some(bytes), Some(requirement)) = (members.bytes(layout::TARIFF), requirement) {
+        let same = sm3(&[bytes]) == requirement.tariff.0;
+        out.check(same, layout::TARIFF, || Text::TariffHash { by: "order".into() });
+    }
+    if let (Some(offer), Some(requirement)) = (&evidence.offer, requirement) {
+        let same = offer.value.offer.tariff.hash().is_ok_and(|hash| hash == requirement.tariff);
+        out.check(same, offer.field("tariff"), || Text::TariffHash { by: "order".into() });
+    }
+}
+
+fn sums(bill: &Bill, out: &mut Verdict) {
+    let parts = bill.lines.iter().map(|line| line.amount).chain(bill.gaps.iter().map(|gap| gap.amount));
+    let sum = parts.chain([bill.rounding]).try_fold(Money(0), Money::plus);
+    out.check(sum.is_ok_and(|sum| sum == bill.total), bill_field("total"), || Text::Sum {});
+}
+
+fn ceiling(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
+    let signed = evidence.order.as_ref().and_then(|order| order.value.statement.contract_value);
+    let Some(value) = signed else { return };
+    let exceeded = match value.payment {
+        Payment::Prepaid | Payment::Postpaid => bill.total > value.amount,
+    };
+    out.check(!exceeded, bill_field("total"), || Text::Ceiling {
+        total: bill.total.to_string(),
+        ceiling: value.amount.to_string(),
+    });
+}
+
+fn recompute(bill: &Bill, evidence: &Evidence<'_>, table: Option<&RuleTable>) -> Result<Bill, String> {
+    let tariff = evidence.terms().ok_or("no price terms")?;
+    let deal = evidence.deal.as_ref().ok_or("no deal")?;
+    let offer = evidence.offer.as_ref().ok_or("no offer")?;
+    let before = match &evidence.bill_before {
+        None => None,
+        Some(found) => {
+            let last = evidence.records.iter().find(|record| record.value.order_seq == found.value.last_seq);
+            let count = found.value.number.rsplit('-').next().and_then(|count| count.parse().ok());
+            let last = last.ok_or("the last usage record of the bill before is missing")?.value.clone();
+            let count = count.ok_or("the bill before has no running number")?;
+            Some(Before { hash: Octets(found.hash), count, last })
+        }
+    };
+    let first = before.as_ref().map_or(0, |before| before.last.order_seq.saturating_add(1));
+    let records: Vec<Recorded> =
+        evidence.records.iter().filter(|found| found.value.order_seq >= first).map(recorded).collect();
+    let terms = Terms {
+        contract_no: bill.contract_no,
+        computing_pool_id: &deal.value.computing_pool_id,
+        buyer: deal.value.buyer,
+        deal: Octets(deal.hash),
+        offer: Octets(offer.value.hash),
+        tariff,
+        gap_rule: table.map_or("free", |table| &table.parameters.gap_rating),
+    };
+    rate(&terms, before.as_ref(), &records).map_err(|error| error.to_string())
+}
+
+fn recorded(found: &Found<'_, hufu_trade::usage::UsageRecord>) -> Recorded {
+    let (log, height, index) = found.place;
+    (EntryName { log, height, index, hash: Octets(found.hash) }, found.value.clone())
+}
+
+/// Field by field. The hashes a bill names are the first two verdicts' matter.
+fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
+    let shown = |value: &dyn std::fmt::Display| value.to_string();
+    for (field, told, found) in [
+        ("number", shown(&bill.number), shown(&again.number)),
+        ("periodStart", shown(&bill.period_start), shown(&again.period_start)),
+        ("periodEnd", shown(&bill.period_end), shown(&again.period_end)),
+        ("firstSeq", shown(&bill.first_seq), shown(&again.first_seq)),
+        ("lastSeq", shown(&bill.last_seq), shown(&again.last_seq)),
+        ("currency", shown(&bill.currency), shown(&again.currency)),
+        ("roundingRule", shown(&bill.rounding_rule), shown(&again.rounding_rule)),
+        ("rounding", shown(&bill.rounding), shown(&again.rounding)),
+        ("total", shown(&bill.total), shown(&again.total)),
+    ] {
+        out.check(told == found, bill_field(field), || Text::Recomputed { told, found });
+    }
+    let count = bill.lines.len().max(again.lines.len());
+    for number in 0..count {
+        let (told, found) = (bill.lines.get(number), again.lines.get(number));
+        out.check(told == found, bill_field(&format!("lines.{number}")), || Text::Recomputed {
+            told: line(told),
+            found: line(found),
+        });
+    }
+    out.check(bill.gaps == again.gaps, bill_field("gaps"), || Text::Recomputed {
+        told: bill.gaps.len().to_string(),
+        found: again.gaps.len().to_string(),
+    });
+}
+
+fn line(line: Option<&hufu_trade::bill::Line>) -> String {
+    line.map_or_else(
+        || "-".to_owned(),
+        |line| {
+            let (resource, quantity, unit) = (&line.resource, line.quantity, &line.unit);
+            format!(
+                "{resource} {quantity} {unit}, tier {}, {} per {} = {}",
+                line.tier, line.unit_price, line.per, line.amount
+            )
+        },
+    )
+}

@@ -1,0 +1,312 @@
+//! First verdict: every line of the index is a valid signature, made under a certificate that leads to a trust anchor and
+//! was good at the time. What the signed bytes must say to each other is `links.rs`.
+
+use std::collections::BTreeMap;
+
+use hufu_gm::{Certificate, ChainError, ChainFault, Crl, Hash, Usage, Verdict as Signature, sm3::sm3, verify_chain};
+use hufu_trade::octets::{Octets, rfc3339};
+
+use crate::{
+    findings::Verdict,
+    layout::{self, SignatureRow},
+    open::Members,
+    signed::{Kind, Role},
+    text::Text,
+    verdict::Options,
+};
+
+/// A signature that holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    /// Id of the signer's certificate.
+    pub(crate) certificate: Hash,
+    /// The signature.
+    pub(crate) signature: Vec<u8>,
+    /// The file of the signed bytes.
+    pub(crate) tbs: String,
+}
+
+/// Signed bytes whose signature holds, by kind and SM3. Whether the signer is trusted is said once, in the verdict.
+#[derive(Debug, Default)]
+pub(crate) struct Authentic {
+    by: BTreeMap<(Kind, Hash), Sealed>,
+    /// Subjects of the certificates that signed, by role.
+    pub(crate) parties: Vec<(Role, String)>,
+}
+
+impl Authentic {
+    pub(crate) fn of(&self, kind: Kind, tbs: &[u8]) -> Option<&Sealed> {
+        self.by.get(&(kind, sm3(&[tbs])))
+    }
+
+    /// The files of all signed bytes of a kind.
+    pub(crate) fn files(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        self.by.iter().filter(move |((found, _), _)| *found == kind).map(|(_, sealed)| sealed.tbs.as_str())
+    }
+}
+
+/// What signatures are judged with.
+struct Trust<'a> {
+    certificates: BTreeMap<&'a str, Certificate>,
+    intermediates: Vec<Certificate>,
+    anchors: &'a [Certificate],
+    crls: Vec<Crl>,
+}
+
+/// Judges every line of the index, and certificates and revocation lists that no line uses.
+pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options, out: &mut Verdict) -> Authentic {
+    let trust = Trust::read(members, anchors, out);
+    let Some(index) = members.text(layout::SIGNATURES) else {
+        out.fail(layout::SIGNATURES, Text::FileMissing { file: layout::SIGNATURES.into() });
+        return Authentic::default();
+    };
+    let mut rows = Vec::new();
+    for (number, line) in (1_u32..).zip(index.lines()) {
+        let place = format!("{}:{number}", layout::SIGNATURES);
+        match SignatureRow::read(line).map(|row| read_row(members, &trust, row, line, &place)) {
+            Some(Ok(row)) => rows.push(row),
+            Some(Err((place, what))) => out.fail(place, what),
+            None => out.fail(place, Text::IndexLine {}),
+        }
+    }
+    let chains = chains(&trust, &rows, out);
+    let verified = verify_rows(&rows, options);
+    if options.cross_check && !cfg!(feature = "cross-check") {
+        out.warn(layout::SIGNATURES, Text::CrossCheckAbsent {});
+    }
+    let mut authentic = Authentic::default();
+    let mut roles: BTreeMap<Hash, Role> = BTreeMap::new();
+    for (row, wrong) in rows.iter().zip(verified) {
+        out.checked();
+        let role = row.kind.role();
+        let trusted = chains.get(&(row.certificate.id(), row.at)).copied().unwrap_or(false);
+        if let Some(what) = wrong {
+            out.fail(row.signature_name.as_str(), what);
+            continue;
+        }
+        let before = *roles.entry(row.certificate.id()).or_insert(role);
+        if before != role {
+            let (first, second) = (before.name().to_owned(), role.name().to_owned());
+            out.fail(row.certificate_name.as_str(), Text::TwoRoles { first, second });
+        }
+        let party = (role, row.certificate.subject());
+        if trusted && !authentic.parties.contains(&party) {
+            authentic.parties.push(party);
+        }
+        let sealed =
+            Sealed { certificate: row.certificate.id(), signature: row.signature.to_vec(), tbs: row.tbs_name.clone() };
+        authentic.by.insert((row.kind, sm3(&[row.tbs])), sealed);
+    }
+    if options.cross_check {
+        cross_check_chains(&trust, &rows, out);
+    }
+    trust.check_strays(&rows, out);
+    authentic
+}
+
+struct Row<'a> {
+    kind: Kind,
+    at: i64,
+    tbs_name: String,
+    tbs: &'a [u8],
+    signature_name: String,
+    signature: &'a [u8],
+    certificate_name: String,
+    certificate: Certificate,
+}
+
+type Wrong = (String, Text);
+
+/// Loads what a line names; the line must agree with the bytes.
+fn read_row<'a>(
+    members: &'a Members,
+    trust: &Trust<'_>,
+    row: SignatureRow,
+    line: &str,
+    place: &str,
+) -> Result<Row<'a>, Wrong> {
+    let missing = |file: &str| (file.to_owned(), Text::FileMissing { file: file.to_owned() });
+    let tbs = members.bytes(&row.tbs).ok_or_else(|| missing(&row.tbs))?;
+    let signature = members.bytes(&row.signature).ok_or_else(|| missing(&row.signature))?;
+    members.bytes(&row.certificate).ok_or_else(|| missing(&row.certificate))?;
+    let kind = row.kind;
+    let not_this = || (row.tbs.clone(), Text::NotThis { what: kind.name().to_owned() });
+    let at = kind.time(tbs).ok_or_else(not_this)?;
+    let told: Vec<&str> = line.split('\t').collect();
+    if told.get(3) != Some(&kind.role().name()) {
+        let told = told.get(3).copied().unwrap_or_default().to_owned();
+        return Err((place.to_owned(), Text::IndexRole { told, right: kind.role().name().to_owned() }));
+    }
+    if told.get(4) != Some(&rfc3339(at).as_str()) {
+        let told = told.get(4).copied().unwrap_or_default().to_owned();
+        return Err((place.to_owned(), Text::IndexTime { told, signed: rfc3339(at) }));
+    }
+    // A certificate that does not decode was reported where it was read.
+    let unknown = || (row.certificate.clone(), Text::NotThis { what: "certificate".to_owned() });
+    let certificate = trust.certificates.get(row.certificate.as_str()).cloned().ok_or_else(unknown)?;
+    Ok(Row {
+        kind,
+        at,
+        tbs_name: row.tbs,
+        tbs,
+        signature_name: row.signature,
+        signature,
+        certificate_name: row.certificate,
+        certificate,
+    })
+}
+
+/// For each certificate and time it was used at, whether it leads to an anchor.
+fn chains(trust: &Trust<'_>, rows: &[Row<'_>], out: &mut Verdict) -> BTreeMap<(Hash, i64), bool> {
+    let mut known: BTreeMap<(Hash, i64), bool> = BTreeMap::new();
+    // Times between which a path that was found stays good; without revocation lists nothing else can change.
+    let mut spans: BTreeMap<Hash, (i64, i64)> = BTreeMap::new();
+    for row in rows {
+        let (id, at) = (row.certificate.id(), row.at);
+        let inside = spans.get(&id).is_some_and(|(from, to)| (*from..=*to).contains(&at));
+        if inside || known.contains_key(&(id, at)) {
+            known.entry((id, at)).or_insert(true);
+            continue;
+        }
+        out.checked();
+        let role = row.kind.role().name().to_owned();
+        match trust.chain(&row.certificate, at) {
+            Ok(path) => {
+                if trust.crls.is_empty() {
+                    let from = path.iter().map(Certificate::not_before_ns).max().unwrap_or(i64::MAX);
+                    let to = path.iter().map(Certificate::not_after_ns).min().unwrap_or(i64::MIN);
+                    spans.insert(id, (from, to));
+                }
+                known.insert((id, at), true);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let what = match error.fault() {
+                    ChainFault::Untrusted => Text::NoTrust { role, why },
+                    _ => Text::ChainBad { role, why },
+                };
+                out.fail(row.certificate_name.as_str(), what);
+                known.insert((id, at), false);
+            }
+        }
+    }
+    known
+}
+
+/// What is wrong with each signature, in order.
+fn verify_rows(rows: &[Row<'_>], options: Options) -> Vec<Option<Text>> {
+    let judge = |part: &[Row<'_>]| -> Vec<Option<Text>> { part.iter().map(|row| verify_row(row, options)).collect() };
+    let (left, right) = rows.split_at(rows.len() / 2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| judge(right));
+        let mut all = judge(left);
+        // A panic of the other thread would be our bug; nothing it judged may then pass.
+        let malformed = |row: &Row<'_>| Some(Text::SignatureMalformed { role: row.kind.role().name().to_owned() });
+        all.extend(other.join().unwrap_or_else(|_| right.iter().map(malformed).collect()));
+        all
+    })
+}
+
+fn verify_row(row: &Row<'_>, options: Options) -> Option<Text> {
+    let role = row.kind.role().name().to_owned();
+    match row.certificate.public_key().verify(row.tbs, row.signature) {
+        Signature::Malformed => Some(Text::SignatureMalformed { role }),
+        Signature::Invalid => Some(Text::SignatureWrong { role, certificate: row.certificate.subject() }),
+        Signature::Valid if options.cross_check && !second_agrees(&row.certificate, row.tbs, row.signature) => {
+            Some(Text::CrossCheck {})
+        }
+        Signature::Valid => None,
+    }
+}
+
+#[cfg(feature = "cross-check")]
+fn second_agrees(certificate: &Certificate, tbs: &[u8], signature: &[u8]) -> bool {
+    let key = certificate.public_key().to_sec1();
+    hufu_gm::second_opinion::verify_with_libsm(&key, tbs, signature).is_valid()
+}
+
+#[cfg(not(feature = "cross-check"))]
+fn second_agrees(_: &Certificate, _: &[u8], _: &[u8]) -> bool {
+    true
+}
+
+/// The second implementation's word on every certificate link below an anchor.
+fn cross_check_chains(trust: &Trust<'_>, rows: &[Row<'_>], out: &mut Verdict) {
+    let mut seen: Vec<Hash> = Vec::new();
+    for row in rows {
+        let Ok(path) = trust.chain(&row.certificate, row.at) else { continue };
+        for pair in path.windows(2) {
+            let [subject, issuer] = pair else { continue };
+            if seen.contains(&subject.id()) {
+                continue;
+            }
+            seen.push(subject.id());
+            let agrees = second_agrees(issuer, subject.tbs(), subject.signature());
+            out.check(agrees, row.certificate_name.as_str(), || Text::CrossCheck {});
+        }
+    }
+}
+
+impl<'a> Trust<'a> {
+    fn read(members: &'a Members, anchors: &'a [Certificate], out: &mut Verdict) -> Self {
+        let mut trust = Self { certificates: BTreeMap::new(), intermediates: Vec::new(), anchors, crls: Vec::new() };
+        for (name, bytes) in members.below("certs/") {
+            let text = String::from_utf8_lossy(bytes);
+            match Certificate::from_pem_many(&text) {
+                Ok(found) => {
+                    let only: String = found.iter().map(Certificate::to_pem).collect();
+                    let plain = found.len() == 1 && only == text;
+                    out.check(plain, name, || Text::CertificateMalformed {
+                        why: "one plain PEM block expected".into(),
+                    });
+                    trust.intermediates.extend(found.iter().cloned());
+                    trust.certificates.extend(found.into_iter().take(1).map(|first| (name, first)));
+                }
+                Err(error) => out.fail(name, Text::CertificateMalformed { why: error.to_string() }),
+            }
+        }
+        for (name, bytes) in members.below("crls/") {
+            let text = String::from_utf8_lossy(bytes);
+            match Crl::from_pem_many(&text) {
+                Ok(found) => {
+                    let plain = found.iter().map(Crl::to_pem).collect::<String>() == text;
+                    out.check(plain, name, || Text::CrlMalformed { why: "plain PEM expected".into() });
+                    for crl in found {
+                        let signed = trust.everybody().any(|issuer| crl.verify_signature(issuer).is_valid());
+                        out.check(signed, name, || Text::CrlStray {});
+                        trust.crls.push(crl);
+                    }
+                }
+                Err(error) => out.fail(name, Text::CrlMalformed { why: error.to_string() }),
+            }
+        }
+        trust
+    }
+
+    fn everybody(&self) -> impl Iterator<Item = &Certificate> {
+        self.anchors.iter().chain(&self.intermediates)
+    }
+
+    fn chain(&self, leaf: &Certificate, at: i64) -> Result<Vec<Certificate>, ChainError> {
+        verify_chain(leaf, &self.intermediates, self.anchors, &self.crls, at, Usage::Signing)
+    }
+
+    /// Certificates on no line's path must at least be what their issuer signed: nothing in a pack goes unchecked.
+    fn check_strays(&self, rows: &[Row<'_>], out: &mut Verdict) {
+        let signers: Vec<Hash> = rows.iter().map(|row| row.certificate.id()).collect();
+        for (name, certificate) in &self.certificates {
+            if signers.contains(&certificate.id()) || self.anchors.contains(certificate) {
+                continue;
+            }
+            let issued = self.everybody().any(|issuer| {
+                issuer.subject() == certificate.issuer() && certificate.verify_signature(issuer.public_key()).is_valid()
+            });
+            out.check(issued, *name, || Text::CertificateStray {});
+        }
+    }
+}
+
+/// How a certificate id is shown.
+pub(crate) fn shown(id: &Hash) -> String {
+    Octets(*id).to_string()
+}

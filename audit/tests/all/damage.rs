@@ -1,0 +1,237 @@
+//! Damage of every piece of a pack, and containers of others: every flipped byte is found, by the right verdict; how a pack
+//! was zipped does not matter; nothing panics.
+
+use std::io::Cursor;
+
+use hufu_audit::{Error, Exit, Lang, Options, verify};
+use zip::CompressionMethod;
+
+use crate::{Files, judge, only, pack_of, results, said, stored, synthetic::Plan, unzip, zip};
+
+#[test]
+fn how_a_pack_was_zipped_does_not_matter() {
+    let (parties, pack) = pack_of(&Plan::default());
+    let want = judge(&pack, &parties);
+    let mut files = unzip(&pack);
+    for (method, backwards) in
+        [(CompressionMethod::Stored, true), (CompressionMethod::Deflated, false), (CompressionMethod::Deflated, true)]
+    {
+        assert_eq!(judge(&zip(&files, method, backwards), &parties), want, "{method} {backwards}");
+    }
+    files.insert("../../etc/evil".into(), vec![0; 100]);
+    files.insert("entries/deeper/0-1-1-usage.der".into(), vec![0; 100]);
+    files.insert("notes.txt".into(), b"mine".to_vec());
+    assert_eq!(judge(&stored(&files), &parties), want, "members that do not belong are not looked at");
+}
+
+#[test]
+fn a_flipped_byte_anywhere_fails_the_right_verdict() {
+    let (parties, pack) = pack_of(&Plan::default());
+    let files = unzip(&pack);
+    for (name, content) in &files {
+        if name == "README.txt" {
+            continue;
+        }
+        // Every kind of byte: first, last, and some between.
+        let length = content.len();
+        for at in [0, 1, length / 7, length / 3, length / 2, length * 2 / 3, length * 6 / 7, length.saturating_sub(1)] {
+            let mut damaged = files.clone();
+            let Some(byte) = damaged.get_mut(name).and_then(|content| content.get_mut(at)) else { continue };
+            *byte ^= 0x04;
+            let verdicts = judge(&stored(&damaged), &parties);
+            let got = results(&verdicts);
+            assert_eq!(verdicts.exit(), Exit::No, "{name}[{at}]: {got} {}", said(&verdicts));
+            let verdict = match name.as_str() {
+                name if name.starts_with("entries/") && name.ends_with("-usage.der") => 1,
+                // Entries that carry no signature and that nothing signed names by hash hang on their block alone.
+                name if name.starts_with("entries/") || name.starts_with("proofs/") => 9,
+                _ => 0,
+            };
+            let fails = |index: usize| got.chars().nth(index) == Some('f');
+            assert!(
+                if verdict == 9 { fails(0) || fails(1) } else { fails(verdict) },
+                "{name}[{at}]: {}",
+                said(&verdicts)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_the_container_never_panics_and_is_never_believed() {
+    let (parties, pack) = pack_of(&Plan { records: 2, ..Plan::default() });
+    let whole = judge(&pack, &parties);
+    for at in (0..pack.len()).step_by(97) {
+        let mut damaged = pack.clone();
+        damaged[at] ^= 0x10;
+        let answer = verify(Cursor::new(&damaged), std::slice::from_ref(&parties.root), Options::default());
+        if let Ok(verdicts) = answer {
+            let unharmed = verdicts.exit() == Exit::Done;
+            assert!(!unharmed || verdicts.billed_total == whole.billed_total, "{at}");
+        }
+    }
+    for length in (0..pack.len()).step_by(1009) {
+        let cut = verify(Cursor::new(&pack[..length]), &[], Options::default());
+        assert!(matches!(cut, Err(Error::Unreadable { .. })), "{length}");
+    }
+}
+
+#[test]
+fn a_missing_member_is_missed() {
+    let (parties, pack) = pack_of(&Plan::default());
+    let files = unzip(&pack);
+    for name in files.keys() {
+        let mut less = files.clone();
+        less.remove(name);
+        if name == "bill.der" {
+            let answer = verify(Cursor::new(stored(&less)), &[], Options::default());
+            assert!(matches!(answer, Err(Error::NoBill)));
+            continue;
+        }
+        let verdicts = judge(&stored(&less), &parties);
+        let got = results(&verdicts);
+        let want = match name.as_str() {
+            "README.txt" | "bill.json" => "w",
+            // A list that lists nobody here takes nothing away.
+            name if name.starts_with("crls/") => "p",
+            name if name.starts_with("certs/") || name.starts_with("signed/") => "f",
+            _ => "f",
+        };
+        assert!(got.contains(want), "{name}: {got} {}", said(&verdicts));
+        if want == "w" {
+            assert_eq!(verdicts.exit(), Exit::Done, "{name}");
+        }
+    }
+}
+
+fn check(name: &str, change: impl Fn(&mut Files), want: &str) {
+    let (parties, pack) = pack_of(&Plan::default());
+    let mut files = unzip(&pack);
+    change(&mut files);
+    let verdicts = judge(&stored(&files), &parties);
+    assert_eq!(results(&verdicts), want, "{name}: {}", said(&verdicts));
+}
+
+#[test]
+fn swapped_and_cheated_packs_fail_where_they_cheat() {
+    check(
+        "two usage records swapped",
+        |files| {
+            let names: Vec<String> = files.keys().filter(|name| name.ends_with("-usage.der")).cloned().collect();
+            let (first, second) = (files[&names[0]].clone(), files[&names[1]].clone());
+            files.insert(names[0].clone(), second);
+            files.insert(names[1].clone(), first);
+        },
+        "pppp",
+    );
+    check(
+        "a usage record left out",
+        |files| {
+            let name = files.keys().filter(|name| name.ends_with("-usage.der")).nth(1).cloned().unwrap();
+            files.remove(&name);
+        },
+        "pfpf",
+    );
+    check(
+        "a line of the index left out",
+        |files| {
+            let index = String::from_utf8(files["signed/index.tsv"].clone()).unwrap();
+            let kept: String =
+                index.lines().filter(|line| !line.ends_with("\torder")).map(|line| format!("{line}\n")).collect();
+            files.insert("signed/index.tsv".into(), kept.into_bytes());
+        },
+        "fppp",
+    );
+    check(
+        "the proof of the bill left out",
+        |files| {
+            let index = String::from_utf8(files["proofs/index.tsv"].clone()).unwrap();
+            let kept: String =
+                index.lines().filter(|line| !line.contains("-bill.der")).map(|line| format!("{line}\n")).collect();
+            files.insert("proofs/index.tsv".into(), kept.into_bytes());
+        },
+        "pfpp",
+    );
+    check(
+        "the view shows another total",
+        |files| {
+            let view = String::from_utf8(files["bill.json"].clone()).unwrap();
+            files.insert("bill.json".into(), view.replace("\"total\": \"0", "\"total\": \"9").into_bytes());
+        },
+        "fppp",
+    );
+    check(
+        "another tariff",
+        |files| {
+            let other =
+                hufu_trade::tariff::Tariff::from_toml("[[price]]\nresource = \"cpu\"\nprice = \"0.01\"\n").unwrap();
+            files.insert("tariff.der".into(), hufu_trade::encode(&other, "Tariff").unwrap());
+        },
+        "fppf",
+    );
+    check(
+        "a signature of another piece",
+        |files| {
+            let other = files["signed/order.sig"].clone();
+            files.insert("signed/browse.sig".into(), other);
+        },
+        "fppp",
+    );
+    check(
+        "a proof of another entry",
+        |files| {
+            let deal = files[&only(files, "proofs/", "-deal.path")].clone();
+            let bill = only(files, "proofs/1-", "-bill.path");
+            files.insert(
+                bill,
+                [deal, b"R 0000000000000000000000000000000000000000000000000000000000000000\n".to_vec()].concat(),
+            );
+        },
+        "fwpp",
+    );
+}
+
+#[test]
+fn without_trust_only_the_first_verdict_fails() {
+    let (_, pack) = pack_of(&Plan::default());
+    let verdicts = verify(Cursor::new(&pack), &[], Options::default()).unwrap();
+    assert_eq!(results(&verdicts), "fppp", "{}", said(&verdicts));
+    for (lang, says) in [(Lang::En, "--trust"), (Lang::Zh, "信任锚")] {
+        assert!(verdicts.to_text(lang).contains(says));
+        assert!(verdicts.to_json(lang).to_string().contains(says));
+    }
+}
+
+#[test]
+fn json_holds_exactly_what_the_contract_names() {
+    let (parties, pack) = pack_of(&Plan::default());
+    let json = judge(&pack, &parties).to_json(Lang::En);
+    let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["billed_total_cny", "recomputed_total_cny", "verdicts"]);
+    let verdict = &json["verdicts"]["data_quality"];
+    assert_eq!(verdict["result"], "pass");
+    assert!(verdict["checked"].as_u64().unwrap() > 0 && verdict["problems"].as_array().unwrap().is_empty());
+    assert_eq!(json["billed_total_cny"], json["recomputed_total_cny"]);
+}
+
+#[test]
+fn hostile_containers_are_refused_in_bounds() {
+    let (parties, pack) = pack_of(&Plan { records: 1, ..Plan::default() });
+    let mut files = unzip(&pack);
+    files.insert("entries/0-0-9-usage.der".into(), vec![0; 9 << 20]);
+    let bomb = zip(&files, CompressionMethod::Deflated, false);
+    assert!(bomb.len() < 1 << 20);
+    assert!(matches!(verify(Cursor::new(bomb), &[], Options::default()), Err(Error::TooLarge { .. })));
+    files.remove("entries/0-0-9-usage.der");
+    // Two members of one name: written under two, then renamed in the bytes.
+    files.insert("bill.dex".into(), b"other".to_vec());
+    let doubled: Vec<u8> = {
+        let mut bytes = stored(&files);
+        while let Some(at) = bytes.windows(8).position(|window| window == b"bill.dex") {
+            bytes[at..at + 8].copy_from_slice(b"bill.der");
+        }
+        bytes
+    };
+    let verdicts = judge(&doubled, &parties);
+    assert_eq!(verdicts.exit(), Exit::No, "{}", said(&verdicts));
+}

@@ -1,0 +1,86 @@
+//! The tests of the evidence pack, in one program: building, judging, damage, and a stock OpenSSL.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop there")]
+
+mod damage;
+mod openssl;
+mod parties;
+mod story;
+mod synthetic;
+
+use std::{
+    collections::BTreeMap,
+    io::{Cursor, Read, Write},
+};
+
+use hufu_audit::{Lang, Options, Outcome, Verdicts, pack::build, verify};
+use parties::{Parties, parties};
+use synthetic::{Plan, play};
+use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
+
+/// Plays `plan` and gives its pack.
+fn pack_of(plan: &Plan) -> (Parties, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let parties = parties().unwrap();
+    let input = play(dir.path(), &parties, plan).unwrap();
+    let mut pack = Cursor::new(Vec::new());
+    build(&input, &mut pack).unwrap();
+    (parties, pack.into_inner())
+}
+
+fn judge(pack: &[u8], parties: &Parties) -> Verdicts {
+    verify(Cursor::new(pack), std::slice::from_ref(&parties.root), Options::default()).unwrap()
+}
+
+/// The results in the order signatures, completeness, data quality, arithmetic: `p`, `w` or `f` each.
+fn results(verdicts: &Verdicts) -> String {
+    let letter = |outcome: Outcome| match outcome {
+        Outcome::Pass => 'p',
+        Outcome::Warn => 'w',
+        Outcome::Fail => 'f',
+    };
+    verdicts.each().iter().map(|(_, verdict)| letter(verdict.result)).collect()
+}
+
+fn said(verdicts: &Verdicts) -> String {
+    verdicts.to_text(Lang::En)
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn unzip(pack: &[u8]) -> Files {
+    let mut archive = ZipArchive::new(Cursor::new(pack)).unwrap();
+    let mut files = Files::new();
+    for index in 0..archive.len() {
+        let mut file = archive.by_index(index).unwrap();
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        files.insert(file.name().unwrap().into_owned(), content);
+    }
+    files
+}
+
+/// Zips again, in the order of names or backwards, stored or deflated.
+fn zip(files: &Files, method: CompressionMethod, backwards: bool) -> Vec<u8> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let mut names: Vec<&String> = files.keys().collect();
+    if backwards {
+        names.reverse();
+    }
+    for name in names {
+        writer.start_file(name.as_str(), SimpleFileOptions::default().compression_method(method)).unwrap();
+        writer.write_all(&files[name]).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn stored(files: &Files) -> Vec<u8> {
+    zip(files, CompressionMethod::Stored, false)
+}
+
+/// The only member whose name begins and ends so.
+fn only(files: &Files, begins: &str, ends: &str) -> String {
+    let mut found = files.keys().filter(|name| name.starts_with(begins) && name.ends_with(ends));
+    let name = found.next().unwrap_or_else(|| panic!("no {begins}*{ends}"));
+    assert_eq!(found.next(), None, "several {begins}*{ends}");
+    name.clone()
+}

@@ -1,0 +1,54 @@
+//! A stock OpenSSL, with nothing of ours: the commands of a pack's own README, run in the unpacked pack.
+
+use std::{path::Path, process::Command};
+
+use crate::{Files, pack_of, parties::Parties, synthetic::Plan, unzip};
+
+fn unpack(files: &Files, parties: &Parties, dir: &Path) {
+    for (name, content) in files {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    std::fs::write(dir.join("trust.pem"), parties.root.to_pem()).unwrap();
+}
+
+/// What the pasted commands print.
+fn paste(dir: &Path) -> String {
+    let readme = std::fs::read_to_string(dir.join("README.txt")).unwrap();
+    let (_, commands) = readme.split_once("----- paste from here ").unwrap();
+    let (_, commands) = commands.split_once('\n').unwrap();
+    let output = Command::new("sh").arg("-c").arg(commands).current_dir(dir).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_readme_checks_the_pack_and_finds_damage() {
+    let (parties, pack) = pack_of(&Plan { records: 3, ..Plan::default() });
+    let files = unzip(&pack);
+    let dir = tempfile::tempdir().unwrap();
+    unpack(&files, &parties, dir.path());
+    let said = paste(dir.path());
+    assert!(said.ends_with("ALL CHECKS PASSED 全部通过\n"), "{said}");
+    for (what, least) in
+        [("ok signature", 12), ("ok certificate", 4), ("ok entry", 6), ("ok block", 6), ("ok bill.der", 2)]
+    {
+        assert!(said.matches(what).count() >= least, "{what}: {said}");
+    }
+    for (name, says) in [
+        ("signed/order.tbs", "BAD signature"),
+        ("signed/offer.sig", "BAD signature"),
+        ("entries/1-0-0-bill.der", "BAD entry"),
+        ("bill.der", "BAD bill.der"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut damaged = files.clone();
+        let content = damaged.get_mut(name).unwrap();
+        let at = content.len() - 3;
+        content[at] ^= 1;
+        unpack(&damaged, &parties, dir.path());
+        let said = paste(dir.path());
+        assert!(said.contains(says) && said.contains("CHECKS FAILED"), "{name}: {said}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Whole stories with one thing in them, and what the four verdicts say.
+
+use hufu_audit::Exit;
+use hufu_trade::{
+    money::Money,
+    rules,
+    usage::{Reason, Status, TimeState},
+};
+
+use crate::{
+    judge, pack_of, results, said,
+    synthetic::{Plan, SECOND},
+};
+
+fn check(name: &str, plan: &Plan, want: &str, says: &str) {
+    let (parties, pack) = pack_of(plan);
+    let verdicts = judge(&pack, &parties);
+    assert_eq!(results(&verdicts), want, "{name}: {}", said(&verdicts));
+    assert!(said(&verdicts).contains(says), "{name}: {} lacks {says:?}", said(&verdicts));
+    let exit = if want.contains('f') { Exit::No } else { Exit::Done };
+    assert_eq!(verdicts.exit(), exit, "{name}");
+}
+
+#[test]
+fn a_right_bill_passes_all_four() {
+    check("right", &Plan::default(), "pppp", "recomputed");
+}
+
+#[test]
+fn each_cause_is_found_by_its_own_verdict() {
+    let plan = Plan::default;
+    let table: Vec<(&str, Plan, &str, &str)> = vec![
+        ("no receipt", Plan { receipts: false, ..plan() }, "pwpp", "no receipt of the platform"),
+        ("node clock ahead", Plan { stored_after_ns: -60 * SECOND, ..plan() }, "ppfp", "lies after"),
+        ("ceiling", Plan { ceiling: Money(1_000_000), ..plan() }, "pppf", "above the amount"),
+        (
+            "other table language",
+            Plan { rules: rules::DEFAULT.replace("version = 1", "version = 2"), ..plan() },
+            "pwpp",
+            "cannot judge",
+        ),
+        (
+            "a gap",
+            Plan {
+                record: |record| {
+                    if record.order_seq == 4 {
+                        record.reason = Reason::Gap;
+                        record.why = Some("agent was down".to_owned());
+                        record.readings.clear();
+                    }
+                },
+                ..plan()
+            },
+            "ppwp",
+            "agent was down",
+        ),
+        (
+            "missing reading",
+            Plan {
+                record: |record| {
+                    for reading in record.readings.iter_mut().filter(|reading| reading.code == 3) {
+                        reading.status = Status::Missing;
+                        (reading.delta, reading.total) = (None, None);
+                        reading.why = Some("controller absent".to_owned());
+                    }
+                },
+                ..plan()
+            },
+            "ppwp",
+            "controller absent",
+        ),
+        (
+            "relative clock, platform agrees",
+            Plan { record: |record| record.quality.state = TimeState::Relative, ..plan() },
+            "pppp",
+            "pass",
+        ),
+        (
+            "relative clock, nobody near",
+            Plan {
+                record: |record| record.quality.state = TimeState::Relative,
+                stored_after_ns: 3600 * SECOND,
+                ..plan()
+            },
+            "ppwp",
+            "nothing corroborates",
+        ),
+        (
+            "clock stepped inside a window",
+            Plan { record: |record| record.elapsed_ns -= 30_000_000_000, ..plan() },
+            "ppwp",
+            "monotonic",
+        ),
+        (
+            "higher total",
+            Plan { bill: |bill| bill.total = Money(bill.total.0 + 1_000_000), ..plan() },
+            "pppf",
+            "#total",
+        ),
+        (
+            "rounded up",
+            Plan {
+                bill: |bill| {
+                    bill.total = Money(bill.total.0 + 1_000_000);
+                    bill.rounding = Money(bill.rounding.0 + 1_000_000);
+                },
+                ..plan()
+            },
+            "pppf",
+            "#rounding",
+        ),
+        ("a record unbilled", Plan { bill: |bill| bill.last_seq -= 1, ..plan() }, "pfpf", "#lastRecord"),
+        (
+            "usage invented",
+            Plan {
+                record: |record| {
+                    for reading in &mut record.readings {
+                        reading.total = reading.total.map(|total| total + 1);
+                    }
+                },
+                ..plan()
+            },
+            "pppf",
+            "deltas",
+        ),
+        (
+            "more than the offer",
+            Plan {
+                order: |order| {
+                    if let Some(item) = order.requirement.as_mut().and_then(|r| r.items.first_mut()) {
+                        item.quantity = 11;
+                    }
+                },
+                ..plan()
+            },
+            "pfpp",
+            "WithinOffer",
+        ),
+        (
+            "another price",
+            Plan {
+                order: |order| {
+                    if let Some(requirement) = order.requirement.as_mut() {
+                        requirement.tariff.0 = [1; 32];
+                    }
+                },
+                ..plan()
+            },
+            "pppf",
+            "price terms",
+        ),
+    ];
+    for (name, plan, want, says) in table {
+        if name == "usage invented" {
+            // Such usage cannot even be rated, so no such bill can be made with our own function.
+            let dir = tempfile::tempdir().unwrap();
+            let parties = crate::parties::parties().unwrap();
+            let error = crate::synthetic::play(dir.path(), &parties, &plan).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+            continue;
+        }
+        check(name, &plan, want, says);
+    }
+}
+
+#[test]
+fn the_same_story_gives_the_same_bytes() {
+    assert_eq!(pack_of(&Plan::default()).1, pack_of(&Plan::default()).1);
+}

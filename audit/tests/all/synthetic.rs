@@ -1,0 +1,382 @@
+//! A complete synthetic trade for tests and the month example: a small CA, the parties' keys, a real ledger, every entry from
+//! browse to bill, the platform's receipts. Nothing here asserts anything.
+
+use std::path::Path;
+
+use hufu_audit::pack::{PackInput, from_ledger};
+use hufu_gm::{Hash, Signed, sm3::sm3};
+use hufu_ledger::{EntryRef, Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState, foresee};
+use hufu_trade::{
+    bill::Bill,
+    encode,
+    entry::{
+        Certificates, Countersignature, Deal, EntryKind, EntryName, OrderStatus, Receipt, Rules, SignedStatement,
+        key_of, octet_string,
+    },
+    money::Money,
+    octets::{ContractNo, Octets},
+    rating::{Recorded, Terms as Rated, rate},
+    rules,
+    statement::{
+        ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no,
+    },
+    tariff::Tariff,
+    usage::{self, Reading, Reason, Status, UsageRecord},
+};
+
+use crate::parties::{Parties, Party};
+
+/// What a mistake here ends in; tests unwrap it.
+pub(crate) type Made<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// First second of the story.
+pub(crate) const START_S: i64 = 1_790_000_000;
+/// A second, ns.
+pub(crate) const SECOND: i64 = 1_000_000_000;
+/// `{site}/{node}`.
+pub(crate) const POOL: &str = "site-1/node-1";
+const SALT_KEY: [u8; 32] = [7; 32];
+
+/// How the story goes; the default is one in which nothing is wrong.
+pub(crate) struct Plan {
+    /// Usage records, one minute each.
+    pub(crate) records: u64,
+    /// Changes a record before it is signed.
+    pub(crate) record: fn(&mut UsageRecord),
+    /// Changes the bill before it is signed.
+    pub(crate) bill: fn(&mut Bill),
+    /// What the buyer signs as its ceiling.
+    pub(crate) ceiling: Money,
+    /// The rule table's text.
+    pub(crate) rules: String,
+    /// How long after a block the platform stores it, ns.
+    pub(crate) stored_after_ns: i64,
+    /// Whether the platform answers at all.
+    pub(crate) receipts: bool,
+    /// Changes the order statement before it is signed.
+    pub(crate) order: fn(&mut Statement),
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            records: 5,
+            record: |_| {},
+            bill: |_| {},
+            ceiling: Money(1_000_000_000_000_000),
+            rules: rules::DEFAULT.to_owned(),
+            stored_after_ns: SECOND / 4,
+            receipts: true,
+            order: |_| {},
+        }
+    }
+}
+
+/// Where the story stands.
+struct Story<'a> {
+    parties: &'a Parties,
+    ledger: Ledger,
+    time: i64,
+    contract: Option<ContractNo>,
+}
+
+type Draft = (EntryKind, Vec<u8>);
+
+impl Story<'_> {
+    fn append(&mut self, log: Log, drafts: Vec<Draft>) -> Made<Vec<EntryRef>> {
+        let entries = drafts.into_iter().map(|(kind, body)| self.entry(kind, body)).collect();
+        self.append_blocks(&[NewBlock { log, entries }])
+    }
+
+    fn entry(&self, kind: EntryKind, body: Vec<u8>) -> NewEntry {
+        let of = !matches!(kind, EntryKind::Rules | EntryKind::Certificates | EntryKind::Receipt | EntryKind::Window);
+        NewEntry { kind: kind.number(), body, key: key_of(self.contract.filter(|_| of)) }
+    }
+
+    fn append_blocks(&mut self, blocks: &[NewBlock]) -> Made<Vec<EntryRef>> {
+        let node = &self.parties.node;
+        let signer = Signer { key: &node.key, cert_id: node.id(), salt_key: &SALT_KEY };
+        let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(500_000) };
+        let appended = self.ledger.append(blocks, &signer, 0, self.time, quality)?;
+        Ok(appended.into_iter().flat_map(|block| block.entries).collect())
+    }
+
+    fn node_seals(&self, tbs: Vec<u8>) -> Made<Signed> {
+        Ok(Signed::seal(tbs, &self.parties.node.id(), &self.parties.node.key)?)
+    }
+
+    fn buyer_signs(&self, statement: &Statement, with_chain: &[Vec<u8>]) -> Made<(SignedStatement, Vec<u8>)> {
+        let tbs = encode(statement, "Statement")?;
+        let signature = self.parties.buyer.key.sign(&tbs)?;
+        let signed = SignedStatement::new(&tbs, &signature, with_chain)?;
+        let body = encode(&signed, "SignedStatement")?;
+        Ok((signed, body))
+    }
+
+    fn receipt(&mut self, log: Log, after_ns: i64) -> Made<()> {
+        let receipt = Receipt {
+            version: 1,
+            computing_pool_id: POOL.to_owned(),
+            log: log.number(),
+            size: self.ledger.size(log),
+            root: Octets(self.ledger.root(log)),
+            stored_at: self.time + after_ns,
+            refused: Vec::new(),
+            bills: Vec::new(),
+        };
+        let platform = &self.parties.platform;
+        let signed = Signed::seal(encode(&receipt, "Receipt")?, &platform.id(), &platform.key)?.to_bytes()?;
+        self.append(Log::Trade, vec![(EntryKind::Receipt, signed)])?;
+        Ok(())
+    }
+}
+
+fn name(of: &EntryRef) -> EntryName {
+    EntryName { log: of.log.number(), height: of.height, index: of.index, hash: Octets(of.hash) }
+}
+
+/// The price terms of the story.
+pub(crate) fn tariff() -> Made<Tariff> {
+    let text = r#"
+        [[price]]
+        resource = "cpu"
+        price = "0.35"
+        [[price]]
+        resource = "memory"
+        scheme = "graduated"
+        tier = [{ up_to = "3865470566400", price = "0.02" }, { price = "0.015" }]
+        [[price]]
+        resource = "net_tx"
+        price = "0.8"
+    "#;
+    Ok(Tariff::from_toml(text)?)
+}
+
+/// What one minute uses: 2 cores, 4 GiB, and some traffic; five resources.
+fn readings(seq: u64) -> Vec<Reading> {
+    let minute = |code: u8, base: u128| {
+        let step = |n: u64| base + u128::from(n % 97) * 1_001;
+        let total = (0..=seq % 97).map(step).sum::<u128>() + u128::from(seq / 97) * (0..97).map(step).sum::<u128>();
+        Reading {
+            code,
+            qualifier: None,
+            status: Status::Measured,
+            delta: Some(step(seq)),
+            total: Some(total),
+            why: None,
+        }
+    };
+    vec![
+        minute(0, 115_200_000_000),
+        minute(1, 257_698_037_760),
+        minute(2, 900_000),
+        minute(3, 4_200_000),
+        minute(7, 51_000_000),
+    ]
+}
+
+fn usage(seq: u64, previous: Hash, contract_no: ContractNo, start: i64, last: u64) -> UsageRecord {
+    UsageRecord {
+        version: 1,
+        contract_no,
+        order_seq: seq,
+        previous: Octets(previous),
+        start,
+        end: start + 60 * SECOND,
+        reason: match seq {
+            _ if seq == last => Reason::End,
+            0 => Reason::Begin,
+            _ => Reason::Continue,
+        },
+        elapsed_ns: 60_000_000_000,
+        quality: usage::TimeQuality { state: usage::TimeState::Synchronised, max_error_ns: Some(500_000) },
+        meter: Octets([9; 16]),
+        identity: None,
+        why: None,
+        readings: readings(seq),
+    }
+}
+
+/// Plays the story in `dir` and returns what the node's ledger gives for the pack of its bill.
+pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput> {
+    let options = Options::new("node-1");
+    Ledger::create(dir, &options, [8; 16])?;
+    let (ledger, _) = Ledger::open(dir, &options)?;
+    let mut story = Story { parties, ledger, time: START_S * SECOND, contract: None };
+    let certificates = |role: &str, party: &Party| -> Made<Vec<u8>> {
+        let certificates =
+            party.ders().iter().map(|der| octet_string(der, "Certificates")).collect::<Result<_, _>>()?;
+        Ok(encode(&Certificates { role: role.to_owned(), certificates }, "Certificates")?)
+    };
+    let rules = encode(&Rules { version: 1, text: plan.rules.clone() }, "Rules")?;
+    story.append(
+        Log::Trade,
+        vec![
+            (EntryKind::Rules, rules),
+            (EntryKind::Certificates, certificates("node", &parties.node)?),
+            (EntryKind::Certificates, certificates("platform", &parties.platform)?),
+        ],
+    )?;
+    let (deal, offer, offer_hash) = contract(&mut story, plan)?;
+    let records = meter(&mut story, plan, &deal)?;
+    finish(&mut story, plan, (&deal, &offer, offer_hash), &records)
+}
+
+/// Browse, offer, order, deal.
+fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<(EntryRef, Offer, Hash)> {
+    let buyer = Octets(story.parties.buyer.id());
+    let nonce = Octets([5; 16]);
+    let no = contract_no(buyer, POOL, nonce, story.time)?;
+    story.contract = Some(no);
+    let browse = Statement {
+        version: 1,
+        con_type: con_type::BROWSE,
+        contract_no: no,
+        contract_time: story.time,
+        computing_pool_id: POOL.to_owned(),
+        buyer,
+        nonce: Some(nonce),
+        offer: None,
+        follows: None,
+        requirement: None,
+        contract_value: None,
+        score: None,
+    };
+    let chain = story.parties.buyer.ders();
+    let (_, body) = story.buyer_signs(&browse, &chain)?;
+    let browse_at = story.append(Log::Trade, vec![(EntryKind::Browse, body)])?;
+    let browsed = browse_at.first().map_or([0; 32], |at| at.hash);
+    story.time += SECOND;
+    let tariff = tariff()?;
+    let tariff_hash = tariff.hash()?;
+    let offer = Offer {
+        version: 1,
+        contract_no: no,
+        computing_pool_id: POOL.to_owned(),
+        buyer,
+        browse: Octets(browsed),
+        product_id: "vm-small".to_owned(),
+        catalogue_revision: 3,
+        stock: 10,
+        term_ns_max: 400 * 86_400_000_000_000,
+        valid_from: story.time,
+        valid_until: story.time + 3600 * SECOND,
+        tariff,
+        metered: vec![Metered { resource: "cpu".into(), source: "cgroup-v2:cpu.stat".into(), why_not: None }],
+        window_ns: 60_000_000_000,
+        reserves: Vec::new(),
+        rules: Octets(sm3(&[plan.rules.as_bytes()])),
+    };
+    let sealed = story.node_seals(encode(&offer, "Offer")?)?;
+    let offer_hash = sm3(&[sealed.tbs()]);
+    story.append(Log::Trade, vec![(EntryKind::Offer, sealed.to_bytes()?)])?;
+    story.time += SECOND;
+    let mut order = Statement {
+        con_type: con_type::ORDER,
+        contract_time: story.time,
+        nonce: None,
+        offer: Some(Octets(offer_hash)),
+        follows: Some(Octets(browsed)),
+        requirement: Some(Requirement {
+            catalogue_revision: 3,
+            items: vec![RequirementItem { product_id: "vm-small".to_owned(), quantity: 1 }],
+            term_ns: plan.records.max(1) * 60_000_000_000,
+            tariff: tariff_hash,
+        }),
+        contract_value: Some(ContractValue { payment: Payment::Postpaid, amount: plan.ceiling }),
+        ..browse
+    };
+    (plan.order)(&mut order);
+    let (signed, body) = story.buyer_signs(&order, &[])?;
+    let ordered = story.append(Log::Trade, vec![(EntryKind::Order, body)])?;
+    story.time += SECOND;
+    let counter = Countersignature {
+        statement: Octets(sm3(&[signed.statement.as_bytes()])),
+        buyer_signature: Octets(sm3(&[signed.signature.as_bytes()])),
+        computing_pool_id: POOL.to_owned(),
+        time: story.time,
+    };
+    let term = i64::try_from(plan.records)? * 60 * SECOND;
+    let deal = Deal {
+        version: 1,
+        con_type: con_type::DEAL,
+        contract_no: no,
+        contract_time: story.time,
+        computing_pool_id: POOL.to_owned(),
+        buyer,
+        order: name(ordered.first().ok_or("no order")?),
+        offer: Octets(offer_hash),
+        requirement: order.requirement.ok_or("no requirement")?,
+        contract_value: order.contract_value.ok_or("no value")?,
+        buyer_signature: signed.signature.clone(),
+        countersignature: story.node_seals(encode(&counter, "Countersignature")?)?,
+        service_end: story.time + term,
+    };
+    let at = story.append(Log::Trade, vec![(EntryKind::Deal, encode(&deal, "Deal")?)])?;
+    Ok((*at.first().ok_or("no deal")?, offer, offer_hash))
+}
+
+/// The usage records, many blocks to a frame.
+fn meter(story: &mut Story<'_>, plan: &Plan, deal: &EntryRef) -> Made<Vec<Recorded>> {
+    let no = story.contract.ok_or("no contract")?;
+    let mut records: Vec<Recorded> = Vec::new();
+    let (mut previous, mut start) = (deal.hash, story.time);
+    let (mut blocks, mut height) = (Vec::new(), story.ledger.size(Log::Trade));
+    for seq in 0..plan.records {
+        let mut record = usage(seq, previous, no, start, plan.records - 1);
+        (plan.record)(&mut record);
+        let body = encode(&record, "UsageRecord")?;
+        let kind = if record.reason.is_gap() { EntryKind::Gap } else { EntryKind::Usage };
+        let (_, at) = foresee(&SALT_KEY, (Log::Trade, height, 0), kind.number(), body.clone())?;
+        blocks.push(NewBlock { log: Log::Trade, entries: vec![story.entry(kind, body)] });
+        (previous, start, height) = (at.hash, record.end, height + 1);
+        records.push((name(&at), record));
+        if blocks.len() == 200 || seq + 1 == plan.records {
+            story.time = start;
+            story.append_blocks(&blocks)?;
+            blocks.clear();
+        }
+    }
+    Ok(records)
+}
+
+/// The end of service, the bill, the platform's receipts.
+fn finish(
+    story: &mut Story<'_>,
+    plan: &Plan,
+    (deal, offer, offer_hash): (&EntryRef, &Offer, Hash),
+    records: &[Recorded],
+) -> Made<PackInput> {
+    let no = story.contract.ok_or("no contract")?;
+    let status = OrderStatus {
+        version: 1,
+        contract_no: no,
+        act: "expire".to_owned(),
+        from: "serving".to_owned(),
+        to: "ended".to_owned(),
+        time: story.time,
+        why: "the term ended".to_owned(),
+    };
+    story.append(Log::Trade, vec![(EntryKind::OrderStatus, encode(&status, "OrderStatus")?)])?;
+    if plan.receipts {
+        story.receipt(Log::Trade, plan.stored_after_ns)?;
+    }
+    let terms = Rated {
+        contract_no: no,
+        computing_pool_id: POOL,
+        buyer: offer.buyer,
+        deal: Octets(deal.hash),
+        offer: Octets(offer_hash),
+        tariff: &offer.tariff,
+        gap_rule: "free",
+    };
+    let mut bill = rate(&terms, None, records)?;
+    (plan.bill)(&mut bill);
+    story.append(Log::Finance, vec![(EntryKind::Bill, encode(&bill, "Bill")?)])?;
+    if plan.receipts {
+        story.receipt(Log::Finance, plan.stored_after_ns)?;
+    }
+    let mut input = from_ledger(&story.ledger, &bill.number, &[], &[])?;
+    input.crls = vec![story.parties.crl.clone()];
+    Ok(input)
+}
