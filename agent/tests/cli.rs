@@ -1,0 +1,221 @@
+//! The built binary at its edges: exit statuses, one line on stderr, nothing but JSON on stdout. What commands compute is
+//! tested where it is computed.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+fn hufu(dir: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hufu"));
+    command.args(words).current_dir(dir).env_remove("LC_ALL").env_remove("LC_MESSAGES").env("LANG", "C.UTF-8");
+    command.output().unwrap()
+}
+
+/// Runs a command that must fail: its status, one line on stderr that says `said`, nothing on stdout.
+fn refused(dir: &Path, words: &[&str], status: i32, said: &str) {
+    let output = hufu(dir, words);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{words:?}: {err}");
+    assert!(out.is_empty(), "{words:?} wrote to stdout: {out}");
+    assert_eq!(err.lines().count(), 1, "{words:?}: {err}");
+    assert!(err.contains(said), "{words:?}: {err}");
+}
+
+/// Runs a command that must succeed with `--json`: its one object.
+fn object(dir: &Path, words: &[&str]) -> serde_json::Value {
+    let mut all = vec!["--json"];
+    all.extend_from_slice(words);
+    let output = hufu(dir, &all);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {err}");
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(value.is_object(), "{words:?}: {value}");
+    value
+}
+
+/// A root, a platform and a node `s1/n1` with its ledger, in `dir/node`.
+fn node(dir: &Path) {
+    let run = |words: &[&str]| drop(object(dir, words));
+    run(&["key", "new", "-o", "root.key"]);
+    run(&["pki", "root", "--key", "root.key", "--subject", "CN=root,C=CN", "-o", "root.pem"]);
+    run(&["key", "new", "-o", "platform.key"]);
+    run(&["key", "csr", "--key", "platform.key", "--subject", "CN=platform", "-o", "platform.csr"]);
+    let issue = |csr: &str, out: &str| {
+        run(&["pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", csr, "-o", out]);
+    };
+    issue("platform.csr", "platform.pem");
+    let first = ["init", "--dir", "node", "--site", "s1", "--node", "n1", "--broker", "127.0.0.1:1"];
+    let trust = ["--trust", "root.pem", "--platform-cert", "platform.pem"];
+    run(&[&first[..], &trust[..]].concat());
+    issue("node/node.csr", "n1.pem");
+    run(&["init", "--dir", "node", "--cert", "n1.pem"]);
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_one_line() {
+    let dir = TempDir::new().unwrap();
+    for (words, said) in [
+        (&["--foo"][..], "--foo"),
+        (&["nothing"], "nothing"),
+        (&[], "which command"),
+        (&["key"], "which command"),
+        (&["key", "new"], "--out"),
+        (&["pki", "root", "--key", "k", "--subject", "CN=a", "-o", "o", "--days", "0"], "--days"),
+        (&["demo", "--seconds", "1"], "--seconds"),
+        (&["buyer", "browse"], "--platform"),
+        (&["buyer", "browse", "--platform", "ftp://x"], "--platform"),
+        (&["buyer", "score", "cpu=101"], "cpu=101"),
+        (&["init", "--dir", "d"], "--site"),
+        (&["--lang", "fr", "capacity"], "fr"),
+    ] {
+        refused(dir.path(), words, 2, said);
+    }
+    let chinese = hufu(dir.path(), &["--lang", "zh", "nothing"]);
+    assert!(String::from_utf8_lossy(&chinese.stderr).contains("未知命令"));
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let dir = TempDir::new().unwrap();
+    for words in [&["--help"][..], &["--version"], &["buyer", "order", "--help"]] {
+        let output = hufu(dir.path(), words);
+        assert!(output.status.success() && !output.stdout.is_empty() && output.stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn files_that_are_absent_open_or_in_the_way_have_their_own_statuses() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    refused(at, &["check-config", "--config", "none.toml"], 74, "none.toml");
+    refused(at, &["agent", "--config", "none.toml"], 74, "none.toml");
+    refused(at, &["key", "show", "none.key"], 74, "none.key");
+    refused(at, &["ledger", "check", "none"], 74, "none");
+    fs::write(at.join("bad.toml"), "[node\n").unwrap();
+    refused(at, &["check-config", "--config", "bad.toml"], 78, "bad.toml");
+    fs::write(at.join("unknown.toml"), "[nodes]\n").unwrap();
+    refused(at, &["agent", "--config", "unknown.toml"], 78, "unknown.toml");
+    object(at, &["key", "new", "-o", "a.key"]);
+    refused(at, &["key", "new", "-o", "a.key"], 74, "a.key");
+    fs::set_permissions(at.join("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    refused(at, &["key", "csr", "--key", "a.key", "--subject", "CN=a"], 78, "chmod 600");
+    fs::write(at.join("junk.pem"), "junk").unwrap();
+    refused(at, &["key", "show", "junk.pem"], 65, "junk.pem");
+    refused(at, &["key", "new", "-o", "no/such/dir/a.key"], 74, "no/such/dir/a.key");
+    refused(at, &["ledger", "export", "none", "--out", "x"], 74, "none");
+    assert!(!at.join("x").exists(), "nothing half-written");
+}
+
+#[test]
+fn a_failed_init_leaves_nothing_behind_and_a_second_one_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    let again = ["init", "--dir", "node", "--site", "s1", "--node", "n1", "--broker", "127.0.0.1:1"];
+    let trust = ["--trust", "root.pem", "--platform-cert", "platform.pem"];
+    refused(at, &[&again[..], &trust[..]].concat(), 74, "node");
+    // The platform's certificate is not that of this node's key.
+    let other = ["init", "--dir", "other", "--site", "s1", "--node", "n2", "--broker", "127.0.0.1:1"];
+    refused(at, &[&other[..], &trust[..], &["--cert", "platform.pem"]].concat(), 78, "node.pem");
+    assert_eq!(fs::read_dir(at.join("other")).unwrap().count(), 0);
+    let mode = fs::metadata(at.join("node")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_new_node_checks_lists_and_proves_its_ledger() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    assert_eq!(object(at, &["check-config", "--config", "node/hufu.toml"])["node"], "s1/n1");
+    assert!(object(at, &["products", "--config", "node/hufu.toml"])["products"].is_array());
+    refused(at, &["status", "--config", "node/hufu.toml"], 69, "hufu.sock");
+    let checked = object(at, &["ledger", "check", "node/ledger", "--trust", "root.pem"]);
+    assert_eq!(checked["logs"]["trade"]["size"], 2);
+    assert_eq!(checked["problems"].as_array().map(Vec::len), Some(0));
+    assert_eq!(checked["trust"], "anchored");
+    assert_eq!(object(at, &["ledger", "check", "node/ledger"])["trust"], "self-consistent only");
+    assert_eq!(object(at, &["ledger", "show", "node/ledger"])["entries"][0]["kind"], "rules");
+    object(at, &["ledger", "export", "node/ledger", "--out", "out"]);
+    assert!(at.join("out/entries/trade-0-0-rules.der").exists());
+    let proof = object(at, &["ledger", "prove", "node/ledger", "--log", "trade", "--height", "1", "--index", "0"]);
+    assert_eq!(proof["size"], "2");
+    refused(at, &["ledger", "prove", "node/ledger", "--log", "trade", "--height", "9"], 2, "9");
+    // A stranger's anchor trusts no signature of this ledger.
+    object(at, &["key", "new", "-o", "other.key"]);
+    object(at, &["pki", "root", "--key", "other.key", "--subject", "CN=other", "-o", "other.pem"]);
+    let doubted = hufu(at, &["--json", "ledger", "check", "node/ledger", "--trust", "other.pem"]);
+    assert_eq!(doubted.status.code(), Some(1));
+}
+
+#[test]
+fn a_flipped_byte_of_a_ledger_is_found() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    let segment = fs::read_dir(at.join("node/ledger"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seg-")))
+        .unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[last / 2] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let checked = hufu(at, &["--json", "ledger", "check", "node/ledger", "--trust", "root.pem"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert!(report["problems"].as_array().is_some_and(|problems| !problems.is_empty()));
+}
+
+#[test]
+fn a_firmware_image_counts_only_with_its_signer() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    let build = ["firmware", "build", "-o", "fw.img", "--serial", "SN-1", "--site", "s1", "--node", "n2"];
+    let ends = ["--endpoint", "127.0.0.1:1883=platform.pem", "--key", "root.key"];
+    assert_eq!(object(at, &[&build[..], &ends[..]].concat())["revision"], "1");
+    assert_eq!(object(at, &[&build[..], &ends[..]].concat())["slot"], "B");
+    assert_eq!(object(at, &["firmware", "verify", "fw.img", "--signer", "root.pem"])["node"], "n2");
+    refused(at, &["firmware", "verify", "fw.img", "--signer", "platform.pem"], 1, "fw.img");
+    fs::write(at.join("short.img"), b"short").unwrap();
+    refused(at, &["firmware", "show", "short.img", "--signer", "root.pem"], 65, "short.img");
+}
+
+#[test]
+fn a_platform_that_is_not_there_is_69() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    object(at, &["key", "new", "-o", "b.key"]);
+    object(at, &["key", "csr", "--key", "b.key", "--subject", "CN=b", "-o", "b.csr"]);
+    object(at, &["pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", "b.csr", "-o", "b.pem"]);
+    let whom = ["--key", "b.key", "--cert", "b.pem", "--trust", "root.pem"];
+    let browse = ["buyer", "browse", "--platform", "http://127.0.0.1:1", "--node", "s1/n1", "--product", "p"];
+    refused(at, &[&browse[..], &whom[..]].concat(), 69, "http://127.0.0.1:1");
+    // By files it needs nobody.
+    let to_file = ["buyer", "browse", "--out", "req.json", "--node", "s1/n1", "--product", "p", "--state", "c"];
+    object(at, &[&to_file[..], &whom[..]].concat());
+    let request: serde_json::Value = serde_json::from_slice(&fs::read(at.join("req.json")).unwrap()).unwrap();
+    assert_eq!((&request["iface"], &request["to"]), (&"browse".into(), &"s1/n1".into()));
+    fs::write(at.join("ans.json"), r#"{"error":{"code":"stock","remedy":{"en":"wait","zh":"请等待"}}}"#).unwrap();
+    refused(at, &[&["buyer", "browse", "--in", "ans.json", "--state", "c"][..], &whom[..]].concat(), 1, "wait");
+    fs::write(at.join("ans.json"), "{}").unwrap();
+    refused(at, &[&["buyer", "browse", "--in", "ans.json", "--state", "c"][..], &whom[..]].concat(), 65, "ans.json");
+    refused(at, &[&["buyer", "order", "--in", "ans.json", "--state", "c"][..], &whom[..]].concat(), 74, "offer.json");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let dir = TempDir::new().unwrap();
+    node(dir.path());
+    let script = format!("'{}' ledger show node/ledger | true", env!("CARGO_BIN_EXE_hufu"));
+    let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}
