@@ -8,6 +8,7 @@ mod cmd;
 mod config;
 mod contract;
 mod daemon;
+mod due;
 mod exchange;
 mod firmware;
 mod link;

@@ -1,5 +1,5 @@
-//! Tests of the core: a buyer, a platform and a ledger around `Core::handle` and `Core::due`, with time as an argument.
-//! No thread, no socket; the ledger lies in a temporary directory.
+//! The small world of the core's tests: a buyer, a platform and a ledger around `Core::handle` and `Core::due`. No thread,
+//! no socket; the ledger lies in a temporary directory. The tests are in `mod.rs`.
 
 use std::collections::VecDeque;
 
@@ -13,19 +13,16 @@ use hufu_gm::{
 use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer};
 use hufu_metering::{OrderDraft, Total, WindowDraft};
 use hufu_trade::{
-    contract::overall_score,
     decode, encode,
     entry::{Deal, EntryKind, Receipt, ReceivedBill, Rules, key_of},
     if2::{
         Accepted, Answer, Browse, Envelope, Interface, Offered, PLATFORM, Payload, PaymentState, Sealed, SendOrder,
         Topic,
     },
-    octets::{ContractNo, Octets, rfc3339},
+    octets::{ContractNo, Octets},
     rating::Recorded,
     resource::{Kind, Resource},
-    statement::{
-        ContractValue, Offer, Payment, Requirement, RequirementItem, ScoreCard, ScoreItem, Statement, contract_no,
-    },
+    statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, contract_no},
     tariff::Tariff,
     usage::{MeterIdentity, Reason, Status, TimeQuality, TimeState, UsageRecord},
 };
@@ -39,18 +36,18 @@ use crate::{
     writer::ledger_quality,
 };
 
-const START_NS: i64 = 1_790_000_000_000_000_000;
-const SECOND: u64 = 1_000_000_000;
-const QUALITY: TimeQuality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1000) };
-const POOL: &str = "site-1/node-1";
+pub(super) const START_NS: i64 = 1_790_000_000_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const QUALITY: TimeQuality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1000) };
+pub(super) const POOL: &str = "site-1/node-1";
 
 /// One party: a key and its certificate.
-struct Party {
-    key: SecretKey,
-    certificate: Certificate,
+pub(super) struct Party {
+    pub(super) key: SecretKey,
+    pub(super) certificate: Certificate,
 }
 
-fn party(issuer: Option<&Party>, name: &str, scalar: u8) -> Party {
+pub(super) fn party(issuer: Option<&Party>, name: &str, scalar: u8) -> Party {
     let key = SecretKey::from_scalar(&[scalar; 32]).unwrap();
     let (from, to) = (START_NS / 1_000_000_000 - 1000, START_NS / 1_000_000_000 + 86_400 * 300);
     let terms = Terms { serial: &[scalar; 8], not_before_s: from, not_after_s: to, dns_names: &[] };
@@ -63,20 +60,20 @@ fn party(issuer: Option<&Party>, name: &str, scalar: u8) -> Party {
 }
 
 /// The whole small world.
-struct Market {
-    core: Core,
-    ledger: Ledger,
-    dir: tempfile::TempDir,
-    platform: Party,
-    buyer: Party,
-    elapsed_ns: u64,
-    published: Vec<(Topic, Vec<u8>)>,
-    alarms: Vec<String>,
-    withdrawn: Vec<ContractNo>,
-    provided: Vec<ContractNo>,
+pub(super) struct Market {
+    pub(super) core: Core,
+    pub(super) ledger: Ledger,
+    pub(super) dir: tempfile::TempDir,
+    pub(super) platform: Party,
+    pub(super) buyer: Party,
+    pub(super) elapsed_ns: u64,
+    pub(super) published: Vec<(Topic, Vec<u8>)>,
+    pub(super) alarms: Vec<String>,
+    pub(super) withdrawn: Vec<ContractNo>,
+    pub(super) provided: Vec<ContractNo>,
 }
 
-fn core(platform: &Party, node: &Party, root: &Party) -> Core {
+pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
     let tariff = Tariff::from_toml("[[price]]\nresource = \"cpu\"\nprice = \"0.36\"\n").unwrap();
     let product = ProductConfig {
         id: "small".to_owned(),
@@ -101,7 +98,7 @@ fn core(platform: &Party, node: &Party, root: &Party) -> Core {
     Core::new(identity, Shop { products: vec![product], capacity, certificates }, 5 * SECOND, [1; 16])
 }
 
-fn replay(core: &mut Core, ledger: &Ledger) {
+pub(super) fn replay(core: &mut Core, ledger: &Ledger) {
     let mut finance = 0;
     for height in 0..ledger.size(Log::Trade) {
         let block = hufu_ledger::Block::from_bytes(&ledger.block(Log::Trade, height).unwrap()).unwrap();
@@ -122,7 +119,7 @@ fn replay(core: &mut Core, ledger: &Ledger) {
 }
 
 impl Market {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
@@ -141,23 +138,23 @@ impl Market {
         market
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let real_ns = START_NS + i64::try_from(self.elapsed_ns).unwrap();
         Now { real_ns, boot_ns: self.elapsed_ns, mono_ns: self.elapsed_ns }
     }
 
-    fn pass(&mut self, ns: u64) {
+    pub(super) fn pass(&mut self, ns: u64) {
         self.elapsed_ns += ns;
         self.settle();
     }
 
-    fn event(&mut self, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         let effects = self.core.handle(self.now(), event).unwrap();
         self.execute(effects);
         self.settle();
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..50 {
             let effects = self.core.due(self.now(), QUALITY).unwrap();
             if effects.is_empty() {
@@ -168,7 +165,7 @@ impl Market {
         panic!("the core never settles");
     }
 
-    fn execute(&mut self, effects: Vec<Effect>) {
+    pub(super) fn execute(&mut self, effects: Vec<Effect>) {
         let mut queue: VecDeque<Effect> = effects.into();
         while let Some(effect) = queue.pop_front() {
             match effect {
@@ -213,7 +210,7 @@ impl Market {
         }
     }
 
-    fn records(&self, contract: ContractNo) -> Vec<Recorded> {
+    pub(super) fn records(&self, contract: ContractNo) -> Vec<Recorded> {
         let found = self.ledger.find(&key_of(Some(contract))).unwrap();
         let trade = found.into_iter().filter(|at| at.log == Log::Trade);
         trade
@@ -227,12 +224,12 @@ impl Market {
     }
 
     /// The platform says something; the body of the node's last answer, if it answered.
-    fn say<T: serde::Serialize>(&mut self, interface: Interface, body: &T) -> Option<serde_json::Value> {
+    pub(super) fn say<T: serde::Serialize>(&mut self, interface: Interface, body: &T) -> Option<serde_json::Value> {
         let key = self.platform.key.clone();
         self.say_as(interface, body, &key, Octets(self.platform.certificate.id()))
     }
 
-    fn say_as<T: serde::Serialize>(
+    pub(super) fn say_as<T: serde::Serialize>(
         &mut self,
         interface: Interface,
         body: &T,
@@ -251,7 +248,7 @@ impl Market {
         Some(opened.open::<serde_json::Value>(&key, interface, PLATFORM, bytes).unwrap().payload.body)
     }
 
-    fn browse_statement(&self, nonce: u8) -> Statement {
+    pub(super) fn browse_statement(&self, nonce: u8) -> Statement {
         let (buyer, time) = (Octets(self.buyer.certificate.id()), self.now().real_ns);
         let nonce = Octets([nonce; 16]);
         let contract_no = contract_no(buyer, POOL, nonce, time).unwrap();
@@ -271,7 +268,7 @@ impl Market {
         }
     }
 
-    fn browse(&mut self, nonce: u8) -> (Offer, Octets<32>) {
+    pub(super) fn browse(&mut self, nonce: u8) -> (Offer, Octets<32>) {
         let statement = encode(&self.browse_statement(nonce), "Statement").unwrap();
         let signature = self.buyer.key.sign(&statement).unwrap();
         let request = Browse {
@@ -287,7 +284,7 @@ impl Market {
         (decode(signed.tbs(), "Offer").unwrap(), Octets(sm3(&[signed.tbs()])))
     }
 
-    fn order_request(
+    pub(super) fn order_request(
         &self,
         offer: &Offer,
         hash: Octets<32>,
@@ -319,13 +316,13 @@ impl Market {
         self.signed(&statement)
     }
 
-    fn signed(&self, statement: &Statement) -> SendOrder {
+    pub(super) fn signed(&self, statement: &Statement) -> SendOrder {
         let statement = encode(statement, "Statement").unwrap();
         let signature = self.buyer.key.sign(&statement).unwrap();
         SendOrder { statement: Sealed(statement), signature: Sealed(signature) }
     }
 
-    fn deal(&mut self, nonce: u8, term_s: u64) -> (ContractNo, Deal) {
+    pub(super) fn deal(&mut self, nonce: u8, term_s: u64) -> (ContractNo, Deal) {
         let (offer, hash) = self.browse(nonce);
         let request = self.order_request(&offer, hash, term_s, |_| {});
         let answer = self.say(Interface::SendOrder, &request).expect("an answer");
@@ -336,7 +333,7 @@ impl Market {
         (offer.contract_no, decode(&entry.body, "Deal").unwrap())
     }
 
-    fn draft(&self, no: ContractNo, reason: Reason, total: u128) -> OrderDraft {
+    pub(super) fn draft(&self, no: ContractNo, reason: Reason, total: u128) -> OrderDraft {
         let now = self.now();
         let resource = Resource::used(Kind::Cpu);
         OrderDraft {
@@ -361,7 +358,7 @@ impl Market {
         }
     }
 
-    fn window(&mut self, orders: Vec<OrderDraft>) {
+    pub(super) fn window(&mut self, orders: Vec<OrderDraft>) {
         let now = self.now();
         let draft = WindowDraft {
             start_real_ns: now.real_ns - 5_000_000_000,
@@ -376,7 +373,7 @@ impl Market {
         self.event(Event::Window { draft, quality: QUALITY });
     }
 
-    fn receipt(&mut self, log: Log) {
+    pub(super) fn receipt(&mut self, log: Log) {
         let bills = if log == Log::Finance {
             let bills = self.core.book.contracts.values().flat_map(|c| &c.bills);
             bills.map(|b| ReceivedBill { entry: b.name.hash, number: b.bill.number.clone() }).collect()
@@ -399,170 +396,12 @@ impl Market {
         self.event(Event::Message { topic, payload: signed.to_bytes().unwrap() });
     }
 
-    fn state(&self, no: ContractNo) -> &str {
+    pub(super) fn state(&self, no: ContractNo) -> &str {
         &self.core.book.contracts[&no].state
     }
 
-    fn code(answer: Option<serde_json::Value>) -> String {
+    pub(super) fn code(answer: Option<serde_json::Value>) -> String {
         let answer = answer.expect("an answer");
         answer["error"]["code"].as_str().unwrap_or("accepted").to_owned()
     }
-}
-
-#[test]
-fn a_contract_goes_from_browse_to_scored_and_replays_to_the_same_state() {
-    let mut market = Market::open();
-    market.event(Event::Linked);
-    let (no, deal) = market.deal(1, 20);
-    assert_eq!(market.provided, [no]);
-    market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
-    for (second, total) in [(5, 4), (10, 9)] {
-        market.elapsed_ns = second * SECOND;
-        let draft = market.draft(no, Reason::Continue, total * 1_000_000_000);
-        market.window(vec![draft]);
-    }
-    market.elapsed_ns = 20 * SECOND;
-    market.event(Event::Tick);
-    assert_eq!(market.withdrawn, [no]);
-    let last = market.draft(no, Reason::End, 100_000_000_000);
-    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
-    assert_eq!(market.state(no), "billed");
-    let bill = market.core.book.contracts[&no].bills[0].bill.clone();
-    // 100 core-seconds at 0.36 CNY a core-hour are exactly one fen.
-    assert_eq!((bill.total.to_string().as_str(), bill.first_seq, bill.last_seq), ("0.01", 0, 2));
-    assert_eq!(bill.period_start, deal.contract_time);
-    assert!(market.core.book.contracts[&no].bills[0].linked);
-
-    market.receipt(Log::Finance);
-    assert!(market.core.book.contracts[&no].bills[0].receipted);
-    let number = bill.number.clone();
-    let paid = |amount: &str| {
-        let (amount_cny, paid_at) = (Some(amount.to_owned()), Some(rfc3339(START_NS)));
-        Answer::Ok(PaymentState { bill_no: number.clone(), state: "paid".to_owned(), amount_cny, paid_at })
-    };
-    market.say(Interface::PaymentConfirm, &paid("0.02"));
-    assert_eq!(market.state(no), "billed", "a wrong amount pays nothing");
-    market.say(Interface::PaymentConfirm, &paid("0.01"));
-    assert_eq!(market.state(no), "paid");
-    market.say(Interface::PaymentConfirm, &paid("0.01"));
-
-    let items = vec![ScoreItem { code: 0, score: 87 }];
-    let table = market.core.book.tables[0].2.clone();
-    let overall = overall_score(&table, &items).unwrap();
-    let (offer_hash, deal_hash) = {
-        let contract = &market.core.book.contracts[&no];
-        (contract.offer.as_ref().unwrap().2, contract.deal.as_ref().unwrap().0.hash)
-    };
-    let mut score = market.browse_statement(1);
-    (score.con_type, score.nonce, score.contract_no) = (4, None, no);
-    (score.offer, score.follows) = (Some(offer_hash), Some(deal_hash));
-    score.score = Some(ScoreCard { overall: overall + 1, items: items.clone() });
-    let wrong = market.signed(&score);
-    assert_eq!(Market::code(market.say(Interface::Score, &wrong)), "amount");
-    score.score = Some(ScoreCard { overall, items });
-    let right = market.signed(&score);
-    assert_eq!(Market::code(market.say(Interface::Score, &right)), "accepted");
-    assert_eq!(market.state(no), "scored");
-    let size = market.ledger.size(Log::Trade);
-    assert_eq!(Market::code(market.say(Interface::Score, &right)), "accepted", "the same again is answered again");
-    assert_eq!(market.ledger.size(Log::Trade), size, "and written once");
-    score.contract_time += 1;
-    let other = market.signed(&score);
-    assert_eq!(Market::code(market.say(Interface::Score, &other)), "duplicate");
-
-    let root = party(None, "root", 1);
-    let mut again = core(&market.platform, &party(Some(&root), "node", 3), &root);
-    replay(&mut again, &market.ledger);
-    assert_eq!(again.book.contracts[&no].state, "scored");
-    assert_eq!((again.sizes, again.book.obligation), (market.core.sizes, market.core.book.obligation));
-    assert_eq!(market.alarms.len(), 1, "{:?}", market.alarms);
-    drop(market.dir);
-}
-
-#[test]
-fn capacity_is_never_oversold_and_a_refusal_is_written() {
-    let mut market = Market::open();
-    let (first, _) = market.deal(1, 20);
-    // Two cores: room for one more, so of two offers made at once only one becomes a deal.
-    let (offer_b, hash_b) = market.browse(2);
-    let (offer_c, hash_c) = market.browse(3);
-    assert_eq!((offer_b.stock, offer_c.stock), (1, 1));
-    let b = market.order_request(&offer_b, hash_b, 20, |_| {});
-    let c = market.order_request(&offer_c, hash_c, 20, |_| {});
-    assert_eq!(Market::code(market.say(Interface::SendOrder, &b)), "accepted");
-    assert_eq!(Market::code(market.say(Interface::SendOrder, &c)), "stock");
-    assert_eq!(market.state(offer_c.contract_no), "refused");
-    assert_eq!(Market::code(market.say(Interface::SendOrder, &c)), "stock", "the same answer again");
-    assert_eq!((market.state(first), market.state(offer_b.contract_no)), ("serving", "serving"));
-}
-
-#[test]
-fn orders_that_are_not_the_offers_are_refused_and_leave_nothing() {
-    let mut market = Market::open();
-    let (offer, hash) = market.browse(1);
-    let size = market.ledger.size(Log::Trade);
-    let mut cases: Vec<(&str, SendOrder, &str)> = Vec::new();
-    let mut case = |name, code, edit: &dyn Fn(&mut Statement)| {
-        cases.push((name, market.order_request(&offer, hash, 20, edit), code));
-    };
-    case("another tariff", "offer", &|s| s.requirement.as_mut().unwrap().tariff = Octets([0; 32]));
-    case("another revision", "offer", &|s| s.requirement.as_mut().unwrap().catalogue_revision += 1);
-    case("too long", "offer", &|s| s.requirement.as_mut().unwrap().term_ns = 7200 * SECOND);
-    case("too many", "offer", &|s| s.requirement.as_mut().unwrap().items[0].quantity = 3);
-    case("another offer", "offer", &|s| s.offer = Some(Octets([1; 32])));
-    case("another browse", "offer", &|s| s.follows = Some(Octets([1; 32])));
-    case("unknown contract", "unknown", &|s| s.contract_no = Octets([1; 16]));
-    case("another node", "malformed", &|s| s.computing_pool_id = "site-1/other".to_owned());
-    case("stale", "offer", &|s| s.contract_time -= 2 * 3_600_000_000_000);
-    let mut forged = market.order_request(&offer, hash, 20, |_| {});
-    forged.signature = Sealed(market.platform.key.sign(&forged.statement.0).unwrap());
-    cases.push(("another signer", forged, "signature"));
-    for (name, request, code) in cases {
-        assert_eq!(Market::code(market.say(Interface::SendOrder, &request)), code, "{name}");
-    }
-    assert_eq!(market.ledger.size(Log::Trade), size);
-    market.pass(3601 * SECOND);
-    assert_eq!(market.state(offer.contract_no), "lapsed");
-}
-
-#[test]
-fn only_the_platform_is_heard() {
-    let mut market = Market::open();
-    let request = SendOrder { statement: Sealed(vec![1]), signature: Sealed(vec![2]) };
-    let (key, cert) = (market.buyer.key.clone(), Octets(market.buyer.certificate.id()));
-    assert_eq!(market.say_as(Interface::SendOrder, &request, &key, cert), None);
-    let platform = Octets(market.platform.certificate.id());
-    assert_eq!(market.say_as(Interface::SendOrder, &request, &key, platform), None, "a borrowed name");
-    assert_eq!(Market::code(market.say(Interface::SendOrder, &request)), "malformed");
-    assert_eq!(market.alarms.len(), 2);
-    let _: Option<Payload<()>> = None;
-}
-
-#[test]
-fn a_platform_that_holds_more_than_this_disk_stops_the_node() {
-    let mut market = Market::open();
-    let receipt = Receipt {
-        version: 1,
-        computing_pool_id: POOL.to_owned(),
-        log: 0,
-        size: 99,
-        root: Octets([0; 32]),
-        stored_at: START_NS,
-        refused: Vec::new(),
-        bills: Vec::new(),
-    };
-    let now = market.now();
-    assert!(market.core.handle(now, Event::Receipted { receipt, signed: Vec::new() }).is_err());
-}
-
-#[test]
-fn an_order_that_could_not_be_provided_is_a_gap_and_costs_nothing() {
-    let mut market = Market::open();
-    let (no, _) = market.deal(1, 20);
-    market.event(Event::Provisioned { contract: no, outcome: Err("no cgroup".to_owned()) });
-    market.pass(30 * SECOND);
-    market.event(Event::Final { contract: no, drafts: Vec::new(), quality: QUALITY });
-    assert_eq!(market.state(no), "billed");
-    let bill = &market.core.book.contracts[&no].bills[0].bill;
-    assert_eq!((bill.total.0, bill.gaps.len(), bill.lines.len()), (0, 1, 0));
 }
