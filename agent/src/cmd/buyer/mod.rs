@@ -5,6 +5,8 @@ mod channel;
 mod check;
 mod sign;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -317,7 +319,7 @@ fn written(common: &Common, context: &Context) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
+mod argument_tests {
     use super::*;
 
     #[test]

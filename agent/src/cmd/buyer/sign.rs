@@ -30,13 +30,15 @@ impl Buyer {
     /// Reads key and chain, and that they belong together.
     pub(super) fn load(key: &Path, cert: &Path) -> Result<Self, Failure<Text>> {
         let (secret, certificates) = (file::read_key(key)?, file::read_certificates(cert)?);
-        match certificates.first() {
-            Some(leaf) if *leaf.public_key() == secret.public_key() => {
-                let id = Octets(leaf.id());
-                Ok(Self { key: secret, certificates, id })
-            }
-            _ => Err(file::malformed(cert, &format!("its first certificate is not that of {}", key.display()))),
-        }
+        Self::new(secret, certificates)
+            .ok_or_else(|| file::malformed(cert, &format!("its first certificate is not that of {}", key.display())))
+    }
+
+    /// `None` when the first certificate is not that of the key.
+    pub(super) fn new(key: SecretKey, certificates: Vec<Certificate>) -> Option<Self> {
+        let leaf = certificates.first().filter(|leaf| *leaf.public_key() == key.public_key())?;
+        let id = Octets(leaf.id());
+        Some(Self { key, certificates, id })
     }
 
     /// The chain as it travels.
