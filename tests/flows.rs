@@ -1,1 +1,240 @@
-//! (coming)
+//! Whole flows with real programs and real brokers, judged by what the platform holds at the end: every bill once, receipted,
+//! provable, whatever was killed on the way.
+#![allow(clippy::expect_used, reason = "a panic is a failed test")]
+
+use std::{fs, path::Path};
+
+use hufu_tests::{
+    broker::{Memory, Mosquitto, free_port},
+    house::{House, NODE, PRODUCT},
+    program::{Daemon, hufu},
+    wait,
+};
+use serde_json::Value;
+
+/// A contract as the buyer knows it.
+struct Contract {
+    no: String,
+    state: &'static str,
+}
+
+/// Waits until the platform has the node's catalogue, then browses and orders with a process of the buyer's own.
+fn buy(house: &House, platform: &str, state: &'static str, term: &str) -> Contract {
+    wait::until_true("the platform has the catalogue", 60, || {
+        house.held("products").iter().any(|product| product["id"] == PRODUCT || product["product_id"] == PRODUCT)
+    });
+    // `busy` (69) means that the node is not linked right now: ask again, with the same papers.
+    let answered = |verb: &str, more: &[&str]| {
+        wait::until(&format!("{verb} is answered"), 60, || {
+            let ran = house.buyer(verb, platform, state, more);
+            (ran.code != 69).then(|| ran.expect(0).json())
+        })
+    };
+    let offer = answered("browse", &["--node", NODE, "--product", PRODUCT]);
+    let deal = answered("order", &["--term", term, "--ceiling", "1000"]);
+    assert_eq!(offer["contract_no"], deal["contract_no"]);
+    Contract { no: deal["contract_no"].as_str().expect("a number").to_owned(), state }
+}
+
+/// The one bill of a contract that the platform holds.
+fn bill(house: &House, contract: &Contract) -> Option<Value> {
+    let mut bills = house.held("bills");
+    bills.retain(|bill| bill["contract_no"] == contract.no.as_str());
+    assert!(bills.len() <= 1, "one bill for one contract: {bills:?}");
+    bills.pop()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("{name} is no text in {value}"))
+}
+
+/// The node knows that the platform holds everything it has to send.
+fn everything_is_receipted(house: &House) -> bool {
+    let Some(status) = house.try_status() else { return false };
+    let bills = status["contracts"].as_array().into_iter().flatten().flat_map(|c| c["bills"].as_array().cloned());
+    let mut bills = bills.flatten().peekable();
+    bills.peek().is_some() && bills.all(|bill| bill["receipted"] == true && bill["refused"] != true)
+}
+
+/// From the deal to the verified pack: the bill arrives, is receipted, paid and scored, and its pack holds.
+fn settle(house: &House, platform: &str, contract: &Contract) -> Value {
+    let found = wait::until("the bill is at the platform", 90, || bill(house, contract));
+    let number = text(&found, "bill_no").to_owned();
+    let total = text(&found, "total_cny").to_owned();
+    assert_ne!(total, "0.00", "a workload that burns CPU costs something");
+    wait::until_true("the node has the platform's receipt", 60, || everything_is_receipted(house));
+    let dir = house.path("platform");
+    let pay = ["pay", &number, "--dir", &dir, "--amount", &total, "--reference", "transfer-1"];
+    for time in ["once", "again"] {
+        println!("paid {time}");
+        hufu_tests::program::platform(&pay).expect(0);
+    }
+    let scored = wait::until("the score is taken", 60, || {
+        let ran = house.buyer("score", platform, contract.state, &["cpu=95", "memory=90"]);
+        (ran.code != 69).then(|| ran.expect(0).json())
+    });
+    assert_eq!(scored["contract_no"], contract.no.as_str());
+    let pack = house.path(&format!("{}.zip", contract.state));
+    house.buyer("pack", platform, contract.state, &[&number, "--output", &pack]).expect(0);
+    let trust = house.path("root.pem");
+    let verdict = hufu(&["verify", &pack, "--trust", &trust, "--json"]).expect(0).json();
+    for (name, verdict) in verdict["verdicts"].as_object().expect("verdicts") {
+        assert_ne!(verdict["result"], "fail", "{name}: {verdict}");
+    }
+    assert_eq!(verdict["billed_total_cny"], verdict["recomputed_total_cny"]);
+    assert_eq!(verdict["billed_total_cny"], total.as_str());
+    found
+}
+
+/// Stops the agent and checks its whole ledger from the bytes.
+fn ledger_is_whole(house: &House, mut agent: Daemon) {
+    assert_eq!(agent.signal("TERM"), 0);
+    let checked = house.check_ledger();
+    assert_eq!(checked["problems"].as_array().map(Vec::len), Some(0), "{checked}");
+}
+
+/// The process that the provisioning command started for a contract.
+fn workload(house: &House, contract: &Contract) -> u32 {
+    let path = house.at(&format!("{}.pid", contract.no));
+    wait::until("the workload was started", 20, || fs::read_to_string(&path).ok()?.trim().parse().ok())
+}
+
+fn lives(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Usage records of a contract so far, as the node says; `None` while it does not answer.
+fn records(house: &House, contract: &Contract) -> Option<u64> {
+    let status = house.try_status()?;
+    let found = status["contracts"].as_array()?.iter().find(|c| c["contract_no"] == contract.no.as_str())?.clone();
+    found["records"].as_str()?.parse().ok()
+}
+
+fn metered(house: &House, contract: &Contract, more_than: u64) -> u64 {
+    wait::until("another usage record", 60, || records(house, contract).filter(|count| *count > more_than))
+}
+
+#[test]
+fn the_whole_path_over_the_embedded_broker() {
+    let house = House::new(free_port());
+    let (platform, url, broker) = house.platform(&["--embedded-broker"]);
+    house.point_at(&broker);
+    let agent = house.agent();
+    let contract = buy(&house, &url, "c1", "8s");
+    let pid = workload(&house, &contract);
+    assert!(lives(pid));
+    settle(&house, &url, &contract);
+    wait::until_true("the workload was ended", 30, || !lives(pid));
+    ledger_is_whole(&house, agent);
+    drop(platform);
+}
+
+#[test]
+fn the_whole_path_over_mosquitto_twice_with_one_ledger() {
+    let mut broker = Mosquitto::new(Memory::Kept);
+    broker.start();
+    let house = House::new(broker.port());
+    let (_platform, url, _) = house.platform(&["--broker", &broker.address()]);
+    let agent = house.agent();
+    for state in ["c1", "c2"] {
+        let contract = buy(&house, &url, state, "6s");
+        settle(&house, &url, &contract);
+    }
+    assert_eq!(house.held("bills").len(), 2);
+    ledger_is_whole(&house, agent);
+}
+
+/// CPU time of a process and of the children it waited for, ns, by the kernel's own book; 0 once it is gone.
+fn cpu_ns(pid: u32) -> u64 {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0 };
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    // utime, stime, cutime, cstime: fields 14 to 17, in hundredths of a second on every Linux.
+    rest.split(' ').skip(11).take(4).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10_000_000
+}
+
+#[test]
+fn an_agent_killed_in_the_middle_of_an_order_loses_nothing_and_counts_nothing_twice() {
+    let mut broker = Mosquitto::new(Memory::Kept);
+    broker.start();
+    let house = House::new(broker.port());
+    let (_platform, url, _) = house.platform(&["--broker", &broker.address()]);
+    let mut agent = house.agent();
+    let contract = buy(&house, &url, "c1", "20s");
+    let pid = workload(&house, &contract);
+    for _ in 0..2 {
+        let before = metered(&house, &contract, 0);
+        agent.kill();
+        agent = house.agent();
+        metered(&house, &contract, before);
+        assert!(lives(pid), "the workload outlives the agent");
+    }
+    assert_eq!(workload(&house, &contract), pid, "and is not started a second time");
+    let mut own_ns = 0;
+    wait::until("the bill is at the platform", 90, || {
+        own_ns = own_ns.max(cpu_ns(pid));
+        bill(&house, &contract)
+    });
+    let found = settle(&house, &url, &contract);
+    let billed_ns = cpu_billed_ns(&house, &contract);
+    assert!(
+        billed_ns <= own_ns + 200_000_000 && billed_ns >= own_ns - own_ns / 10 - 200_000_000,
+        "billed {billed_ns} ns, the workload used {own_ns} ns: {found}"
+    );
+    ledger_is_whole(&house, agent);
+}
+
+/// The CPU time that the platform holds for a contract.
+fn cpu_billed_ns(house: &House, contract: &Contract) -> u64 {
+    let usage = house.held("usage");
+    let cpu = usage.iter().find(|u| u["contract_no"] == contract.no.as_str() && u["resource"] == "cpu");
+    text(cpu.expect("cpu was metered"), "quantity").parse().expect("a number")
+}
+
+#[test]
+fn a_broker_that_comes_late_is_found() {
+    let mut broker = Mosquitto::new(Memory::Kept);
+    let house = House::new(broker.port());
+    let (_platform, url, _) = house.platform(&["--broker", &broker.address()]);
+    let agent = house.agent();
+    assert_eq!(house.try_status().expect("a status")["linked"], false);
+    broker.start();
+    let contract = buy(&house, &url, "c1", "6s");
+    settle(&house, &url, &contract);
+    ledger_is_whole(&house, agent);
+}
+
+#[test]
+fn a_broker_that_forgets_everything_in_the_middle_of_an_order_loses_nothing() {
+    let mut broker = Mosquitto::new(Memory::None);
+    broker.start();
+    let house = House::new(broker.port());
+    let (_platform, url, _) = house.platform(&["--broker", &broker.address()]);
+    let agent = house.agent();
+    let contract = buy(&house, &url, "c1", "16s");
+    let before = metered(&house, &contract, 0);
+    broker.kill();
+    wait::until_true("the node notices", 60, || house.try_status().is_some_and(|status| status["linked"] == false));
+    metered(&house, &contract, before + 1);
+    broker.start();
+    settle(&house, &url, &contract);
+    ledger_is_whole(&house, agent);
+}
+
+#[test]
+fn a_platform_killed_in_the_middle_of_an_order_goes_on_where_it_was() {
+    let mut broker = Mosquitto::new(Memory::None);
+    broker.start();
+    let house = House::new(broker.port());
+    let more = ["--broker", &broker.address(), "--listen", &format!("127.0.0.1:{}", free_port())];
+    let (mut platform, url, _) = house.platform(&more);
+    let agent = house.agent();
+    let contract = buy(&house, &url, "c1", "14s");
+    let before = metered(&house, &contract, 0);
+    platform.kill();
+    metered(&house, &contract, before);
+    let (_platform, again, _) = house.platform(&more);
+    assert_eq!(url, again);
+    settle(&house, &url, &contract);
+    assert_eq!(house.held("bills").len(), 1);
+    ledger_is_whole(&house, agent);
+}

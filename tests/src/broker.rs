@@ -1,0 +1,76 @@
+//! A real mosquitto on a port of its own, with or without a memory, that can be killed and started again.
+
+use std::net::{TcpListener, TcpStream};
+
+use crate::{
+    program::{self, Daemon},
+    wait,
+};
+
+/// What the broker keeps when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Sessions and queued messages, on disk.
+    Kept,
+    /// Nothing.
+    None,
+}
+
+/// A mosquitto of this test's own.
+#[derive(Debug)]
+pub struct Mosquitto {
+    port: u16,
+    folder: tempfile::TempDir,
+    running: Option<Daemon>,
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
+impl Mosquitto {
+    /// A broker on a port that the kernel gave; not started yet.
+    pub fn new(memory: Memory) -> Self {
+        let port = free_port();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // Without set_tcp_nodelay every window of messages costs 44 ms. `user` counts only where the test runs as root.
+        let text = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nuser root\npersistence {}\n\
+             persistence_location {}/\nautosave_interval 1\nlog_dest stderr\n",
+            memory == Memory::Kept,
+            folder.path().display()
+        );
+        std::fs::write(folder.path().join("mosquitto.conf"), text).expect("the broker's configuration");
+        Self { port, folder, running: None }
+    }
+
+    /// The port it listens on while it runs.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `HOST:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it and waits until it takes connections.
+    pub fn start(&mut self) {
+        let mut program = program::command("mosquitto");
+        let path = std::env::var("PATH").unwrap_or_default();
+        program.env("PATH", format!("{path}:/usr/sbin:/sbin")).arg("-c").arg(self.folder.path().join("mosquitto.conf"));
+        let mut daemon = Daemon::start(&mut program, &self.folder.path().join("mosquitto.log"));
+        wait::until_true("mosquitto listens", 20, || {
+            daemon.must_run();
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+        self.running = Some(daemon);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+}
