@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hufu_trade::{
     octets::Octets,
-    resource::Resource,
+    resource::{Kind, Resource},
     usage::{MeterIdentity, Reason, Status},
 };
 
@@ -138,6 +138,10 @@ impl Order {
         let same = reader.is_some() && identity == state.identity && at.boot_ns >= state.last.boot_ns;
         let mut order = Self::new(key, target, reader, state.identity.clone(), usage, state.from);
         order.spans_restart = true;
+        if same && let Some(Reader::Process(tree)) = &mut order.reader {
+            let cpu = state.meters.iter().find(|meter| meter.resource == Resource::used(Kind::Cpu));
+            tree.resume(cpu.and_then(|meter| meter.raw).unwrap_or(0));
+        }
         if !same {
             let rebooted = state.identity.boot_id.0 != context.boot_id;
             let why = if rebooted {
@@ -338,6 +342,6 @@ impl Order {
 }
 
 /// The resources a caller asked for, as far as they are used quantities.
-pub(crate) fn metered_kinds(metered: &[Resource]) -> impl Iterator<Item = hufu_trade::resource::Kind> {
+pub(crate) fn metered_kinds(metered: &[Resource]) -> impl Iterator<Item = Kind> {
     metered.iter().filter(|resource| !resource.reserved).map(|resource| resource.kind)
 }

@@ -18,7 +18,8 @@ pub struct Place {
     /// What to meter.
     pub target: Target,
     directories: Vec<PathBuf>,
-    parents: Vec<PathBuf>,
+    /// The directories above, and whether this value made them.
+    parents: Vec<(PathBuf, bool)>,
 }
 
 /// Controllers of version 1 in which an order gets a directory; CPU and memory are needed, where they exist.
@@ -60,7 +61,13 @@ impl Place {
             parents: Vec::new(),
         };
         for mount in &mounts {
-            match place.make_in(mount, parent, name, v2.as_ref() == Some(mount)) {
+            let is_v2 = v2.as_ref() == Some(mount);
+            let mut made = place.make_in(mount, parent, name, is_v2);
+            if matches!(&made, Err(Error::Unwritable { source, .. }) if source.kind() == io::ErrorKind::NotFound) {
+                // Another order that ended just now took the empty parent away.
+                made = place.make_in(mount, parent, name, is_v2);
+            }
+            match made {
                 Err(error) if needed.contains(mount) => {
                     place.undo();
                     return Err(error);
@@ -79,8 +86,8 @@ impl Place {
             }
             above.push(part);
             match fs::create_dir(&above) {
-                Ok(()) => self.parents.push(above.clone()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Ok(()) => self.parents.push((above.clone(), true)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.parents.push((above.clone(), false)),
                 Err(error) => return Err(Error::unwritable(&above)(error)),
             }
         }
@@ -141,15 +148,16 @@ impl Place {
         Ok(())
     }
 
-    /// Removes the parents this value made, if no other order is in them.
+    /// Removes the parents too, if no other order is in them.
     pub fn remove_parents(&self) {
-        self.parents.iter().rev().for_each(|parent| drop(fs::remove_dir(parent)));
+        self.parents.iter().rev().for_each(|(parent, _)| drop(fs::remove_dir(parent)));
     }
 
     /// Takes back a half-made place.
     fn undo(&self) {
         self.directories.iter().for_each(|directory| drop(fs::remove_dir(directory)));
-        self.remove_parents();
+        let made = self.parents.iter().rev().filter(|(_, made)| *made);
+        made.for_each(|(parent, _)| drop(fs::remove_dir(parent)));
     }
 }
 

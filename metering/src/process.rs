@@ -100,6 +100,12 @@ impl ProcessTree {
         self.starttime
     }
 
+    /// Goes on from the value given out before a restart of the agent: what members that have ended had used is not in
+    /// `/proc` any more, and must neither make the counter fall nor be counted again.
+    pub(crate) fn resume(&mut self, given_ns: u64) {
+        self.given_ns = given_ns;
+    }
+
     /// Reads the tree.
     ///
     /// # Errors

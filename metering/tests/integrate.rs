@@ -114,7 +114,7 @@ fn a_rebase_bills_nothing_in_between() {
 }
 
 fn any_value() -> impl Strategy<Value = Option<u64>> {
-    prop_oneof![4 => (0..20 * SECOND).prop_map(Some), 1 => any::<u64>().prop_map(Some), 1 => Just(Some(0)), 1 => Just(None)]
+    prop_oneof![4 => (0..20 * SECOND).prop_map(Some), 2 => (0..200 * SECOND).prop_map(Some), 1 => any::<u64>().prop_map(Some), 1 => Just(Some(0)), 1 => Just(None)]
 }
 
 /// Steps of a well-behaved counter: time and CPU of up to 4 CPUs.

@@ -168,3 +168,32 @@ fn memory_is_proportional_and_damaged_files_are_missing() {
         assert!(sampler.start([1; 16], Target::Process { pid: 50 }, &[], &[], None, host.now()).is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn a_restart_of_the_meter_counts_nothing_twice() {
+    let host = Proc::new();
+    host.put(50, 1, 1000, 0, 7);
+    host.put(51, 50, 0, 0, 8);
+    let mut sampler = started(&host);
+    // An adopted child ends: its 100 ticks are in no file any more.
+    host.put(51, 1, 100, 0, 8);
+    sampler.tick(host.now());
+    host.end(51);
+    sampler.tick(host.now());
+    let kept = sampler.state().remove(0);
+    drop(sampler);
+    // So long that counting everything again would look possible.
+    host.1.set(host.1.get() + 1000);
+    for (own, least, most) in [(1050, 100, 150), (1500, 500, 600)] {
+        host.put(50, 1, own, 0, 7);
+        let mut sampler = Sampler::new(host.path(), SECOND, host.now()).unwrap();
+        let metered = [Kind::Cpu, Kind::Memory].map(Resource::used);
+        let target = Target::Process { pid: 50 };
+        sampler.start([1; 16], target, &metered, &[], Some(kept.clone()), host.now()).unwrap();
+        for _ in 0..5 {
+            sampler.tick(host.now());
+        }
+        let counted = ticks(&sampler.stop([1; 16], host.now()).unwrap());
+        assert!((least..=most).contains(&counted), "{own}: {counted}");
+    }
+}
