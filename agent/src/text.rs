@@ -107,4 +107,5 @@ hufu_audit::texts! {
     DemoCharged { bill, total } => "Charged: {total} CNY, bill {bill}", "收费：{total} 元，账单 {bill}";
     DemoCompared { billed, own, allowed } => "CPU billed {billed}, measured by the workload itself {own} (allowed difference {allowed})", "账单 CPU {billed}，工作负载自测 {own}（允许误差 {allowed}）";
     DemoAgain { pack, trust } => "Check it again: hufu verify {pack} --trust {trust}", "再次验证：hufu verify {pack} --trust {trust}";
+    BillUnknown { number } => "no bill {number} in this ledger; hufu ledger show lists its bills", "此账本中没有账单 {number}；可用 hufu ledger show 列出账单";
 }

@@ -11,9 +11,11 @@ mod key;
 mod ledger;
 mod meter;
 mod node;
+mod pack;
 mod pki;
 mod term;
 mod usage;
+mod verify;
 
 use std::{
     ffi::OsString,
@@ -73,6 +75,10 @@ enum Command {
     /// Check, list, write out and prove a ledger
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Write the evidence pack of a bill
+    Pack(pack::Args),
+    /// Reach the four verdicts over an evidence pack
+    Verify(verify::Args),
     /// The buyer's side: browse, order, score, fetch evidence
     #[command(subcommand)]
     Buyer(buyer::Command),
@@ -116,6 +122,8 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Pki(command) => pki::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),
         Command::Ledger(command) => ledger::run(command, &context),
+        Command::Pack(args) => pack::run(args, &context),
+        Command::Verify(args) => verify::run(args, &context),
         Command::Buyer(command) => buyer::run(command, &context),
     }
 }

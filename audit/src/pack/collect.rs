@@ -106,6 +106,9 @@ fn bills(found: &[(EntryRef, Entry)]) -> Result<Vec<(EntryRef, Bill)>, Error> {
     bills.map(|(at, entry)| Ok((*at, hufu_trade::decode(&entry.body, "Bill")?))).collect()
 }
 
+/// In so many first blocks of its log a node says by which rules and under which certificates it acts.
+const STANDING_BLOCKS: u64 = 8;
+
 /// The ledger, with the block read last: neighbours are asked for together.
 struct Blocks<'a> {
     ledger: &'a Ledger,
@@ -146,11 +149,11 @@ impl Blocks<'_> {
     }
 
     /// The rule table that the offer names; certificates of the node and the platform are taken along on the way. They stand
-    /// at the beginning of the log, unless they were amended.
+    /// in the first blocks of the log, unless the table was amended.
     fn standing(&mut self, offer: &Offer, input: &mut PackInput) -> Result<EntryRef, Error> {
         let mut rules = None;
         for height in 0..self.ledger.size(Log::Trade) {
-            if rules.is_some() && height > 0 {
+            if rules.is_some() && height >= STANDING_BLOCKS {
                 break;
             }
             let block = self.block(Log::Trade, height)?;

@@ -100,6 +100,8 @@ fn records(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
             let joined = end == i64::MIN || end == record.start;
             out.check(joined, found.field("start"), || Text::TimeHole { seq: seq() });
         }
+        let later = last.is_none_or(|last: &Found<'_, _>| last.place < found.place);
+        out.check(later, found.name, || Text::PlaceOrder { seq: seq() });
         before = Some((found.hash, record.end));
         due = record.order_seq.saturating_add(1);
         last = Some(found);

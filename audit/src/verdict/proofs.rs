@@ -100,13 +100,12 @@ fn receipts(
     }
 }
 
-/// All headers and receipts tell of one node's log.
+/// All headers are of the log of the bill's computing pool.
 fn same_node(evidence: &Evidence<'_>, findings: &mut Findings, proven: &Proven) {
     let Some(bill) = &evidence.bill else { return };
-    let node = bill.computing_pool_id.rsplit('/').next().unwrap_or_default();
     for ((log, height, _), header) in &proven.headers {
         let place = format!("signed/block-{log}-{height}.tbs#node");
-        let (told, found) = (node.to_owned(), header.node.clone());
+        let (told, found) = (bill.computing_pool_id.clone(), header.node.clone());
         findings.signatures.check(told == found, place, || Text::FieldDiffers { by: "bill".into(), told, found });
     }
 }

@@ -118,11 +118,11 @@ fn swapped_and_cheated_packs_fail_where_they_cheat() {
         "two usage records swapped",
         |files| {
             let names: Vec<String> = files.keys().filter(|name| name.ends_with("-usage.der")).cloned().collect();
-            let (first, second) = (files[&names[0]].clone(), files[&names[1]].clone());
-            files.insert(names[0].clone(), second);
-            files.insert(names[1].clone(), first);
+            let (first, second) = (files[&names[1]].clone(), files[&names[2]].clone());
+            files.insert(names[1].clone(), second);
+            files.insert(names[2].clone(), first);
         },
-        "pppp",
+        "pfpp",
     );
     check(
         "a usage record left out",

@@ -152,10 +152,10 @@ pub(crate) fn tariff() -> Made<Tariff> {
     Ok(Tariff::from_toml(text)?)
 }
 
-/// What one minute uses: 2 cores, 4 GiB, and some traffic; five resources.
+/// What one minute uses: half of two cores, 4 GiB, and the traffic of a small service; five resources.
 fn readings(seq: u64) -> Vec<Reading> {
     let minute = |code: u8, base: u128| {
-        let step = |n: u64| base + u128::from(n % 97) * 1_001;
+        let step = |n: u64| base + u128::from(n % 97) * 101;
         let total = (0..=seq % 97).map(step).sum::<u128>() + u128::from(seq / 97) * (0..97).map(step).sum::<u128>();
         Reading {
             code,
@@ -167,11 +167,11 @@ fn readings(seq: u64) -> Vec<Reading> {
         }
     };
     vec![
-        minute(0, 115_200_000_000),
+        minute(0, 57_600_000_000),
         minute(1, 257_698_037_760),
-        minute(2, 900_000),
-        minute(3, 4_200_000),
-        minute(7, 51_000_000),
+        minute(2, 8_192),
+        minute(3, 300_000),
+        minute(7, 5_100_000),
     ]
 }
 
@@ -199,7 +199,7 @@ fn usage(seq: u64, previous: Hash, contract_no: ContractNo, start: i64, last: u6
 
 /// Plays the story in `dir` and returns what the node's ledger gives for the pack of its bill.
 pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput> {
-    let options = Options::new("node-1");
+    let options = Options::new(POOL);
     Ledger::create(dir, &options, [8; 16])?;
     let (ledger, _) = Ledger::open(dir, &options)?;
     let mut story = Story { parties, ledger, time: START_S * SECOND, contract: None };
@@ -209,10 +209,10 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
         Ok(encode(&Certificates { role: role.to_owned(), certificates }, "Certificates")?)
     };
     let rules = encode(&Rules { version: 1, text: plan.rules.clone() }, "Rules")?;
+    story.append(Log::Trade, vec![(EntryKind::Rules, rules)])?;
     story.append(
         Log::Trade,
         vec![
-            (EntryKind::Rules, rules),
             (EntryKind::Certificates, certificates("node", &parties.node)?),
             (EntryKind::Certificates, certificates("platform", &parties.platform)?),
         ],

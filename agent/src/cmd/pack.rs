@@ -1,0 +1,74 @@
+//! `hufu pack`: writes the evidence pack of a bill from the node's ledger, which may be in use. What a pack holds is
+//! `hufu-audit`'s business.
+
+use std::path::{Path, PathBuf};
+
+use hufu_audit::{
+    Error, Exit, Failure,
+    pack::{build, from_ledger},
+};
+use hufu_gm::cert::Certificate;
+use hufu_ledger::Ledger;
+
+use super::{Context, Outcome, file, ledger};
+use crate::{config::Config, text::Text};
+
+/// Which bill, and where the ledger is.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The bill's number
+    #[arg(value_name = "BILL_NO")]
+    bill_no: String,
+    /// Where the pack goes; a file that is there is replaced
+    #[arg(short, long, value_name = "F")]
+    output: PathBuf,
+    /// Configuration of the node
+    #[arg(long, value_name = "F", conflicts_with = "dir", default_value = "/etc/hufu/hufu.toml")]
+    config: PathBuf,
+    /// The ledger itself, without any configuration
+    #[arg(long, value_name = "LEDGERDIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Where the ledger is and the certificates that may not be in it.
+struct Source {
+    dir: PathBuf,
+    node: Vec<Vec<u8>>,
+    platform: Vec<Vec<u8>>,
+}
+
+/// The pack is written beside its place and renamed, so there is a whole one or none.
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let source = source(args)?;
+    let ledger = Ledger::open_read_only(&source.dir).map_err(|e| ledger::failure(&source.dir, &e))?;
+    let input = from_ledger(&ledger, &args.bill_no, &source.node, &source.platform);
+    let input = input.map_err(|e| failure(&source.dir, &e))?;
+    let mut pack = std::io::Cursor::new(Vec::new());
+    build(&input, &mut pack).map_err(|e| failure(&source.dir, &e))?;
+    file::replace(&args.output, pack.get_ref())?;
+    let shown = args.output.display().to_string();
+    context.show(&serde_json::json!({ "file": shown }), || shown.clone())?;
+    Ok(Exit::Done)
+}
+
+fn source(args: &Args) -> Result<Source, Failure<Text>> {
+    if let Some(dir) = &args.dir {
+        return Ok(Source { dir: dir.clone(), node: Vec::new(), platform: Vec::new() });
+    }
+    let config = Config::load(&args.config)?;
+    let ders = |path: &Path| -> Result<Vec<Vec<u8>>, Failure<Text>> {
+        let certificates = file::read_certificates(path)?;
+        Ok(certificates.iter().map(Certificate::der).map(<[u8]>::to_vec).collect())
+    };
+    let (node, platform) = (ders(&config.certificates)?, ders(&config.platform_certificates)?);
+    Ok(Source { dir: config.ledger_dir, node, platform })
+}
+
+fn failure(dir: &Path, error: &Error) -> Failure<Text> {
+    match error {
+        Error::Ledger(source) => ledger::failure(dir, source),
+        Error::UnknownBill { number } => Failure::new(Exit::No, Text::BillUnknown { number: number.clone() }),
+        Error::Input { .. } | Error::Trade(_) | Error::Gm(_) => file::malformed(dir, error),
+        other => super::bug(other),
+    }
+}

@@ -1,0 +1,39 @@
+//! `hufu verify`: the four verdicts over a pack. Judging is `hufu-audit`'s; here are only files, trust and the statement.
+
+use std::path::PathBuf;
+
+use hufu_audit::{Error, Options, limits::PACK_BYTES_MAX, verify};
+
+use super::{Context, Outcome, file};
+
+/// What is to be verified, and whom the reader trusts.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The evidence pack
+    #[arg(value_name = "PACK")]
+    pack: PathBuf,
+    /// PEM file of trust anchors; may be given several times
+    #[arg(long, value_name = "CA.pem", required = true)]
+    trust: Vec<PathBuf>,
+    /// Every signature must also pass the second implementation (libsm)
+    #[arg(long)]
+    cross_check: bool,
+}
+
+/// Exit status 0 when nothing fails, 1 when a verdict does, 65 when there is no pack in the file.
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let path = &args.pack;
+    let anchors = file::read_anchors(&args.trust)?;
+    let size = std::fs::metadata(path).map_err(|e| file::unreadable(path, &e))?.len();
+    if size > PACK_BYTES_MAX {
+        return Err(file::malformed(path, &format!("larger than {PACK_BYTES_MAX} bytes")));
+    }
+    let pack = std::fs::read(path).map_err(|e| file::unreadable(path, &e))?;
+    let options = Options { cross_check: args.cross_check };
+    let verdicts = verify(std::io::Cursor::new(pack), &anchors, options).map_err(|error| match &error {
+        Error::Unreadable { .. } | Error::TooLarge { .. } | Error::NoBill => file::malformed(path, &error),
+        other => super::bug(other),
+    })?;
+    context.show(&verdicts.to_json(context.lang), || verdicts.to_text(context.lang))?;
+    Ok(verdicts.exit())
+}
