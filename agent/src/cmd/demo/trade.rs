@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{clock, cmd::bug, text::Text};
 
+/// Pauses between two browse requests.
+const BROWSE_PAUSES: usize = 10;
+
 /// Watches the servers and the node's status.
 pub(super) struct Watch<'a> {
     demo: &'a Demo<'a>,
@@ -192,8 +195,11 @@ impl<'a> Market<'a> {
                 Ok(offer) => return Ok(offer),
                 Err((status, said)) => {
                     let late = status == i32::from(Exit::Unavailable as u8) || said.contains("unknown");
-                    if !late || watch.wait(deadline, "offer").is_err() {
+                    if !late || deadline.check("offer", &self.demo.dirs.log("buyer")).is_err() {
                         return Err(self.failed("buyer", (status, said)));
+                    }
+                    for _ in 0..BROWSE_PAUSES {
+                        watch.wait(deadline, "offer")?;
                     }
                 }
             }
