@@ -6,12 +6,12 @@
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
-DEMO_DIR ?= hufu-demo
+DEMO_DIR ?= $(TARGET_DIR)/demo
 
 .PHONY: demo test check build setup release doc-hash weigh clean-demo help
 
 help:
-	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=hufu-demo)'
+	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
 	@echo 'make test      everything the CI runs: formats, lints, all tests, flows with real brokers'
 	@echo 'make check     formats and lints only'
 	@echo 'make release   the programs as they are shipped'

@@ -7,8 +7,9 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -r -- *.service *.slice *.d "$copy"
 # The programs and accounts are not installed on a machine that only builds.
-sed -i -e 's,/usr/bin/hufu[a-z-]*,/bin/true,' -e 's/^User=.*/User=nobody/' -e 's/^Group=.*/Group=nogroup/' "$copy"/*.service
+sed -i -e 's,/usr/bin/hufu[a-z-]*,/bin/true,' -e 's/^User=.*/User=daemon/' -e 's/^Group=.*/Group=daemon/' "$copy"/*.service
 systemd-analyze verify --man=no "$copy"/*.service "$copy"/*.slice
+rm -r -- "$copy"/*.d
 for unit in hufu hufu-platform; do
   systemd-analyze security --offline=yes --threshold=20 "$copy/$unit.service" | tail -n 1
 done

@@ -10,7 +10,7 @@ use std::{
 use hufu_tests::{
     broker::free_port,
     house::House,
-    program::{self, Daemon, Ran, hufu},
+    program::{self, Ran, hufu},
     wait,
 };
 
@@ -206,11 +206,6 @@ fn a_missing_ledger_is_never_made_by_the_daemon() {
 #[test]
 fn ctrl_c_ends_the_platform_with_130() {
     let house = House::new(free_port());
-    let mut command = house.platform_command(&["--listen", "127.0.0.1:0", "--embedded-broker"]);
-    let mut serve = Daemon::start(&mut command, &house.at("platform.log"));
-    wait::until_true("the platform is ready", 30, || {
-        serve.must_run();
-        serve.said().contains("ready")
-    });
+    let (mut serve, ..) = house.platform(&["--embedded-broker"]);
     assert_eq!(serve.signal("INT"), 130);
 }

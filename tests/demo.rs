@@ -132,7 +132,7 @@ fn size(checked: &Value, log: &str) -> u64 {
 #[test]
 fn a_demonstration_is_proved_with_hufu_and_with_openssl_and_goes_on_in_its_directory() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let dir = folder.path().join("demo");
+    let dir = folder.path().canonicalize().expect("a folder").join("demo");
     let said = done(&dir);
     let trust = text(&said, "trust");
     let path = Path::new(text(&said, "pack"));
@@ -161,29 +161,26 @@ fn a_demonstration_is_proved_with_hufu_and_with_openssl_and_goes_on_in_its_direc
     verify(path, trust).expect(0);
 }
 
-/// Our programs that were started with something in this directory.
-fn running_in(dir: &Path) -> Vec<String> {
-    let dir = dir.to_str().expect("text").as_bytes().to_vec();
-    let processes = fs::read_dir("/proc").expect("/proc").flatten();
-    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    let ours = lines.filter(|line| line.windows(dir.len()).any(|part| part == dir));
-    ours.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).collect()
+/// The processes that work in this directory.
+fn running_in(dir: &Path) -> Vec<std::path::PathBuf> {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|process| process.path());
+    processes.filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir))).collect()
 }
 
 #[test]
 fn interrupted_or_killed_and_started_again_are_clean() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let dir = folder.path().join("demo");
+    let dir = folder.path().canonicalize().expect("a folder").join("demo");
     let start = || {
         let mut command = program::command(program::ours("hufu"));
         command.args(["demo", "--seconds", "300", "--dir"]).arg(&dir);
         Daemon::start(&mut command, &folder.path().join("demo.log"))
     };
-    // The agent's socket is there only while the agent runs: by then platform and agent are children of the demonstration.
+    // The demonstration, the platform, the agent and the workload.
     let running = |daemon: &mut Daemon| {
-        wait::until_true("platform and agent run", 60, || {
+        wait::until_true("platform, agent and workload run", 60, || {
             daemon.must_run();
-            running_in(&dir).len() >= 3
+            running_in(&dir).len() >= 4
         });
     };
     let mut daemon = start();
