@@ -1,0 +1,87 @@
+//! Who the platform is and whom it trusts: its key, its certificates, the trust anchors. Read once at start.
+
+use std::path::{Path, PathBuf};
+
+use hufu_audit::{Exit, Failure};
+use hufu_gm::{Certificate, Hash, Usage, keyfile, sm2::SecretKey, verify_chain};
+use hufu_trade::{
+    if2::segment_ok,
+    octets::{Digest, Octets},
+};
+
+use crate::text::Text;
+
+/// The platform's own identity.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// Signs receipts and answers.
+    pub(crate) key: SecretKey,
+    /// The platform's certificates, leaf first.
+    pub(crate) chain: Vec<Certificate>,
+    /// SM3 of the leaf.
+    pub(crate) cert_id: Hash,
+    /// Who may issue certificates of nodes and buyers.
+    pub(crate) anchors: Vec<Certificate>,
+}
+
+impl Identity {
+    /// Reads key, certificates and anchors, and checks that they belong together and are valid at `now_ns`: nodes would
+    /// refuse every receipt otherwise.
+    ///
+    /// # Errors
+    /// 74 for a file that cannot be read, 78 for one that does not fit.
+    pub(crate) fn load(
+        site: &str,
+        (key, cert): (&Path, &Path),
+        trust: &[PathBuf],
+        now_ns: i64,
+    ) -> Result<Self, Failure<Text>> {
+        if !segment_ok(site) {
+            return Err(wrong("--site", "1 to 64 of a-z, 0-9, _ and - expected"));
+        }
+        let secret = keyfile::read(key).map_err(|error| key_failure(key, error))?;
+        let chain = certificates(cert)?;
+        let mut anchors = Vec::new();
+        for path in trust {
+            anchors.extend(certificates(path)?);
+        }
+        let shown = cert.display().to_string();
+        let (leaf, rest) = chain.split_first().ok_or_else(|| wrong(&shown, "no certificate"))?;
+        if *leaf.public_key() != secret.public_key() {
+            return Err(wrong(&shown, "the first certificate is not that of the key"));
+        }
+        verify_chain(leaf, rest, &anchors, &[], now_ns, Usage::Signing)
+            .map_err(|error| wrong(&shown, &error.to_string()))?;
+        Ok(Self { key: secret, cert_id: leaf.id(), chain, anchors })
+    }
+
+    /// The certificate id as evidence writes it.
+    pub(crate) fn digest(&self) -> Digest {
+        Octets(self.cert_id)
+    }
+}
+
+fn wrong(path: &str, why: &str) -> Failure<Text> {
+    Failure::new(Exit::Config, Text::ConfigWrong { path: path.to_owned(), why: why.to_owned() })
+}
+
+fn key_failure(path: &Path, error: hufu_gm::Error) -> Failure<Text> {
+    let shown = path.display().to_string();
+    match error {
+        hufu_gm::Error::Io { source, .. } => {
+            Failure::new(Exit::Io, Text::FileUnreadable { path: shown, why: source.to_string() })
+        }
+        hufu_gm::Error::KeyFileMode { mode, .. } => {
+            Failure::new(Exit::Config, Text::KeyFileMode { path: shown, mode: format!("{mode:04o}") })
+        }
+        _ => wrong(&shown, "not an SM2 secret key file"),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: error.to_string() })
+    })?;
+    Certificate::from_pem_many(&text).map_err(|error| wrong(&shown, &error.to_string()))
+}

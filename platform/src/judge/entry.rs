@@ -1,0 +1,258 @@
+//! Judges one entry of a stored block: who signed it, what it names, what the contract allows. Pure. Offers, orders and
+//! deals are `deal.rs`, usage and money `bill.rs`. A refused entry stays stored, in dispute.
+
+use hufu_gm::{Signed, sm3::sm3};
+use hufu_trade::{
+    bill::Bill,
+    contract::{Facts as Act, next, overall_score},
+    decode,
+    entry::{
+        Certificates, Deal, EntryKind, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
+        SignedStatement,
+    },
+    octets::{ContractNo, Octets},
+    rules::RuleTable,
+    statement::{Offer, Statement, con_type},
+    usage::{UsageRecord, Window},
+};
+
+use super::{
+    bill,
+    certificate::trusted,
+    code::{Code, Refusal},
+    deal,
+    facts::{Contract, Facts, node_certificates},
+};
+
+/// An entry taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<'a> {
+    /// Where it is and what it hashes to.
+    pub(crate) name: &'a EntryName,
+    /// What it is.
+    pub(crate) kind: EntryKind,
+    /// Its body.
+    pub(crate) body: &'a [u8],
+    /// Time of its block, ns since 1970-01-01Z.
+    pub(crate) block_ns: i64,
+}
+
+/// What judging an entry gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// In order; the contract's state afterwards, if the entry moved it.
+    Accepted(Option<String>),
+    /// The other log must come first.
+    Waits,
+    /// Refused.
+    Refused(Refusal),
+    /// Refused, and yet the contract moves: the node's log goes on from it, its content is in dispute.
+    Disputed(Refusal, Option<String>),
+}
+
+impl From<Result<Option<String>, Refusal>> for Judged {
+    fn from(result: Result<Option<String>, Refusal>) -> Self {
+        result.map_or_else(Judged::Refused, Judged::Accepted)
+    }
+}
+
+/// Decodes strictly; other bytes are `malformed`.
+pub(super) fn read<T>(body: &[u8], what: &'static str) -> Result<T, Refusal>
+where
+    T: for<'a> der::Decode<'a, Error = der::Error> + der::Encode,
+{
+    decode(body, what).map_err(|error| Refusal::new(Code::Malformed, error))
+}
+
+/// The contract an entry belongs to, as far as its bytes say.
+pub(crate) fn contract_of(kind: EntryKind, body: &[u8]) -> Option<ContractNo> {
+    match kind {
+        EntryKind::Browse | EntryKind::Order | EntryKind::Score => {
+            let signed: SignedStatement = decode(body, "SignedStatement").ok()?;
+            decode::<Statement>(signed.statement.as_bytes(), "Statement").ok().map(|s| s.contract_no)
+        }
+        EntryKind::Deal => decode::<Deal>(body, "Deal").ok().map(|deal| deal.contract_no),
+        EntryKind::Usage | EntryKind::Gap => decode::<UsageRecord>(body, "UsageRecord").ok().map(|r| r.contract_no),
+        EntryKind::OrderStatus => decode::<OrderStatus>(body, "OrderStatus").ok().map(|s| s.contract_no),
+        EntryKind::Offer => {
+            let signed = Signed::from_bytes(body).ok()?;
+            decode::<Offer>(signed.tbs(), "Offer").ok().map(|offer| offer.contract_no)
+        }
+        EntryKind::FinanceLink => decode::<FinanceLink>(body, "FinanceLink").ok().map(|link| link.contract_no),
+        EntryKind::Bill => decode::<Bill>(body, "Bill").ok().map(|bill| bill.contract_no),
+        EntryKind::Payment => decode::<Payment>(body, "Payment").ok().map(|payment| payment.contract_no),
+        _ => None,
+    }
+}
+
+/// Judges an entry against the facts.
+pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
+    let finance_kind = matches!(place.kind, EntryKind::Bill | EntryKind::Payment);
+    if finance_kind != (place.name.log == 1) {
+        return Judged::Refused(Refusal::new(Code::Malformed, format!("{} in the wrong log", place.kind.name())));
+    }
+    match place.kind {
+        EntryKind::Browse => browse(facts, place).into(),
+        EntryKind::Offer => deal::offer(facts, place).into(),
+        EntryKind::Order => deal::order(facts, place).into(),
+        EntryKind::Deal => deal::deal(facts, place).into(),
+        EntryKind::Score => score(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::OrderStatus => status(facts, place).into(),
+        EntryKind::Usage | EntryKind::Gap => bill::usage(facts, place).into(),
+        EntryKind::Bill => bill::bill(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::Payment => bill::payment(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::FinanceLink => link(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::Rules => rules(place.body).into(),
+        EntryKind::Receipt => receipt(facts, place.body).into(),
+        EntryKind::Certificates => certificates(facts, place.body).into(),
+        EntryKind::Window => read::<Window>(place.body, "Window").map(|_| None).into(),
+        EntryKind::SetAside => read::<SetAside>(place.body, "SetAside").map(|_| None).into(),
+        EntryKind::Epoch => read::<Epoch>(place.body, "Epoch").map(|_| None).into(),
+        // A kind of a later version is stored and not judged.
+        #[allow(unreachable_patterns, reason = "the list of kinds grows in `trade`; a new one is stored, not judged")]
+        _ => Judged::Accepted(None),
+    }
+}
+
+/// One step of the contract; the state after it.
+pub(super) fn step(table: &RuleTable, contract: &Contract, act: &str, given: Act) -> Result<Option<String>, Refusal> {
+    let state = if contract.state.is_empty() { table.start.as_str() } else { contract.state.as_str() };
+    let step = next(table, state, act, given).map_err(|refusal| {
+        let code = match refusal.code() {
+            "signature" => Code::Signature,
+            "stock" => Code::Stock,
+            "amount" => Code::Amount,
+            "offer" => Code::Offer,
+            _ => Code::State,
+        };
+        Refusal::new(code, refusal)
+    })?;
+    Ok(Some(step.next.to_owned()))
+}
+
+/// The contract and its rule table.
+pub(super) fn known(facts: &Facts, no: ContractNo) -> Result<(&Contract, &RuleTable), Refusal> {
+    let contract = facts.contracts.get(&no).filter(|contract| !contract.state.is_empty());
+    let contract = contract.ok_or_else(|| Refusal::new(Code::Unknown, format!("no contract {no}")))?;
+    let table = facts.table(Some(contract)).ok_or_else(|| Refusal::new(Code::Unknown, "no rule table"))?;
+    Ok((contract, table))
+}
+
+/// A statement of the expected type for this node.
+pub(super) fn statement(facts: &Facts, body: &[u8], kind: u8) -> Result<(Statement, SignedStatement), Refusal> {
+    let signed: SignedStatement = read(body, "SignedStatement")?;
+    let statement = signed.open().map_err(|error| Refusal::new(Code::Malformed, error))?;
+    if statement.con_type != kind || statement.computing_pool_id != facts.pool {
+        return Err(Refusal::new(Code::Malformed, "conType or computingPoolId is not that of this entry and node"));
+    }
+    Ok((statement, signed))
+}
+
+/// Whether the contract's buyer made the statement and its signature.
+pub(super) fn by_buyer(contract: &Contract, statement: &Statement, signed: &SignedStatement) -> bool {
+    contract.buyer.as_ref().is_some_and(|(id, key)| {
+        *id == statement.buyer && key.verify(signed.statement.as_bytes(), signed.signature.as_bytes()).is_valid()
+    })
+}
+
+fn browse(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
+    let (statement, signed) = statement(facts, place.body, con_type::BROWSE)?;
+    let ders: Vec<Vec<u8>> = signed.certificates.iter().map(|der| der.as_bytes().to_vec()).collect();
+    let chain = trusted(&ders, &facts.anchors, place.block_ns)?;
+    let leaf = chain.first().filter(|leaf| Octets(leaf.id()) == statement.buyer);
+    let leaf = leaf.ok_or_else(|| Refusal::new(Code::Certificate, "not the certificate the statement names"))?;
+    let buyer_signed = leaf.public_key().verify(signed.statement.as_bytes(), signed.signature.as_bytes()).is_valid();
+    let table = facts.table(None).ok_or_else(|| Refusal::new(Code::Unknown, "no rule table"))?;
+    let fresh = Contract::default();
+    let contract = facts.contracts.get(&statement.contract_no).unwrap_or(&fresh);
+    step(table, contract, "browse", Act { buyer_signed, node_signed: true, ..Act::default() })
+}
+
+fn score(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
+    let (statement, signed) = statement(facts, place.body, con_type::SCORE)?;
+    let (contract, table) = known(facts, statement.contract_no)?;
+    check_score(contract, table, &statement, &signed)?;
+    // The bill that a score follows may still be on its way in the other log.
+    let waits = table.row(&contract.state, "score").is_none() && table.row(&contract.state, "bill").is_some();
+    if waits && !facts.waited {
+        return Ok(Judged::Waits);
+    }
+    Ok(step(table, contract, "score", Act { buyer_signed: true, node_signed: true, ..Act::default() }).into())
+}
+
+/// Whether a score statement is the buyer's, of this contract, with the overall score the contract computes.
+///
+/// # Errors
+/// The [`Refusal`].
+pub(crate) fn check_score(
+    contract: &Contract,
+    table: &RuleTable,
+    statement: &Statement,
+    signed: &SignedStatement,
+) -> Result<(), Refusal> {
+    if !by_buyer(contract, statement, signed) {
+        return Err(Refusal::new(Code::Signature, "the score is not signed by the contract's buyer"));
+    }
+    let (Some((offer, _)), Some((deal, _)), Some(card)) = (&contract.offer, &contract.deal, &statement.score) else {
+        return Err(Refusal::new(Code::State, "there is no deal to score"));
+    };
+    if statement.offer != Some(*offer) || statement.follows != Some(*deal) {
+        return Err(Refusal::new(Code::Offer, "the score names another offer or deal"));
+    }
+    let overall = overall_score(table, &card.items).map_err(|error| Refusal::new(Code::Malformed, error))?;
+    if overall == card.overall {
+        Ok(())
+    } else {
+        Err(Refusal::new(Code::Amount, format!("overall score {} where {overall} follows", card.overall)))
+    }
+}
+
+fn status(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
+    let status: OrderStatus = read(place.body, "OrderStatus")?;
+    let (contract, table) = known(facts, status.contract_no)?;
+    let after = step(table, contract, &status.act, Act { node_signed: true, ..Act::default() })?;
+    if status.from == contract.state && Some(&status.to) == after.as_ref() {
+        Ok(after)
+    } else {
+        Err(Refusal::new(Code::State, format!("{} leads from {} to another state", status.act, contract.state)))
+    }
+}
+
+fn link(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
+    let link: FinanceLink = read(place.body, "FinanceLink")?;
+    let finance_size = facts.logs.get(1).map_or(0, |log| log.size);
+    if link.finance.height >= finance_size && !facts.waited {
+        return Ok(Judged::Waits);
+    }
+    match facts.named.get(&link.finance.hash) {
+        Some((name, kind)) if *name == link.finance && *kind == link.kind => Ok(Judged::Accepted(None)),
+        _ => Err(Refusal::new(Code::Unknown, "no such finance entry")),
+    }
+}
+
+fn rules(body: &[u8]) -> Result<Option<String>, Refusal> {
+    let rules: Rules = read(body, "Rules")?;
+    RuleTable::from_toml(&rules.text).map(|_| None).map_err(|error| Refusal::new(Code::Malformed, error))
+}
+
+fn receipt(facts: &Facts, body: &[u8]) -> Result<Option<String>, Refusal> {
+    let signed = Signed::from_bytes(body).map_err(|error| Refusal::new(Code::Malformed, error))?;
+    let receipt: Receipt = read(signed.tbs(), "Receipt")?;
+    let ours = facts.platform.as_ref().filter(|(id, _)| *id == signed.cert_id());
+    match ours {
+        // Signed under a certificate the platform had before: it cannot be judged here, and it obliges nobody.
+        None => Ok(None),
+        Some((_, key)) if receipt.computing_pool_id == facts.pool && signed.verify(key).is_valid() => Ok(None),
+        Some(_) => Err(Refusal::new(Code::Signature, "not a receipt of this platform")),
+    }
+}
+
+fn certificates(facts: &Facts, body: &[u8]) -> Result<Option<String>, Refusal> {
+    let listed: Certificates = read(body, "Certificates")?;
+    if node_certificates(body).is_none() {
+        return Ok(None);
+    }
+    let leaf = listed.certificates.first().map(|der| sm3(&[der.as_bytes()]));
+    let known = leaf.and_then(|id| facts.certificates.get(&id));
+    known.map(|_| None).ok_or_else(|| Refusal::new(Code::Certificate, "these certificates are not trusted"))
+}

@@ -1,0 +1,24 @@
+//! Every message `hufu-platform` shows a person, English and Chinese in one table. Log lines are not messages: they are
+//! constant lower-case English with fields.
+
+hufu_audit::texts! {
+    FileUnreadable { path, why } => "cannot read {path}: {why}; check the path and its permissions", "无法读取 {path}：{why}；请检查路径和权限";
+    FileUnwritable { path, why } => "cannot write {path}: {why}; choose another place or free it", "无法写入 {path}：{why}；请另选位置或释放空间";
+    DirUnwritable { path, why } => "cannot use directory {path}: {why}; choose a directory this user may write", "无法使用目录 {path}：{why}；请选择当前用户可写的目录";
+    KeyFileMode { path, mode } => "key file {path} has mode {mode}, others can read it; run: chmod 600 {path}", "密钥文件 {path} 的权限为 {mode}，他人可读；请执行：chmod 600 {path}";
+    ConfigWrong { path, why } => "{path}: {why}", "{path} 有误：{why}";
+    NoDatabase { path } => "no database at {path}; start hufu-platform serve with this directory first", "{path} 处没有数据库；请先用该目录启动 hufu-platform serve";
+    Database { path, why } => "database {path}: {why}", "数据库 {path}：{why}";
+    PortInUse { address, why } => "cannot listen on {address}: {why}; choose another port or free it", "无法监听 {address}：{why}；请换用其他端口或释放该端口";
+    Usage { why } => "{why}; see --help", "{why}；请看 --help";
+    Bug { why } => "internal error: {why}; please report it with the command line", "内部错误：{why}；请连同命令行一起报告";
+    UnknownBill { number } => "no bill {number} here; `hufu-platform bills` lists them", "没有账单 {number}；请用 hufu-platform bills 查看";
+    BillRefused { number } => "bill {number} was refused and is in dispute; it cannot be paid", "账单 {number} 已被拒绝并处于争议中，不能支付";
+    WrongAmount { number, total, amount } => "bill {number} is {total} CNY, not {amount} CNY; pay exactly the total", "账单 {number} 为 {total} 元，而不是 {amount} 元；请按总额支付";
+    NotMoney { amount } => "{amount} is not an amount in CNY, for example 12.30", "{amount} 不是人民币金额，例如 12.30";
+    PaidOtherwise { number, reference } => "bill {number} is already paid with reference {reference}", "账单 {number} 已支付，参考号 {reference}";
+    PackIncomplete { number, why } => "bill {number} has no complete pack yet: {why}", "账单 {number} 的证据包尚不完整：{why}";
+    Paid { number, amount } => "bill {number} paid: {amount} CNY", "账单 {number} 已支付：{amount} 元";
+    Ready { http, broker } => "ready: http {http}, broker {broker}", "已就绪：http {http}，消息代理 {broker}";
+    Nothing {} => "nothing yet", "暂无数据";
+}

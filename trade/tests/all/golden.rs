@@ -1,0 +1,340 @@
+//! The golden files: one trade from browse to payment between fixed parties, every structure of `docs/evidence.asn1` once.
+//! Writing them is the example `golden`; comparing them is a test; openssl and asn1tools check them from outside.
+
+use der::Encode;
+use hufu_gm::Signed;
+use hufu_trade::{
+    encode,
+    entry::{
+        Countersignature, Deal, EntryKind, EntryName, FinanceLink, Payment, ReceivedBill, Rules, SignedStatement,
+        octet_string,
+    },
+    if2::{BillPush, Envelope, Interface, PLATFORM, Sealed},
+    octets::{ContractNo, Digest, Octets},
+    rating::{Terms, rate},
+    statement::{
+        ContractNoInput, ContractValue, Metered, Offer, Payment as Paying, Requirement, RequirementItem, Reservation,
+        ScoreCard, ScoreItem, Statement, con_type, contract_no,
+    },
+    tariff::Tariff,
+};
+
+use crate::{
+    golden_parts::{block, others, receipt, usage_parts},
+    parties::{MINUTE, POOL, Parties, SECOND, T0},
+    usage::records,
+    wire::{self, EntryRef, Log, digest, entry},
+};
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// File name and content, in the order they were made. Names are `TYPE[-WHICH].der` for DER of `TYPE`.
+#[derive(Default)]
+pub(crate) struct Files(pub(crate) Vec<(String, Vec<u8>)>);
+
+impl Files {
+    pub(crate) fn der<T: Encode>(&mut self, name: &str, value: &T) -> Outcome<Vec<u8>> {
+        let bytes = value.to_der()?;
+        self.raw(&format!("{name}.der"), &bytes);
+        Ok(bytes)
+    }
+
+    pub(crate) fn raw(&mut self, name: &str, bytes: &[u8]) {
+        self.0.push((name.to_owned(), bytes.to_vec()));
+    }
+
+    /// What is signed, its signature, and both as `Signed`.
+    pub(crate) fn signed(&mut self, name: &str, signed: &Signed) -> Outcome<Vec<u8>> {
+        self.raw(&format!("{name}.der"), signed.tbs());
+        self.raw(&format!("{name}.sig"), signed.signature());
+        self.der(&format!("Signed-{}", name.to_lowercase()), signed)
+    }
+}
+
+/// A small rule table of its own, so that a new default table does not change these files.
+pub(crate) const RULES: &str = r#"version = 1
+start = "new"
+metered = []
+holding = []
+[parameters]
+gap_rating = "free"
+rounding = "line-half-even-8,total-down-2"
+offer_valid_s = 3600
+score_weights = { cpu = 3000, memory = 2000, net_tx = 500 }
+[[rule]]
+state = "new"
+act = "browse"
+signers = ["buyer"]
+guard = "none"
+writes = ["browse", "offer"]
+next = "offered"
+"#;
+
+pub(crate) const TARIFF: &str = r#"
+[[price]]
+resource = "cpu"
+scheme = "graduated"
+tier = [{ up_to = "7200000000000", price = "0.12" }, { price = "0.1" }]
+[[price]]
+resource = "memory"
+price = "0.02"
+[[price]]
+resource = "net_tx"
+scheme = "volume"
+tier = [{ up_to = "1073741824", price = "0.8" }, { price = "0.5" }]
+"#;
+
+/// Makes everything.
+pub(crate) fn files() -> Outcome<Files> {
+    let parties = Parties::new()?;
+    let mut files = Files::default();
+    for (name, party) in
+        [("root", &parties.root), ("buyer", &parties.buyer), ("node", &parties.node), ("platform", &parties.platform)]
+    {
+        files.raw(&format!("{name}.crt"), party.certificate.to_pem().as_bytes());
+    }
+    let chain = [parties.buyer.certificate.der().to_vec()];
+    let rules = files.der("Rules", &Rules { version: 1, text: RULES.to_owned() })?;
+    let first_block = block(&mut files, &parties, "rules", 0, [0; 32], EntryKind::Rules, &rules)?;
+
+    let browse = browse(&mut files, &parties)?;
+    let (statement, signature) = sign(&mut files, &parties, "browse", &browse)?;
+    let signed = SignedStatement::new(&statement, &signature, &chain)?;
+    let body = files.der("SignedStatement-browse", &signed)?;
+    let browse_block = block(&mut files, &parties, "browse", 1, first_block.0, EntryKind::Browse, &body)?;
+    let browse_name = browse_block.1;
+
+    let tariff = Tariff::from_toml(TARIFF)?;
+    files.der("Tariff", &tariff)?;
+    files.der("Price", tariff.prices.first().ok_or("no price")?)?;
+    let tiers = &tariff.prices.first().ok_or("no price")?.tiers;
+    files.der("Tier-bounded", tiers.first().ok_or("no tier")?)?;
+    files.der("Tier-open", tiers.last().ok_or("no tier")?)?;
+    let offer = offer(&mut files, &parties, browse.contract_no, browse_name.hash, tariff.clone())?;
+    let offer = parties.node.seal(encode(&offer, "Offer")?)?;
+    files.signed("Offer", &offer)?;
+    let offer_hash = digest(offer.tbs());
+
+    let order = order(&mut files, &browse, offer_hash, browse_name.hash, &tariff)?;
+    let (deal, deal_name) = deal(&mut files, &parties, &order)?;
+
+    let records = records(browse.contract_no, deal_name.hash, deal.contract_time)?;
+    for (name, record) in [("begin", 0), ("gap", 1), ("end", 2)].map(|(name, i)| (name, records.get(i))) {
+        let (_, record) = record.ok_or("no record")?;
+        files.der(&format!("UsageRecord-{name}"), record)?;
+    }
+    usage_parts(&mut files, &records)?;
+    let terms = Terms {
+        contract_no: browse.contract_no,
+        computing_pool_id: POOL,
+        buyer: parties.buyer.id(),
+        deal: deal_name.hash,
+        offer: offer_hash,
+        tariff: &tariff,
+        gap_rule: "free",
+    };
+    let bill = rate(&terms, None, &records)?;
+    let bill_der = files.der("Bill", &bill)?;
+    files.der("Line", bill.lines.first().ok_or("no line")?)?;
+    files.der("RatedGap", bill.gaps.first().ok_or("no gap")?)?;
+    let (bill_entry, bill_name) = entry(EntryKind::Bill, 0, &bill_der)?;
+    files.raw("Entry-bill.der", &bill_entry);
+    let link =
+        FinanceLink { contract_no: browse.contract_no, kind: EntryKind::Bill.number(), finance: bill_name.clone() };
+    files.der("FinanceLink", &link)?;
+
+    let received = ReceivedBill { entry: bill_name.hash, number: bill.number.clone() };
+    files.der("ReceivedBill", &received)?;
+    receipt(&mut files, &parties, [first_block.0, browse_block.0], received)?;
+    let push = BillPush {
+        bill_no: bill.number.clone(),
+        contract_no: browse.contract_no.to_string(),
+        entry: Sealed(bill_entry),
+        height: bill_name.height,
+        total_cny: bill.total.to_string(),
+    };
+    let envelope = envelope(&mut files, &parties, &push)?;
+    let payment = Payment {
+        version: 1,
+        contract_no: browse.contract_no,
+        number: bill.number.clone(),
+        bill: bill_name.hash,
+        amount: bill.total,
+        paid_at: T0 + 200 * MINUTE,
+        rests_on: deal_name.clone(),
+        confirmation: octet_string(&envelope, "Payment")?,
+    };
+    files.der("Payment", &payment)?;
+    score(&mut files, &parties, &order.0, deal_name.hash)?;
+    others(&mut files, &parties, browse.contract_no)?;
+    Ok(files)
+}
+
+fn sign(files: &mut Files, parties: &Parties, name: &str, statement: &Statement) -> Outcome<(Vec<u8>, Vec<u8>)> {
+    statement.check()?;
+    let der = files.der(&format!("Statement-{name}"), statement)?;
+    let signature = parties.buyer.key.sign(&der)?;
+    files.raw(&format!("Statement-{name}.sig"), &signature);
+    Ok((der, signature))
+}
+
+fn browse(files: &mut Files, parties: &Parties) -> Outcome<Statement> {
+    let (nonce, time) = (Octets(*b"nonce of buyer 1"), T0);
+    let input = ContractNoInput { buyer: parties.buyer.id(), pool: POOL.to_owned(), nonce, time };
+    files.der("ContractNoInput", &input)?;
+    Ok(Statement {
+        version: 1,
+        con_type: con_type::BROWSE,
+        contract_no: contract_no(parties.buyer.id(), POOL, nonce, time)?,
+        contract_time: time,
+        computing_pool_id: POOL.to_owned(),
+        buyer: parties.buyer.id(),
+        nonce: Some(nonce),
+        offer: None,
+        follows: None,
+        requirement: None,
+        contract_value: None,
+        score: None,
+    })
+}
+
+fn offer(files: &mut Files, parties: &Parties, no: ContractNo, browse: Digest, tariff: Tariff) -> Outcome<Offer> {
+    let metered = |resource: &str, source: &str, why_not: Option<&str>| Metered {
+        resource: resource.to_owned(),
+        source: source.to_owned(),
+        why_not: why_not.map(str::to_owned),
+    };
+    let metered = vec![
+        metered("cpu", "cgroup2:cpu.stat usage_usec", None),
+        metered("memory", "cgroup2:memory.current", None),
+        metered("net_tx", "", Some("no counter at the order's network boundary")),
+    ];
+    let reserves = vec![
+        Reservation { resource: "cpu".to_owned(), quantity: 2_000 },
+        Reservation { resource: "memory".to_owned(), quantity: 4 << 30 },
+    ];
+    files.der("Metered", metered.first().ok_or("none metered")?)?;
+    files.der("Metered-not", metered.last().ok_or("none metered")?)?;
+    files.der("Reservation", reserves.first().ok_or("none reserved")?)?;
+    Ok(Offer {
+        version: 1,
+        contract_no: no,
+        computing_pool_id: POOL.to_owned(),
+        buyer: parties.buyer.id(),
+        browse,
+        product_id: "vm-2c4g".to_owned(),
+        catalogue_revision: 7,
+        stock: 3,
+        term_ns_max: 86_400_000_000_000,
+        valid_from: T0 + SECOND,
+        valid_until: T0 + SECOND + 60 * MINUTE,
+        tariff,
+        metered,
+        window_ns: 3_600_000_000_000,
+        reserves,
+        rules: digest(RULES.as_bytes()),
+    })
+}
+
+fn order(files: &mut Files, browse: &Statement, offer: Digest, follows: Digest, tariff: &Tariff) -> Outcome<Ordered> {
+    let item = RequirementItem { product_id: "vm-2c4g".to_owned(), quantity: 1 };
+    files.der("RequirementItem", &item)?;
+    let term_ns = 7_200_000_000_000;
+    let requirement = Requirement { catalogue_revision: 7, items: vec![item], term_ns, tariff: tariff.hash()? };
+    files.der("Requirement", &requirement)?;
+    let contract_value = ContractValue { payment: Paying::Postpaid, amount: "50".parse()? };
+    files.der("ContractValue", &contract_value)?;
+    let statement = Statement {
+        con_type: con_type::ORDER,
+        contract_time: T0 + 5 * MINUTE,
+        nonce: None,
+        offer: Some(offer),
+        follows: Some(follows),
+        requirement: Some(requirement.clone()),
+        contract_value: Some(contract_value),
+        ..browse.clone()
+    };
+    Ok(Ordered(statement, requirement, contract_value, offer))
+}
+
+/// The order's statement, its requirement, its value and the offer's hash.
+struct Ordered(Statement, Requirement, ContractValue, Digest);
+
+fn deal(files: &mut Files, parties: &Parties, order: &Ordered) -> Outcome<(Deal, EntryName)> {
+    let Ordered(statement, requirement, contract_value, offer) = order;
+    let (der, signature) = sign(files, parties, "order", statement)?;
+    let body = files.der("SignedStatement-order", &SignedStatement::new(&der, &signature, &[])?)?;
+    let (entry_der, order_name) = entry(EntryKind::Order, 3, &body)?;
+    files.raw("Entry-order.der", &entry_der);
+    files.der("EntryName", &order_name)?;
+    let reference =
+        EntryRef { log: Log::Trade, height: order_name.height, index: order_name.index, hash: order_name.hash };
+    files.der("EntryRef", &reference)?;
+    let time = T0 + 10 * MINUTE;
+    let said = Countersignature {
+        statement: digest(&der),
+        buyer_signature: digest(&signature),
+        computing_pool_id: POOL.to_owned(),
+        time,
+    };
+    let countersignature = parties.node.seal(encode(&said, "Countersignature")?)?;
+    files.signed("Countersignature", &countersignature)?;
+    let deal = Deal {
+        version: 1,
+        con_type: con_type::DEAL,
+        contract_no: statement.contract_no,
+        contract_time: time,
+        computing_pool_id: POOL.to_owned(),
+        buyer: statement.buyer,
+        order: order_name,
+        offer: *offer,
+        requirement: requirement.clone(),
+        contract_value: *contract_value,
+        buyer_signature: octet_string(&signature, "Deal")?,
+        countersignature,
+        service_end: time + i64::try_from(requirement.term_ns)?,
+    };
+    let body = files.der("Deal", &deal)?;
+    let (entry_der, name) = entry(EntryKind::Deal, 4, &body)?;
+    files.raw("Entry-deal.der", &entry_der);
+    Ok((deal, name))
+}
+
+fn score(files: &mut Files, parties: &Parties, order: &Statement, deal: Digest) -> Outcome<()> {
+    let items = [(0, 95), (1, 90), (7, 81)].map(|(code, score)| ScoreItem { code, score }).to_vec();
+    files.der("ScoreItem", items.first().ok_or("no score")?)?;
+    let card = ScoreCard { overall: 9_191, items };
+    files.der("ScoreCard", &card)?;
+    let statement = Statement {
+        con_type: con_type::SCORE,
+        contract_time: T0 + 300 * MINUTE,
+        follows: Some(deal),
+        requirement: None,
+        contract_value: None,
+        score: Some(card),
+        ..order.clone()
+    };
+    let (der, signature) = sign(files, parties, "score", &statement)?;
+    files.der("SignedStatement-score", &SignedStatement::new(&der, &signature, &[])?)?;
+    Ok(())
+}
+
+fn envelope(files: &mut Files, parties: &Parties, push: &BillPush) -> Outcome<Vec<u8>> {
+    let (from, to, at) = (POOL, PLATFORM, T0 + 190 * MINUTE);
+    let key = &parties.node.key;
+    let (_, bytes) = Envelope::seal(Interface::BillPush, from, to, at, None, None, push, key, parties.node.id())?;
+    let envelope = Envelope::parse(&bytes)?;
+    files.raw("envelope.json", &bytes);
+    files.raw("envelope.payload", envelope.payload.as_bytes());
+    let signature = parties.node.key.sign(envelope.payload.as_bytes())?;
+    files.raw("envelope.sig", &signature);
+    Ok(bytes)
+}
+
+/// SM3 of every DER file, one `HEX  NAME` a line, as `openssl dgst -sm3 -r` would say.
+pub(crate) fn hashes(files: &Files) -> String {
+    let ders = files.0.iter().filter(|(name, _)| name.ends_with(".der"));
+    let mut lines: Vec<String> = ders.map(|(name, bytes)| format!("{name} {}\n", wire::digest(bytes))).collect();
+    lines.sort();
+    lines.concat()
+}

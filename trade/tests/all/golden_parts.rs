@@ -1,0 +1,143 @@
+//! The parts of the golden files that stand alone: usage, blocks, receipts and the ledger's own entries.
+
+use hufu_trade::{
+    encode,
+    entry::{
+        Certificates, EntryKind, EntryName, Epoch, OrderStatus, Receipt, ReceivedBill, Refused, SetAside, octet_string,
+    },
+    if2::{Blocks, PLATFORM},
+    octets::{ContractNo, Digest, Octets},
+    usage::{HostTotal, Reading, Status, Window},
+};
+
+use crate::{
+    golden::{Files, Outcome},
+    parties::{MINUTE, POOL, Parties, SECOND, T0},
+    usage::quality,
+    wire::{Block, BlockHeader, Checkpoint, Log, digest, entry, leaf, node},
+};
+
+pub(crate) fn usage_parts(files: &mut Files, records: &[hufu_trade::rating::Recorded]) -> Outcome<()> {
+    let (_, first) = records.first().ok_or("no record")?;
+    files.der("MeterIdentity", first.identity.as_ref().ok_or("no identity")?)?;
+    files.der("TimeQuality", &first.quality)?;
+    files.der("Reading", first.readings.first().ok_or("no reading")?)?;
+    let reading = Reading {
+        code: 9,
+        qualifier: Some("A100-80G".to_owned()),
+        status: Status::Estimated,
+        delta: Some(60_000_000_000),
+        total: Some(u128::MAX),
+        why: Some("the window's last sample was lost".to_owned()),
+    };
+    files.der("Reading-estimated", &reading)?;
+    let read =
+        HostTotal { code: 0, host: Some(5_400_999_999_999), orders: 5_400_123_456_789, check: "checked".to_owned() };
+    let unread = HostTotal { code: 7, host: None, orders: 1_610_612_736, check: "host counter missing".to_owned() };
+    files.der("HostTotal", &read)?;
+    files.der("HostTotal-unread", &unread)?;
+    let window = Window {
+        version: 1,
+        start: T0,
+        end: T0 + 60 * MINUTE,
+        elapsed_ns: 3_600_000_000_123,
+        samples_due: 360,
+        samples_taken: 359,
+        boot_id: Octets([0xb0; 16]),
+        quality: quality(None),
+        orders: 1,
+        totals: vec![read, unread],
+    };
+    files.der("Window", &window)?;
+    Ok(())
+}
+
+fn header(height: u64, previous: [u8; 32], root: Digest) -> BlockHeader {
+    BlockHeader {
+        version: 1,
+        log: Log::Trade,
+        node: POOL.to_owned(),
+        epoch: 0,
+        height,
+        previous: Octets(previous),
+        time: T0 + i64::try_from(height).unwrap_or(0) * SECOND,
+        quality: quality(Some(1_500_000)),
+        root,
+        count: 1,
+    }
+}
+
+/// A block of one entry; gives its hash and the entry's name.
+pub(crate) fn block(
+    files: &mut Files,
+    parties: &Parties,
+    name: &str,
+    height: u64,
+    previous: [u8; 32],
+    kind: EntryKind,
+    body: &[u8],
+) -> Outcome<([u8; 32], EntryName)> {
+    let (der, entry_name) = entry(kind, height, body)?;
+    files.raw(&format!("Entry-{name}.der"), &der);
+    let header = parties.node.seal(encode(&header(height, previous, entry_name.hash), "BlockHeader")?)?;
+    files.signed(&format!("BlockHeader-{name}"), &header)?;
+    let hash = digest(header.tbs()).0;
+    let block = Block { header, entries: vec![octet_string(&der, "Block")?] };
+    let der = files.der(&format!("Block-{name}"), &block)?;
+    if height == 1 {
+        files.der("Blocks", &Blocks::pack(0, height, [der])?)?;
+    }
+    Ok((hash, entry_name))
+}
+
+pub(crate) fn receipt(
+    files: &mut Files,
+    parties: &Parties,
+    blocks: [[u8; 32]; 2],
+    received: ReceivedBill,
+) -> Outcome<()> {
+    let root = node(leaf(&blocks[0]), leaf(&blocks[1]));
+    let checkpoint = Checkpoint {
+        version: 1,
+        log: Log::Trade,
+        node: POOL.to_owned(),
+        epoch: 0,
+        size: 2,
+        root,
+        time: T0 + 2 * SECOND,
+    };
+    files.signed("Checkpoint", &parties.node.seal(encode(&checkpoint, "Checkpoint")?)?)?;
+    let refused = Refused { entry: leaf(b"an entry nobody made"), code: "amount".to_owned() };
+    files.der("Refused", &refused)?;
+    let receipt = Receipt {
+        version: 1,
+        computing_pool_id: POOL.to_owned(),
+        log: 0,
+        size: 2,
+        root,
+        stored_at: T0 + 3 * SECOND,
+        refused: vec![refused],
+        bills: vec![received],
+    };
+    files.signed("Receipt", &parties.platform.seal(encode(&receipt, "Receipt")?)?)?;
+    Ok(())
+}
+
+pub(crate) fn others(files: &mut Files, parties: &Parties, contract_no: ContractNo) -> Outcome<()> {
+    let certificates = vec![octet_string(parties.platform.certificate.der(), "Certificates")?];
+    files.der("Certificates", &Certificates { role: PLATFORM.to_owned(), certificates })?;
+    let status = OrderStatus {
+        version: 1,
+        contract_no,
+        act: "expire".to_owned(),
+        from: "serving".to_owned(),
+        to: "ended".to_owned(),
+        time: T0 + 130 * MINUTE,
+        why: "the term is over (服务期满)".to_owned(),
+    };
+    files.der("OrderStatus", &status)?;
+    files.der("SetAside", &SetAside { segment: 3, offset: 4_096, length: 17, sm3: digest(b"seventeen bytes..") })?;
+    let why = "restored from a copy".to_owned();
+    files.der("Epoch", &Epoch { epoch: 1, log: 0, held: 40, receipted: 44, why })?;
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The tests of `trade`: golden files against the real `openssl`, strictness of every decoder, money, rating, the contract,
+//! the rule table and IF2. What needs no more than one file lives beside the code.
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod dice;
+#[cfg(test)]
+mod envelope;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod golden_parts;
+#[cfg(test)]
+mod golden_test;
+#[cfg(test)]
+mod openssl;
+#[cfg(test)]
+mod parties;
+#[cfg(test)]
+mod rating;
+#[cfg(test)]
+mod statement;
+#[cfg(test)]
+mod strict;
+#[cfg(test)]
+mod tables;
+#[cfg(test)]
+mod usage;
+#[cfg(test)]
+mod wire;
