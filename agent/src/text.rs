@@ -80,6 +80,10 @@ hufu_audit::texts! {
     SignatureUnchecked {} => "signature not checked: give --signer", "未检查签名：请给出 --signer";
     // A node's command line.
     ConfigGood { path, node } => "{path} is good: node {node}", "{path} 正确：节点 {node}";
+    NodeStatus { node, link, logs, alarms } => "node {node}, broker {link}; blocks (receipted): {logs}; alarms: {alarms}", "节点 {node}，消息代理{link}；区块数（已回执）：{logs}；告警：{alarms}";
+    Linked {} => "connected", "已连接";
+    NotLinked {} => "not connected", "未连接";
+    StatusColumns {} => "contract|product|state|records|service end|bill CNY|receipted", "合约|产品|状态|记录数|服务截止|账单（元）|已回执";
     AgentAway { socket, why } => "no agent at {socket}: {why}; start it with: hufu agent", "{socket} 处没有代理：{why}；启动命令：hufu agent";
     NodeThere { path } => "{path} is already there; init never overwrites a node", "{path} 已存在；init 从不覆盖节点";
     NodeRequested { request, dir } => "key, salt and configuration made; have {request} certified, then run: hufu init --dir {dir} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init --dir {dir} --cert NODE.pem";

@@ -6,6 +6,7 @@ mod capacity;
 mod demo;
 mod file;
 mod firmware;
+mod help;
 mod init;
 mod key;
 mod ledger;
@@ -22,7 +23,7 @@ use std::{
     io::{ErrorKind, Write},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use hufu_audit::{Exit, Failure, Lang};
 use serde::Serialize;
 
@@ -101,7 +102,12 @@ pub(crate) struct Context {
 
 /// Reads the arguments and does what they say.
 pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
-    let cli = match Cli::try_parse_from(arguments) {
+    let command = match lang {
+        Lang::En => Cli::command(),
+        Lang::Zh => help::in_chinese(Cli::command()),
+    };
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage::explain(&error),
     };
@@ -199,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_command_table_is_well_formed() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+        help::in_chinese(Cli::command()).debug_assert();
     }
 }

@@ -11,7 +11,7 @@ use hufu_audit::{Exit, Failure};
 use serde_json::{Value, json};
 
 use crate::{
-    cmd::{Context, Outcome, key},
+    cmd::{Context, Outcome},
     config::Config,
     contract::Book,
     daemon::{self, Lifetime},
@@ -63,8 +63,52 @@ pub(super) fn check_config(args: &ConfigArgs, context: &Context) -> Outcome {
 pub(super) fn status(args: &ConfigArgs, context: &Context) -> Outcome {
     let config = Config::load(&args.config)?;
     let found = ask(&config.socket)?;
-    context.show(&found, || key::lines(&found))?;
+    context.show(&found, || status_text(&found, context))?;
     Ok(Exit::Done)
+}
+
+/// The status as a person reads it.
+fn status_text(status: &Value, context: &Context) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let log = |name: &str| {
+        let log = &status["logs"][name];
+        format!("{name} {} ({})", text(&log["size"]), text(&log["receipted"]))
+    };
+    let head = Text::NodeStatus {
+        node: text(&status["node"]),
+        link: if status["linked"] == true { Text::Linked {} } else { Text::NotLinked {} }.render(context.lang),
+        logs: ["trade", "finance"].map(log).join(", "),
+        alarms: text(&status["alarm_count"]),
+    };
+    let mut out = format!("{}\n", head.render(context.lang));
+    let contracts = status["contracts"].as_array().map_or(&[][..], Vec::as_slice);
+    if !contracts.is_empty() {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+        table.set_header(Text::StatusColumns {}.render(context.lang).split('|'));
+        for contract in contracts {
+            let bill = contract["bills"].as_array().and_then(|bills| bills.last()).unwrap_or(&Value::Null);
+            let cells = [
+                &contract["contract_no"],
+                &contract["product"],
+                &contract["state"],
+                &contract["records"],
+                &contract["service_end"],
+                &bill["total_cny"],
+                &bill["receipted"],
+            ];
+            table.add_row(cells.map(text));
+        }
+        out.push_str(&format!("{table}\n"));
+    }
+    for alarm in status["alarms"].as_array().into_iter().flatten() {
+        out.push_str(&format!("{} {}: {}\n", text(&alarm["at"]), text(&alarm["what"]), text(&alarm["detail"])));
+    }
+    out
 }
 
 /// The status of the agent behind a socket.

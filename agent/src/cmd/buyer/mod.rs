@@ -72,9 +72,9 @@ pub(super) enum Command {
         common: Common,
         /// The bill's number
         bill_no: String,
-        /// File to write
+        /// File to write; default BILL_NO.zip
         #[arg(short, long, value_name = "F")]
-        output: PathBuf,
+        output: Option<PathBuf>,
     },
 }
 
@@ -163,7 +163,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
         Command::Order { common, quantity, term, ceiling } => order(common, (*quantity, *term, *ceiling), context),
         Command::Score { common, scores } => score(common, scores, context),
-        Command::Pack { common, bill_no, output } => pack(common, bill_no, output, context),
+        Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
     }
 }
 
@@ -296,7 +296,7 @@ fn score(common: &Common, scores: &[ScoreItem], context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn pack(common: &Common, bill_no: &str, output: &Path, context: &Context) -> Outcome {
+fn pack(common: &Common, bill_no: &str, output: Option<&Path>, context: &Context) -> Outcome {
     let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
     if bill_no.is_empty() || !bill_no.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
         return Err(Failure::new(Exit::Usage, Text::BillNumber { number: bill_no.to_owned() }));
@@ -306,6 +306,8 @@ fn pack(common: &Common, bill_no: &str, output: &Path, context: &Context) -> Out
     let signature = buyer.key.sign(format!("hufu-pack-v1\n{bill_no}\n{at}").as_bytes()).map_err(|e| bug(&e))?;
     let body = json!({ "certificates": buyer.chain(), "at": at, "signature": Sealed(signature) });
     let bytes = platform.post_for_bytes(&format!("/v1/bills/{bill_no}/pack"), &body)?;
+    let default = PathBuf::from(format!("{bill_no}.zip"));
+    let output = output.unwrap_or(&default);
     file::replace(output, &bytes)?;
     let path = output.display().to_string();
     context.show(&json!({ "file": path }), || Text::PackWritten { path: path.clone() }.render(context.lang))?;

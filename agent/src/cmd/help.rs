@@ -1,0 +1,200 @@
+//! The Chinese help. The English help is the doc comments beside the flags; here each of them has its translation, and a test
+//! knows when one is missing.
+
+use clap::{Arg, Command, builder::StyledStr};
+
+/// English help, Chinese help.
+const TABLE: &[(&str, &str)] = &[
+    ("Metering, billing and evidence agent for sold computing power", "算力交易的计量、计费与存证代理"),
+    ("The whole main job on this machine: sell, meter, bill, verify", "在本机完成全部主流程：出售、计量、计费、验证"),
+    ("Meter one workload and say what it used", "计量一个工作负载并报告用量"),
+    ("Show what this server has and what can be metered", "显示本服务器的资源及可计量项"),
+    ("Show what this node's configuration would offer", "显示本节点配置将提供的产品"),
+    ("Set up a node", "建立节点"),
+    ("Run the daemon", "运行守护进程"),
+    ("Check configuration, keys and certificates", "检查配置、密钥和证书"),
+    ("Ask the running daemon", "查询运行中的守护进程"),
+    ("Make, request for and show keys", "生成密钥、申请证书、显示密钥"),
+    ("A small test certificate authority", "小型测试证书机构"),
+    ("The node's burnt-in record", "节点的固化记录"),
+    ("Check, list, write out and prove a ledger", "检查、列出、导出和证明账本"),
+    ("Write the evidence pack of a bill", "写出账单的证据包"),
+    ("Reach the four verdicts over an evidence pack", "对证据包作出四项结论"),
+    ("The buyer's side: browse, order, score, fetch evidence", "买方：浏览、下单、评分、获取证据"),
+    ("One JSON object on stdout; messages go to stderr", "标准输出为一个 JSON 对象；消息写到标准错误"),
+    ("Language of messages: en or zh; default from the locale", "消息语言：en 或 zh；默认取自系统区域设置"),
+    ("Where everything goes; a second run goes on with the same ledgers", "全部文件所在目录；再次运行时沿用同一账本"),
+    ("Seconds of service", "服务秒数"),
+    ("Time between samples, for example 1s or 200ms", "采样间隔，例如 1s 或 200ms"),
+    ("Tariff (TOML) to rate the usage with", "用于计价的价目表（TOML）"),
+    ("Meter a running process and its descendants, until it ends", "计量运行中的进程及其后代，直至结束"),
+    ("Meter a cgroup, by its directory or its path below the mount", "计量控制组，给出其目录或挂载点下的路径"),
+    ("Stop after so many seconds", "若干秒后停止"),
+    ("The command to run and meter", "要运行并计量的命令"),
+    ("The configuration file", "配置文件"),
+    ("Also end when standard input does: never outlive the parent", "标准输入结束时也结束：不比父进程活得更久"),
+    ("Directory of the node: configuration, keys, ledger", "节点目录：配置、密钥、账本"),
+    ("Site, 1 to 64 of a-z 0-9 _ -", "站点，1 至 64 个 a-z 0-9 _ - 字符"),
+    ("Node, 1 to 64 of a-z 0-9 _ -", "节点，1 至 64 个 a-z 0-9 _ - 字符"),
+    ("The MQTT broker", "MQTT 消息代理"),
+    ("Trust anchors (PEM)", "信任锚（PEM）"),
+    ("The platform's certificate chain (PEM), leaf first", "平台证书链（PEM），终端证书在前"),
+    ("An existing secret key file; without it a new key is made", "已有的私钥文件；不给则新生成"),
+    (
+        "The node's certificate chain (PEM), leaf first: then the ledger is made too",
+        "节点证书链（PEM），终端证书在前：给出时同时建立账本",
+    ),
+    (
+        "Image of the burnt-in record, in place of --site, --node and --broker",
+        "固化记录镜像，代替 --site、--node 和 --broker",
+    ),
+    ("Certificate (PEM) of whoever signed the image", "镜像签名者的证书（PEM）"),
+    ("Make a new SM2 key (PKCS#8 PEM, mode 0600)", "生成新的 SM2 密钥（PKCS#8 PEM，权限 0600）"),
+    ("Make a certification request (PKCS#10 PEM)", "生成证书请求（PKCS#10 PEM）"),
+    ("Show the public side of a key, certificate or request file", "显示密钥、证书或请求文件的公开部分"),
+    ("File to make", "要生成的文件"),
+    ("Secret key file", "私钥文件"),
+    ("Subject, for example CN=node-1,O=site,C=CN", "主体名，例如 CN=node-1,O=site,C=CN"),
+    ("DNS name; may be given several times", "DNS 名称；可多次给出"),
+    ("File to make; default stdout", "要生成的文件；默认标准输出"),
+    ("File to read", "要读取的文件"),
+    ("Make a self-signed root certificate", "生成自签名根证书"),
+    ("Issue a certificate for a request", "按请求签发证书"),
+    ("Make a revocation list", "生成吊销列表"),
+    ("Secret key file of the root", "根私钥文件"),
+    ("Subject, for example CN=test-root,C=CN", "主体名，例如 CN=test-root,C=CN"),
+    ("Days it is valid", "有效天数"),
+    ("The request (PEM)", "证书请求（PEM）"),
+    ("What the certificate is for", "证书用途"),
+    ("Certificate of the authority (PEM)", "证书机构的证书（PEM）"),
+    ("Secret key file of the authority", "证书机构的私钥文件"),
+    (
+        "Certificate to revoke; may be given several times, earlier ones must be repeated",
+        "要吊销的证书；可多次给出，先前吊销的须重复列出",
+    ),
+    ("Number of the list, rising", "列表编号，递增"),
+    ("Days until the next list", "距下一列表的天数"),
+    (
+        "Write a record into the slot that is not in use; a new image if there is none",
+        "将记录写入未用的槽位；没有镜像则新建",
+    ),
+    ("Show what an image says", "显示镜像内容"),
+    ("Check an image: checksum, signature, record", "检查镜像：校验和、签名、记录"),
+    ("The image to make or update", "要生成或更新的镜像"),
+    ("Serial number of the machine", "机器序列号"),
+    ("Site", "站点"),
+    ("Node", "节点"),
+    (
+        "Broker and platform certificate, HOST:PORT=CERT.pem; in order of preference",
+        "消息代理与平台证书，HOST:PORT=CERT.pem；按优先顺序",
+    ),
+    ("The node's signing key and certificate, REFERENCE=CERT.pem", "节点签名密钥与证书，REFERENCE=CERT.pem"),
+    ("Secret key file of whoever signs records", "记录签名者的私钥文件"),
+    ("The image", "镜像"),
+    (
+        "Certificate (PEM) of whoever signs records; without it signatures are not checked",
+        "记录签名者的证书（PEM）；不给则不检查签名",
+    ),
+    ("Certificate (PEM) of whoever signs records", "记录签名者的证书（PEM）"),
+    ("Check every byte, link, root and signature", "检查每个字节、链接、树根和签名"),
+    ("List the entries", "列出条目"),
+    ("Write blocks and entries out as DER files", "将区块和条目导出为 DER 文件"),
+    ("Prove that an entry is in the log", "证明条目在账本中"),
+    ("The ledger's directory", "账本目录"),
+    (
+        "Trust anchor (PEM); may be given several times. Without it: self-consistent only",
+        "信任锚（PEM）；可多次给出。不给则仅检查自洽",
+    ),
+    (
+        "A signed checkpoint (DER) that somebody kept; may be given several times",
+        "他人保存的签名检查点（DER）；可多次给出",
+    ),
+    ("Directory to make", "要建立的目录"),
+    ("Which log", "哪个账本"),
+    ("Height of the block", "区块高度"),
+    ("Index of the entry in its block", "条目在区块中的序号"),
+    (
+        "List products and scores; with --node and --product, ask for an offer",
+        "列出产品和评分；给出 --node 和 --product 则请求报价",
+    ),
+    ("Check the offer, sign the order, check the deal", "验证报价，签署订单，验证成交"),
+    ("Score a served contract, for example cpu=95 memory=90", "为已完成的合约评分，例如 cpu=95 memory=90"),
+    ("Fetch the evidence pack of a bill", "获取账单的证据包"),
+    ("Address of the platform, http://HOST:PORT", "平台地址，http://HOST:PORT"),
+    ("Read the node's answer from a file", "从文件读取节点应答"),
+    ("Write the request to a file", "将请求写入文件"),
+    ("The buyer's secret key file", "买方私钥文件"),
+    ("The buyer's certificate chain (PEM), leaf first", "买方证书链（PEM），终端证书在前"),
+    ("Trust anchors for nodes (PEM); may be given several times", "节点的信任锚（PEM）；可多次给出"),
+    ("Directory of this contract's papers", "本合约文件所在目录"),
+    ("Node to ask, SITE/NODE", "要询问的节点，SITE/NODE"),
+    ("Product to ask an offer for", "要询价的产品"),
+    ("Units", "份数"),
+    ("Term of service, for example 90s, 30m, 12h, 30d", "服务期限，例如 90s、30m、12h、30d"),
+    ("The most a bill may be, CNY", "账单上限，人民币元"),
+    ("RESOURCE=0..100, one for each priced resource of the deal", "资源=0..100，交易中每种计价资源各一个"),
+    ("The bill's number", "账单编号"),
+    ("File to write; default BILL_NO.zip", "要写入的文件；默认为 账单编号.zip"),
+    ("Where the pack goes; a file that is there is replaced", "证据包写到何处；已有文件将被替换"),
+    ("Configuration of the node", "节点的配置"),
+    ("The ledger itself, without any configuration", "直接给出账本，无需配置"),
+    ("The evidence pack", "证据包"),
+    ("PEM file of trust anchors; may be given several times", "信任锚的 PEM 文件；可多次给出"),
+    ("Every signature must also pass the second implementation (libsm)", "每个签名还须通过第二实现（libsm）的验证"),
+];
+
+fn translated(english: Option<&StyledStr>) -> Option<&'static str> {
+    let english = english?.to_string();
+    TABLE.iter().find(|(text, _)| *text == english).map(|(_, chinese)| *chinese)
+}
+
+fn argument(arg: Arg) -> Arg {
+    let heading = if arg.is_positional() { "参数" } else { "选项" };
+    let help = translated(arg.get_help());
+    let arg = arg.help_heading(heading);
+    match help {
+        Some(help) => arg.help(help),
+        None => arg,
+    }
+}
+
+/// The same commands with Chinese help.
+pub(super) fn in_chinese(command: Command) -> Command {
+    let about = translated(command.get_about());
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    let mut command = command.mut_args(argument).subcommand_help_heading("命令");
+    command = command.help_template("{about}\n\n用法：{usage}\n\n{all-args}");
+    if let Some(about) = about {
+        command = command.about(about);
+    }
+    for name in names {
+        command = command.mut_subcommand(name, in_chinese);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn missing(command: &Command, found: &mut Vec<String>) {
+        let helps = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_help);
+        for english in command.get_about().into_iter().chain(helps) {
+            if translated(Some(english)).is_none() {
+                found.push(english.to_string());
+            }
+        }
+        for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            missing(inner, found);
+        }
+    }
+
+    #[test]
+    fn every_help_text_has_its_chinese() {
+        let mut found = Vec::new();
+        missing(&super::super::Cli::command(), &mut found);
+        assert!(found.is_empty(), "add to TABLE in cmd/help.rs: {found:#?}");
+    }
+}
