@@ -15,7 +15,7 @@ help:
 	@echo 'make test      everything the CI runs: formats, lints, all tests, flows with real brokers'
 	@echo 'make check     formats and lints only'
 	@echo 'make release   the programs as they are shipped'
-	@echo 'make weigh     size, memory and CPU as ratios to a well-known agent'
+	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
 
 demo: build
 	$(BIN)/hufu demo --dir $(DEMO_DIR)
@@ -41,7 +41,10 @@ doc-hash:
 	scripts/doc-hash.sh
 
 weigh: release
-	benches/weigh.sh
+	scripts/setup prometheus-node-exporter
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/weigh.py
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/meter.py
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/verify.py
 
 clean-demo:
 	rm -rf -- $(DEMO_DIR)
