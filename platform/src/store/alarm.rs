@@ -1,0 +1,27 @@
+//! Alarms: what a person must look at. The table is bounded; forks have their own, which is not.
+
+use sqlx::SqliteConnection;
+
+use crate::error::Error;
+
+/// Alarms kept; older ones make room.
+const KEPT: i64 = 10_000;
+/// Longest detail kept, characters: senders write part of it.
+const DETAIL_CHARS: usize = 300;
+
+/// Records an alarm.
+pub(crate) async fn raise(
+    db: &mut SqliteConnection,
+    pool: &str,
+    code: &str,
+    detail: &str,
+    now_ns: i64,
+) -> Result<(), Error> {
+    let detail: String = detail.chars().take(DETAIL_CHARS).collect();
+    let insert = "INSERT INTO alarms (id, at, pool, code, detail)
+        SELECT COALESCE(MAX(id), 0) + 1, $1, $2, $3, $4 FROM alarms";
+    sqlx::query(insert).bind(now_ns).bind(pool).bind(code).bind(detail).execute(&mut *db).await?;
+    let delete = "DELETE FROM alarms WHERE id <= (SELECT MAX(id) FROM alarms) - $1";
+    sqlx::query(delete).bind(KEPT).execute(db).await?;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Blocks and their entries, forks, waiting blocks.
+
+use hufu_gm::{Hash, sm3::sm3};
+use hufu_ledger::Entry;
+use hufu_trade::{
+    bill::Bill,
+    decode,
+    entry::{EntryKind, SignedStatement},
+};
+use sqlx::SqliteConnection;
+
+use crate::{
+    error::{Error, hash, sql},
+    judge::{
+        block::{JudgedEntry, NextBlock},
+        facts::Facts,
+    },
+    store::{bill, contract, tree},
+};
+
+/// Longest time a block waits for the other log, ns; then it is judged with what is there.
+pub(crate) const WAIT_NS_MAX: i64 = 600_000_000_000;
+
+/// The bytes of a stored block.
+pub(crate) async fn bytes(
+    db: &mut SqliteConnection,
+    pool: &str,
+    (log, height): (u8, u64),
+) -> Result<Vec<u8>, Error> {
+    let select = "SELECT bytes FROM blocks WHERE pool = $1 AND log = $2 AND height = $3";
+    let row: Option<(Vec<u8>,)> =
+        sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
+    row.map(|(bytes,)| bytes).ok_or(Error::Damaged("block missing"))
+}
+
+/// The hash of a stored block.
+pub(crate) async fn block_hash(
+    db: &mut SqliteConnection,
+    pool: &str,
+    (log, height): (u8, u64),
+) -> Result<Hash, Error> {
+    let select = "SELECT hash FROM blocks WHERE pool = $1 AND log = $2 AND height = $3";
+    let row: Option<(Vec<u8>,)> =
+        sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
+    hash(&row.ok_or(Error::Damaged("block missing"))?.0)
+}
+
+/// Stores a judged block at the end of its log, with everything that follows from its entries.
+pub(crate) async fn append(
+    db: &mut SqliteConnection,
+    facts: &Facts,
+    (log, height): (u8, u64),
+    bytes: &[u8],
+    block: &NextBlock,
+) -> Result<(), Error> {
+    let insert = "INSERT INTO blocks (pool, log, height, hash, header, bytes, received_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    sqlx::query(insert)
+        .bind(&facts.pool)
+        .bind(i64::from(log))
+        .bind(sql(height))
+        .bind(block.hash.to_vec())
+        .bind(&block.header)
+        .bind(bytes)
+        .bind(facts.now_ns)
+        .execute(&mut *db)
+        .await?;
+    tree::append(&mut *db, (&facts.pool, log), height, &block.hash).await?;
+    for entry in &block.entries {
+        append_entry(&mut *db, facts, entry).await?;
+    }
+    let delete = "DELETE FROM waits WHERE pool = $1 AND log = $2";
+    sqlx::query(delete).bind(&facts.pool).bind(i64::from(log)).execute(&mut *db).await?;
+    Ok(())
+}
+
+async fn append_entry(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
+    let insert = "INSERT INTO entries (pool, log, height, idx, kind, hash, contract, seq, refused, bytes)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let refused = entry.refused.as_ref().map(|refusal| refusal.code.name());
+    sqlx::query(insert)
+        .bind(&facts.pool)
+        .bind(i64::from(entry.name.log))
+        .bind(sql(entry.name.height))
+        .bind(i64::from(entry.name.index))
+        .bind(i64::from(entry.kind))
+        .bind(entry.name.hash.0.to_vec())
+        .bind(entry.contract.map(|no| no.0.to_vec()))
+        .bind(entry.seq.map(sql))
+        .bind(refused)
+        .bind(&entry.bytes)
+        .execute(&mut *db)
+        .await?;
+    if let (Some(no), Some(state)) = (entry.contract, &entry.state) {
+        let buyer = facts.contracts.get(&no).and_then(|contract| contract.buyer.as_ref()).map(|(id, _)| *id);
+        contract::set_state(&mut *db, &facts.pool, no, state, buyer).await?;
+    }
+    let kind = EntryKind::from_number(entry.kind);
+    if !matches!(kind, Some(EntryKind::Bill | EntryKind::Score)) {
+        return Ok(());
+    }
+    let body = Entry::from_bytes(&entry.bytes)?.body;
+    if kind == Some(EntryKind::Bill) {
+        // A bill that does not decode is refused and stands among the entries; it has no number to list.
+        if let Ok(found) = decode::<Bill>(&body, "Bill") {
+            let state = if refused.is_some() { bill::State::Refused } else { bill::State::Payable };
+            bill::add(&mut *db, &facts.pool, &entry.name, &found, state).await?;
+        }
+    } else if refused.is_none() {
+        let signed: SignedStatement = decode(&body, "SignedStatement")?;
+        bill::add_score(&mut *db, &facts.pool, &signed, bill::Source::Node, facts.now_ns).await?;
+    }
+    Ok(())
+}
+
+/// Keeps a second block for a height as evidence; false when it is there already.
+pub(crate) async fn add_fork(
+    db: &mut SqliteConnection,
+    pool: &str,
+    (log, height): (u8, u64),
+    bytes: &[u8],
+    now_ns: i64,
+) -> Result<bool, Error> {
+    let insert = "INSERT INTO forks (pool, log, height, hash, bytes, received_at) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (pool, log, height, hash) DO NOTHING";
+    let done = sqlx::query(insert)
+        .bind(pool)
+        .bind(i64::from(log))
+        .bind(sql(height))
+        .bind(sm3(&[bytes]).to_vec())
+        .bind(bytes)
+        .bind(now_ns)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Whether the block at `height` has waited for the other log long enough.
+pub(crate) async fn waited(
+    db: &mut SqliteConnection,
+    pool: &str,
+    (log, height): (u8, u64),
+    now_ns: i64,
+) -> Result<bool, Error> {
+    let select = "SELECT since FROM waits WHERE pool = $1 AND log = $2 AND height = $3";
+    let since: Option<(i64,)> =
+        sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
+    Ok(since.is_some_and(|(since,)| now_ns.saturating_sub(since) > WAIT_NS_MAX))
+}
+
+/// Notes that the block at `height` waits for the other log; the first note counts.
+pub(crate) async fn wait(
+    db: &mut SqliteConnection,
+    pool: &str,
+    (log, height): (u8, u64),
+    now_ns: i64,
+) -> Result<(), Error> {
+    let upsert = "INSERT INTO waits (pool, log, height, since) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (pool, log) DO UPDATE SET height = excluded.height, since = excluded.since
+        WHERE waits.height <> excluded.height";
+    sqlx::query(upsert).bind(pool).bind(i64::from(log)).bind(sql(height)).bind(now_ns).execute(db).await?;
+    Ok(())
+}

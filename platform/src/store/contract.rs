@@ -1,0 +1,146 @@
+//! Contracts: loading what is known about one, and its state.
+
+use hufu_ledger::Entry;
+use hufu_trade::{
+    entry::{EntryKind, EntryName},
+    octets::{ContractNo, Digest, Octets},
+};
+use sqlx::SqliteConnection;
+
+use crate::{
+    error::{Error, count, hash, sql},
+    judge::facts::Contract,
+};
+
+/// One entry as stored.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredEntry {
+    /// Where it is and what it hashes to.
+    pub(crate) name: EntryName,
+    /// Kind number.
+    pub(crate) kind: u16,
+    /// DER.
+    pub(crate) bytes: Vec<u8>,
+    /// Code, where it is refused.
+    pub(crate) refused: Option<String>,
+}
+
+type EntryRow = (i64, i64, i64, i64, Vec<u8>, Vec<u8>, Option<String>);
+
+fn entry_of((log, height, index, kind, found, bytes, refused): EntryRow) -> Result<StoredEntry, Error> {
+    let damaged = |_| Error::Damaged("entry number");
+    let name = EntryName {
+        log: u8::try_from(log).map_err(damaged)?,
+        height: count(height)?,
+        index: u32::try_from(index).map_err(damaged)?,
+        hash: Octets(hash(&found)?),
+    };
+    Ok(StoredEntry { name, kind: u16::try_from(kind).map_err(damaged)?, bytes, refused })
+}
+
+/// All entries of a contract but its usage records and gaps, in the order of the logs.
+pub(crate) async fn entries(
+    db: &mut SqliteConnection,
+    pool: &str,
+    no: ContractNo,
+) -> Result<Vec<StoredEntry>, Error> {
+    let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
+        WHERE contract = $2 AND pool = $1 AND kind NOT IN (12, 13) ORDER BY log, height, idx";
+    let rows: Vec<EntryRow> = sqlx::query_as(select).bind(pool).bind(no.0.to_vec()).fetch_all(db).await?;
+    rows.into_iter().map(entry_of).collect()
+}
+
+/// Accepted usage records and gaps of a contract with `order_seq` from `first` on, in order.
+pub(crate) async fn records(
+    db: &mut SqliteConnection,
+    pool: &str,
+    no: ContractNo,
+    first: u64,
+) -> Result<Vec<StoredEntry>, Error> {
+    let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
+        WHERE contract = $2 AND seq >= $3 AND pool = $1 AND kind IN (12, 13) AND refused IS NULL ORDER BY seq";
+    let rows: Vec<EntryRow> =
+        sqlx::query_as(select).bind(pool).bind(no.0.to_vec()).bind(sql(first)).fetch_all(db).await?;
+    rows.into_iter().map(entry_of).collect()
+}
+
+/// The rule tables and certificates of a node's log: what a pack needs that belongs to no contract.
+pub(crate) async fn of_kind(
+    db: &mut SqliteConnection,
+    pool: &str,
+    kind: EntryKind,
+) -> Result<Vec<StoredEntry>, Error> {
+    let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
+        WHERE pool = $1 AND log = 0 AND kind = $2 ORDER BY height, idx";
+    let rows: Vec<EntryRow> =
+        sqlx::query_as(select).bind(pool).bind(i64::from(kind.number())).fetch_all(db).await?;
+    rows.into_iter().map(entry_of).collect()
+}
+
+/// Everything known about a contract; its usage records since the last bill only when `with_records`.
+pub(crate) async fn load(
+    db: &mut SqliteConnection,
+    pool: &str,
+    no: ContractNo,
+    with_records: bool,
+) -> Result<Option<Contract>, Error> {
+    let select = "SELECT state FROM contracts WHERE contract = $1 AND pool = $2";
+    let state: Option<(String,)> = sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_optional(&mut *db).await?;
+    let Some((state,)) = state else { return Ok(None) };
+    let mut contract = Contract { state, ..Contract::default() };
+    for entry in entries(&mut *db, pool, no).await?.iter().filter(|entry| entry.refused.is_none()) {
+        absorb(&mut contract, entry)?;
+    }
+    let first = if with_records {
+        contract.bills.last().map_or(0, |(_, bill)| bill.last_seq)
+    } else {
+        newest_seq(&mut *db, pool, no).await?
+    };
+    for entry in records(&mut *db, pool, no, first).await? {
+        absorb(&mut contract, &entry)?;
+    }
+    for (_, bill) in &contract.bills {
+        let select = "SELECT amount FROM payments WHERE number = $1";
+        let paid: Option<(String,)> = sqlx::query_as(select).bind(&bill.number).fetch_optional(&mut *db).await?;
+        if let Some((amount,)) = paid {
+            contract.payments.push((bill.number.clone(), amount.parse()?));
+        }
+    }
+    Ok(Some(contract))
+}
+
+async fn newest_seq(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<u64, Error> {
+    let select = "SELECT MAX(seq) FROM entries
+        WHERE contract = $1 AND pool = $2 AND kind IN (12, 13) AND refused IS NULL";
+    let newest: (Option<i64>,) = sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_one(db).await?;
+    count(newest.0.unwrap_or(0))
+}
+
+fn absorb(contract: &mut Contract, entry: &StoredEntry) -> Result<(), Error> {
+    if let Some(kind) = EntryKind::from_number(entry.kind) {
+        contract.absorb(kind, &entry.name, &Entry::from_bytes(&entry.bytes)?.body);
+    }
+    Ok(())
+}
+
+/// Keeps the state of a contract.
+pub(crate) async fn set_state(
+    db: &mut SqliteConnection,
+    pool: &str,
+    no: ContractNo,
+    state: &str,
+    buyer: Option<Digest>,
+) -> Result<(), Error> {
+    let upsert = "INSERT INTO contracts (contract, pool, state, buyer) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (contract) DO UPDATE SET state = excluded.state";
+    let buyer = buyer.map(|buyer| buyer.0.to_vec()).unwrap_or_default();
+    sqlx::query(upsert).bind(no.0.to_vec()).bind(pool).bind(state).bind(buyer).execute(db).await?;
+    Ok(())
+}
+
+/// The node a contract is with.
+pub(crate) async fn pool_of(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<String>, Error> {
+    let select = "SELECT pool FROM contracts WHERE contract = $1";
+    let row: Option<(String,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
+    Ok(row.map(|(pool,)| pool))
+}
