@@ -1,1 +1,186 @@
-//! t
+//! The contract's interpreter on the default rule table: what is allowed, every refusal, and that no sequence of acts reaches
+//! a deal without both signatures. The score of formula (10) against values worked by hand.
+
+use hufu_trade::{
+    Error,
+    contract::{Facts, Refusal, next, overall_score},
+    rules::{DEFAULT, Guard, Party, RuleTable, Write},
+    statement::ScoreItem,
+};
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
+
+const ALL: Facts = Facts {
+    buyer_signed: true,
+    node_signed: true,
+    platform_signed: true,
+    capacity_free: true,
+    within_offer: true,
+    window_open: true,
+    amount_matches: true,
+};
+
+fn table() -> RuleTable {
+    RuleTable::from_toml(DEFAULT).unwrap()
+}
+
+#[test]
+fn the_whole_life_of_a_contract_is_allowed() {
+    let table = table();
+    let life = [
+        ("browse", "offered", &[Write::Browse, Write::Offer][..]),
+        ("order", "ordered", &[Write::Order]),
+        ("deal", "serving", &[Write::Deal]),
+        ("expire", "ended", &[Write::OrderStatus]),
+        ("bill", "billed", &[Write::Bill]),
+        ("pay", "paid", &[Write::Payment]),
+        ("score", "scored", &[Write::Score]),
+    ];
+    let mut state = table.start.clone();
+    for (act, want, writes) in life {
+        let step = next(&table, &state, act, ALL).unwrap();
+        assert_eq!((step.next, step.writes), (want, writes), "{act}");
+        state = step.next.to_owned();
+    }
+    for row in &table.rows {
+        assert!(next(&table, &state, &row.act, ALL).is_err(), "{} after the end", row.act);
+    }
+}
+
+#[test]
+fn every_refusal_names_its_reason_and_code() {
+    let table = table();
+    let no_buyer = Facts { buyer_signed: false, ..ALL };
+    let no_node = Facts { node_signed: false, ..ALL };
+    let no_platform = Facts { platform_signed: false, ..ALL };
+    let unsigned = |act: &str, party| Refusal::Unsigned { act: act.to_owned(), party };
+    let guarded = |act: &str, guard| Refusal::Guarded { act: act.to_owned(), guard };
+    let not_allowed = |state: &str, act: &str| Refusal::NotAllowed { state: state.to_owned(), act: act.to_owned() };
+    for (state, act, facts, want, code) in [
+        ("new", "browse", no_buyer, unsigned("browse", Party::Buyer), "signature"),
+        ("new", "order", ALL, not_allowed("new", "order"), "state"),
+        ("new", "deal", ALL, not_allowed("new", "deal"), "state"),
+        ("offered", "order", no_buyer, unsigned("order", Party::Buyer), "signature"),
+        ("offered", "order", Facts { within_offer: false, ..ALL }, guarded("order", Guard::WithinOffer), "offer"),
+        ("offered", "browse", ALL, not_allowed("offered", "browse"), "state"),
+        ("ordered", "deal", no_buyer, unsigned("deal", Party::Buyer), "signature"),
+        ("ordered", "deal", no_node, unsigned("deal", Party::Node), "signature"),
+        ("ordered", "deal", Facts { capacity_free: false, ..ALL }, guarded("deal", Guard::CapacityFree), "stock"),
+        ("ordered", "order", ALL, not_allowed("ordered", "order"), "state"),
+        ("ordered", "refuse", no_node, unsigned("refuse", Party::Node), "signature"),
+        ("serving", "score", ALL, not_allowed("serving", "score"), "state"),
+        ("serving", "bill", ALL, not_allowed("serving", "bill"), "state"),
+        ("ended", "bill", no_node, unsigned("bill", Party::Node), "signature"),
+        ("billed", "pay", no_platform, unsigned("pay", Party::Platform), "signature"),
+        ("billed", "pay", Facts { amount_matches: false, ..ALL }, guarded("pay", Guard::AmountMatches), "amount"),
+        ("billed", "bill", ALL, not_allowed("billed", "bill"), "state"),
+        ("billed", "score", no_buyer, unsigned("score", Party::Buyer), "signature"),
+        ("billed_scored", "score", ALL, not_allowed("billed_scored", "score"), "state"),
+        ("paid", "pay", ALL, not_allowed("paid", "pay"), "state"),
+        ("scored", "score", ALL, not_allowed("scored", "score"), "state"),
+        ("lapsed", "order", ALL, not_allowed("lapsed", "order"), "state"),
+        ("refused", "deal", ALL, not_allowed("refused", "deal"), "state"),
+        ("nowhere", "browse", ALL, not_allowed("nowhere", "browse"), "state"),
+        ("new", "", ALL, not_allowed("new", ""), "state"),
+    ] {
+        let refusal = next(&table, state, act, facts).unwrap_err();
+        assert_eq!((refusal.code(), &refusal), (code, &want), "{state} {act}");
+        assert!(!refusal.to_string().is_empty());
+    }
+}
+
+#[test]
+fn the_window_guard_is_an_offer_refusal_where_a_table_uses_it() {
+    let mut table = table();
+    table.rows[0].guard = Guard::WindowOpen;
+    let closed = Facts { window_open: false, ..ALL };
+    assert_eq!(next(&table, "new", "browse", closed).unwrap_err().code(), "offer");
+    assert!(next(&table, "new", "browse", ALL).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_acts_reaches_a_deal_without_both_signatures(acts in proptest::collection::vec(any::<(u8, u8)>(), 0..40)) {
+        let table = table();
+        let names: Vec<&str> = table.rows.iter().map(|row| row.act.as_str()).collect();
+        let (mut state, mut dealt, mut scores) = (table.start.clone(), false, 0);
+        for (act, bits) in acts {
+            let bit = |n: u8| bits & (1 << n) != 0;
+            let facts = Facts {
+                buyer_signed: bit(0),
+                node_signed: bit(1),
+                platform_signed: bit(2),
+                capacity_free: bit(3),
+                within_offer: bit(4),
+                window_open: bit(5),
+                amount_matches: bit(6),
+            };
+            let Ok(step) = next(&table, &state, names[usize::from(act) % names.len()], facts) else { continue };
+            if step.writes.contains(&Write::Deal) {
+                prop_assert!(facts.buyer_signed && facts.node_signed && facts.capacity_free);
+                dealt = true;
+            }
+            if step.writes.contains(&Write::Payment) {
+                prop_assert!(facts.platform_signed && facts.amount_matches);
+            }
+            scores += usize::from(step.writes.contains(&Write::Score));
+            prop_assert!(dealt || !step.writes.iter().any(|w| [Write::Bill, Write::Payment, Write::Score].contains(w)));
+            prop_assert!(dealt || !table.metered.iter().chain(&table.holding).any(|metered| metered == step.next));
+            prop_assert!(scores <= 1, "scored twice");
+            state = step.next.to_owned();
+        }
+    }
+}
+
+fn weighted(weights: &[(&str, u32)]) -> RuleTable {
+    let mut table = table();
+    table.parameters.score_weights = weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect();
+    table
+}
+
+fn items(scores: &[(u8, u8)]) -> Vec<ScoreItem> {
+    scores.iter().map(|(code, score)| ScoreItem { code: *code, score: *score }).collect()
+}
+
+#[test]
+fn the_overall_score_is_the_weighted_mean_half_even() {
+    let equal = [("cpu", 5_000), ("memory", 5_000)];
+    for (name, weights, scores, want) in [
+        ("one kind is its own score", &[("cpu", 3_000)][..], &[(0, 87)][..], 8_700),
+        ("all weights scale alike", &[("cpu", 1), ("memory", 1)], &[(0, 80), (1, 91)], 8_550),
+        (
+            "as the documents work it out",
+            &[("cpu", 3_000), ("memory", 2_000), ("net_tx", 500)],
+            &[(0, 95), (1, 90), (7, 81)],
+            9_191,
+        ),
+        ("the best", &equal, &[(0, 100), (1, 100)], 10_000),
+        ("the worst", &equal, &[(0, 0), (1, 0)], 0),
+        ("12.5 hundredths to 12", &[("cpu", 1), ("memory", 7)], &[(0, 1), (1, 0)], 12),
+        ("37.5 hundredths to 38", &[("cpu", 3), ("memory", 5)], &[(0, 1), (1, 0)], 38),
+        ("62.5 hundredths to 62", &[("cpu", 5), ("memory", 3)], &[(0, 1), (1, 0)], 62),
+        ("33.33 down", &[("cpu", 1), ("memory", 2)], &[(0, 1), (1, 0)], 33),
+        ("66.67 up", &[("cpu", 2), ("memory", 1)], &[(0, 1), (1, 0)], 67),
+        ("a kind of weight zero does not count", &[("cpu", 1), ("memory", 0)], &[(0, 70), (1, 3)], 7_000),
+        ("the largest weights there are", &[("cpu", u32::MAX), ("memory", u32::MAX)], &[(0, 100), (1, 99)], 9_950),
+    ] {
+        assert_eq!(overall_score(&weighted(weights), &items(scores)).unwrap(), want, "{name}");
+    }
+}
+
+#[test]
+fn scores_that_cannot_be_weighed_are_refused() {
+    let one = [("cpu", 1)];
+    for (name, weights, scores) in [
+        ("nothing scored", &one[..], &[][..]),
+        ("a kind without weight", &one, &[(0, 1), (1, 1)]),
+        ("a code nobody knows", &one, &[(12, 1)]),
+        ("a reserved code", &one, &[(32, 1)]),
+        ("above 100", &one, &[(0, 101)]),
+        ("all weights zero", &[("cpu", 0)], &[(0, 50)]),
+    ] {
+        let outcome = overall_score(&weighted(weights), &items(scores));
+        assert!(matches!(outcome, Err(Error::Field { .. })), "{name}: {outcome:?}");
+    }
+}
