@@ -166,7 +166,7 @@ fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context)
 }
 
 fn log_json(log: &LogReport) -> Value {
-    json!({ "size": log.size, "root": log.root.map(hex::encode), "head_time": log.head_time.map(rfc3339) })
+    json!({ "size": log.size.to_string(), "root": log.root.map(hex::encode), "head_time": log.head_time.map(rfc3339) })
 }
 
 fn report_json(report: &Report, trusted: bool) -> Value {

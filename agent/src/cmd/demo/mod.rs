@@ -55,6 +55,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     let _lock = lock(&dir)?;
     let demo = Demo { agent, platform, dir, dirs: Dirs::make()?, context, interrupt: Interrupt::listen()? };
     demo.clear_left_behind();
+    workload::claim(&demo.dirs.workload)?;
     site::make_pki(&demo.dirs)?;
     let mut contract = None;
     let outcome = demo.trade(args.seconds, &mut contract);

@@ -36,6 +36,8 @@ const MEMORY_BYTES: usize = 48 << 20;
 const WRITE_BYTES: usize = 256 << 10;
 /// The file it writes starts over at this size.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// The file that names the demo whose workloads these are.
+const OWNER: &str = "owner";
 /// Kernel clock ticks a second, as /proc counts them on every Linux.
 const TICK_NS: u64 = 10_000_000;
 
@@ -110,14 +112,9 @@ impl Papers {
         serde_json::from_slice(&std::fs::read(self.path("json")).ok()?).ok()
     }
 
-    /// Process id and start time, if that very process still lives.
+    /// The workload, if it still lives.
     fn alive(&self) -> Option<Pid> {
-        let text = std::fs::read_to_string(self.path("pid")).ok()?;
-        let (pid, started) = text.trim().split_once(' ')?;
-        let pid: i32 = pid.parse().ok()?;
-        let stat = Stat::read(&pid.to_string())?;
-        // A zombie has ended; its parent is slow to notice.
-        (stat.started == started && stat.state != "Z").then(|| Pid::from_raw(pid)).flatten()
+        alive(&std::fs::read_to_string(self.path("pid")).ok()?)
     }
 
     /// Ends the workload if it lives. Only the process that its own file names is touched.
@@ -141,6 +138,31 @@ impl Papers {
         std::fs::write(self.path("abandoned"), b"").ok();
         self.stop();
     }
+}
+
+/// Says which process the workloads of `dir` belong to: a demo's workload does not outlive its demo, although a real
+/// order outlives its agent.
+pub(super) fn claim(dir: &Path) -> Result<(), Failure<Text>> {
+    let own = Stat::read("self").ok_or_else(|| bug(&"/proc/self/stat"))?;
+    file::replace(&dir.join(OWNER), format!("{} {}\n", std::process::id(), own.started).as_bytes())
+}
+
+/// Ends this process when the demo that owns `dir` has ended.
+fn end_with_owner(dir: &Path) {
+    let named = std::fs::read_to_string(dir.join(OWNER)).unwrap_or_default();
+    while alive(&named).is_some() {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    std::process::exit(0);
+}
+
+/// The process of a line `PID STARTED`, if that very process still lives.
+fn alive(line: &str) -> Option<Pid> {
+    let (pid, started) = line.trim().split_once(' ')?;
+    let pid: i32 = pid.parse().ok()?;
+    let stat = Stat::read(&pid.to_string())?;
+    // A zombie has ended; its parent is slow to notice.
+    (stat.started == started && stat.state != "Z").then(|| Pid::from_raw(pid)).flatten()
 }
 
 /// Contracts whose workload was never stopped: an earlier demo was killed.
@@ -224,6 +246,8 @@ pub(in crate::cmd) fn workload(args: &WorkloadArgs) -> Outcome {
     let papers = Papers::new(dir, &args.contract);
     let own = Stat::read("self").ok_or_else(|| bug(&"/proc/self/stat"))?;
     file::replace(&papers.path("pid"), format!("{} {}\n", std::process::id(), own.started).as_bytes())?;
+    let watched = dir.clone();
+    std::thread::spawn(move || end_with_owner(&watched));
     let work_end_ns = args.until_ns.saturating_sub(QUIET_NS);
     let memory = vec![0xA5_u8; MEMORY_BYTES];
     let burners: Vec<_> = (0..2)
