@@ -89,8 +89,8 @@ pub(crate) fn needs(block: &Block) -> Needs {
 /// Judges a block that should stand at the end of its log, and lets the facts go on with it when it does.
 pub(crate) fn judge(facts: &mut Facts, log: Log, bytes: &[u8]) -> Outcome {
     let Some(stored) = facts.logs.get(usize::from(log.number())).cloned() else { return Outcome::Waits };
-    let node = facts.node().to_owned();
-    let expected = Expected { log, node: &node, height: stored.size, previous: stored.head };
+    let pool = facts.pool.clone();
+    let expected = Expected { log, node: &pool, height: stored.size, previous: stored.head };
     let read = match Block::from_bytes(bytes) {
         Ok(block) => block,
         Err(error) => return Outcome::Refused(Refusal::new(Code::Malformed, error)),
@@ -132,7 +132,7 @@ pub(crate) fn again(facts: &Facts, log: Log, height: u64, stored: &[u8], bytes: 
         Err(error) => return Some(Outcome::Refused(Refusal::new(Code::Malformed, error))),
     };
     let header = block.header();
-    let is_here = header.log == log && header.node == facts.node() && header.height == height;
+    let is_here = header.log == log && header.node == facts.pool && header.height == height;
     let signed = block.signed();
     let by_node = facts.node_key(&signed.cert_id()).is_some_and(|key| signed.verify(key).is_valid());
     Some(match (by_node, is_here) {

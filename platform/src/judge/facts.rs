@@ -119,11 +119,6 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// The node's name: the second segment of the pool.
-    pub(crate) fn node(&self) -> &str {
-        self.pool.split_once('/').map_or(self.pool.as_str(), |(_, node)| node)
-    }
-
     /// The rule table of a contract, or the newest one before its offer named one.
     pub(crate) fn table(&self, contract: Option<&Contract>) -> Option<&RuleTable> {
         let named = contract.and_then(|contract| contract.rules).or(self.rules_now)?;

@@ -1,0 +1,191 @@
+//! Ledger blocks of a node: each is judged, stored, and acknowledged by the platform's receipt. What is wrong with entries
+//! stands in the receipt; what is wrong with blocks is answered as a problem, before the receipt of what is held.
+
+use hufu_ledger::{Block, Entry, Log};
+use hufu_trade::{
+    entry::EntryKind,
+    if2::{Answer, Blocks, Interface},
+};
+use sqlx::SqliteConnection;
+
+use crate::{
+    envelope::seal,
+    error::Error,
+    identity::Identity,
+    inbox::{Outgoing, answer_topic, trust},
+    judge::{
+        Code, Facts, Refusal,
+        block::{self, NextBlock, Outcome},
+        facts::node_certificates,
+    },
+    receipt::receipt,
+    store::{alarm, block as stored, contract, node},
+};
+
+/// Largest message taken, bytes: a block that alone is larger than a message is still one block.
+const BYTES_MAX: usize = 128 * 1024;
+/// Most blocks in one message.
+const COUNT_MAX: usize = 512;
+
+/// What became of one block.
+enum Step {
+    /// It is there now.
+    Stored,
+    /// A gap, or it waits for the other log: the receipt says how far the log is.
+    Stop,
+    /// Not stored.
+    Wrong(Refusal),
+}
+
+/// Takes blocks in and gives the answers to publish.
+///
+/// # Errors
+/// [`Error`] from the database; inside, the [`Refusal`] of the message as a whole.
+pub(crate) async fn take(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+    now_ns: i64,
+    pool: &str,
+    received: &[u8],
+) -> Result<Result<Vec<Outgoing>, Refusal>, Error> {
+    let (message, log) = match read(received) {
+        Ok(read) => read,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    introduce(&mut *db, identity, now_ns, pool, &message).await?;
+    let mut facts = node::facts(&mut *db, pool, identity, now_ns).await?;
+    if facts.certificates.is_empty() {
+        return Ok(Err(Refusal::new(Code::Certificate, format!("no trusted certificate of {pool} is known"))));
+    }
+    let mut answers = Vec::new();
+    let topic = answer_topic(pool, Interface::Blocks);
+    for (height, bytes) in (message.first..).zip(message.blocks.iter().map(|block| block.as_bytes())) {
+        match store_one(&mut *db, &mut facts, (log, height), bytes).await? {
+            Step::Stored => {}
+            Step::Stop => break,
+            Step::Wrong(refusal) => {
+                tracing::warn!(pool, %log, height, code = refusal.code.name(), why = %refusal.why, "block refused");
+                let answer = Answer::<()>::Error(refusal.problem());
+                let payload = seal(identity, now_ns, (pool, Interface::Blocks), None, &answer)?;
+                answers.push(Outgoing { topic: topic.clone(), payload });
+                break;
+            }
+        }
+    }
+    let payload = receipt(&mut *db, identity, (pool, message.log), message.first, now_ns).await?;
+    answers.push(Outgoing { topic, payload });
+    Ok(Ok(answers))
+}
+
+fn read(received: &[u8]) -> Result<(Blocks, Log), Refusal> {
+    let wrong = |why: String| Err(Refusal::new(Code::Malformed, why));
+    if received.len() > BYTES_MAX {
+        return wrong(format!("{} bytes, at most {BYTES_MAX}", received.len()));
+    }
+    let message: Blocks =
+        hufu_trade::decode(received, "Blocks").map_err(|error| Refusal::new(Code::Malformed, error))?;
+    let Some(log) = Log::from_number(message.log).filter(|_| message.version == 1) else {
+        return wrong("unknown version or log".to_owned());
+    };
+    if message.blocks.len() > COUNT_MAX {
+        return wrong(format!("more than {COUNT_MAX} blocks"));
+    }
+    Ok((message, log))
+}
+
+async fn store_one(
+    db: &mut SqliteConnection,
+    facts: &mut Facts,
+    (log, height): (Log, u64),
+    bytes: &[u8],
+) -> Result<Step, Error> {
+    let (place, pool, now_ns) = ((log.number(), height), facts.pool.clone(), facts.now_ns);
+    let size = facts.logs.get(usize::from(log.number())).map_or(0, |held| held.size);
+    if height > size {
+        return Ok(Step::Stop);
+    }
+    let outcome = if height < size {
+        let held = stored::bytes(&mut *db, &pool, place).await?;
+        match block::again(facts, log, height, &held, bytes) {
+            None => return Ok(Step::Stored),
+            Some(outcome) => outcome,
+        }
+    } else {
+        load(&mut *db, facts, bytes).await?;
+        facts.waited = stored::waited(&mut *db, &pool, place, now_ns).await?;
+        block::judge(facts, log, bytes)
+    };
+    match outcome {
+        Outcome::Next(next) => {
+            stored::append(&mut *db, facts, place, bytes, &next).await?;
+            alarm_of_refusals(&mut *db, facts, &next).await?;
+            Ok(Step::Stored)
+        }
+        Outcome::Waits => {
+            stored::wait(&mut *db, &pool, place, now_ns).await?;
+            Ok(Step::Stop)
+        }
+        Outcome::Fork(refusal) => {
+            // Sent again it is the same evidence, and no new alarm.
+            if stored::add_fork(&mut *db, &pool, place, bytes, now_ns).await? {
+                alarm::raise(&mut *db, &pool, "fork", &format!("{log} height {height}: {}", refusal.why), now_ns)
+                    .await?;
+            }
+            Ok(Step::Wrong(refusal))
+        }
+        Outcome::Refused(refusal) => {
+            let detail = format!("{log} height {height}: {}", refusal.why);
+            alarm::raise(&mut *db, &pool, refusal.code.name(), &detail, now_ns).await?;
+            Ok(Step::Wrong(refusal))
+        }
+    }
+}
+
+async fn alarm_of_refusals(db: &mut SqliteConnection, facts: &Facts, block: &NextBlock) -> Result<(), Error> {
+    let pool = facts.pool.as_str();
+    for entry in &block.entries {
+        let Some(refusal) = &entry.refused else { continue };
+        let (code, hash) = (refusal.code.name(), entry.name.hash);
+        tracing::warn!(pool, entry = %hash, code, why = %refusal.why, "entry refused");
+        alarm::raise(&mut *db, pool, code, &format!("entry {hash}: {}", refusal.why), facts.now_ns).await?;
+    }
+    Ok(())
+}
+
+/// Loads what judging the block asks for, fresh from the database.
+async fn load(db: &mut SqliteConnection, facts: &mut Facts, bytes: &[u8]) -> Result<(), Error> {
+    facts.contracts.clear();
+    facts.named.clear();
+    let Ok(block) = Block::from_bytes(bytes) else { return Ok(()) };
+    let needs = block::needs(&block);
+    for (no, with_records) in &needs.contracts {
+        if let Some(contract) = contract::load(&mut *db, &facts.pool, *no, *with_records).await? {
+            facts.contracts.insert(*no, contract);
+        }
+    }
+    node::named(&mut *db, facts, &needs.named).await
+}
+
+/// A node may introduce itself, and a new certificate of its own, in its log: the entry is the certificate's first use.
+async fn introduce(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+    now_ns: i64,
+    pool: &str,
+    message: &Blocks,
+) -> Result<(), Error> {
+    for bytes in message.blocks.iter().filter(|_| message.log == Log::Trade.number()) {
+        let Ok(block) = Block::from_bytes(bytes.as_bytes()) else { continue };
+        for entry in block.entries().iter().filter_map(|der| Entry::from_bytes(der).ok()) {
+            if entry.kind != EntryKind::Certificates.number() {
+                continue;
+            }
+            if let Some(ders) = node_certificates(&entry.body)
+                && let Err(refusal) = trust(&mut *db, identity, now_ns, pool, &ders).await?
+            {
+                tracing::warn!(pool, why = %refusal.why, "certificates in the log not trusted");
+            }
+        }
+    }
+    Ok(())
+}

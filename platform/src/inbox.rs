@@ -1,0 +1,166 @@
+//! What nodes send: each message is judged, and message, judgement and answer are stored in one transaction before the
+//! answer leaves. Ledger blocks are `blocks.rs`, the small messages `quick.rs`; MQTT is `link.rs`.
+
+use std::sync::Arc;
+
+use hufu_trade::if2::{Answer, Interface, Topic};
+use sqlx::SqliteConnection;
+
+use crate::{
+    blocks, envelope,
+    error::Error,
+    identity::Identity,
+    judge::{Code, Refusal, certificate},
+    limit::Limit,
+    quick,
+    store::{Store, alarm, message, node},
+};
+
+/// Alarms about messages a minute; senders nobody vouches for cannot fill the table or the log.
+const ALARMS_A_MINUTE: u32 = 60;
+
+/// A message to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    /// Where.
+    pub(crate) topic: Topic,
+    /// What.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What came back from a node for a request of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// The node.
+    pub(crate) pool: String,
+    /// Id of the request.
+    pub(crate) id: String,
+}
+
+/// What taking a message in led to.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// To be published, after the commit.
+    pub(crate) outgoing: Vec<Outgoing>,
+    /// A request of ours that was answered.
+    pub(crate) answered: Option<Answered>,
+}
+
+/// The one writer of what nodes send.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    store: Store,
+    identity: Arc<Identity>,
+    alarms: Limit,
+}
+
+impl Inbox {
+    /// An inbox over a database.
+    pub(crate) fn new(store: Store, identity: Arc<Identity>) -> Self {
+        Self { store, identity, alarms: Limit::new(ALARMS_A_MINUTE, 60_000_000_000) }
+    }
+
+    /// Takes one message in.
+    ///
+    /// # Errors
+    /// [`Error`] when the database failed: nothing was stored and nothing may be answered; the node sends it again.
+    pub(crate) async fn take(&mut self, now_ns: i64, topic: &Topic, payload: &[u8]) -> Result<Taken, Error> {
+        let mut tx = self.store.write().await?;
+        let identity = Arc::clone(&self.identity);
+        let db: &mut SqliteConnection = &mut tx;
+        let mut taken = Taken::default();
+        let outcome = match topic {
+            Topic::Call { pool, interface: Interface::Blocks, answer: false } => {
+                let answers = blocks::take(&mut *db, &identity, now_ns, pool, payload).await?;
+                answers.map(|answers| taken.outgoing = answers)
+            }
+            Topic::Call { pool, interface, answer: false } if interface.is_up() => {
+                let answer = quick::take(&mut *db, &identity, now_ns, (pool, *interface), payload).await?;
+                answer.map(|payload| taken.outgoing.push(Outgoing { topic: answer_topic(pool, *interface), payload }))
+            }
+            Topic::Call { pool, interface, answer: true } if !interface.is_up() => {
+                let answered = answer(&mut *db, (pool, *interface), payload).await?;
+                answered.map(|answered| taken.answered = answered)
+            }
+            Topic::Products { pool } => {
+                quick::products(&mut *db, &identity, now_ns, pool, payload).await?.map(drop)
+            }
+            Topic::Presence { pool } => quick::presence(&mut *db, now_ns, pool, payload).await?,
+            _ => Ok(()),
+        };
+        if let (Err(refusal), Some(pool)) = (&outcome, pool_of(topic)) {
+            if self.alarms.allow(now_ns) {
+                tracing::warn!(pool, code = refusal.code.name(), why = %refusal.why, "message refused");
+                alarm::raise(&mut *db, pool, refusal.code.name(), &refusal.why, now_ns).await?;
+            }
+            if let Topic::Call { interface, answer: false, .. } = topic {
+                let payload = envelope::refuse(&identity, now_ns, (pool, *interface), payload, refusal.problem())?;
+                taken.outgoing.push(Outgoing { topic: answer_topic(pool, *interface), payload });
+            }
+        }
+        tx.commit().await?;
+        Ok(taken)
+    }
+}
+
+fn pool_of(topic: &Topic) -> Option<&str> {
+    match topic {
+        Topic::Presence { pool } | Topic::Products { pool } | Topic::Call { pool, .. } => Some(pool),
+        Topic::PlatformState { .. } => None,
+    }
+}
+
+/// The topic of the platform's answer.
+pub(crate) fn answer_topic(pool: &str, interface: Interface) -> Topic {
+    Topic::Call { pool: pool.to_owned(), interface, answer: true }
+}
+
+/// Whether an answer of a node stands for good. What passes by itself is asked again: the node was busy, had no room, or
+/// did not know yet.
+pub(crate) fn is_final(answer: &Answer<serde_json::Value>) -> bool {
+    match answer {
+        Answer::Ok(_) => true,
+        Answer::Error(problem) => !["busy", "stock", "unknown"].contains(&problem.code.as_str()),
+    }
+}
+
+/// A node's answer to a request of ours.
+async fn answer(
+    db: &mut SqliteConnection,
+    (pool, interface): (&str, Interface),
+    received: &[u8],
+) -> Result<Result<Option<Answered>, Refusal>, Error> {
+    let opened = envelope::open::<Answer<serde_json::Value>>(&mut *db, (pool, interface), received).await?;
+    let payload = match opened {
+        Ok(opened) => opened.payload,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let Some(id) = payload.re else {
+        return Ok(Err(Refusal::new(Code::Malformed, "an answer names what it answers")));
+    };
+    let body = serde_json::to_vec(&payload.body)?;
+    let key = (pool, interface.name(), id.as_str());
+    let was_asked = message::answer(&mut *db, key, &body, is_final(&payload.body)).await?;
+    Ok(Ok(was_asked.then(|| Answered { pool: pool.to_owned(), id })))
+}
+
+/// Verifies a chain for a node and keeps it.
+///
+/// # Errors
+/// [`Error`] from the database; inside, the [`Refusal`].
+pub(crate) async fn trust(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+    now_ns: i64,
+    pool: &str,
+    ders: &[Vec<u8>],
+) -> Result<Result<(), Refusal>, Error> {
+    match certificate::for_node(ders, &identity.anchors, now_ns, pool) {
+        Ok(chain) => {
+            node::see(&mut *db, pool, now_ns).await?;
+            node::add_certificates(&mut *db, pool, &chain, now_ns).await?;
+            Ok(Ok(()))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}

@@ -1,0 +1,221 @@
+//! The small messages of a node: catalogue, presence, bill push, payment question. Ledger blocks are `blocks.rs`.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hufu_gm::Certificate;
+use hufu_trade::{
+    if2::{Answer, BillPush, Catalogue, Envelope, Interface, PaymentConfirm, PaymentState},
+    octets::rfc3339,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+use crate::{
+    envelope::{Opened, open, read, seal},
+    error::Error,
+    identity::Identity,
+    inbox::trust,
+    judge::{Code, Refusal},
+    store::{
+        bill::{self, State},
+        message::{self, StoredMessage},
+        node,
+    },
+};
+
+/// The answer to a report or push.
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bill_no: Option<&'a str>,
+    state: &'a str,
+}
+
+/// What everything here is told about one message.
+struct Call<'a> {
+    identity: &'a Identity,
+    now_ns: i64,
+    pool: &'a str,
+    interface: Interface,
+    received: &'a [u8],
+}
+
+/// Takes one small message in and gives the signed answer.
+///
+/// # Errors
+/// [`Error`] from the database; inside, the [`Refusal`].
+pub(crate) async fn take(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+    now_ns: i64,
+    (pool, interface): (&str, Interface),
+    received: &[u8],
+) -> Result<Result<Vec<u8>, Refusal>, Error> {
+    let call = Call { identity, now_ns, pool, interface, received };
+    match interface {
+        Interface::ProductReport => match products(&mut *db, identity, now_ns, pool, received).await? {
+            Ok(opened) => {
+                let answer = Answer::Ok(Stored { bill_no: None, state: "stored" });
+                call.reply(&mut *db, &opened, &answer, true).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        Interface::BillPush => match open::<BillPush>(&mut *db, (pool, interface), received).await? {
+            Ok(opened) => {
+                let push = &opened.payload.body;
+                let answer = match pushed(&mut *db, pool, push).await? {
+                    Ok(()) => Answer::Ok(Stored { bill_no: Some(&push.bill_no), state: "stored" }),
+                    Err(refusal) => Answer::Error(refusal.problem()),
+                };
+                let is_final = matches!(answer, Answer::Ok(_));
+                call.reply(&mut *db, &opened, &answer, is_final).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        Interface::PaymentConfirm => match open::<PaymentConfirm>(&mut *db, (pool, interface), received).await? {
+            Ok(opened) => {
+                let answer = match paid(&mut *db, pool, &opened.payload.body.bill_no).await? {
+                    Ok(state) => Answer::Ok(state),
+                    Err(refusal) => Answer::Error(refusal.problem()),
+                };
+                let is_final = matches!(&answer, Answer::Ok(state) if state.state == "paid");
+                call.reply(&mut *db, &opened, &answer, is_final).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        _ => Ok(Err(Refusal::new(Code::Malformed, "not an interface of a node"))),
+    }
+}
+
+impl Call<'_> {
+    /// The answer to a message: the one given before where it was final, otherwise this one. The same id with other content
+    /// is refused. Only final answers are kept: a question that is asked every minute leaves nothing behind.
+    async fn reply<T, A: Serialize>(
+        &self,
+        db: &mut SqliteConnection,
+        opened: &Opened<T>,
+        answer: &Answer<A>,
+        is_final: bool,
+    ) -> Result<Result<Vec<u8>, Refusal>, Error> {
+        let id = opened.payload.id.as_str();
+        let key = (self.pool, self.interface.name(), id);
+        if let Some(before) = message::find(&mut *db, key).await? {
+            if before.content != opened.content {
+                return Ok(Err(Refusal::new(Code::Duplicate, format!("id {id} with other content"))));
+            }
+            if let Some(given) = before.answer.filter(|_| before.is_final) {
+                return Ok(Ok(given));
+            }
+        }
+        let sealed = seal(self.identity, self.now_ns, (self.pool, self.interface), Some(id), answer)?;
+        if is_final {
+            let stored = StoredMessage { content: opened.content.clone(), answer: Some(sealed.clone()), is_final };
+            message::put(&mut *db, key, self.received, &stored, self.now_ns).await?;
+        }
+        Ok(Ok(sealed))
+    }
+}
+
+/// A catalogue, retained or reported: its own certificates introduce the node.
+///
+/// # Errors
+/// [`Error`] from the database; inside, the [`Refusal`].
+pub(crate) async fn products(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+    now_ns: i64,
+    pool: &str,
+    received: &[u8],
+) -> Result<Result<Opened<Catalogue>, Refusal>, Error> {
+    let (opened, ders) = match introduced(pool, received) {
+        Ok(found) => found,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if let Err(refusal) = trust(&mut *db, identity, now_ns, pool, &ders).await? {
+        return Ok(Err(refusal));
+    }
+    let body = serde_json::to_string(&opened.payload.body)?;
+    node::set_catalogue(&mut *db, pool, opened.payload.body.revision, &body, now_ns).await?;
+    Ok(Ok(opened))
+}
+
+/// A catalogue whose signature holds under its own first certificate, and its certificates; whether those are trusted is
+/// still open.
+fn introduced(pool: &str, received: &[u8]) -> Result<(Opened<Catalogue>, Vec<Vec<u8>>), Refusal> {
+    #[derive(Deserialize)]
+    struct Outer {
+        body: Catalogue,
+    }
+    let malformed = |error: hufu_trade::Error| Refusal::new(Code::Malformed, error);
+    let envelope = Envelope::parse(received).map_err(malformed)?;
+    let signer = envelope.signer().map_err(malformed)?;
+    let json = URL_SAFE_NO_PAD.decode(&envelope.payload).map_err(|error| Refusal::new(Code::Malformed, error))?;
+    let outer: Outer = serde_json::from_slice(&json).map_err(|error| Refusal::new(Code::Malformed, error))?;
+    let ders: Vec<Vec<u8>> = outer.body.certificates.into_iter().map(|der| der.0).collect();
+    let leaf = ders.first().and_then(|der| Certificate::from_der(der).ok()).filter(|leaf| leaf.id() == signer.0);
+    let leaf = leaf.ok_or_else(|| {
+        Refusal::new(Code::Certificate, "the catalogue is not signed under the first certificate in it")
+    })?;
+    Ok((read(&envelope, &leaf, (pool, Interface::ProductReport), received)?, ders))
+}
+
+/// A pushed bill must be one whose block is stored and which was not refused.
+async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Result<Result<(), Refusal>, Error> {
+    let number = &push.bill_no;
+    let Some(found) = bill::find(&mut *db, number).await?.filter(|found| found.pool == pool) else {
+        return Ok(Err(Refusal::new(Code::Unknown, format!("the block of bill {number} is not here yet"))));
+    };
+    if found.state == State::Refused {
+        return Ok(Err(Refusal::new(Code::Amount, format!("bill {number} was refused"))));
+    }
+    let is_same = hufu_ledger::entry_hash(&push.entry.0).as_slice() == found.hash && found.total == push.total_cny;
+    Ok(if is_same { Ok(()) } else { Err(Refusal::new(Code::Duplicate, format!("bill {number} is another one"))) })
+}
+
+/// What is known about the payment of a bill.
+async fn paid(db: &mut SqliteConnection, pool: &str, number: &str) -> Result<Result<PaymentState, Refusal>, Error> {
+    if bill::find(&mut *db, number).await?.is_none_or(|found| found.pool != pool) {
+        return Ok(Err(Refusal::new(Code::Unknown, format!("no bill {number} here"))));
+    }
+    let payment = bill::payment(&mut *db, number).await?;
+    Ok(Ok(PaymentState {
+        bill_no: number.to_owned(),
+        state: if payment.is_some() { "paid" } else { "unpaid" }.to_owned(),
+        amount_cny: payment.as_ref().map(|(amount, ..)| amount.clone()),
+        paid_at: payment.as_ref().map(|(.., at)| rfc3339(*at)),
+    }))
+}
+
+/// Presence as a node or its will says it; not signed, so it is shown and never relied on.
+#[derive(Deserialize)]
+struct Presence {
+    state: String,
+    #[serde(default)]
+    boot: serde_json::Value,
+    #[serde(default)]
+    session: u64,
+}
+
+/// Keeps the presence of a node that is known; strangers leave no row.
+///
+/// # Errors
+/// [`Error`] from the database; inside, the [`Refusal`].
+pub(crate) async fn presence(
+    db: &mut SqliteConnection,
+    now_ns: i64,
+    pool: &str,
+    received: &[u8],
+) -> Result<Result<(), Refusal>, Error> {
+    if received.is_empty() {
+        return Ok(Ok(()));
+    }
+    let presence: Presence = match serde_json::from_slice(received) {
+        Ok(presence) => presence,
+        Err(error) => return Ok(Err(Refusal::new(Code::Malformed, error))),
+    };
+    if !["online", "offline", "lost"].contains(&presence.state.as_str()) {
+        return Ok(Err(Refusal::new(Code::Malformed, "presence is online, offline or lost")));
+    }
+    let boot: String = presence.boot.to_string().chars().take(80).collect();
+    node::set_presence(&mut *db, pool, (&presence.state, &boot, presence.session), now_ns).await?;
+    Ok(Ok(()))
+}

@@ -1,0 +1,48 @@
+//! The platform's receipt over a log: made from what is stored, signed, kept, and given again for the same question.
+
+use hufu_gm::Signed;
+use hufu_trade::{entry::Receipt, octets::Octets};
+use sqlx::SqliteConnection;
+
+use crate::{
+    error::Error,
+    identity::Identity,
+    store::{self, node, tree},
+};
+
+/// DER of the receipt over everything stored of a log. It lists what was refused and which bills were taken from height
+/// `since` on, so that a node that lost an answer learns it by asking again from its cursor.
+///
+/// # Errors
+/// [`Error`].
+pub(crate) async fn receipt(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+    (pool, log): (&str, u8),
+    since: u64,
+    now_ns: i64,
+) -> Result<Vec<u8>, Error> {
+    let size = node::log(&mut *db, pool, log).await?.size;
+    let since = since.min(size);
+    if let Some(before) = store::receipt::find(&mut *db, (pool, log), (size, since)).await? {
+        return Ok(before);
+    }
+    let (refused, bills) = store::receipt::listed(&mut *db, (pool, log), since).await?;
+    let receipt = Receipt {
+        version: 1,
+        computing_pool_id: pool.to_owned(),
+        log,
+        size,
+        root: Octets(tree::root(&mut *db, pool, log, size).await?),
+        stored_at: now_ns,
+        refused,
+        bills,
+    };
+    let tbs = hufu_trade::encode(&receipt, "Receipt")?;
+    let bytes = Signed::seal(tbs, &identity.cert_id, &identity.key)?.to_bytes()?;
+    // An empty log is asked about by whoever likes; there is nothing to keep about it.
+    if size > 0 {
+        store::receipt::add(&mut *db, (pool, log), (size, since), &bytes, now_ns).await?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,276 @@
+//! Rows as lists and the HTTP API show them; quantities and money are strings, times RFC 3339, hashes hexadecimal.
+
+use hufu_ledger::Entry;
+use hufu_trade::{
+    decode,
+    entry::{Deal, EntryKind},
+    if2::{Catalogue, ProductPrice},
+    octets::{ContractNo, Octets, rfc3339},
+    statement::RequirementItem,
+    usage::UsageRecord,
+};
+use serde::Serialize;
+use sqlx::SqliteConnection;
+
+use crate::{
+    error::{Error, count},
+    store::contract,
+};
+
+/// Rows of one list at most.
+const ROWS_MAX: i64 = 10_000;
+
+/// A node.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeRow {
+    node: String,
+    presence: String,
+    presence_at: Option<String>,
+    first_seen: String,
+    trade_size: i64,
+    finance_size: i64,
+    forks: i64,
+}
+
+/// A product of a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct ProductRow {
+    node: String,
+    presence: String,
+    revision: String,
+    id: String,
+    class: String,
+    name: String,
+    stock: u32,
+    prices: String,
+}
+
+/// A contract.
+#[derive(Debug, Serialize)]
+pub(crate) struct OrderRow {
+    contract_no: String,
+    node: String,
+    state: String,
+    buyer: String,
+    product: Option<String>,
+    service_start: Option<String>,
+    service_end: Option<String>,
+}
+
+/// A bill.
+#[derive(Debug, Serialize)]
+pub(crate) struct BillRow {
+    bill_no: String,
+    contract_no: String,
+    node: String,
+    total_cny: String,
+    state: String,
+    paid_at: Option<String>,
+    reference: Option<String>,
+}
+
+/// What a contract used of one resource.
+#[derive(Debug, Serialize)]
+pub(crate) struct UsageRow {
+    contract_no: String,
+    node: String,
+    resource: String,
+    unit: String,
+    quantity: Option<String>,
+    records: String,
+    until: String,
+}
+
+/// An alarm.
+#[derive(Debug, Serialize)]
+pub(crate) struct AlarmRow {
+    at: String,
+    node: String,
+    code: String,
+    detail: String,
+}
+
+/// A verified score; the statement is what the buyer signed.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScoreRow {
+    contract_no: String,
+    node: String,
+    overall: String,
+    items: serde_json::Value,
+    statement: hufu_trade::if2::Sealed,
+    signature: hufu_trade::if2::Sealed,
+    in_log: bool,
+    at: String,
+}
+
+/// The nodes with the sizes of their logs.
+pub(crate) async fn nodes(db: &mut SqliteConnection) -> Result<Vec<NodeRow>, Error> {
+    let select = "SELECT n.pool, COALESCE(n.presence, 'unknown'), n.presence_at, n.first_seen,
+        (SELECT COUNT(*) FROM blocks b WHERE b.pool = n.pool AND b.log = 0),
+        (SELECT COUNT(*) FROM blocks b WHERE b.pool = n.pool AND b.log = 1),
+        (SELECT COUNT(*) FROM forks f WHERE f.pool = n.pool)
+        FROM nodes n ORDER BY n.pool LIMIT $1";
+    let rows: Vec<(String, String, Option<i64>, i64, i64, i64, i64)> =
+        sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
+    let row = |(node, presence, at, first, trade_size, finance_size, forks)| NodeRow {
+        node,
+        presence,
+        presence_at: Option::map(at, rfc3339),
+        first_seen: rfc3339(first),
+        trade_size,
+        finance_size,
+        forks,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// Catalogues with node and presence, as the node reported them.
+pub(crate) async fn catalogues(db: &mut SqliteConnection) -> Result<Vec<(String, String, Catalogue)>, Error> {
+    let select = "SELECT c.pool, COALESCE(n.presence, 'unknown'), c.body
+        FROM catalogues c LEFT JOIN nodes n ON n.pool = c.pool ORDER BY c.pool LIMIT $1";
+    let rows: Vec<(String, String, String)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
+    rows.into_iter().map(|(pool, presence, body)| Ok((pool, presence, serde_json::from_str(&body)?))).collect()
+}
+
+/// The products of every node.
+pub(crate) async fn products(db: &mut SqliteConnection) -> Result<Vec<ProductRow>, Error> {
+    let mut rows = Vec::new();
+    for (node, presence, catalogue) in catalogues(db).await? {
+        for product in catalogue.products {
+            let price = |p: &ProductPrice| format!("{} {}/{}", p.resource, p.price, p.per);
+            rows.push(ProductRow {
+                node: node.clone(),
+                presence: presence.clone(),
+                revision: catalogue.revision.to_string(),
+                prices: product.prices.iter().map(price).collect::<Vec<_>>().join(", "),
+                id: product.id,
+                class: product.class,
+                name: product.name,
+                stock: product.stock,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// The contract number of a row.
+///
+/// # Errors
+/// [`Error::Damaged`] when it is not 16 bytes.
+pub(crate) fn contract_no(bytes: &[u8]) -> Result<ContractNo, Error> {
+    bytes.try_into().map(Octets).map_err(|_| Error::Damaged("contract number length"))
+}
+
+/// The contracts.
+pub(crate) async fn orders(db: &mut SqliteConnection) -> Result<Vec<OrderRow>, Error> {
+    let select = "SELECT contract FROM contracts ORDER BY pool, contract LIMIT $1";
+    let rows: Vec<(Vec<u8>,)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(&mut *db).await?;
+    let mut orders = Vec::new();
+    for (no,) in rows {
+        orders.extend(order(&mut *db, contract_no(&no)?).await?);
+    }
+    Ok(orders)
+}
+
+/// One contract.
+pub(crate) async fn order(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<OrderRow>, Error> {
+    let select = "SELECT pool, state, buyer FROM contracts WHERE contract = $1";
+    let row: Option<(String, String, Vec<u8>)> =
+        sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(&mut *db).await?;
+    let Some((node, state, buyer)) = row else { return Ok(None) };
+    let deal = deal(db, &node, no).await?;
+    let item = |item: &RequirementItem| format!("{} x{}", item.product_id, item.quantity);
+    let items = deal.as_ref().map(|deal| deal.requirement.items.iter().map(item).collect::<Vec<_>>().join(", "));
+    Ok(Some(OrderRow {
+        contract_no: no.to_string(),
+        node,
+        state,
+        buyer: hex::encode(buyer),
+        product: items,
+        service_start: deal.as_ref().map(|deal| rfc3339(deal.contract_time)),
+        service_end: deal.as_ref().map(|deal| rfc3339(deal.service_end)),
+    }))
+}
+
+async fn deal(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<Option<Deal>, Error> {
+    let found = contract::entries(db, pool, no).await?;
+    let deal = found.iter().find(|entry| entry.kind == EntryKind::Deal.number() && entry.refused.is_none());
+    deal.map(|entry| Ok(decode(&Entry::from_bytes(&entry.bytes)?.body, "Deal")?)).transpose()
+}
+
+/// The bills with their payments.
+pub(crate) async fn bills(db: &mut SqliteConnection) -> Result<Vec<BillRow>, Error> {
+    let select = "SELECT b.number, b.contract, b.pool, b.total, b.state, p.paid_at, p.reference
+        FROM bills b LEFT JOIN payments p ON p.number = b.number AND b.state = 'payable'
+        ORDER BY b.pool, b.height LIMIT $1";
+    type Row = (String, Vec<u8>, String, String, String, Option<i64>, Option<String>);
+    let rows: Vec<Row> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
+    let row = |(bill_no, contract, node, total_cny, state, paid_at, reference): Row| BillRow {
+        bill_no,
+        contract_no: hex::encode(contract),
+        node,
+        total_cny,
+        state: if paid_at.is_some() { "paid".to_owned() } else { state },
+        paid_at: paid_at.map(rfc3339),
+        reference,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// Usage by contract and resource: the cumulative totals of the newest record.
+pub(crate) async fn usage(db: &mut SqliteConnection) -> Result<Vec<UsageRow>, Error> {
+    let select = "SELECT contract, pool, MAX(seq) FROM entries
+        WHERE kind IN (12, 13) AND refused IS NULL AND contract IS NOT NULL
+        GROUP BY contract, pool ORDER BY pool, contract LIMIT $1";
+    let newest: Vec<(Vec<u8>, String, i64)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(&mut *db).await?;
+    let mut rows = Vec::new();
+    for (no, node, seq) in newest {
+        let found = contract::records(&mut *db, &node, contract_no(&no)?, count(seq)?).await?;
+        let Some(last) = found.last() else { continue };
+        let record: UsageRecord = decode(&Entry::from_bytes(&last.bytes)?.body, "UsageRecord")?;
+        for reading in &record.readings {
+            let resource = reading.resource()?;
+            rows.push(UsageRow {
+                contract_no: hex::encode(&no),
+                node: node.clone(),
+                unit: resource.unit().to_owned(),
+                resource: resource.to_string(),
+                quantity: reading.total.map(|total| total.to_string()),
+                records: seq.saturating_add(1).to_string(),
+                until: rfc3339(record.end),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// The alarms, newest first.
+pub(crate) async fn alarms(db: &mut SqliteConnection) -> Result<Vec<AlarmRow>, Error> {
+    let select = "SELECT at, pool, code, detail FROM alarms ORDER BY id DESC LIMIT $1";
+    let rows: Vec<(i64, String, String, String)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(at, node, code, detail)| AlarmRow { at: rfc3339(at), node, code, detail }).collect())
+}
+
+/// The verified scores of a node, newest first; of all nodes without one.
+pub(crate) async fn scores(db: &mut SqliteConnection, node: Option<&str>) -> Result<Vec<ScoreRow>, Error> {
+    let select = "SELECT contract, pool, statement, signature, from_node, at FROM scores
+        WHERE pool = COALESCE($1, pool) ORDER BY at DESC LIMIT $2";
+    type Row = (Vec<u8>, String, Vec<u8>, Vec<u8>, i64, i64);
+    let rows: Vec<Row> = sqlx::query_as(select).bind(node).bind(ROWS_MAX).fetch_all(db).await?;
+    let mut scores = Vec::new();
+    for (contract, node, statement, signature, from_node, at) in rows {
+        let read: hufu_trade::statement::Statement = decode(&statement, "Statement")?;
+        let Some(card) = read.score else { continue };
+        scores.push(ScoreRow {
+            contract_no: hex::encode(contract),
+            node,
+            overall: format!("{}.{:02}", card.overall / 100, card.overall % 100),
+            items: serde_json::to_value(&card.items)?,
+            statement: hufu_trade::if2::Sealed(statement),
+            signature: hufu_trade::if2::Sealed(signature),
+            in_log: from_node == 1,
+            at: rfc3339(at),
+        });
+    }
+    Ok(scores)
+}
