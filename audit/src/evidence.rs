@@ -5,7 +5,7 @@ use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
     bill::Bill,
-    entry::{Deal, EntryKind, OrderStatus, Payment, Rules, SignedStatement},
+    entry::{Deal, EntryKind, FinanceLink, OrderStatus, Payment, Rules, SignedStatement},
     octets::ContractNo,
     statement::{Offer, Statement},
     tariff::Tariff,
@@ -31,6 +31,11 @@ pub(crate) struct Found<'a, T> {
 impl<'a, T> Found<'a, T> {
     fn with<U>(&self, value: U) -> Found<'a, U> {
         Found { name: self.name, place: self.place, hash: self.hash, value }
+    }
+
+    /// Only where it stands.
+    pub(crate) fn bare(&self) -> Found<'a, ()> {
+        self.with(())
     }
 
     /// The place of one of its fields.
@@ -67,6 +72,7 @@ enum Body {
     Status(OrderStatus),
     Bill(Bill),
     Payment(Payment),
+    Link(FinanceLink),
     Other,
 }
 
@@ -88,6 +94,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) statuses: Vec<Found<'a, OrderStatus>>,
     pub(crate) payments: Vec<Found<'a, Payment>>,
     pub(crate) windows: Vec<Found<'a, Window>>,
+    /// Where the trade log names finance entries back.
+    pub(crate) links: Vec<Found<'a, FinanceLink>>,
     /// In order of `order_seq`.
     pub(crate) records: Vec<Found<'a, UsageRecord>>,
     /// Every entry, by name.
@@ -141,6 +149,7 @@ impl<'a> Evidence<'a> {
             Body::Status(status) => self.statuses.push(empty.with(status)),
             Body::Payment(payment) => self.payments.push(empty.with(payment)),
             Body::Bill(bill) => bills.push(empty.with(bill)),
+            Body::Link(link) => self.links.push(empty.with(link)),
             Body::Other => {}
         }
     }
@@ -171,6 +180,7 @@ impl<'a> Evidence<'a> {
         };
         self.records.retain(|found| own(found.name, found.value.contract_no));
         self.statuses.retain(|found| own(found.name, found.value.contract_no));
+        self.links.retain(|found| own(found.name, found.value.contract_no));
         self.payments.retain(|found| own(found.name, found.value.contract_no));
         self.scores.retain(|found| own(found.name, found.value.statement.contract_no));
         self.browse = self.browse.take().filter(|found| own(found.name, found.value.statement.contract_no));
@@ -246,10 +256,7 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::OrderStatus => Body::Status(decode(body, "OrderStatus")?),
         EntryKind::Bill => Body::Bill(decode(body, "Bill")?),
         EntryKind::Payment => Body::Payment(decode(body, "Payment")?),
-        EntryKind::FinanceLink
-        | EntryKind::Receipt
-        | EntryKind::Certificates
-        | EntryKind::SetAside
-        | EntryKind::Epoch => Body::Other,
+        EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
+        EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,
     })
 }

@@ -16,7 +16,7 @@ crate::texts! {
     ChainBad { role, why } => "the {role}'s certificate does not hold: {why}", "{role} 的证书不成立：{why}";
     SignatureWrong { role, certificate } => "the signature is not the {role}'s ({certificate}) over these bytes", "签名不是 {role}（{certificate}）对这些字节的签名";
     SignatureMalformed { role } => "the signature of the {role} is not DER of an SM2 signature", "{role} 的签名不是 SM2 签名的 DER 编码";
-    CrossCheck {} => "the second implementation (libsm) does not agree that this signature is valid", "第二实现（libsm）不认可此签名";
+    CrossCheck {} => "the second implementation does not agree that this signature is valid", "第二实现不认可此签名";
     CrossCheckAbsent {} => "this program was built without the second implementation; nothing was cross-checked", "本程序未包含第二实现；未做交叉核验";
     Unsigned { role } => "no valid signature of the {role} over what this entry holds", "没有 {role} 对该条目内容的有效签名";
     OtherSigner { role, told, found } => "signed by the {role}'s certificate {found}, but the entry names {told}", "由 {role} 的证书 {found} 签名，但条目指明 {told}";
@@ -35,6 +35,7 @@ crate::texts! {
     EntryMalformed { why } => "the entry does not decode: {why}", "条目无法解码：{why}";
     EntryName { kind } => "the name does not fit its content, which is a {kind}", "文件名与内容（{kind}）不符";
     Double { name } => "the container holds a name twice: {name}", "容器中有重复的名称：{name}";
+    LinkHash {} => "the trade log names another finance entry at that place", "交易账本在该位置指明的是另一个财务条目";
     Contract {} => "it belongs to another contract", "属于另一份合约";
     PathMalformed {} => "not a path: one L or R and 64 hexadecimal digits a line expected", "路径格式错误：每行应为 L 或 R 加 64 位十六进制";
     NoProof { what } => "the {what} has no proof that it stands in a signed block", "{what} 没有其位于已签名区块中的证明";

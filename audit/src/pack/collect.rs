@@ -56,7 +56,7 @@ pub fn from_ledger(
                 offer = Some(hufu_trade::decode(Signed::from_bytes(&entry.body)?.tbs(), "Offer")?);
                 true
             }
-            Some(kind) => !matches!(kind, EntryKind::Receipt | EntryKind::FinanceLink),
+            Some(kind) => kind != EntryKind::Receipt,
             None => false,
         };
         let is_record = matches!(kind, Some(EntryKind::Usage | EntryKind::Gap));

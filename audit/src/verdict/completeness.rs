@@ -30,6 +30,13 @@ pub(crate) fn check(members: &Members, evidence: &Evidence<'_>, proven: &Proven,
         }
     }
     papers(evidence, out);
+    for link in &evidence.links {
+        let named = &link.value.finance;
+        let place = (named.log, named.height, named.index);
+        if let Some(found) = evidence.all.iter().find(|found| found.place == place) {
+            out.check(found.hash == named.hash.0, link.field("finance"), || Text::LinkHash {});
+        }
+    }
     if let Some(bill) = &evidence.bill {
         records(bill, evidence, out);
         standing(bill, evidence, proven, out);

@@ -5,7 +5,13 @@ use hufu_trade::{
     rules::RuleTable,
 };
 
-use crate::{evidence::Evidence, findings::Verdict, layout, open::Members, text::Text};
+use crate::{
+    evidence::{Evidence, Found},
+    findings::Verdict,
+    layout,
+    open::Members,
+    text::Text,
+};
 
 /// The rule table of `contract.toml`; a warning when this program does not know its language.
 pub(crate) fn table(members: &Members, out: &mut Verdict) -> Option<RuleTable> {
@@ -69,38 +75,44 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdic
     out.check(billed, layout::CONTRACT, || Text::Unbilled { state: state.to_owned() });
 }
 
-/// The acts of the entries, in the order in which they must have happened.
+/// The acts of the entries in the order of the trade log. A finance entry happened where the trade log names it back; where
+/// that is not shown, a bill comes after everything else, then payments and scores by their own times.
 fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<Act<'a>> {
-    let mut before_bill: Vec<(u64, u32, Act<'a>)> = Vec::new();
-    let mut push = |place: layout::Place, act: Act<'a>| before_bill.push((place.1, place.2, act));
-    if let Some(found) = &evidence.browse {
-        push(found.place, act(found.name, "browse"));
+    let mut acts: Vec<((u64, i64), Act<'a>)> = Vec::new();
+    let at = |height: u64, index: u32| (height, i64::from(index));
+    let linked = |finance: &Found<'_, ()>| {
+        let link = evidence.links.iter().find(|link| link.value.finance.hash.0 == finance.hash);
+        link.map(|link| at(link.place.1, link.place.2))
+    };
+    for (found, name) in [(evidence.browse.as_ref(), "browse"), (evidence.order.as_ref(), "order")] {
+        acts.extend(found.map(|found| (at(found.place.1, found.place.2), act(found.name, name))));
     }
-    if let Some(found) = &evidence.order {
-        push(found.place, act(found.name, "order"));
-    }
-    if let Some(found) = &evidence.deal {
-        push(found.place, act(found.name, "deal"));
-    }
+    acts.extend(evidence.deal.iter().map(|found| (at(found.place.1, found.place.2), act(found.name, "deal"))));
     for found in &evidence.statuses {
         let status = &found.value;
-        push(found.place, Act { told: Some((&status.from, &status.to)), ..act(found.name, &status.act) });
+        let act = Act { told: Some((&status.from, &status.to)), ..act(found.name, &status.act) };
+        acts.push((at(found.place.1, found.place.2), act));
     }
-    before_bill.sort_by_key(|(height, index, _)| (*height, *index));
-    let mut acts: Vec<Act<'a>> = before_bill.into_iter().map(|(.., act)| act).collect();
+    let mut bill_shown = true;
     for found in evidence.bill_before.iter().chain(&evidence.bill_entry) {
-        acts.push(act(found.name, "bill"));
+        let place = linked(&found.bare());
+        bill_shown &= place.is_some();
+        let place = place.unwrap_or((u64::MAX - 1, i64::from(u32::try_from(found.place.1).unwrap_or(u32::MAX))));
+        acts.push((place, act(found.name, "bill")));
     }
     let total = evidence.bill.as_ref().map(|bill| bill.total);
-    let paid = evidence.payments.iter().map(|found| {
+    for found in &evidence.payments {
         let amount_matches = Some(found.value.amount) == total;
-        (found.value.paid_at, Act { amount_matches, ..act(found.name, "pay") })
-    });
-    let scored = evidence.scores.iter().map(|found| (found.value.statement.contract_time, act(found.name, "score")));
-    let mut after: Vec<(i64, Act<'a>)> = paid.chain(scored).collect();
-    after.sort_by_key(|(time, _)| *time);
-    acts.extend(after.into_iter().map(|(_, act)| act));
-    acts
+        let place = linked(&found.bare()).filter(|_| bill_shown).unwrap_or((u64::MAX, found.value.paid_at));
+        acts.push((place, Act { amount_matches, ..act(found.name, "pay") }));
+    }
+    for found in &evidence.scores {
+        let own = (u64::MAX, found.value.statement.contract_time);
+        let place = if bill_shown { at(found.place.1, found.place.2) } else { own };
+        acts.push((place, act(found.name, "score")));
+    }
+    acts.sort_by_key(|(place, _)| *place);
+    acts.into_iter().map(|(_, act)| act).collect()
 }
 
 /// Product, quantity, term and time of the order are those of the offer. Its price terms are the fourth verdict's matter.

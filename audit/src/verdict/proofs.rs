@@ -67,9 +67,12 @@ pub(crate) fn check(
         findings.completeness.fail(layout::PROOFS, Text::FileMissing { file: layout::PROOFS.into() });
         return proven;
     };
+    // What the bill rests on must be in the log; for the others a signed block is enough.
+    let last = evidence.bill.iter().map(|bill| &bill.last_record).map(|last| (last.log, last.height, last.index));
+    let needed: Vec<Place> = last.chain(evidence.bill_entry.iter().map(|found| found.place)).collect();
     for (number, line) in (1_u32..).zip(index.lines()) {
         match ProofRow::read(line) {
-            Some(row) => walk(members, &row, authentic, findings, &mut proven),
+            Some(row) => walk(members, (&row, &needed), authentic, findings, &mut proven),
             None => findings.completeness.fail(format!("{}:{number}", layout::PROOFS), Text::IndexLine {}),
         }
     }
@@ -110,7 +113,13 @@ fn same_node(evidence: &Evidence<'_>, findings: &mut Findings, proven: &Proven) 
     }
 }
 
-fn walk(members: &Members, row: &ProofRow, authentic: &Authentic, findings: &mut Findings, proven: &mut Proven) {
+fn walk(
+    members: &Members,
+    (row, needed): (&ProofRow, &[Place]),
+    authentic: &Authentic,
+    findings: &mut Findings,
+    proven: &mut Proven,
+) {
     let missing = |name: &str| Text::FileMissing { file: name.to_owned() };
     let (Some(entry), Some((place, _))) = (members.bytes(&row.entry), layout::entry_place(&row.entry)) else {
         return findings.completeness.fail(row.entry.as_str(), missing(&row.entry));
@@ -135,13 +144,12 @@ fn walk(members: &Members, row: &ProofRow, authentic: &Authentic, findings: &mut
     if !stands {
         return findings.signatures.fail(row.entry.as_str(), Text::PathWrong { header: row.header.clone() });
     }
-    match &row.log {
-        None => findings.completeness.warn(row.entry.as_str(), Text::NoRoot {}),
-        Some((log_path, root)) => {
-            if rooted(members, &header, tbs, (log_path, root), authentic, findings) {
-                proven.rooted.push(place);
-            }
+    if let Some((log_path, root)) = &row.log {
+        if rooted(members, &header, tbs, (log_path, root), authentic, findings) {
+            proven.rooted.push(place);
         }
+    } else if needed.contains(&place) {
+        findings.completeness.warn(row.entry.as_str(), Text::NoRoot {});
     }
     proven.headers.insert(place, header);
 }

@@ -10,12 +10,12 @@ use hufu_trade::{
     bill::Bill,
     encode,
     entry::{
-        Certificates, Countersignature, Deal, EntryKind, EntryName, OrderStatus, Receipt, Rules, SignedStatement,
-        key_of, octet_string,
+        Certificates, Countersignature, Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Receipt, Rules,
+        SignedStatement, key_of, octet_string,
     },
     money::Money,
     octets::{ContractNo, Octets},
-    rating::{Recorded, Terms as Rated, rate},
+    rating::{Before, Recorded, Terms as Rated, rate},
     rules,
     statement::{
         ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no,
@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) rules: String,
     /// How long after a block the platform stores it, ns.
     pub(crate) stored_after_ns: i64,
+    /// Records that a first bill covers; the pack is that of the bill after it.
+    pub(crate) billed_before: Option<usize>,
     /// Whether the platform answers at all.
     pub(crate) receipts: bool,
     /// Changes the order statement before it is signed.
@@ -66,6 +68,7 @@ impl Default for Plan {
             ceiling: Money(1_000_000_000_000_000),
             rules: rules::DEFAULT.to_owned(),
             stored_after_ns: SECOND / 4,
+            billed_before: None,
             receipts: true,
             order: |_| {},
         }
@@ -340,7 +343,16 @@ fn meter(story: &mut Story<'_>, plan: &Plan, deal: &EntryRef) -> Made<Vec<Record
     Ok(records)
 }
 
-/// The end of service, the bill, the platform's receipts.
+/// A bill and the trade log's entry that names it back.
+fn bill(story: &mut Story<'_>, bill: &Bill) -> Made<EntryName> {
+    let at = story.append(Log::Finance, vec![(EntryKind::Bill, encode(bill, "Bill")?)])?;
+    let finance = name(at.first().ok_or("no bill")?);
+    let link = FinanceLink { contract_no: bill.contract_no, kind: EntryKind::Bill.number(), finance: finance.clone() };
+    story.append(Log::Trade, vec![(EntryKind::FinanceLink, encode(&link, "FinanceLink")?)])?;
+    Ok(finance)
+}
+
+/// The end of service, the bills, the platform's receipts.
 fn finish(
     story: &mut Story<'_>,
     plan: &Plan,
@@ -348,6 +360,22 @@ fn finish(
     records: &[Recorded],
 ) -> Made<PackInput> {
     let no = story.contract.ok_or("no contract")?;
+    let terms = Rated {
+        contract_no: no,
+        computing_pool_id: POOL,
+        buyer: offer.buyer,
+        deal: Octets(deal.hash),
+        offer: Octets(offer_hash),
+        tariff: &offer.tariff,
+        gap_rule: "free",
+    };
+    let mut before = None;
+    if let Some(count) = plan.billed_before {
+        let (covered, _) = records.split_at(count);
+        let first = rate(&terms, None, covered)?;
+        let hash = bill(story, &first)?.hash;
+        before = Some(Before { hash, count: 1, last: covered.last().ok_or("no record")?.1.clone() });
+    }
     let status = OrderStatus {
         version: 1,
         contract_no: no,
@@ -361,22 +389,14 @@ fn finish(
     if plan.receipts {
         story.receipt(Log::Trade, plan.stored_after_ns)?;
     }
-    let terms = Rated {
-        contract_no: no,
-        computing_pool_id: POOL,
-        buyer: offer.buyer,
-        deal: Octets(deal.hash),
-        offer: Octets(offer_hash),
-        tariff: &offer.tariff,
-        gap_rule: "free",
-    };
-    let mut bill = rate(&terms, None, records)?;
-    (plan.bill)(&mut bill);
-    story.append(Log::Finance, vec![(EntryKind::Bill, encode(&bill, "Bill")?)])?;
+    let (_, due) = records.split_at(plan.billed_before.unwrap_or(0));
+    let mut last = rate(&terms, before.as_ref(), due)?;
+    (plan.bill)(&mut last);
+    bill(story, &last)?;
     if plan.receipts {
         story.receipt(Log::Finance, plan.stored_after_ns)?;
     }
-    let mut input = from_ledger(&story.ledger, &bill.number, &[], &[])?;
+    let mut input = from_ledger(&story.ledger, &last.number, &[], &[])?;
     input.crls = vec![story.parties.crl.clone()];
     Ok(input)
 }
