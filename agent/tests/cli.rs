@@ -1,5 +1,6 @@
 //! The built binary at its edges: exit statuses, one line on stderr, nothing but JSON on stdout. What commands compute is
 //! tested where it is computed.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::{
     fs,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -197,29 +198,56 @@ pub(super) fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-/// Runs a command to its end in `dir`; its JSON object, or its exit status with the line it said.
+/// What a command said: its JSON object, or its exit status with the line on stderr.
+pub(super) type Said = Result<Value, (i32, String)>;
+
+/// Runs a command to its end in `dir`; Ctrl-C ends it early.
 pub(super) fn ask(
     program: &Path,
     arguments: &[&str],
     dir: &Path,
     log: &Path,
-) -> Result<Result<Value, (i32, String)>, Failure<Text>> {
-    use std::io::Write;
-    let output =
-        Command::new(program).args(arguments).current_dir(dir).stdin(Stdio::null()).process_group(0).output().map_err(
-            |e| {
-                let command = program.display().to_string();
-                Failure::new(Exit::Io, Text::CommandNotRun { command, why: e.to_string() })
-            },
-        )?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    interrupt: &Interrupt,
+) -> Result<Said, Failure<Text>> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(dir).process_group(0);
+    let mut process =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| {
+            let command = program.display().to_string();
+            Failure::new(Exit::Io, Text::CommandNotRun { command, why: e.to_string() })
+        })?;
+    let out = collect(process.stdout.take());
+    let err = collect(process.stderr.take());
+    let status = loop {
+        match process.try_wait() {
+            Ok(Some(status)) => break status.code().unwrap_or(-1),
+            Ok(None) => {}
+            Err(error) => return Err(bug(&error)),
+        }
+        if let Err(interrupted) = interrupt.check() {
+            process.kill().ok();
+            process.wait().ok();
+            return Err(interrupted);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     let mut log = log_file(log)?;
-    writeln!(log, "$ {} {}\n{}{said}", program.display(), arguments.join(" "), String::from_utf8_lossy(&output.stdout))
-        .ok();
-    let status = output.status.code().unwrap_or(-1);
-    match serde_json::from_slice::<Value>(&output.stdout) {
+    writeln!(log, "$ {} {}\n{out}{err}", program.display(), arguments.join(" ")).ok();
+    match serde_json::from_str::<Value>(&out) {
         // Status 1 with an object: checked, and the answer is no.
         Ok(value) if matches!(status, 0 | 1) => Ok(Ok(value)),
-        _ => Ok(Err((status, said.trim().to_owned()))),
+        _ => Ok(Err((status, err.trim().to_owned()))),
     }
+}
+
+/// Reads a pipe to its end beside the wait, so that a full pipe stops nobody.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            pipe.read_to_end(&mut bytes).ok();
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }

@@ -8,11 +8,13 @@ use serde_json::Value;
 
 use super::{
     Demo,
-    child::{Child, Deadline, ask, pause},
+    child::{Child, Deadline, Said, ask, pause},
     site, text_of,
 };
 use crate::{clock, cmd::bug, text::Text};
 
+/// Looks at a failed place until the demo gives up.
+const FAILURES_MAX: u32 = 5;
 /// Pauses between two browse requests.
 const BROWSE_PAUSES: usize = 10;
 
@@ -81,14 +83,16 @@ impl<'a> Watch<'a> {
     pub(super) fn until_billed(&mut self, contract_no: &str, limit: Duration) -> Result<Billed, Failure<Text>> {
         let deadline = Deadline::after(limit);
         let progress = Progress::new(self.demo);
-        let mut looked_ns = 0;
+        let (mut looked_ns, mut failures) = (0, 0);
         loop {
             // The status is asked for once a second: watching must not cost more than metering.
             let now_ns = clock::now().mono_ns;
             if now_ns.saturating_sub(looked_ns) >= 1_000_000_000 {
                 looked_ns = now_ns;
                 if let Some(contract) = self.status().and_then(|status| find(&status, contract_no)) {
-                    if contract["service"] == "failed" {
+                    // The agent tries a place again; a demo waits for it only a moment.
+                    failures = if contract["service"] == "failed" { failures + 1 } else { 0 };
+                    if failures > FAILURES_MAX {
                         let log = self.demo.dirs.log("agent").display().to_string();
                         return Err(Failure::new(Exit::Software, Text::NotProvided { log }));
                     }
@@ -165,19 +169,15 @@ impl<'a> Market<'a> {
         Self { demo, url: format!("http://{http}"), state: format!("contract-{}", clock::now().real_ns) }
     }
 
-    fn try_buyer(&self, arguments: &[&str]) -> Result<Result<Value, (i32, String)>, Failure<Text>> {
-        self.demo.interrupt.check()?;
+    fn try_buyer(&self, arguments: &[&str]) -> Result<Said, Failure<Text>> {
         let mut words = vec!["--json", "--lang", "en", "buyer"];
         words.extend_from_slice(arguments);
         words.extend(["--platform", &self.url, "--key", "buyer.key", "--cert", "buyer.pem"]);
         words.extend(["--trust", "trust.pem", "--state", &self.state]);
-        ask(&self.demo.agent, &words, &self.demo.dirs.buyer, &self.demo.dirs.log("buyer"))
+        ask(&self.demo.agent, &words, &self.demo.dirs.buyer, &self.demo.dirs.log("buyer"), &self.demo.interrupt)
     }
 
     fn failed(&self, log: &str, (status, said): (i32, String)) -> Failure<Text> {
-        if let Err(interrupted) = self.demo.interrupt.check() {
-            return interrupted;
-        }
         let log = self.demo.dirs.log(log).display().to_string();
         Failure::new(Exit::Software, Text::StepFailed { said, status: status.to_string(), log })
     }
@@ -238,7 +238,8 @@ impl<'a> Market<'a> {
     pub(super) fn pay(&self, bill_no: &str, total: &str) -> Result<(), Failure<Text>> {
         let dir = self.demo.dirs.platform.display().to_string();
         let words = ["--json", "--lang", "en", "pay", bill_no, "--dir", &dir, "--amount", total, "--reference", "demo"];
-        let paid = ask(&self.demo.platform, &words, ".".as_ref(), &self.demo.dirs.log("operator"))?;
+        let paid =
+            ask(&self.demo.platform, &words, ".".as_ref(), &self.demo.dirs.log("operator"), &self.demo.interrupt)?;
         paid.map(drop).map_err(|failure| self.failed("operator", failure))
     }
 
@@ -247,7 +248,7 @@ impl<'a> Market<'a> {
         let (pack, root) = (pack.display().to_string(), self.demo.dirs.root().display().to_string());
         let words = ["--json", "--lang", "en", "verify", &pack, "--trust", &root];
         let log = "verify";
-        let verified = ask(&self.demo.agent, &words, ".".as_ref(), &self.demo.dirs.log(log))?;
+        let verified = ask(&self.demo.agent, &words, ".".as_ref(), &self.demo.dirs.log(log), &self.demo.interrupt)?;
         let verified = verified.map_err(|failure| self.failed(log, failure))?;
         if verified["verdicts"].is_object() { Ok(verified) } else { Err(bug(&"verify gave no verdicts")) }
     }
