@@ -12,4 +12,4 @@ pub use message::{
     Accepted, Answer, BillPush, Browse, Catalogue, Offered, PaymentConfirm, PaymentState, Problem, Product,
     ProductPrice, Remedy, Sealed, SendOrder,
 };
-pub use topic::{Interface, PLATFORM, Topic, segment_ok};
+pub use topic::{Delivery, Interface, PLATFORM, Topic, segment_ok};
