@@ -1,0 +1,173 @@
+//! `hufu-platform nodes|products|orders|bills|usage|alarms`: what the database holds, as a table or as one JSON object with
+//! one list, named as the command is.
+
+use std::{collections::BTreeMap, path::Path};
+
+use hufu_audit::{Exit, Failure, Lang};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::SqliteConnection;
+
+use super::{Context, Outcome, bug, failed, open};
+use crate::{store::list, text::Text};
+
+/// Field of a row, English heading, Chinese heading.
+type Column = (&'static str, &'static str, &'static str);
+
+/// A list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    /// Nodes and the sizes of their logs.
+    Nodes,
+    /// Products.
+    Products,
+    /// Contracts.
+    Orders,
+    /// Bills and payments.
+    Bills,
+    /// Usage by contract and resource.
+    Usage,
+    /// Alarms, newest first.
+    Alarms,
+}
+
+impl List {
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const ALL: [List; 6] =
+        [List::Nodes, List::Products, List::Orders, List::Bills, List::Usage, List::Alarms];
+
+    /// Name of the command and of the list in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            List::Nodes => "nodes",
+            List::Products => "products",
+            List::Orders => "orders",
+            List::Bills => "bills",
+            List::Usage => "usage",
+            List::Alarms => "alarms",
+        }
+    }
+
+    /// The columns a person is shown; JSON has every field.
+    pub(super) fn columns(self) -> &'static [Column] {
+        match self {
+            List::Nodes => &[
+                ("node", "node", "节点"),
+                ("presence", "presence", "状态"),
+                ("presence_at", "since", "状态时间"),
+                ("trade_size", "trade blocks", "交易区块"),
+                ("finance_size", "finance blocks", "财务区块"),
+                ("forks", "forks", "分叉"),
+            ],
+            List::Products => &[
+                ("node", "node", "节点"),
+                ("presence", "presence", "状态"),
+                ("id", "product", "产品"),
+                ("class", "class", "类别"),
+                ("name", "name", "名称"),
+                ("stock", "stock", "库存"),
+                ("prices", "prices, CNY", "价格（元）"),
+            ],
+            List::Orders => &[
+                ("contract_no", "contract", "合约"),
+                ("node", "node", "节点"),
+                ("state", "state", "状态"),
+                ("product", "product", "产品"),
+                ("service_start", "from", "起"),
+                ("service_end", "until", "止"),
+            ],
+            List::Bills => &[
+                ("bill_no", "bill", "账单"),
+                ("node", "node", "节点"),
+                ("total_cny", "total, CNY", "合计（元）"),
+                ("state", "state", "状态"),
+                ("paid_at", "paid", "支付时间"),
+                ("reference", "reference", "参考号"),
+            ],
+            List::Usage => &[
+                ("contract_no", "contract", "合约"),
+                ("node", "node", "节点"),
+                ("resource", "resource", "资源"),
+                ("quantity", "quantity", "用量"),
+                ("unit", "unit", "单位"),
+                ("until", "until", "截至"),
+            ],
+            List::Alarms => {
+                &[("at", "at", "时间"), ("node", "node", "节点"), ("code", "code", "代码"), ("detail", "what", "内容")]
+            }
+        }
+    }
+
+    /// The rows, as the API and JSON show them.
+    pub(super) async fn rows(self, db: &mut SqliteConnection) -> Result<Rows, crate::error::Error> {
+        Ok(match self {
+            List::Nodes => Rows::Nodes(list::nodes(db).await?),
+            List::Products => Rows::Products(list::products(db).await?),
+            List::Orders => Rows::Orders(list::orders(db).await?),
+            List::Bills => Rows::Bills(list::bills(db).await?),
+            List::Usage => Rows::Usage(list::usage(db).await?),
+            List::Alarms => Rows::Alarms(list::alarms(db).await?),
+        })
+    }
+}
+
+/// Rows of one list; in JSON only the list.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Rows {
+    /// See [`List::Nodes`].
+    Nodes(Vec<list::NodeRow>),
+    /// See [`List::Products`].
+    Products(Vec<list::ProductRow>),
+    /// See [`List::Orders`].
+    Orders(Vec<list::OrderRow>),
+    /// See [`List::Bills`].
+    Bills(Vec<list::BillRow>),
+    /// See [`List::Usage`].
+    Usage(Vec<list::UsageRow>),
+    /// See [`List::Alarms`].
+    Alarms(Vec<list::AlarmRow>),
+}
+
+/// Reads a list and shows it.
+pub(super) async fn show(list: List, dir: &Path, context: &Context) -> Outcome {
+    let store = open(dir).await?;
+    let read = async {
+        let mut tx = store.read().await?;
+        list.rows(&mut tx).await
+    };
+    let rows = read.await;
+    store.close().await;
+    let rows = rows.map_err(|error| failed(dir, &error))?;
+    let table = if context.json { String::new() } else { table(list.columns(), &rows, context.lang)? };
+    context.show(&BTreeMap::from([(list.name(), rows)]), || table)?;
+    Ok(Exit::Done)
+}
+
+/// The rows as a table for a person.
+pub(super) fn table(columns: &[Column], rows: &Rows, lang: Lang) -> Result<String, Failure<Text>> {
+    let rows = serde_json::to_value(rows).map_err(|error| bug(&error))?;
+    let rows = rows.as_array().filter(|rows| !rows.is_empty());
+    let Some(rows) = rows else { return Ok(Text::Nothing {}.render(lang)) };
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_header(columns.iter().map(|(_, en, zh)| match lang {
+        Lang::En => *en,
+        Lang::Zh => *zh,
+    }));
+    for row in rows {
+        table.add_row(columns.iter().map(|(field, ..)| cell(row.get(field))));
+    }
+    Ok(table.to_string())
+}
+
+/// A value as a person reads it. Nodes write part of what is shown here: a control character must not reach a terminal.
+fn cell(value: Option<&Value>) -> String {
+    let text = match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    text.chars().map(|found| if found.is_control() { '\u{fffd}' } else { found }).collect()
+}

@@ -1,0 +1,124 @@
+//! The operator's commands over the platform's database, and how results reach a person or a program. `serve` is not here;
+//! it may run while these do.
+
+mod file;
+mod lists;
+mod pack;
+mod pay;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use hufu_audit::{Exit, Failure, Lang};
+use serde::Serialize;
+
+use crate::{
+    clock,
+    error::Error,
+    store::{Create, FILE, Store},
+    text::Text,
+};
+
+/// What a command returns: the exit status, or the status with the line for stderr.
+pub(crate) type Outcome = Result<Exit, Failure<Text>>;
+
+/// The commands that look into the database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the nodes
+    Nodes(DirArgs),
+    /// List what the nodes sell
+    Products(DirArgs),
+    /// List the contracts
+    Orders(DirArgs),
+    /// List the bills and their payments
+    Bills(DirArgs),
+    /// List what each contract used
+    Usage(DirArgs),
+    /// List what somebody must look at
+    Alarms(DirArgs),
+    /// Record that a bill was paid
+    Pay(pay::Args),
+    /// Write the evidence pack of a bill
+    Pack(pack::Args),
+}
+
+/// Where the platform's data are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DirArgs {
+    /// Directory of the platform, as given to serve
+    #[arg(long, value_name = "D")]
+    dir: PathBuf,
+}
+
+/// What every command is given besides its own flags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// JSON on stdout instead of text.
+    pub(crate) json: bool,
+    /// Language of messages.
+    pub(crate) lang: Lang,
+}
+
+impl Context {
+    /// Shows a result: `value` as one JSON object with `--json`, `text` otherwise. A reader that went away is no failure.
+    ///
+    /// # Errors
+    /// Status 74 when stdout cannot be written.
+    pub(crate) fn show(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure<Text>> {
+        let mut shown = if self.json { serde_json::to_string(value).map_err(|error| bug(&error))? } else { text() };
+        shown.push('\n');
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(file::unwritable(Path::new("stdout"), &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Does what a command says.
+///
+/// # Errors
+/// The [`Failure`] with its exit status.
+pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
+    match command {
+        Command::Nodes(args) => lists::show(lists::List::Nodes, &args.dir, context).await,
+        Command::Products(args) => lists::show(lists::List::Products, &args.dir, context).await,
+        Command::Orders(args) => lists::show(lists::List::Orders, &args.dir, context).await,
+        Command::Bills(args) => lists::show(lists::List::Bills, &args.dir, context).await,
+        Command::Usage(args) => lists::show(lists::List::Usage, &args.dir, context).await,
+        Command::Alarms(args) => lists::show(lists::List::Alarms, &args.dir, context).await,
+        Command::Pay(args) => pay::run(args, clock::now_ns(), context).await,
+        Command::Pack(args) => pack::run(args, context).await,
+    }
+}
+
+/// Opens the database of a directory; none is ever made here.
+async fn open(dir: &Path) -> Result<Store, Failure<Text>> {
+    if !dir.join(FILE).is_file() {
+        return Err(Failure::new(Exit::Io, Text::NoDatabase { path: dir.display().to_string() }));
+    }
+    Store::open(dir, Create::Never).await.map_err(|error| failed(dir, &error))
+}
+
+/// What the database says, with the status it deserves.
+fn failed(dir: &Path, error: &Error) -> Failure<Text> {
+    match error {
+        Error::Audit(other) => bug(other),
+        // Everything else is read from the database: it cannot be read, or does not read back.
+        other => {
+            let (path, why) = (dir.join(FILE).display().to_string(), other.to_string());
+            Failure::new(Exit::Io, Text::Database { path, why })
+        }
+    }
+}
+
+/// A failure that can only be our own fault.
+fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
+    Failure::new(Exit::Software, Text::Bug { why: why.to_string() })
+}

@@ -1,0 +1,235 @@
+//! The evidence pack of a bill, from what the platform holds: the node sends every entry, header and proof, so the platform
+//! can make the same pack as the node. What a pack is, `hufu-audit` knows; who may have one, the callers.
+
+use std::collections::BTreeMap;
+
+use hufu_audit::pack::{Located, PackInput, Proof, build};
+use hufu_gm::{Certificate, Signed, sm3::sm3};
+use hufu_ledger::{Block, Entry};
+use hufu_trade::{
+    bill::Bill,
+    decode,
+    entry::{Certificates, EntryKind, EntryName, Rules},
+    if2::PLATFORM,
+    octets::{Digest, Octets},
+    statement::Offer,
+    usage::UsageRecord,
+};
+use sqlx::SqliteConnection;
+
+use crate::{
+    error::{Error, hash},
+    store::{
+        bill::{self, StoredBill},
+        block,
+        contract::{self, StoredEntry},
+        list, node, receipt, tree,
+    },
+};
+
+/// Why there is no pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// No bill of that number is here.
+    Bill,
+    /// A piece of it is not here yet.
+    Piece(String),
+}
+
+impl From<&str> for Lack {
+    fn from(piece: &str) -> Self {
+        Lack::Piece(piece.to_owned())
+    }
+}
+
+/// Collects everything about the bill `number`. `platform` adds certificates of the platform that the node's log may not hold.
+///
+/// # Errors
+/// [`Error`] from the database; inside, what is lacking.
+pub(crate) async fn collect(
+    db: &mut SqliteConnection,
+    number: &str,
+    platform: &[Certificate],
+) -> Result<Result<PackInput, Lack>, Error> {
+    let Some(stored) = bill::find(&mut *db, number).await? else { return Ok(Err(Lack::Bill)) };
+    let papers = match Papers::load(&mut *db, &stored, number).await? {
+        Ok(papers) => papers,
+        Err(lack) => return Ok(Err(lack)),
+    };
+    let mut input = PackInput {
+        bill: located(&papers.bill),
+        entries: Vec::new(),
+        receipts: Vec::new(),
+        checkpoints: Vec::new(),
+        node_certificates: Vec::new(),
+        platform_certificates: platform.iter().map(|found| found.der().to_vec()).collect(),
+        buyer_certificates: Vec::new(),
+        crls: Vec::new(),
+    };
+    certificates(&mut *db, &stored.pool, &mut input).await?;
+    let mut roots = Roots { pool: &stored.pool, due: papers.due(), receipts: BTreeMap::new() };
+    input.bill.proof = Some(roots.prove(&mut *db, &papers.bill.name).await?);
+    for (entry, is_proven) in &papers.entries {
+        let mut found = located(entry);
+        if *is_proven {
+            found.proof = Some(roots.prove(&mut *db, &entry.name).await?);
+        }
+        input.entries.push(found);
+    }
+    input.receipts = roots.receipts.into_values().flatten().map(|(_, bytes)| bytes).collect();
+    input.receipts.dedup();
+    Ok(Ok(input))
+}
+
+/// The pack's bytes.
+///
+/// # Errors
+/// [`Error::Audit`]; inside, what is lacking.
+pub(crate) fn zip(input: &PackInput) -> Result<Result<Vec<u8>, Lack>, Error> {
+    let mut out = std::io::Cursor::new(Vec::new());
+    match build(input, &mut out) {
+        Ok(()) => Ok(Ok(out.into_inner())),
+        Err(hufu_audit::Error::Input { what, why }) => Ok(Err(Lack::Piece(format!("{what}: {why}")))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn located(entry: &StoredEntry) -> Located {
+    let EntryName { log, height, index, .. } = entry.name;
+    Located { log, height, index, entry: entry.bytes.clone(), proof: None }
+}
+
+/// The entries of a pack.
+struct Papers {
+    bill: StoredEntry,
+    last_record: EntryName,
+    /// True for those whose place in the log is shown; the usage records before the last hang on it by hash.
+    entries: Vec<(StoredEntry, bool)>,
+}
+
+impl Papers {
+    async fn load(db: &mut SqliteConnection, stored: &StoredBill, number: &str) -> Result<Result<Self, Lack>, Error> {
+        let pool = stored.pool.as_str();
+        let no = list::contract_no(&stored.contract)?;
+        let bill_hash: Digest = Octets(hash(&stored.hash)?);
+        let found = contract::entries(&mut *db, pool, no).await?;
+        let Some(entry) = found.iter().find(|entry| entry.name.hash == bill_hash).cloned() else {
+            return Ok(Err(Lack::Bill));
+        };
+        let bill: Bill = decode(&Entry::from_bytes(&entry.bytes)?.body, "Bill")?;
+        if bill.number != number {
+            return Err(Error::Damaged("bill number"));
+        }
+        let mut entries = Vec::new();
+        let mut first_seq = bill.first_seq;
+        let mut offer = None;
+        // What the platform refused is no part of the contract's course; its receipts say so.
+        for entry in found.into_iter().filter(|entry| entry.refused.is_none()) {
+            let body = Entry::from_bytes(&entry.bytes)?.body;
+            match EntryKind::from_number(entry.kind) {
+                Some(EntryKind::Bill) => {
+                    if bill.previous_bill != Some(entry.name.hash) {
+                        continue;
+                    }
+                    first_seq = decode::<Bill>(&body, "Bill")?.last_seq;
+                }
+                Some(EntryKind::Offer) => {
+                    offer = Some(decode::<Offer>(Signed::from_bytes(&body)?.tbs(), "Offer")?);
+                }
+                Some(_) => {}
+                None => continue,
+            }
+            entries.push((entry, true));
+        }
+        let Some(offer) = offer else { return Ok(Err("the offer".into())) };
+        for entry in contract::records(&mut *db, pool, no, first_seq).await? {
+            let record: UsageRecord = decode(&Entry::from_bytes(&entry.bytes)?.body, "UsageRecord")?;
+            if record.order_seq <= bill.last_seq {
+                let is_last = entry.name == bill.last_record;
+                entries.push((entry, is_last));
+            }
+        }
+        if !entries.iter().any(|(entry, _)| entry.name == bill.last_record) {
+            return Ok(Err("the last usage record".into()));
+        }
+        let Some(rules) = rules(&mut *db, pool, &offer).await? else { return Ok(Err("the rule table".into())) };
+        entries.push((rules, true));
+        Ok(Ok(Self { bill: entry, last_record: bill.last_record, entries }))
+    }
+
+    /// For each log the height that one receipt must cover; what came after it (a score, a payment) has later ones.
+    fn due(&self) -> BTreeMap<u8, u64> {
+        let mut due = BTreeMap::new();
+        for name in [&self.bill.name, &self.last_record] {
+            let height: &mut u64 = due.entry(name.log).or_default();
+            *height = name.height.max(*height);
+        }
+        due
+    }
+}
+
+/// The rule table that an offer names.
+async fn rules(db: &mut SqliteConnection, pool: &str, offer: &Offer) -> Result<Option<StoredEntry>, Error> {
+    for entry in contract::of_kind(db, pool, EntryKind::Rules).await? {
+        let rules: Rules = decode(&Entry::from_bytes(&entry.bytes)?.body, "Rules")?;
+        if sm3(&[rules.text.as_bytes()]) == offer.rules.0 {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+/// The certificates known for the node, and those its log names for itself and for the platform.
+async fn certificates(db: &mut SqliteConnection, pool: &str, input: &mut PackInput) -> Result<(), Error> {
+    let known = node::certificates(&mut *db, pool).await?;
+    input.node_certificates.extend(known.iter().map(|(_, found)| found.der().to_vec()));
+    for entry in contract::of_kind(db, pool, EntryKind::Certificates).await? {
+        if entry.refused.is_some() {
+            continue;
+        }
+        let listed: Certificates = decode(&Entry::from_bytes(&entry.bytes)?.body, "Certificates")?;
+        let of_platform = listed.role == PLATFORM;
+        let list = if of_platform { &mut input.platform_certificates } else { &mut input.node_certificates };
+        // What a node says of the platform was never verified: bytes that are no certificate must not spoil the pack.
+        let ders = listed.certificates.iter().map(|der| der.as_bytes());
+        list.extend(ders.filter(|der| Certificate::from_der(der).is_ok()).map(<[u8]>::to_vec));
+    }
+    Ok(())
+}
+
+/// Size and bytes of a receipt, if there is one yet.
+type Covering = Option<(u64, Vec<u8>)>;
+
+/// The receipts that the proofs lead to.
+struct Roots<'a> {
+    pool: &'a str,
+    due: BTreeMap<u8, u64>,
+    /// By log and height asked for: the oldest receipt that covers it.
+    receipts: BTreeMap<(u8, u64), Covering>,
+}
+
+impl Roots<'_> {
+    /// Entry -> block -> the receipt's root.
+    async fn prove(&mut self, db: &mut SqliteConnection, name: &EntryName) -> Result<Proof, Error> {
+        let (log, height) = (name.log, name.height);
+        let block = Block::from_bytes(&block::bytes(&mut *db, self.pool, (log, height)).await?)?;
+        let entry_path = block.entry_path(name.index).ok_or(Error::Damaged("entry beyond its block"))?;
+        let log_size = self.size(&mut *db, (log, height)).await?;
+        let log_path = match log_size {
+            0 => Vec::new(),
+            size => tree::path(&mut *db, (self.pool, log), height, size).await?,
+        };
+        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path })
+    }
+
+    /// Size of the log under the receipt that covers a height; 0 when none does yet.
+    async fn size(&mut self, db: &mut SqliteConnection, (log, height): (u8, u64)) -> Result<u64, Error> {
+        let due = self.due.get(&log).copied().unwrap_or(0).max(height);
+        if !self.receipts.contains_key(&(log, due)) {
+            let found = receipt::covering(db, (self.pool, log), due).await?;
+            self.receipts.insert((log, due), found);
+        }
+        let found = self.receipts.get(&(log, due)).and_then(Option::as_ref);
+        Ok(found.map_or(0, |(size, _)| *size))
+    }
+}
