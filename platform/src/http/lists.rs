@@ -1,0 +1,130 @@
+//! `GET`: what a buyer may know. References of payments are the operator's and are not shown.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+};
+use hufu_trade::{
+    if2::Product,
+    octets::{ContractNo, rfc3339},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Api, answer::Wrong, asks::pool_name};
+use crate::store::{
+    bill::{self, State as BillState},
+    list,
+};
+
+/// One JSON object with one list, as the commands give it.
+type Named<T> = Json<BTreeMap<&'static str, Vec<T>>>;
+
+fn named<T>(name: &'static str, rows: Vec<T>) -> Named<T> {
+    Json(BTreeMap::from([(name, rows)]))
+}
+
+/// A product as its node reported it, with the node.
+#[derive(Debug, Serialize)]
+pub(super) struct OfferedProduct {
+    node: String,
+    presence: String,
+    revision: String,
+    #[serde(flatten)]
+    product: Product,
+}
+
+/// A bill as its buyer sees it.
+#[derive(Debug, Serialize)]
+pub(super) struct BillView {
+    bill_no: String,
+    contract_no: String,
+    node: String,
+    total_cny: String,
+    state: &'static str,
+    paid_at: Option<String>,
+}
+
+/// Which scores.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScoreQuery {
+    node: Option<String>,
+}
+
+pub(super) async fn nodes(State(api): State<Arc<Api>>) -> Result<Named<list::NodeRow>, Wrong> {
+    let mut tx = api.store.read().await?;
+    Ok(named("nodes", list::nodes(&mut tx).await?))
+}
+
+pub(super) async fn products(State(api): State<Arc<Api>>) -> Result<Named<OfferedProduct>, Wrong> {
+    let mut tx = api.store.read().await?;
+    let mut rows = Vec::new();
+    for (node, presence, catalogue) in list::catalogues(&mut tx).await? {
+        rows.extend(catalogue.products.into_iter().map(|product| OfferedProduct {
+            node: node.clone(),
+            presence: presence.clone(),
+            revision: catalogue.revision.to_string(),
+            product,
+        }));
+    }
+    Ok(named("products", rows))
+}
+
+pub(super) async fn scores(
+    State(api): State<Arc<Api>>,
+    query: Result<Query<ScoreQuery>, QueryRejection>,
+) -> Result<Named<list::ScoreRow>, Wrong> {
+    let Query(query) = query.map_err(|_| Wrong::malformed("node=SITE/NODE, or nothing, is expected"))?;
+    if let Some(node) = &query.node {
+        let (site, node) = node.split_once('/').ok_or_else(|| Wrong::malformed("node=SITE/NODE is expected"))?;
+        pool_name(site, node)?;
+    }
+    let mut tx = api.store.read().await?;
+    Ok(named("scores", list::scores(&mut tx, query.node.as_deref()).await?))
+}
+
+pub(super) async fn alarms(State(api): State<Arc<Api>>) -> Result<Named<list::AlarmRow>, Wrong> {
+    let mut tx = api.store.read().await?;
+    Ok(named("alarms", list::alarms(&mut tx).await?))
+}
+
+pub(super) async fn contract(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<list::OrderRow>, Wrong> {
+    let Path(text) = path.map_err(|_| Wrong::no_such("contract"))?;
+    let no_such = || Wrong::no_such(&format!("contract {text}"));
+    let no = ContractNo::from_hex(&text).ok_or_else(no_such)?;
+    let mut tx = api.store.read().await?;
+    list::order(&mut tx, no).await?.map(Json).ok_or_else(no_such)
+}
+
+pub(super) async fn bill(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<BillView>, Wrong> {
+    let Path(number) = path.map_err(|_| Wrong::no_such("bill"))?;
+    let mut tx = api.store.read().await?;
+    let found = bill::find(&mut tx, &number).await?.ok_or_else(|| Wrong::no_such(&format!("bill {number}")))?;
+    let paid_at = match found.state {
+        BillState::Refused => None,
+        BillState::Payable => bill::payment(&mut tx, &number).await?.map(|(.., at_ns)| rfc3339(at_ns)),
+    };
+    Ok(Json(BillView {
+        contract_no: list::contract_no(&found.contract)?.to_string(),
+        node: found.pool,
+        total_cny: found.total,
+        state: match (found.state, &paid_at) {
+            (BillState::Refused, _) => "refused",
+            (BillState::Payable, None) => "payable",
+            (BillState::Payable, Some(_)) => "paid",
+        },
+        bill_no: number,
+        paid_at,
+    }))
+}
