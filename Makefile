@@ -1,5 +1,5 @@
-# The developer interface. `make demo` and `make test` need Rust, gcc, make and git; what else the tests need (mosquitto,
-# openssl) scripts/setup installs from the distribution.
+# The developer interface. `make demo` and `make test` need Rust, gcc, make and git, the tests python3 with venv too;
+# what else the tests need (mosquitto, openssl) scripts/setup installs from the distribution.
 #
 # One profile, built once: tests, flows and the demo all use dev (our crates at opt-level 1, every dependency at 2), because
 # SM2 crawls without optimisation and release (fat LTO) takes minutes. `make release` makes what is shipped and weighed.
@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: demo test check build setup release doc-hash weigh clean-demo help
+.PHONY: demo test check asn1 build setup release doc-hash weigh clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -30,6 +30,12 @@ check:
 # The flows run the programs of `build`, never link them. A failed test lets the others go on: one run tells all.
 test: setup check build
 	HUFU_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --no-fail-fast
+	$(MAKE) --no-print-directory asn1
+
+# The golden files of the evidence under an ASN.1 compiler that is not ours.
+asn1:
+	scripts/python-env.sh
+	target/py/bin/python tests/asn1/check_evidence.py
 
 setup:
 	scripts/setup

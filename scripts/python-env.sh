@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# Makes target/py, a Python environment with the one outside ASN.1 compiler that checks docs/evidence.asn1.
-# The check is `scripts/python-env.sh && target/py/bin/python tests/asn1/check_evidence.py`.
+# Makes target/py, a Python environment with the one outside ASN.1 compiler that checks docs/evidence.asn1. Needs python3 with
+# venv, and the network the first time. `make asn1` runs it and the check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ -x target/py/bin/python ] || python3 -m venv target/py
-target/py/bin/python -c 'import asn1tools' 2> /dev/null ||
-  target/py/bin/pip install --quiet --disable-pip-version-check asn1tools==0.169.0
+want=tests/asn1/requirements.txt
+# A half-made environment, or one of other versions, is made anew.
+cmp -s $want target/py/requirements.txt && target/py/bin/python -c 'import asn1tools' 2> /dev/null && exit 0
+say() { echo "scripts/python-env.sh: $*" >&2; }
+command -v python3 > /dev/null || { say 'please install python3'; exit 1; }
+mkdir -p target
+python3 -m venv --clear target/py || { say 'please install venv for python3 (Debian and Ubuntu: apt-get install python3-venv)'; exit 1; }
+target/py/bin/python -m pip install --quiet --disable-pip-version-check --requirement $want
+cp $want target/py/requirements.txt

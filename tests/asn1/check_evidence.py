@@ -16,12 +16,15 @@ BODIES = {
     24: "FinanceLink", 25: "SetAside", 26: "Epoch", 40: "Bill", 42: "Payment",
 }
 SIGNED = {21: "Receipt", 22: "Offer"}
+STATEMENTS = (1, 2, 4)
 
 
 class Checker:
     def __init__(self, module):
         self.module = asn1tools.compile_files(str(module), "der")
         self.seen = {}
+        self.kinds = set()
+        self.statements = set()
 
     def check(self, name, data, where, tbs=None):
         """Decodes, re-encodes, follows the octets inside; `tbs` names what a Signed holds, where that is known."""
@@ -33,6 +36,7 @@ class Checker:
             self.check(tbs, value["tbs"], where)
         elif name == "Entry":
             kind = value["kind"]
+            self.kinds.add(kind)
             self.check(BODIES[kind], value["body"], where, SIGNED.get(kind))
         elif name == "Block":
             self.check("Signed", self.module.encode("Signed", value["header"]), where, "BlockHeader")
@@ -41,6 +45,8 @@ class Checker:
         elif name == "Blocks":
             for block in value["blocks"]:
                 self.check("Block", block, where)
+        elif name == "Statement":
+            self.statements.add(value["conType"])
         elif name == "SignedStatement":
             self.check("Statement", value["statement"], where)
         elif name == "Deal":
@@ -63,6 +69,12 @@ def main(arguments):
     for name in never:
         bad += 1
         print(f"BAD {name}: a structure of the module without a golden file")
+    for kind in sorted(set(BODIES) - checker.kinds):
+        bad += 1
+        print(f"BAD Entry: no golden entry of kind {kind} ({BODIES[kind]})")
+    for kind in sorted(set(STATEMENTS) - checker.statements):
+        bad += 1
+        print(f"BAD Statement: no golden statement of conType {kind}")
     print(f"{len(files)} files, {sum(checker.seen.values())} values of {len(checker.seen)} structures, {bad} bad")
     return 1 if bad else 0
 

@@ -1,4 +1,16 @@
-//! placeholder facade
+//! The vocabulary of the trade: what buyer, node and platform say and sign, as DER of `docs/evidence.asn1`; the contract's
+//! rule table and its interpreter; rating, from usage to a bill; the messages of IF2. Pure: no clock, no disk, no network,
+//! no keys kept. Where entries are stored is `ledger`, how usage is read `metering`, whether a pack holds `audit`.
+//!
+//! ```
+//! use hufu_trade::{rating::rate_quantities, resource::Resource, tariff::Tariff};
+//!
+//! let tariff = Tariff::from_toml("[[price]]\nresource = \"cpu\"\nprice = \"0.12\"")?;
+//! let cpu: Resource = "cpu".parse()?;
+//! let rated = rate_quantities(&tariff, &[(cpu, 5_400_000_000_000)])?; // one and a half core-hours, in ns
+//! assert_eq!(rated.total.to_string(), "0.18");
+//! # Ok::<(), hufu_trade::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod bill;

@@ -20,7 +20,7 @@ use hufu_trade::{
 };
 
 use crate::{
-    golden_parts::{block, others, receipt, usage_parts},
+    golden_parts::{block, lone, others, receipt, usage_parts},
     parties::{MINUTE, POOL, Parties, SECOND, T0},
     usage::records,
     wire::{self, EntryRef, Log, digest, entry},
@@ -112,7 +112,8 @@ pub(crate) fn files() -> Outcome<Files> {
     files.der("Tier-open", tiers.last().ok_or("no tier")?)?;
     let offer = offer(&mut files, &parties, browse.contract_no, browse_name.hash, tariff.clone())?;
     let offer = parties.node.seal(encode(&offer, "Offer")?)?;
-    files.signed("Offer", &offer)?;
+    let body = files.signed("Offer", &offer)?;
+    lone(&mut files, "offer", EntryKind::Offer, 2, &body)?;
     let offer_hash = digest(offer.tbs());
 
     let order = order(&mut files, &browse, offer_hash, browse_name.hash, &tariff)?;
@@ -123,7 +124,7 @@ pub(crate) fn files() -> Outcome<Files> {
         let (_, record) = record.ok_or("no record")?;
         files.der(&format!("UsageRecord-{name}"), record)?;
     }
-    usage_parts(&mut files, &records)?;
+    usage_parts(&mut files, &parties, &records)?;
     let terms = Terms {
         contract_no: browse.contract_no,
         computing_pool_id: POOL,
@@ -141,7 +142,8 @@ pub(crate) fn files() -> Outcome<Files> {
     files.raw("Entry-bill.der", &bill_entry);
     let link =
         FinanceLink { contract_no: browse.contract_no, kind: EntryKind::Bill.number(), finance: bill_name.clone() };
-    files.der("FinanceLink", &link)?;
+    let body = files.der("FinanceLink", &link)?;
+    lone(&mut files, "finance-link", EntryKind::FinanceLink, 14, &body)?;
 
     let received = ReceivedBill { entry: bill_name.hash, number: bill.number.clone() };
     files.der("ReceivedBill", &received)?;
@@ -164,7 +166,8 @@ pub(crate) fn files() -> Outcome<Files> {
         rests_on: deal_name.clone(),
         confirmation: octet_string(&envelope, "Payment")?,
     };
-    files.der("Payment", &payment)?;
+    let body = files.der("Payment", &payment)?;
+    lone(&mut files, "payment", EntryKind::Payment, 1, &body)?;
     score(&mut files, &parties, &order.0, deal_name.hash)?;
     others(&mut files, &parties, browse.contract_no)?;
     Ok(files)
@@ -264,8 +267,7 @@ fn deal(files: &mut Files, parties: &Parties, order: &Ordered) -> Outcome<(Deal,
     let Ordered(statement, requirement, contract_value, offer) = order;
     let (der, signature) = sign(files, parties, "order", statement)?;
     let body = files.der("SignedStatement-order", &SignedStatement::new(&der, &signature, &[])?)?;
-    let (entry_der, order_name) = entry(EntryKind::Order, 3, &body)?;
-    files.raw("Entry-order.der", &entry_der);
+    let order_name = lone(files, "order", EntryKind::Order, 3, &body)?;
     files.der("EntryName", &order_name)?;
     let reference =
         EntryRef { log: Log::Trade, height: order_name.height, index: order_name.index, hash: order_name.hash };
@@ -295,8 +297,7 @@ fn deal(files: &mut Files, parties: &Parties, order: &Ordered) -> Outcome<(Deal,
         service_end: time + i64::try_from(requirement.term_ns)?,
     };
     let body = files.der("Deal", &deal)?;
-    let (entry_der, name) = entry(EntryKind::Deal, 4, &body)?;
-    files.raw("Entry-deal.der", &entry_der);
+    let name = lone(files, "deal", EntryKind::Deal, 4, &body)?;
     Ok((deal, name))
 }
 
@@ -315,7 +316,8 @@ fn score(files: &mut Files, parties: &Parties, order: &Statement, deal: Digest) 
         ..order.clone()
     };
     let (der, signature) = sign(files, parties, "score", &statement)?;
-    files.der("SignedStatement-score", &SignedStatement::new(&der, &signature, &[])?)?;
+    let body = files.der("SignedStatement-score", &SignedStatement::new(&der, &signature, &[])?)?;
+    lone(files, "score", EntryKind::Score, 16, &body)?;
     Ok(())
 }
 

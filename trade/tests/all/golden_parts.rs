@@ -17,7 +17,11 @@ use crate::{
     wire::{Block, BlockHeader, Checkpoint, Log, digest, entry, leaf, node},
 };
 
-pub(crate) fn usage_parts(files: &mut Files, records: &[hufu_trade::rating::Recorded]) -> Outcome<()> {
+pub(crate) fn usage_parts(
+    files: &mut Files,
+    parties: &Parties,
+    records: &[hufu_trade::rating::Recorded],
+) -> Outcome<()> {
     let (_, first) = records.first().ok_or("no record")?;
     files.der("MeterIdentity", first.identity.as_ref().ok_or("no identity")?)?;
     files.der("TimeQuality", &first.quality)?;
@@ -48,8 +52,22 @@ pub(crate) fn usage_parts(files: &mut Files, records: &[hufu_trade::rating::Reco
         orders: 1,
         totals: vec![read, unread],
     };
-    files.der("Window", &window)?;
-    Ok(())
+    let body = files.der("Window", &window)?;
+    let (window, _) = entry(EntryKind::Window, 9, &body)?;
+    files.raw("Entry-window.der", &window);
+    let mut block = vec![window];
+    for (name, kind, (place, record)) in ["usage-begin", "gap", "usage-end"]
+        .into_iter()
+        .zip([EntryKind::Usage, EntryKind::Gap, EntryKind::Usage])
+        .zip(records)
+        .map(|((name, kind), record)| (name, kind, record))
+    {
+        let (der, _) = entry(kind, place.height, &encode(record, "UsageRecord")?)?;
+        files.raw(&format!("Entry-{name}.der"), &der);
+        block.push(der);
+    }
+    block.truncate(3);
+    window_block(files, parties, block.try_into().map_err(|_| "three entries expected")?)
 }
 
 fn header(height: u64, previous: [u8; 32], root: Digest) -> BlockHeader {
@@ -67,6 +85,25 @@ fn header(height: u64, previous: [u8; 32], root: Digest) -> BlockHeader {
     }
 }
 
+/// One entry as a file, at a place of the trade log, or of the finance log for bills and payments.
+pub(crate) fn lone(files: &mut Files, name: &str, kind: EntryKind, height: u64, body: &[u8]) -> Outcome<EntryName> {
+    let (der, entry_name) = entry(kind, height, body)?;
+    files.raw(&format!("Entry-{name}.der"), &der);
+    Ok(entry_name)
+}
+
+/// The block of a usage window, three entries: the tree that is not of one leaf, and not of a power of two.
+pub(crate) fn window_block(files: &mut Files, parties: &Parties, entries: [Vec<u8>; 3]) -> Outcome<()> {
+    let [window, record, gap] = entries.each_ref().map(|der| leaf(der));
+    let before = digest(b"block 9 is not among these files").0;
+    let header = BlockHeader { count: 3, ..header(10, before, node(node(window, record), gap)) };
+    let header = parties.node.seal(encode(&header, "BlockHeader")?)?;
+    files.signed("BlockHeader-window", &header)?;
+    let entries = entries.iter().map(|der| octet_string(der, "Block")).collect::<Result<_, _>>()?;
+    files.der("Block-window", &Block { header, entries })?;
+    Ok(())
+}
+
 /// A block of one entry; gives its hash and the entry's name.
 pub(crate) fn block(
     files: &mut Files,
@@ -77,8 +114,8 @@ pub(crate) fn block(
     kind: EntryKind,
     body: &[u8],
 ) -> Outcome<([u8; 32], EntryName)> {
-    let (der, entry_name) = entry(kind, height, body)?;
-    files.raw(&format!("Entry-{name}.der"), &der);
+    let (der, _) = entry(kind, height, body)?;
+    let entry_name = lone(files, name, kind, height, body)?;
     let header = parties.node.seal(encode(&header(height, previous, entry_name.hash), "BlockHeader")?)?;
     files.signed(&format!("BlockHeader-{name}"), &header)?;
     let hash = digest(header.tbs()).0;
@@ -119,13 +156,15 @@ pub(crate) fn receipt(
         refused: vec![refused],
         bills: vec![received],
     };
-    files.signed("Receipt", &parties.platform.seal(encode(&receipt, "Receipt")?)?)?;
+    let receipt = files.signed("Receipt", &parties.platform.seal(encode(&receipt, "Receipt")?)?)?;
+    lone(files, "receipt", EntryKind::Receipt, 15, &receipt)?;
     Ok(())
 }
 
 pub(crate) fn others(files: &mut Files, parties: &Parties, contract_no: ContractNo) -> Outcome<()> {
     let certificates = vec![octet_string(parties.platform.certificate.der(), "Certificates")?];
-    files.der("Certificates", &Certificates { role: PLATFORM.to_owned(), certificates })?;
+    let body = files.der("Certificates", &Certificates { role: PLATFORM.to_owned(), certificates })?;
+    lone(files, "certificates", EntryKind::Certificates, 17, &body)?;
     let status = OrderStatus {
         version: 1,
         contract_no,
@@ -135,9 +174,13 @@ pub(crate) fn others(files: &mut Files, parties: &Parties, contract_no: Contract
         time: T0 + 130 * MINUTE,
         why: "the term is over (服务期满)".to_owned(),
     };
-    files.der("OrderStatus", &status)?;
-    files.der("SetAside", &SetAside { segment: 3, offset: 4_096, length: 17, sm3: digest(b"seventeen bytes..") })?;
+    let body = files.der("OrderStatus", &status)?;
+    lone(files, "order-status", EntryKind::OrderStatus, 13, &body)?;
+    let aside = SetAside { segment: 3, offset: 4_096, length: 17, sm3: digest(b"seventeen bytes..") };
+    let body = files.der("SetAside", &aside)?;
+    lone(files, "set-aside", EntryKind::SetAside, 18, &body)?;
     let why = "restored from a copy".to_owned();
-    files.der("Epoch", &Epoch { epoch: 1, log: 0, held: 40, receipted: 44, why })?;
+    let body = files.der("Epoch", &Epoch { epoch: 1, log: 0, held: 40, receipted: 44, why })?;
+    lone(files, "epoch", EntryKind::Epoch, 19, &body)?;
     Ok(())
 }

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use hufu_trade::entry::EntryKind;
+
 use crate::golden::{files, hashes};
 
 pub(crate) fn folder() -> PathBuf {
@@ -22,6 +24,18 @@ fn golden_files_are_made_again_byte_for_byte() {
     assert_eq!(String::from_utf8(read("hashes.txt")).unwrap(), hashes(&files));
     let count = std::fs::read_dir(folder()).unwrap().count();
     assert_eq!(count, files.0.len() + 1, "a file in the folder that nothing makes");
+}
+
+#[test]
+fn there_is_a_golden_entry_of_each_kind() {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with("Entry-"));
+    let found: Vec<u16> =
+        names.iter().map(|name| hufu_trade::decode::<crate::wire::Entry>(&read(name), "Entry").unwrap().kind).collect();
+    for kind in (0..=u16::MAX).filter_map(EntryKind::from_number) {
+        assert!(found.contains(&kind.number()), "no golden entry of kind {} {}", kind.number(), kind.name());
+    }
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn openssl_verifies_every_signature_and_refuses_it_under_another_key() {
         _ => "node",
     };
     let signatures = names(".sig");
-    assert_eq!(signatures.len(), 10, "{signatures:?}");
+    assert_eq!(signatures.len(), 11, "{signatures:?}");
     for signature in signatures {
         let stem = signature.trim_end_matches(".sig");
         let file = if stem == "envelope" { "envelope.payload".to_owned() } else { format!("{stem}.der") };
@@ -113,14 +113,33 @@ fn openssl_makes_the_contract_number_from_the_same_four_values() {
     assert_eq!(hash[..32], statement.contract_no.to_string());
 }
 
+/// SM3 by openssl of some octets one after the other.
+fn openssl_sm3(parts: &[&[u8]]) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("octets");
+    std::fs::write(&path, parts.concat()).unwrap();
+    hex::decode(&run(&["dgst", "-sm3", "-r", path.to_str().unwrap()]).1[..64]).unwrap()
+}
+
+#[test]
+fn openssl_hashes_of_trees_are_the_roots_that_were_signed() {
+    let leaf = |octets: &[u8]| openssl_sm3(&[&[0], octets]);
+    let node = |left: &[u8], right: &[u8]| openssl_sm3(&[&[1], left, right]);
+    let [window, record, gap] = ["window", "usage-begin", "gap"].map(|name| leaf(&read(&format!("Entry-{name}.der"))));
+    let of_entries = node(&node(&window, &record), &gap);
+    let [rules, browse] = ["rules", "browse"].map(|name| openssl_sm3(&[&read(&format!("BlockHeader-{name}.der"))]));
+    let of_blocks = node(&leaf(&rules), &leaf(&browse));
+    for (root, signed_in) in
+        [(of_entries, "BlockHeader-window.der"), (of_blocks.clone(), "Checkpoint.der"), (of_blocks, "Receipt.der")]
+    {
+        assert!(read(signed_in).windows(32).any(|octets| octets == root), "{signed_in}");
+    }
+    assert!(read("BlockHeader-browse.der").windows(32).any(|octets| octets == rules), "the parent's hash");
+}
+
 #[test]
 fn openssl_hashes_of_entries_are_what_others_name() {
-    let hash = |file: &str| {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("leaf");
-        std::fs::write(&path, [&[0], &read(file)[..]].concat()).unwrap();
-        run(&["dgst", "-sm3", "-r", path.to_str().unwrap()]).1[..64].to_owned()
-    };
+    let hash = |file: &str| hex::encode(openssl_sm3(&[&[0], &read(file)]));
     let hex = |file: &str| read(file).iter().map(|b| format!("{b:02x}")).collect::<String>();
     for (entry, named_in) in [
         ("Entry-browse.der", "Offer.der"),
@@ -128,9 +147,14 @@ fn openssl_hashes_of_entries_are_what_others_name() {
         ("Entry-browse.der", "Statement-order.der"),
         ("Entry-order.der", "Deal.der"),
         ("Entry-deal.der", "UsageRecord-begin.der"),
+        ("Entry-usage-begin.der", "UsageRecord-gap.der"),
+        ("Entry-gap.der", "UsageRecord-end.der"),
+        ("Entry-usage-end.der", "Bill.der"),
         ("Entry-deal.der", "Statement-score.der"),
         ("Entry-bill.der", "FinanceLink.der"),
         ("Entry-bill.der", "Receipt.der"),
+        ("Entry-bill.der", "Payment.der"),
+        ("Entry-deal.der", "Payment.der"),
     ] {
         assert!(hex(named_in).contains(&hash(entry)), "{named_in} does not name {entry}");
     }
