@@ -1,0 +1,7 @@
+//! A whole small trade against the platform's own database: a node's real ledger, real keys, a SQLite file in a folder of
+//! its own. Nothing is mocked; the parties are `parties.rs`, the trade `world.rs`.
+#![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
+
+mod judgement;
+pub(crate) mod parties;
+pub(crate) mod world;

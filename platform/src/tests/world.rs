@@ -1,0 +1,395 @@
+//! A node with a real ledger, a buyer and the platform's database: selling, metering, billing, scoring, sending.
+
+use std::sync::Arc;
+
+use hufu_gm::{Signed, sm2::SecretKey, sm3::sm3};
+use hufu_ledger::{EntryRef, Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState};
+use hufu_trade::{
+    bill::Bill,
+    contract::overall_score,
+    decode, encode,
+    entry::{
+        Certificates, Countersignature, Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Receipt, Rules,
+        SignedStatement, key_of, octet_string,
+    },
+    if2::{Answer, Blocks, Envelope, Interface, Sealed, SendOrder, Topic},
+    octets::{ContractNo, Octets},
+    rating::{Recorded, Terms, rate},
+    rules::{self, RuleTable},
+    statement::{
+        ContractValue, Offer, Payment, Requirement, RequirementItem, ScoreCard, ScoreItem, Statement, con_type,
+        contract_no,
+    },
+    tariff::Tariff,
+    usage::{self, Reading, Reason, Status, UsageRecord},
+};
+
+use super::parties::{Folder, Party, START_S, party};
+use crate::{
+    identity::Identity,
+    inbox::Inbox,
+    store::{Create, Store},
+};
+
+/// A second, ns.
+pub(crate) const SECOND: i64 = 1_000_000_000;
+/// When the trade begins.
+pub(crate) const START: i64 = START_S * SECOND;
+/// `{site}/{node}`.
+pub(crate) const POOL: &str = "s1/n1";
+/// Usage records of the contract, a minute each.
+pub(crate) const RECORDS: u64 = 3;
+const SALT_KEY: [u8; 32] = [7; 32];
+
+/// Everything about the one contract.
+pub(crate) struct Sold {
+    pub(crate) no: ContractNo,
+    pub(crate) offer: Offer,
+    pub(crate) offer_hash: Octets<32>,
+    pub(crate) deal: EntryName,
+    pub(crate) service_end: i64,
+    records: Vec<Recorded>,
+}
+
+/// The whole small world.
+pub(crate) struct World {
+    pub(crate) folder: Folder,
+    pub(crate) ledger: Ledger,
+    pub(crate) store: Store,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) inbox: Inbox,
+    pub(crate) root: Party,
+    pub(crate) node: Party,
+    pub(crate) buyer: Party,
+    /// What platform and node call now.
+    pub(crate) now: i64,
+}
+
+/// What the platform answered to blocks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// Codes of problems.
+    pub(crate) problems: Vec<String>,
+    /// The receipt.
+    pub(crate) receipt: Option<Receipt>,
+}
+
+impl World {
+    /// Rules and certificates stand in the log; nothing has been sent yet.
+    pub(crate) async fn open() -> Self {
+        let folder = Folder::new();
+        let root = party(None, "root", 1);
+        let (platform, node, buyer) =
+            (party(Some(&root), "platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
+        let store = Store::open(folder.path(), Create::IfMissing).await.expect("a database");
+        let identity = Arc::new(Identity {
+            cert_id: platform.id(),
+            key: platform.key.clone(),
+            chain: vec![platform.certificate.clone()],
+            anchors: vec![root.certificate.clone()],
+        });
+        let inbox = Inbox::new(store.clone(), Arc::clone(&identity));
+        let ledger = new_ledger(&folder, "ledger");
+        let mut world = Self { folder, ledger, store, identity, inbox, root, node, buyer, now: START };
+        world.found(rules::DEFAULT, &platform);
+        world
+    }
+
+    fn found(&mut self, text: &str, platform: &Party) {
+        let certificates = |role: &str, party: &Party| {
+            let der = octet_string(party.certificate.der(), "Certificates").expect("octets");
+            let listed = Certificates { role: role.to_owned(), certificates: vec![der] };
+            (EntryKind::Certificates, None, encode(&listed, "Certificates").expect("DER"))
+        };
+        let rules = encode(&Rules { version: 1, text: text.to_owned() }, "Rules").expect("DER");
+        let listed = vec![certificates("node", &self.node), certificates("platform", platform)];
+        self.append(Log::Trade, vec![(EntryKind::Rules, None, rules)]);
+        self.append(Log::Trade, listed);
+    }
+
+    /// Appends one block.
+    pub(crate) fn append(
+        &mut self,
+        log: Log,
+        entries: Vec<(EntryKind, Option<ContractNo>, Vec<u8>)>,
+    ) -> Vec<EntryName> {
+        let signer = Signer { key: &self.node.key, cert_id: self.node.id(), salt_key: &SALT_KEY };
+        append(&mut self.ledger, &signer, self.now, log, entries)
+    }
+
+    fn one(&mut self, log: Log, kind: EntryKind, no: ContractNo, body: Vec<u8>) -> EntryName {
+        self.append(log, vec![(kind, Some(no), body)]).remove(0)
+    }
+
+    /// Another ledger of the same node, whose first block `key` signs.
+    pub(crate) fn other_first_block(&self, key: &SecretKey) -> Vec<u8> {
+        let mut ledger = new_ledger(&self.folder, "other");
+        let signer = Signer { key, cert_id: self.node.id(), salt_key: &SALT_KEY };
+        let der = octet_string(self.node.certificate.der(), "Certificates").expect("octets");
+        let listed = Certificates { role: "node".to_owned(), certificates: vec![der] };
+        let body = encode(&listed, "Certificates").expect("DER");
+        append(&mut ledger, &signer, self.now, Log::Trade, vec![(EntryKind::Certificates, None, body)]);
+        ledger.block(Log::Trade, 0).expect("a block")
+    }
+
+    /// Sends these blocks and gives what came back.
+    pub(crate) async fn send_blocks(&mut self, log: Log, first: u64, blocks: Vec<Vec<u8>>) -> Answered {
+        let message = Blocks::pack(log.number(), first, blocks).expect("a message");
+        let payload = encode(&message, "Blocks").expect("DER");
+        let topic = Topic::Call { pool: POOL.to_owned(), interface: Interface::Blocks, answer: false };
+        let taken = self.inbox.take(self.now, &topic, &payload).await.expect("the database");
+        let mut answered = Answered { problems: Vec::new(), receipt: None };
+        for outgoing in taken.outgoing {
+            let key = self.identity.key.public_key();
+            if let Ok(signed) = Signed::from_bytes(&outgoing.payload) {
+                assert!(signed.verify(&key).is_valid());
+                answered.receipt = Some(decode(signed.tbs(), "Receipt").expect("a receipt"));
+                continue;
+            }
+            let envelope = Envelope::parse(&outgoing.payload).expect("an envelope");
+            let opened = envelope.open::<Answer<()>>(&key, Interface::Blocks, POOL, &outgoing.payload);
+            let Answer::Error(problem) = opened.expect("the platform's").payload.body else { panic!("an ok") };
+            answered.problems.push(problem.code);
+        }
+        answered
+    }
+
+    /// Sends a log from `first` on, as far as it goes.
+    pub(crate) async fn send(&mut self, log: Log, first: u64) -> Answered {
+        let blocks = self.ledger.blocks(log, first).map(|found| found.expect("a block").1).collect();
+        self.send_blocks(log, first, blocks).await
+    }
+
+    /// Sends both logs; asserts that everything was taken without a problem.
+    pub(crate) async fn send_all(&mut self) {
+        for log in [Log::Trade, Log::Finance, Log::Trade] {
+            let answered = self.send(log, 0).await;
+            assert_eq!(answered.problems, Vec::<String>::new());
+        }
+    }
+
+    fn sign(&self, statement: &Statement) -> (SignedStatement, Vec<u8>) {
+        let tbs = encode(statement, "Statement").expect("DER");
+        let signature = self.buyer.key.sign(&tbs).expect("a signature");
+        let is_browse = statement.con_type == con_type::BROWSE;
+        let chain = if is_browse { vec![self.buyer.certificate.der().to_vec()] } else { Vec::new() };
+        let signed = SignedStatement::new(&tbs, &signature, &chain).expect("a statement");
+        let body = encode(&signed, "SignedStatement").expect("DER");
+        (signed, body)
+    }
+
+    /// The buyer's browse statement.
+    pub(crate) fn browse(&self) -> Statement {
+        let (buyer, nonce) = (Octets(self.buyer.id()), Octets([5; 16]));
+        Statement {
+            version: 1,
+            con_type: con_type::BROWSE,
+            contract_no: contract_no(buyer, POOL, nonce, START).expect("a number"),
+            contract_time: START,
+            computing_pool_id: POOL.to_owned(),
+            buyer,
+            nonce: Some(nonce),
+            offer: None,
+            follows: None,
+            requirement: None,
+            contract_value: None,
+            score: None,
+        }
+    }
+
+    /// A statement as it travels.
+    pub(crate) fn signed(&self, statement: &Statement) -> SendOrder {
+        let (signed, _) = self.sign(statement);
+        let octets = |bytes: &[u8]| Sealed(bytes.to_vec());
+        SendOrder { statement: octets(signed.statement.as_bytes()), signature: octets(signed.signature.as_bytes()) }
+    }
+
+    /// Browse, offer, order, deal, usage until the service has ended.
+    pub(crate) fn sell(&mut self) -> Sold {
+        let browse = self.browse();
+        let no = browse.contract_no;
+        let body = self.sign(&browse).1;
+        let browsed = self.one(Log::Trade, EntryKind::Browse, no, body);
+        let tariff = "[[price]]\nresource = \"cpu\"\nprice = \"36\"\n[[price]]\nresource = \"memory\"\nprice = \"2\"\n";
+        let offer = Offer {
+            version: 1,
+            contract_no: no,
+            computing_pool_id: POOL.to_owned(),
+            buyer: browse.buyer,
+            browse: browsed.hash,
+            product_id: "small".to_owned(),
+            catalogue_revision: 1,
+            stock: 2,
+            term_ns_max: 3_600_000_000_000,
+            valid_from: self.now,
+            valid_until: self.now + 3600 * SECOND,
+            tariff: Tariff::from_toml(tariff).expect("a tariff"),
+            metered: Vec::new(),
+            window_ns: 60_000_000_000,
+            reserves: Vec::new(),
+            rules: Octets(sm3(&[rules::DEFAULT.as_bytes()])),
+        };
+        let sealed = self.node_seals(encode(&offer, "Offer").expect("DER"));
+        let offer_hash = Octets(sm3(&[sealed.tbs()]));
+        self.one(Log::Trade, EntryKind::Offer, no, sealed.to_bytes().expect("DER"));
+        self.now += SECOND;
+        let requirement = Requirement {
+            catalogue_revision: 1,
+            items: vec![RequirementItem { product_id: "small".to_owned(), quantity: 1 }],
+            term_ns: RECORDS * 60_000_000_000,
+            tariff: offer.tariff.hash().expect("a hash"),
+        };
+        let value = ContractValue { payment: Payment::Postpaid, amount: "100".parse().expect("money") };
+        let order = Statement {
+            con_type: con_type::ORDER,
+            contract_time: self.now,
+            nonce: None,
+            offer: Some(offer_hash),
+            follows: Some(browsed.hash),
+            requirement: Some(requirement.clone()),
+            contract_value: Some(value),
+            ..browse
+        };
+        let (signed, body) = self.sign(&order);
+        let ordered = self.one(Log::Trade, EntryKind::Order, no, body);
+        let counter = Countersignature {
+            statement: Octets(sm3(&[signed.statement.as_bytes()])),
+            buyer_signature: Octets(sm3(&[signed.signature.as_bytes()])),
+            computing_pool_id: POOL.to_owned(),
+            time: self.now,
+        };
+        let service_end = self.now + i64::try_from(RECORDS).expect("small") * 60 * SECOND;
+        let deal = Deal {
+            version: 1,
+            con_type: con_type::DEAL,
+            contract_no: no,
+            contract_time: self.now,
+            computing_pool_id: POOL.to_owned(),
+            buyer: order.buyer,
+            order: ordered,
+            offer: offer_hash,
+            requirement,
+            contract_value: value,
+            buyer_signature: signed.signature.clone(),
+            countersignature: self.node_seals(encode(&counter, "Countersignature").expect("DER")),
+            service_end,
+        };
+        let deal = self.one(Log::Trade, EntryKind::Deal, no, encode(&deal, "Deal").expect("DER"));
+        let mut sold = Sold { no, offer, offer_hash, deal, service_end, records: Vec::new() };
+        self.serve(&mut sold);
+        sold
+    }
+
+    fn node_seals(&self, tbs: Vec<u8>) -> Signed {
+        Signed::seal(tbs, &self.node.id(), &self.node.key).expect("a signature")
+    }
+
+    fn serve(&mut self, sold: &mut Sold) {
+        let mut previous = sold.deal.hash;
+        for seq in 0..RECORDS {
+            let (record, end) = (usage(sold.no, seq, previous, self.now), self.now + 60 * SECOND);
+            self.now = end;
+            let body = encode(&record, "UsageRecord").expect("DER");
+            let name = self.one(Log::Trade, EntryKind::Usage, sold.no, body);
+            previous = name.hash;
+            sold.records.push((name, record));
+        }
+        let status = OrderStatus {
+            version: 1,
+            contract_no: sold.no,
+            act: "expire".to_owned(),
+            from: "serving".to_owned(),
+            to: "ended".to_owned(),
+            time: self.now,
+            why: "the term ended".to_owned(),
+        };
+        self.one(Log::Trade, EntryKind::OrderStatus, sold.no, encode(&status, "OrderStatus").expect("DER"));
+    }
+
+    /// Bills the contract; `change` comes before the signature.
+    pub(crate) fn bill(&mut self, sold: &Sold, change: fn(&mut Bill)) -> Bill {
+        let terms = Terms {
+            contract_no: sold.no,
+            computing_pool_id: POOL,
+            buyer: sold.offer.buyer,
+            deal: sold.deal.hash,
+            offer: sold.offer_hash,
+            tariff: &sold.offer.tariff,
+            gap_rule: "free",
+        };
+        let mut bill = rate(&terms, None, &sold.records).expect("a bill");
+        change(&mut bill);
+        let finance = self.one(Log::Finance, EntryKind::Bill, sold.no, encode(&bill, "Bill").expect("DER"));
+        let link = FinanceLink { contract_no: sold.no, kind: EntryKind::Bill.number(), finance };
+        self.one(Log::Trade, EntryKind::FinanceLink, sold.no, encode(&link, "FinanceLink").expect("DER"));
+        bill
+    }
+
+    /// The buyer's score of CPU and memory, right in every respect.
+    pub(crate) fn score(&self, sold: &Sold, cpu: u8) -> Statement {
+        let items = vec![ScoreItem { code: 0, score: cpu }, ScoreItem { code: 1, score: 90 }];
+        let table = RuleTable::from_toml(rules::DEFAULT).expect("a table");
+        let overall = overall_score(&table, &items).expect("a score");
+        Statement {
+            con_type: con_type::SCORE,
+            contract_time: sold.service_end,
+            nonce: None,
+            offer: Some(sold.offer_hash),
+            follows: Some(sold.deal.hash),
+            score: Some(ScoreCard { overall, items }),
+            ..self.browse()
+        }
+    }
+}
+
+fn usage(contract_no: ContractNo, seq: u64, previous: Octets<32>, start: i64) -> UsageRecord {
+    let reading = |code: u8, step: u128| Reading {
+        code,
+        qualifier: None,
+        status: Status::Measured,
+        delta: Some(step),
+        total: Some(step * (u128::from(seq) + 1)),
+        why: None,
+    };
+    UsageRecord {
+        version: 1,
+        contract_no,
+        order_seq: seq,
+        previous,
+        start,
+        end: start + 60 * SECOND,
+        reason: match seq {
+            0 => Reason::Begin,
+            _ if seq + 1 == RECORDS => Reason::End,
+            _ => Reason::Continue,
+        },
+        elapsed_ns: 60_000_000_000,
+        quality: usage::TimeQuality { state: usage::TimeState::Synchronised, max_error_ns: Some(1000) },
+        meter: Octets([9; 16]),
+        identity: None,
+        why: None,
+        readings: vec![reading(0, 57_600_000_000), reading(1, 257_698_037_760)],
+    }
+}
+
+fn new_ledger(folder: &Folder, name: &str) -> Ledger {
+    let (dir, options) = (folder.path().join(name), Options::new(POOL));
+    Ledger::create(&dir, &options, [8; 16]).expect("a ledger");
+    Ledger::open(&dir, &options).expect("a ledger").0
+}
+
+fn append(
+    ledger: &mut Ledger,
+    signer: &Signer<'_>,
+    now: i64,
+    log: Log,
+    entries: Vec<(EntryKind, Option<ContractNo>, Vec<u8>)>,
+) -> Vec<EntryName> {
+    let entries =
+        entries.into_iter().map(|(kind, no, body)| NewEntry { kind: kind.number(), body, key: key_of(no) }).collect();
+    let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1000) };
+    let appended = ledger.append(&[NewBlock { log, entries }], signer, 0, now, quality).expect("an append");
+    let name =
+        |at: &EntryRef| EntryName { log: at.log.number(), height: at.height, index: at.index, hash: Octets(at.hash) };
+    appended.iter().flat_map(|block| &block.entries).map(name).collect()
+}
