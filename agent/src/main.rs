@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    let lang = cmd::wanted_lang(&arguments);
+    let lang = hufu_audit::wanted_lang(&arguments, |name| std::env::var(name).ok());
     let exit = match cmd::run(&arguments, lang) {
         Ok(exit) => exit,
         Err(failure) => {

@@ -35,5 +35,5 @@ pub mod limits {
 pub use error::Error;
 pub use exit::{Exit, Failure};
 pub use findings::{Outcome, PROBLEMS_MAX, Problem, Verdict};
-pub use lang::Lang;
+pub use lang::{Lang, wanted_lang};
 pub use verdict::{Options, Verdicts, verify};

@@ -82,9 +82,7 @@ impl Inbox {
                 let answered = answer(&mut *db, (pool, *interface), payload).await?;
                 answered.map(|answered| taken.answered = answered)
             }
-            Topic::Products { pool } => {
-                quick::products(&mut *db, &identity, now_ns, pool, payload).await?.map(drop)
-            }
+            Topic::Products { pool } => quick::products(&mut *db, &identity, now_ns, pool, payload).await?.map(drop),
             Topic::Presence { pool } => quick::presence(&mut *db, now_ns, pool, payload).await?,
             _ => Ok(()),
         };

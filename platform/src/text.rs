@@ -10,6 +10,12 @@ hufu_audit::texts! {
     NoDatabase { path } => "no database at {path}; start hufu-platform serve with this directory first", "{path} 处没有数据库；请先用该目录启动 hufu-platform serve";
     Database { path, why } => "database {path}: {why}", "数据库 {path}：{why}";
     PortInUse { address, why } => "cannot listen on {address}: {why}; choose another port or free it", "无法监听 {address}：{why}；请换用其他端口或释放该端口";
+    UnknownArgument { argument } => "unknown argument {argument}; see --help", "未知参数 {argument}；请看 --help";
+    UnknownCommand { name } => "unknown command {name}; see --help", "未知命令 {name}；请看 --help";
+    CommandMissing {} => "which command? see --help", "缺少命令；请看 --help";
+    ArgumentMissing { argument } => "missing argument {argument}; see --help", "缺少参数 {argument}；请看 --help";
+    ArgumentValue { argument, value, expected } => "{argument}: {value:?} does not fit: {expected}", "{argument}：{value:?} 不符合要求：{expected}";
+    ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
     Usage { why } => "{why}; see --help", "{why}；请看 --help";
     Bug { why } => "internal error: {why}; please report it with the command line", "内部错误：{why}；请连同命令行一起报告";
     UnknownBill { number } => "no bill {number} here; `hufu-platform bills` lists them", "没有账单 {number}；请用 hufu-platform bills 查看";

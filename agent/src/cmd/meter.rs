@@ -20,8 +20,12 @@ use hufu_trade::{
     resource::{Kind, Resource},
     tariff::Tariff,
 };
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::{io::unix::AsyncFd, signal::unix::SignalKind, time::MissedTickBehavior};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use tokio::{signal::unix::SignalKind, sync::oneshot, time::MissedTickBehavior};
 
 use crate::{
     clock,
@@ -257,7 +261,8 @@ fn watch(sampler: &mut Sampler, workload: &Workload, interval: Duration) -> Resu
         let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).map_err(|e| bug(&e))?;
         let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(|e| bug(&e))?;
         let watched = workload.pidfd.as_ref().map(OwnedFd::try_clone).transpose().map_err(|e| bug(&e))?;
-        let ended = watched.map(AsyncFd::new).transpose().map_err(|e| bug(&e))?;
+        let watches = watched.is_some();
+        let mut ended = exit_of(watched)?;
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let over = tokio::time::sleep(Duration::from_secs(workload.seconds.unwrap_or(u64::MAX >> 32)));
@@ -267,7 +272,7 @@ fn watch(sampler: &mut Sampler, workload: &Workload, interval: Duration) -> Resu
             let signal = tokio::select! {
                 _ = ticks.tick() => { sampler.tick(at()); continue }
                 () = &mut over, if workload.seconds.is_some() => return Ok(interrupted),
-                _ = async { match &ended { Some(fd) => fd.readable().await.map(drop), None => std::future::pending().await } } => return Ok(interrupted),
+                _ = &mut ended, if watches => return Ok(interrupted),
                 _ = interrupt.recv() => Signal::INT,
                 _ = terminate.recv() => Signal::TERM,
             };
@@ -278,6 +283,19 @@ fn watch(sampler: &mut Sampler, workload: &Workload, interval: Duration) -> Resu
             }
         }
     })
+}
+
+/// Resolves when the process of a pidfd has ended. A thread waits for it: tokio's own wrapper of a foreign descriptor is unsafe.
+fn exit_of(pidfd: Option<OwnedFd>) -> Result<oneshot::Receiver<()>, Failure<Text>> {
+    let (ended, exit) = oneshot::channel();
+    if let Some(pidfd) = pidfd {
+        let wait = move || {
+            while poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) == Err(Errno::INTR) {}
+            ended.send(()).ok();
+        };
+        std::thread::Builder::new().name("exit".to_owned()).spawn(wait).map_err(|e| bug(&e))?;
+    }
+    Ok(exit)
 }
 
 fn read_tariff(path: &Path) -> Result<Tariff, Failure<Text>> {

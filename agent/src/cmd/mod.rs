@@ -166,42 +166,9 @@ pub(crate) fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
     Failure::new(Exit::Software, Text::Bug { why: why.to_string() })
 }
 
-/// The language asked for by `--lang`, otherwise that of the locale. Needed before the arguments are parsed, because they
-/// may be wrong.
-pub(crate) fn wanted_lang(arguments: &[OsString]) -> Lang {
-    let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy()).take_while(|word| word != "--");
-    while let Some(word) = words.next() {
-        let value = match word.strip_prefix("--lang") {
-            Some("") => words.next().map(|next| next.into_owned()),
-            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
-            None => None,
-        };
-        if let Some(value) = value {
-            return Lang::from_locale(&value);
-        }
-    }
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    set("LC_ALL")
-        .or_else(|| set("LC_MESSAGES"))
-        .or_else(|| set("LANG"))
-        .map_or(Lang::En, |name| Lang::from_locale(&name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_flag_beats_the_locale_and_may_stand_anywhere() {
-        for (line, want) in [
-            (&["hufu", "--lang", "zh", "demo"][..], Lang::Zh),
-            (&["hufu", "demo", "--lang=zh"], Lang::Zh),
-            (&["hufu", "--lang", "en"], Lang::En),
-        ] {
-            let words: Vec<OsString> = line.iter().map(OsString::from).collect();
-            assert_eq!(wanted_lang(&words), want, "{line:?}");
-        }
-    }
 
     #[test]
     fn the_command_table_is_well_formed() {

@@ -15,10 +15,7 @@ use hufu_metering::{OrderDraft, Total, WindowDraft};
 use hufu_trade::{
     decode, encode,
     entry::{Deal, EntryKind, Receipt, ReceivedBill, Rules, key_of},
-    if2::{
-        Accepted, Answer, Browse, Envelope, Interface, Offered, PLATFORM, Payload, PaymentState, Sealed, SendOrder,
-        Topic,
-    },
+    if2::{Accepted, Answer, Browse, Envelope, Interface, Offered, PLATFORM, Sealed, SendOrder, Topic},
     octets::{ContractNo, Octets},
     rating::Recorded,
     resource::{Kind, Resource},

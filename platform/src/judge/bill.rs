@@ -35,7 +35,10 @@ pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
         return Err(Refusal::new(Code::State, why));
     }
     if record.start < start || record.end < record.start {
-        return Err(Refusal::new(Code::State, format!("record {seq} overlaps the one before or ends before it starts")));
+        return Err(Refusal::new(
+            Code::State,
+            format!("record {seq} overlaps the one before or ends before it starts"),
+        ));
     }
     record.readings.iter().try_for_each(|reading| total(&record, reading, last.map(|(_, record)| record)))?;
     Ok(None)

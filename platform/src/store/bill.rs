@@ -79,8 +79,8 @@ pub(crate) async fn add(
 /// The bill of a number: the payable one, if there is one. A payable number holds its contract's, which is its node's alone.
 pub(crate) async fn find(db: &mut SqliteConnection, number: &str) -> Result<Option<StoredBill>, Error> {
     let select = "SELECT pool, hash, contract, total, state FROM bills WHERE number = $1 ORDER BY state LIMIT 1";
-    let row: Option<(String, Vec<u8>, Vec<u8>, String, String)> =
-        sqlx::query_as(select).bind(number).fetch_optional(db).await?;
+    type Row = (String, Vec<u8>, Vec<u8>, String, String);
+    let row: Option<Row> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
     Ok(row.map(|(pool, hash, contract, total, state)| {
         let state = if state == State::Payable.name() { State::Payable } else { State::Refused };
         StoredBill { pool, hash, contract, total, state }
@@ -88,10 +88,7 @@ pub(crate) async fn find(db: &mut SqliteConnection, number: &str) -> Result<Opti
 }
 
 /// Amount, reference and time of a payment.
-pub(crate) async fn payment(
-    db: &mut SqliteConnection,
-    number: &str,
-) -> Result<Option<(String, String, i64)>, Error> {
+pub(crate) async fn payment(db: &mut SqliteConnection, number: &str) -> Result<Option<(String, String, i64)>, Error> {
     let select = "SELECT amount, reference, paid_at FROM payments WHERE number = $1";
     Ok(sqlx::query_as(select).bind(number).fetch_optional(db).await?)
 }

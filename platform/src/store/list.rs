@@ -110,8 +110,8 @@ pub(crate) async fn nodes(db: &mut SqliteConnection) -> Result<Vec<NodeRow>, Err
         (SELECT COUNT(*) FROM blocks b WHERE b.pool = n.pool AND b.log = 1),
         (SELECT COUNT(*) FROM forks f WHERE f.pool = n.pool)
         FROM nodes n ORDER BY n.pool LIMIT $1";
-    let rows: Vec<(String, String, Option<i64>, i64, i64, i64, i64)> =
-        sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
+    type Row = (String, String, Option<i64>, i64, i64, i64, i64);
+    let rows: Vec<Row> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
     let row = |(node, presence, at, first, trade_size, finance_size, forks)| NodeRow {
         node,
         presence,

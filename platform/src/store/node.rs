@@ -136,3 +136,10 @@ pub(crate) async fn named(db: &mut SqliteConnection, facts: &mut Facts, wanted: 
     }
     Ok(())
 }
+
+/// Whether the node was ever introduced by a certificate that is trusted.
+pub(crate) async fn is_known(db: &mut SqliteConnection, pool: &str) -> Result<bool, Error> {
+    let found: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM nodes WHERE pool = $1").bind(pool).fetch_optional(db).await?;
+    Ok(found.is_some())
+}

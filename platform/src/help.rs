@@ -1,0 +1,84 @@
+//! The Chinese help. The English help is the doc comments beside the flags; here each of them has its translation, and a test
+//! knows when one is missing.
+
+use clap::{Arg, Command, builder::StyledStr};
+
+/// English help, Chinese help.
+const TABLE: &[(&str, &str)] = &[
+    (
+        "The reference operations platform: takes products, orders, usage and bills, answers with signed receipts",
+        "参考运营平台：接收产品、订单、用量和账单，以签名回执应答",
+    ),
+    ("One JSON object on stdout; messages go to stderr", "标准输出为一个 JSON 对象；消息写到标准错误"),
+    ("Language of messages: en or zh; default from the locale", "消息语言：en 或 zh；默认取自系统区域设置"),
+    ("Run the platform", "运行平台"),
+    ("Directory of the database; made if it is not there", "数据库目录；不存在则新建"),
+    ("The site this platform serves, 1 to 64 of a-z 0-9 _ -", "本平台服务的站点，1 至 64 个 a-z 0-9 _ - 字符"),
+    ("The platform's secret key file", "平台私钥文件"),
+    ("The platform's certificate chain (PEM), leaf first", "平台证书链（PEM），终端证书在前"),
+    ("Trust anchors for nodes and buyers (PEM); may be given several times", "节点和买方的信任锚（PEM）；可多次给出"),
+    (
+        "Address of the HTTP API for buyers; port 0 lets the kernel choose",
+        "面向买方的 HTTP 接口地址；端口 0 由内核分配",
+    ),
+    ("The MQTT broker", "MQTT 消息代理"),
+    ("Run an MQTT broker inside; it keeps nothing on disk", "在进程内运行 MQTT 消息代理；不在磁盘保存任何内容"),
+    ("Address of the broker inside; port 0 lets the kernel choose", "内置消息代理的地址；端口 0 由内核分配"),
+    ("Also end when standard input does: never outlive the parent", "标准输入结束时也结束：不比父进程活得更久"),
+];
+
+fn translated(english: Option<&StyledStr>) -> Option<&'static str> {
+    let english = english?.to_string();
+    TABLE.iter().find(|(text, _)| *text == english).map(|(_, chinese)| *chinese)
+}
+
+fn argument(arg: Arg) -> Arg {
+    let heading = if arg.is_positional() { "参数" } else { "选项" };
+    let help = translated(arg.get_help());
+    let arg = arg.help_heading(heading);
+    match help {
+        Some(help) => arg.help(help),
+        None => arg,
+    }
+}
+
+/// The same commands with Chinese help.
+pub(crate) fn in_chinese(command: Command) -> Command {
+    let about = translated(command.get_about());
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    let mut command = command.mut_args(argument).subcommand_help_heading("命令");
+    command = command.help_template("{about}\n\n用法：{usage}\n\n{all-args}");
+    if let Some(about) = about {
+        command = command.about(about);
+    }
+    for name in names {
+        command = command.mut_subcommand(name, in_chinese);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn missing(command: &Command, found: &mut Vec<String>) {
+        let helps = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_help);
+        for english in command.get_about().into_iter().chain(helps) {
+            if translated(Some(english)).is_none() {
+                found.push(english.to_string());
+            }
+        }
+        for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            missing(inner, found);
+        }
+    }
+
+    #[test]
+    fn every_help_text_has_its_chinese() {
+        let mut found = Vec::new();
+        missing(&crate::cli::Cli::command(), &mut found);
+        assert!(found.is_empty(), "add to TABLE in help.rs: {found:#?}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Buyers' requests on their way to a node: kept, sent in a signed envelope, answered with what the node signed. The same
+//! request again is the same message, and gets the answer it got.
+
+use std::{sync::Arc, time::Duration};
+
+use hufu_gm::sm3::sm3;
+use hufu_trade::if2::{Answer, Envelope, Interface, PLATFORM, Topic};
+use serde_json::Value;
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    error::Error,
+    identity::Identity,
+    inbox::{Answered, Outgoing},
+    judge::{Code, Refusal},
+    store::{
+        Store,
+        message::{self, StoredMessage},
+        node,
+    },
+};
+
+/// How long a buyer waits for a node.
+const WAIT: Duration = Duration::from_secs(30);
+/// A request is published again after this long: the link may have been down, the node restarting.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Requests that may be under way at once; whoever comes then is told to come again.
+const ASKED_MAX: usize = 64;
+
+/// The way from a buyer's request to the node and back.
+#[derive(Clone, Debug)]
+pub(crate) struct Relay {
+    store: Store,
+    identity: Arc<Identity>,
+    outgoing: mpsc::Sender<Outgoing>,
+    answered: broadcast::Sender<Answered>,
+    places: Arc<Semaphore>,
+    now: fn() -> i64,
+}
+
+impl Relay {
+    /// A relay that publishes through `outgoing` and is told of answers through `answered`.
+    pub(crate) fn new(
+        store: Store,
+        identity: Arc<Identity>,
+        outgoing: mpsc::Sender<Outgoing>,
+        answered: broadcast::Sender<Answered>,
+        now: fn() -> i64,
+    ) -> Self {
+        Self { store, identity, outgoing, answered, places: Arc::new(Semaphore::new(ASKED_MAX)), now }
+    }
+
+    /// Asks a node and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Error`] from the database; inside, the [`Refusal`]: an unknown node, or no answer in time (`busy`).
+    pub(crate) async fn ask(
+        &self,
+        pool: &str,
+        interface: Interface,
+        body: Value,
+    ) -> Result<Result<Answer<Value>, Refusal>, Error> {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Ok(Err(Refusal::new(Code::Busy, "too many requests are under way")));
+        };
+        let now_ns = (self.now)();
+        let (key, cert_id) = (&self.identity.key, self.identity.digest());
+        let sealed = Envelope::seal(interface, PLATFORM, pool, now_ns, None, None, &body, key, cert_id);
+        let (id, payload) = match sealed {
+            Ok(sealed) => sealed,
+            Err(error @ hufu_trade::Error::Field { .. }) => return Ok(Err(Refusal::new(Code::Malformed, error))),
+            Err(error) => return Err(error.into()),
+        };
+        // Listening starts before anything is sent, so that no answer is missed.
+        let mut answers = self.answered.subscribe();
+        let key = (pool, interface.name(), id.as_str());
+        match self.keep(key, &body, &payload, now_ns).await? {
+            Ok(None) => {}
+            Ok(Some(before)) => return Ok(Ok(before)),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+        let outgoing = Outgoing { topic: Topic::Call { pool: pool.to_owned(), interface, answer: false }, payload };
+        let wanted = Answered { pool: pool.to_owned(), id: id.clone() };
+        let end = Instant::now() + WAIT;
+        while Instant::now() < end {
+            // A full queue is a link that is down: the next round tries again.
+            self.outgoing.try_send(outgoing.clone()).ok();
+            if !heard(&mut answers, &wanted, end.min(Instant::now() + AGAIN)).await {
+                continue;
+            }
+            let mut tx = self.store.read().await?;
+            if let Some(answer) = message::find(&mut tx, key).await?.and_then(|stored| stored.answer) {
+                return Ok(Ok(serde_json::from_slice(&answer)?));
+            }
+        }
+        Ok(Err(Refusal::new(Code::Busy, format!("{pool} did not answer in {} s", WAIT.as_secs()))))
+    }
+
+    /// Keeps the request before it is sent; gives the answer, where it has a final one already.
+    async fn keep(
+        &self,
+        key: message::Key<'_>,
+        body: &Value,
+        payload: &[u8],
+        now_ns: i64,
+    ) -> Result<Result<Option<Answer<Value>>, Refusal>, Error> {
+        let mut tx = self.store.write().await?;
+        if !node::is_known(&mut tx, key.0).await? {
+            return Ok(Err(Refusal::new(Code::Unknown, format!("no node {} here", key.0))));
+        }
+        if let Some(before) = message::find(&mut tx, key).await?.filter(|before| before.is_final)
+            && let Some(answer) = before.answer
+        {
+            return Ok(Ok(Some(serde_json::from_slice(&answer)?)));
+        }
+        let content = sm3(&[body.to_string().as_bytes()]).to_vec();
+        let message = StoredMessage { content, answer: None, is_final: false };
+        message::put(&mut tx, key, payload, &message, now_ns).await?;
+        tx.commit().await?;
+        Ok(Ok(None))
+    }
+}
+
+/// Waits for an answer until `end`. A listener that fell behind looks for itself.
+async fn heard(answers: &mut broadcast::Receiver<Answered>, wanted: &Answered, end: Instant) -> bool {
+    loop {
+        match timeout_at(end, answers.recv()).await {
+            Ok(Ok(answered)) if answered == *wanted => return true,
+            Ok(Ok(_)) => {}
+            Ok(Err(broadcast::error::RecvError::Lagged(_))) => return true,
+            Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return false,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `hufu-platform serve`: identity, database, broker, MQTT link and HTTP, until a signal.
+
+use std::{
+    fs::File,
+    io::Read,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hufu_audit::{Exit, Failure};
+use serde::Serialize;
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc, watch},
+};
+
+use crate::{
+    broker,
+    cli::{Context, bug},
+    clock, file,
+    http::{self, Api},
+    identity::Identity,
+    inbox::Inbox,
+    link::{self, Link},
+    relay::Relay,
+    store::{Create, FILE, Store},
+    text::Text,
+};
+
+/// Buyers' requests that may wait for the link.
+const OUTGOING_MAX: usize = 64;
+/// Answers that a waiting request may fall behind by.
+const ANSWERED_MAX: usize = 256;
+/// Held locked while a platform works on the directory.
+const LOCK: &str = "platform.lock";
+/// Where the addresses are written.
+const READY: &str = "platform.json";
+
+/// Flags of `serve`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Directory of the database; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The site this platform serves, 1 to 64 of a-z 0-9 _ -
+    #[arg(long, value_name = "SITE")]
+    site: String,
+    /// The platform's secret key file
+    #[arg(long, value_name = "F")]
+    key: PathBuf,
+    /// The platform's certificate chain (PEM), leaf first
+    #[arg(long, value_name = "F")]
+    cert: PathBuf,
+    /// Trust anchors for nodes and buyers (PEM); may be given several times
+    #[arg(long, value_name = "CA.pem", required = true)]
+    trust: Vec<PathBuf>,
+    /// Address of the HTTP API for buyers; port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8480")]
+    listen: SocketAddr,
+    /// The MQTT broker
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port, required_unless_present = "embedded_broker")]
+    broker: Option<(String, u16)>,
+    /// Run an MQTT broker inside; it keeps nothing on disk
+    #[arg(long, conflicts_with = "broker")]
+    embedded_broker: bool,
+    /// Address of the broker inside; port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", requires = "embedded_broker")]
+    broker_listen: SocketAddr,
+    /// Also end when standard input does: never outlive the parent
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+fn host_port(text: &str) -> Result<(String, u16), String> {
+    let expected = || "HOST:PORT".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)?;
+    if host.is_empty() { Err(expected()) } else { Ok((host.to_owned(), port)) }
+}
+
+/// Where the platform can be reached, and its database.
+#[derive(Serialize)]
+struct Ready {
+    http: String,
+    broker: String,
+    db: String,
+}
+
+/// Serves until a signal or, where asked, the end of standard input.
+///
+/// # Errors
+/// 74 for a directory, port or file that cannot be used, 78 for wrong configuration.
+pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<Text>> {
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    // The broker inside logs every packet of every client; its warnings are enough.
+    log.with_max_level(tracing::Level::INFO).try_init().ok();
+    let identity = Identity::load(&args.site, (&args.key, &args.cert), &args.trust, clock::now_ns())?;
+    let identity = Arc::new(identity);
+    let _lock = lock(&args.dir)?;
+    let db = args.dir.join(FILE);
+    let store = Store::open(&args.dir, Create::IfMissing).await.map_err(|error| database(&db, &error))?;
+    let port_in_use = |error: std::io::Error| {
+        let text = Text::PortInUse { address: args.listen.to_string(), why: error.to_string() };
+        Failure::new(Exit::Io, text)
+    };
+    let listener = TcpListener::bind(args.listen).await.map_err(port_in_use)?;
+    let address = listener.local_addr().map_err(port_in_use)?;
+    let (host, port) = match &args.broker {
+        Some(broker) => broker.clone(),
+        None => {
+            let address = broker::start(args.broker_listen).await?;
+            (address.ip().to_string(), address.port())
+        }
+    };
+    let (outgoing, sent) = mpsc::channel(OUTGOING_MAX);
+    let (answered, _) = broadcast::channel(ANSWERED_MAX);
+    let relay = Relay::new(store.clone(), Arc::clone(&identity), outgoing, answered.clone(), clock::now_ns);
+    let api = Api { store: store.clone(), identity: Arc::clone(&identity), relay, now: clock::now_ns };
+    let broker =
+        link::Broker { host: host.clone(), port, site: args.site.clone(), boot: clock::now_ns() / 1_000_000_000 };
+    let inbox = Inbox::new(store.clone(), identity);
+    let link = Link { broker, inbox, outgoing: sent, answered, now: clock::now_ns };
+    let (stop, stopped) = watch::channel(false);
+    let linked = tokio::spawn(link.run(stopped.clone()));
+    let mut quiet = stopped;
+    let shutdown = async move { link::stopped(&mut quiet).await };
+    let served = axum::serve(listener, http::router(Arc::new(api))).with_graceful_shutdown(shutdown);
+    let served = tokio::spawn(async move { served.await });
+
+    let broker = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let ready = Ready { http: address.to_string(), broker, db: db.display().to_string() };
+    let json = serde_json::to_vec(&ready).map_err(|error| bug(&error))?;
+    file::replace(&args.dir.join(READY), &json)?;
+    context
+        .show(&ready, || Text::Ready { http: ready.http.clone(), broker: ready.broker.clone() }.render(context.lang))?;
+
+    let exit = ended(args.exit_with_parent).await?;
+    stop.send_replace(true);
+    linked.await.map_err(|error| bug(&error))?;
+    // A buyer that waits for a node is not waited for.
+    served.abort();
+    store.close().await;
+    Ok(exit)
+}
+
+/// Waits for whatever ends the platform.
+async fn ended(with_parent: bool) -> Result<Exit, Failure<Text>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| bug(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| bug(&error))?;
+    let (parent, gone) = tokio::sync::oneshot::channel::<()>();
+    if with_parent {
+        // The channel closes when standard input does.
+        let wait = move || {
+            std::io::stdin().lock().read_to_end(&mut Vec::new()).ok();
+            drop(parent);
+        };
+        std::thread::Builder::new().name("parent".to_owned()).spawn(wait).map_err(|error| bug(&error))?;
+    }
+    Ok(tokio::select! {
+        _ = terminate.recv() => Exit::Done,
+        _ = interrupt.recv() => Exit::Interrupted,
+        _ = gone, if with_parent => Exit::Done,
+    })
+}
+
+/// Makes the directory and takes its lock: two platforms would answer for each other.
+fn lock(dir: &Path) -> Result<File, Failure<Text>> {
+    let unusable = |why: &dyn std::fmt::Display| {
+        let text = Text::DirUnwritable { path: dir.display().to_string(), why: why.to_string() };
+        Failure::new(Exit::Io, text)
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| unusable(&error))?;
+    let path = dir.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|error| unusable(&error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(unusable(&"another hufu-platform uses it")),
+        Err(std::fs::TryLockError::Error(error)) => Err(unusable(&error)),
+    }
+}
+
+/// A database that cannot be used.
+fn database(path: &Path, error: &crate::error::Error) -> Failure<Text> {
+    Failure::new(Exit::Io, Text::Database { path: path.display().to_string(), why: error.to_string() })
+}
