@@ -4,13 +4,14 @@
 use der::Encode;
 use hufu_gm::Signed;
 use hufu_trade::{
+    bill::Bill,
     encode,
     entry::{
         Countersignature, Deal, EntryKind, EntryName, FinanceLink, Payment, ReceivedBill, Rules, SignedStatement,
         octet_string,
     },
-    if2::{BillPush, Envelope, Interface, PLATFORM, Sealed},
-    octets::{ContractNo, Digest, Octets},
+    if2::{Answer, BillPush, Envelope, Interface, PLATFORM, PaymentConfirm, PaymentState, Sealed},
+    octets::{ContractNo, Digest, Octets, rfc3339},
     rating::{Terms, rate},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Payment as Paying, Requirement, RequirementItem, Reservation,
@@ -21,7 +22,7 @@ use hufu_trade::{
 
 use crate::{
     golden_parts::{block, lone, others, receipt, usage_parts},
-    parties::{MINUTE, POOL, Parties, SECOND, T0},
+    parties::{MINUTE, POOL, Parties, Party, SECOND, T0},
     usage::records,
     wire::{self, EntryRef, Log, digest, entry},
 };
@@ -138,8 +139,8 @@ pub(crate) fn files() -> Outcome<Files> {
     let bill_der = files.der("Bill", &bill)?;
     files.der("Line", bill.lines.first().ok_or("no line")?)?;
     files.der("RatedGap", bill.gaps.first().ok_or("no gap")?)?;
-    let (bill_entry, bill_name) = entry(EntryKind::Bill, 0, &bill_der)?;
-    files.raw("Entry-bill.der", &bill_entry);
+    let (bill_entry, _) = entry(EntryKind::Bill, 0, &bill_der)?;
+    let (bill_block, bill_name) = block(&mut files, &parties, "bill", 0, [0; 32], EntryKind::Bill, &bill_der)?;
     let link =
         FinanceLink { contract_no: browse.contract_no, kind: EntryKind::Bill.number(), finance: bill_name.clone() };
     let body = files.der("FinanceLink", &link)?;
@@ -147,7 +148,7 @@ pub(crate) fn files() -> Outcome<Files> {
 
     let received = ReceivedBill { entry: bill_name.hash, number: bill.number.clone() };
     files.der("ReceivedBill", &received)?;
-    receipt(&mut files, &parties, [first_block.0, browse_block.0], received)?;
+    receipt(&mut files, &parties, [first_block.0, browse_block.0], (bill_block, received))?;
     let push = BillPush {
         bill_no: bill.number.clone(),
         contract_no: browse.contract_no.to_string(),
@@ -155,16 +156,18 @@ pub(crate) fn files() -> Outcome<Files> {
         height: bill_name.height,
         total_cny: bill.total.to_string(),
     };
-    let envelope = envelope(&mut files, &parties, &push)?;
+    pushed(&mut files, &parties, &push)?;
+    let paid_at = T0 + 200 * MINUTE;
+    let confirmation = confirmed(&mut files, &parties, &bill, paid_at)?;
     let payment = Payment {
         version: 1,
         contract_no: browse.contract_no,
         number: bill.number.clone(),
         bill: bill_name.hash,
         amount: bill.total,
-        paid_at: T0 + 200 * MINUTE,
+        paid_at,
         rests_on: deal_name.clone(),
-        confirmation: octet_string(&envelope, "Payment")?,
+        confirmation: octet_string(&confirmation, "Payment")?,
     };
     let body = files.der("Payment", &payment)?;
     lone(&mut files, "payment", EntryKind::Payment, 1, &body)?;
@@ -321,16 +324,39 @@ fn score(files: &mut Files, parties: &Parties, order: &Statement, deal: Digest) 
     Ok(())
 }
 
-fn envelope(files: &mut Files, parties: &Parties, push: &BillPush) -> Outcome<Vec<u8>> {
-    let (from, to, at) = (POOL, PLATFORM, T0 + 190 * MINUTE);
-    let key = &parties.node.key;
-    let (_, bytes) = Envelope::seal(Interface::BillPush, from, to, at, None, None, push, key, parties.node.id())?;
-    let envelope = Envelope::parse(&bytes)?;
-    files.raw("envelope.json", &bytes);
-    files.raw("envelope.payload", envelope.payload.as_bytes());
-    let signature = parties.node.key.sign(envelope.payload.as_bytes())?;
-    files.raw("envelope.sig", &signature);
-    Ok(bytes)
+/// An envelope, the characters it signs, and the signature by itself.
+fn keep(files: &mut Files, name: &str, bytes: &[u8], party: &Party) -> Outcome<()> {
+    let payload = Envelope::parse(bytes)?.payload;
+    files.raw(&format!("{name}.json"), bytes);
+    files.raw(&format!("{name}.payload"), payload.as_bytes());
+    files.raw(&format!("{name}.sig"), &party.key.sign(payload.as_bytes())?);
+    Ok(())
+}
+
+/// A bill pushed by the node.
+fn pushed(files: &mut Files, parties: &Parties, push: &BillPush) -> Outcome<()> {
+    let (node, at) = (&parties.node, T0 + 190 * MINUTE);
+    let (_, bytes) = Envelope::seal(Interface::BillPush, POOL, PLATFORM, at, None, None, push, &node.key, node.id())?;
+    keep(files, "envelope", &bytes, node)
+}
+
+/// The node's question whether a bill was paid, and the platform's answer; gives the answer's envelope.
+fn confirmed(files: &mut Files, parties: &Parties, bill: &Bill, paid_at: i64) -> Outcome<Vec<u8>> {
+    let Parties { node, platform, .. } = parties;
+    let (asks, at) = (Interface::PaymentConfirm, paid_at + MINUTE);
+    let question = PaymentConfirm { bill_no: bill.number.clone() };
+    let (id, asked) = Envelope::seal(asks, POOL, PLATFORM, at, None, Some(at), &question, &node.key, node.id())?;
+    keep(files, "envelope-ask", &asked, node)?;
+    let answer = Answer::Ok(PaymentState {
+        bill_no: bill.number.clone(),
+        state: "paid".to_owned(),
+        amount_cny: Some(bill.total.to_string()),
+        paid_at: Some(rfc3339(paid_at)),
+    });
+    let at = at + SECOND;
+    let (_, answer) = Envelope::seal(asks, PLATFORM, POOL, at, Some(&id), None, &answer, &platform.key, platform.id())?;
+    keep(files, "envelope-answer", &answer, platform)?;
+    Ok(answer)
 }
 
 /// SM3 of every DER file, one `HEX  NAME` a line, as `openssl dgst -sm3 -r` would say.

@@ -70,10 +70,10 @@ pub(crate) fn usage_parts(
     window_block(files, parties, block.try_into().map_err(|_| "three entries expected")?)
 }
 
-fn header(height: u64, previous: [u8; 32], root: Digest) -> BlockHeader {
+fn header((log, height): (Log, u64), previous: [u8; 32], root: Digest) -> BlockHeader {
     BlockHeader {
         version: 1,
-        log: Log::Trade,
+        log,
         node: POOL.to_owned(),
         epoch: 0,
         height,
@@ -96,7 +96,7 @@ pub(crate) fn lone(files: &mut Files, name: &str, kind: EntryKind, height: u64, 
 pub(crate) fn window_block(files: &mut Files, parties: &Parties, entries: [Vec<u8>; 3]) -> Outcome<()> {
     let [window, record, gap] = entries.each_ref().map(|der| leaf(der));
     let before = digest(b"block 9 is not among these files").0;
-    let header = BlockHeader { count: 3, ..header(10, before, node(node(window, record), gap)) };
+    let header = BlockHeader { count: 3, ..header((Log::Trade, 10), before, node(node(window, record), gap)) };
     let header = parties.node.seal(encode(&header, "BlockHeader")?)?;
     files.signed("BlockHeader-window", &header)?;
     let entries = entries.iter().map(|der| octet_string(der, "Block")).collect::<Result<_, _>>()?;
@@ -116,22 +116,25 @@ pub(crate) fn block(
 ) -> Outcome<([u8; 32], EntryName)> {
     let (der, _) = entry(kind, height, body)?;
     let entry_name = lone(files, name, kind, height, body)?;
-    let header = parties.node.seal(encode(&header(height, previous, entry_name.hash), "BlockHeader")?)?;
+    let log = if entry_name.log == 1 { Log::Finance } else { Log::Trade };
+    let header = parties.node.seal(encode(&header((log, height), previous, entry_name.hash), "BlockHeader")?)?;
     files.signed(&format!("BlockHeader-{name}"), &header)?;
     let hash = digest(header.tbs()).0;
     let block = Block { header, entries: vec![octet_string(&der, "Block")?] };
     let der = files.der(&format!("Block-{name}"), &block)?;
-    if height == 1 {
+    if name == "browse" {
         files.der("Blocks", &Blocks::pack(0, height, [der])?)?;
     }
     Ok((hash, entry_name))
 }
 
+/// The node's checkpoint over two blocks of the trade log, the platform's receipt for it with a refusal, and the receipt over
+/// the first block of the finance log with the bill it took.
 pub(crate) fn receipt(
     files: &mut Files,
     parties: &Parties,
     blocks: [[u8; 32]; 2],
-    received: ReceivedBill,
+    (bill_block, received): ([u8; 32], ReceivedBill),
 ) -> Outcome<()> {
     let root = node(leaf(&blocks[0]), leaf(&blocks[1]));
     let checkpoint = Checkpoint {
@@ -146,7 +149,7 @@ pub(crate) fn receipt(
     files.signed("Checkpoint", &parties.node.seal(encode(&checkpoint, "Checkpoint")?)?)?;
     let refused = Refused { entry: leaf(b"an entry nobody made"), code: "amount".to_owned() };
     files.der("Refused", &refused)?;
-    let receipt = Receipt {
+    let trade = Receipt {
         version: 1,
         computing_pool_id: POOL.to_owned(),
         log: 0,
@@ -154,10 +157,20 @@ pub(crate) fn receipt(
         root,
         stored_at: T0 + 3 * SECOND,
         refused: vec![refused],
-        bills: vec![received],
+        bills: Vec::new(),
     };
-    let receipt = files.signed("Receipt", &parties.platform.seal(encode(&receipt, "Receipt")?)?)?;
-    lone(files, "receipt", EntryKind::Receipt, 15, &receipt)?;
+    let finance = Receipt {
+        log: 1,
+        size: 1,
+        root: leaf(&bill_block),
+        stored_at: T0 + 190 * MINUTE,
+        refused: Vec::new(),
+        bills: vec![received],
+        ..trade.clone()
+    };
+    let signed = files.signed("Receipt", &parties.platform.seal(encode(&trade, "Receipt")?)?)?;
+    lone(files, "receipt", EntryKind::Receipt, 15, &signed)?;
+    files.signed("Receipt-finance", &parties.platform.seal(encode(&finance, "Receipt")?)?)?;
     Ok(())
 }
 

@@ -61,15 +61,15 @@ fn openssl_hashes_every_structure_as_we_do() {
 fn openssl_verifies_every_signature_and_refuses_it_under_another_key() {
     let directory = tempfile::tempdir().unwrap();
     let signer = |name: &str| match name {
-        "Receipt.sig" => "platform",
+        name if name.starts_with("Receipt") || name == "envelope-answer.sig" => "platform",
         name if name.starts_with("Statement-") => "buyer",
         _ => "node",
     };
     let signatures = names(".sig");
-    assert_eq!(signatures.len(), 11, "{signatures:?}");
+    assert_eq!(signatures.len(), 15, "{signatures:?}");
     for signature in signatures {
         let stem = signature.trim_end_matches(".sig");
-        let file = if stem == "envelope" { "envelope.payload".to_owned() } else { format!("{stem}.der") };
+        let file = if stem.starts_with("envelope") { format!("{stem}.payload") } else { format!("{stem}.der") };
         let key = public_key(&directory, signer(&signature));
         assert!(verify(&key, &signature, &file), "{signature}");
         let other = public_key(&directory, "root");
@@ -129,9 +129,13 @@ fn openssl_hashes_of_trees_are_the_roots_that_were_signed() {
     let of_entries = node(&node(&window, &record), &gap);
     let [rules, browse] = ["rules", "browse"].map(|name| openssl_sm3(&[&read(&format!("BlockHeader-{name}.der"))]));
     let of_blocks = node(&leaf(&rules), &leaf(&browse));
-    for (root, signed_in) in
-        [(of_entries, "BlockHeader-window.der"), (of_blocks.clone(), "Checkpoint.der"), (of_blocks, "Receipt.der")]
-    {
+    let of_finance = leaf(&openssl_sm3(&[&read("BlockHeader-bill.der")]));
+    for (root, signed_in) in [
+        (of_entries, "BlockHeader-window.der"),
+        (of_blocks.clone(), "Checkpoint.der"),
+        (of_blocks, "Receipt.der"),
+        (of_finance, "Receipt-finance.der"),
+    ] {
         assert!(read(signed_in).windows(32).any(|octets| octets == root), "{signed_in}");
     }
     assert!(read("BlockHeader-browse.der").windows(32).any(|octets| octets == rules), "the parent's hash");
@@ -152,7 +156,7 @@ fn openssl_hashes_of_entries_are_what_others_name() {
         ("Entry-usage-end.der", "Bill.der"),
         ("Entry-deal.der", "Statement-score.der"),
         ("Entry-bill.der", "FinanceLink.der"),
-        ("Entry-bill.der", "Receipt.der"),
+        ("Entry-bill.der", "Receipt-finance.der"),
         ("Entry-bill.der", "Payment.der"),
         ("Entry-deal.der", "Payment.der"),
     ] {
