@@ -1,32 +1,43 @@
-//! Writing the few files that commands leave behind.
+//! Writing the one file that a command makes; every failure with its status and its path.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use hufu_audit::{Exit, Failure};
 
 use crate::text::Text;
 
-/// Writes or replaces a file; readers see the old content or the new, nothing between.
+/// Status 74: `path` could not be written.
+pub(crate) fn unwritable(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
+    Failure::new(Exit::Io, Text::FileUnwritable { path: path.display().to_string(), why: why.to_string() })
+}
+
+/// Writes or replaces a file: written beside, synced, renamed, the directory synced. Readers see the old content or the
+/// new, nothing between.
 ///
 /// # Errors
-/// 74 when it cannot be written; nothing is left behind.
+/// Status 74.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside);
-    let written = file.and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    });
+    beside.push(format!(".{}.new", std::process::id()));
+    let beside = Path::new(&beside);
+    let written = write_and_rename(beside, path, bytes);
     written.map_err(|error| {
-        let _ = std::fs::remove_file(&beside);
-        Failure::new(Exit::Io, Text::FileUnwritable { path: path.display().to_string(), why: error.to_string() })
+        // What is left of a failed write is nobody's file.
+        let _ = std::fs::remove_file(beside);
+        unwritable(path, &error)
     })
+}
+
+fn write_and_rename(beside: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(beside, path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()
 }

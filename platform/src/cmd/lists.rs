@@ -8,8 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
-use super::{Context, Outcome, bug, failed, open};
-use crate::{store::list, text::Text};
+use super::{Outcome, failed, open};
+use crate::{
+    cli::{Context, bug},
+    store::list,
+    text::Text,
+};
 
 /// Field of a row, English heading, Chinese heading.
 type Column = (&'static str, &'static str, &'static str);

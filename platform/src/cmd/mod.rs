@@ -1,23 +1,18 @@
-//! The operator's commands over the platform's database, and how results reach a person or a program. `serve` is not here;
-//! it may run while these do.
+//! The operator's commands over the platform's database, which `serve` may be using meanwhile.
 
-mod file;
 mod lists;
 mod pack;
 mod pay;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{ErrorKind, Write},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use hufu_audit::{Exit, Failure, Lang};
-use serde::Serialize;
+use hufu_audit::{Exit, Failure};
 
 use crate::{
+    cli::{Context, bug},
     clock,
     error::Error,
     store::{Create, FILE, Store},
@@ -56,31 +51,6 @@ pub(crate) struct DirArgs {
     dir: PathBuf,
 }
 
-/// What every command is given besides its own flags.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Context {
-    /// JSON on stdout instead of text.
-    pub(crate) json: bool,
-    /// Language of messages.
-    pub(crate) lang: Lang,
-}
-
-impl Context {
-    /// Shows a result: `value` as one JSON object with `--json`, `text` otherwise. A reader that went away is no failure.
-    ///
-    /// # Errors
-    /// Status 74 when stdout cannot be written.
-    pub(crate) fn show(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure<Text>> {
-        let mut shown = if self.json { serde_json::to_string(value).map_err(|error| bug(&error))? } else { text() };
-        shown.push('\n');
-        let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(file::unwritable(Path::new("stdout"), &error)),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Does what a command says.
 ///
 /// # Errors
@@ -116,9 +86,4 @@ fn failed(dir: &Path, error: &Error) -> Failure<Text> {
             Failure::new(Exit::Io, Text::Database { path, why })
         }
     }
-}
-
-/// A failure that can only be our own fault.
-fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
-    Failure::new(Exit::Software, Text::Bug { why: why.to_string() })
 }

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use hufu_audit::{Exit, Failure};
 use serde_json::json;
 
-use super::{Context, DirArgs, Outcome, failed, file, open};
+use super::{DirArgs, Outcome, failed, open};
 use crate::{
+    cli::Context,
     error::Error,
+    file,
     pack::{Lack, collect, zip},
     text::Text,
 };

@@ -6,8 +6,9 @@ use hufu_trade::{money::Money, octets::rfc3339};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::{Context, DirArgs, Outcome, failed, open};
+use super::{DirArgs, Outcome, failed, open};
 use crate::{
+    cli::Context,
     error::Error,
     store::bill::{self, State},
     text::Text,
