@@ -104,7 +104,7 @@ impl List {
     }
 
     /// The rows, as the API and JSON show them.
-    pub(super) async fn rows(self, db: &mut SqliteConnection) -> Result<Rows, crate::error::Error> {
+    async fn rows(self, db: &mut SqliteConnection) -> Result<Rows, crate::error::Error> {
         Ok(match self {
             List::Nodes => Rows::Nodes(list::nodes(db).await?),
             List::Products => Rows::Products(list::products(db).await?),
@@ -136,6 +136,14 @@ pub(super) enum Rows {
 
 /// Reads a list and shows it.
 pub(super) async fn show(list: List, dir: &Path, context: &Context) -> Outcome {
+    let rows = read(list, dir).await?;
+    let table = if context.json { String::new() } else { table(list.columns(), &rows, context.lang)? };
+    context.show(&BTreeMap::from([(list.name(), rows)]), || table)?;
+    Ok(Exit::Done)
+}
+
+/// The rows of a directory's database.
+pub(super) async fn read(list: List, dir: &Path) -> Result<Rows, Failure<Text>> {
     let store = open(dir).await?;
     let read = async {
         let mut tx = store.read().await?;
@@ -143,10 +151,7 @@ pub(super) async fn show(list: List, dir: &Path, context: &Context) -> Outcome {
     };
     let rows = read.await;
     store.close().await;
-    let rows = rows.map_err(|error| failed(dir, &error))?;
-    let table = if context.json { String::new() } else { table(list.columns(), &rows, context.lang)? };
-    context.show(&BTreeMap::from([(list.name(), rows)]), || table)?;
-    Ok(Exit::Done)
+    rows.map_err(|error| failed(dir, &error))
 }
 
 /// The rows as a table for a person.

@@ -28,6 +28,14 @@ pub(crate) struct Args {
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Outcome {
+    write(args).await?;
+    let shown = args.output.display().to_string();
+    context.show(&json!({ "file": shown }), || shown.clone())?;
+    Ok(Exit::Done)
+}
+
+/// Makes the pack and writes it.
+pub(super) async fn write(args: &Args) -> Result<(), Failure<Text>> {
     let dir = &args.place.dir;
     let store = open(dir).await?;
     let collected = async {
@@ -43,10 +51,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Outcome {
         Err(error) => Err(error),
     };
     let bytes = packed.map_err(|error: Error| failed(dir, &error))?.map_err(|lack| lacking(&args.bill_no, lack))?;
-    file::replace(&args.output, &bytes)?;
-    let shown = args.output.display().to_string();
-    context.show(&json!({ "file": shown }), || shown.clone())?;
-    Ok(Exit::Done)
+    file::replace(&args.output, &bytes)
 }
 
 fn lacking(number: &str, lack: Lack) -> Failure<Text> {

@@ -38,11 +38,24 @@ pub(crate) struct Args {
 pub(super) struct Paid {
     /// Decimal CNY.
     pub(super) amount: String,
+    /// What it is known by.
+    pub(super) reference: String,
     /// When it was recorded first, ns since 1970-01-01Z.
     pub(super) at_ns: i64,
 }
 
 pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome {
+    let Paid { amount, reference, at_ns } = settle(args, now_ns).await?;
+    let number = args.bill_no.clone();
+    let shown = json!({
+        "bill_no": number, "amount_cny": amount, "reference": reference, "state": "paid", "paid_at": rfc3339(at_ns),
+    });
+    context.show(&shown, || Text::Paid { number, amount }.render(context.lang))?;
+    Ok(Exit::Done)
+}
+
+/// Checks and records what the arguments say.
+pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Paid, Failure<Text>> {
     let (amount, reference) = checked(args)?;
     let store = open(&args.place.dir).await?;
     let recorded = async {
@@ -53,13 +66,8 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
     };
     let recorded = recorded.await;
     store.close().await;
-    let paid = recorded.map_err(|error| failed(&args.place.dir, &error))?.map_err(no)?;
-    let (number, amount) = (args.bill_no.clone(), paid.amount.clone());
-    let shown = json!({
-        "bill_no": number, "amount_cny": amount, "reference": reference, "state": "paid", "paid_at": rfc3339(paid.at_ns),
-    });
-    context.show(&shown, || Text::Paid { number, amount }.render(context.lang))?;
-    Ok(Exit::Done)
+    let paid = recorded.map_err(|error| failed(&args.place.dir, &error))?;
+    paid.map_err(|text| Failure::new(Exit::No, text))
 }
 
 /// The amount as money, and the reference without blanks around it.
@@ -77,7 +85,7 @@ fn checked(args: &Args) -> Result<(Money, &str), Failure<Text>> {
 }
 
 /// Records a payment; the same one again is the same answer.
-pub(super) async fn record(
+async fn record(
     db: &mut SqliteConnection,
     number: &str,
     amount: Money,
@@ -97,14 +105,12 @@ pub(super) async fn record(
         return Ok(Err(Text::WrongAmount { number: named(), total, amount }));
     }
     if let Some((amount, known_by, at_ns)) = bill::payment(&mut *db, number).await? {
-        let is_same = known_by == reference;
-        let other = Text::PaidOtherwise { number: named(), reference: known_by };
-        return Ok(if is_same { Ok(Paid { amount, at_ns }) } else { Err(other) });
+        return Ok(if known_by == reference {
+            Ok(Paid { amount, reference: known_by, at_ns })
+        } else {
+            Err(Text::PaidOtherwise { number: named(), reference: known_by })
+        });
     }
     bill::pay(&mut *db, number, &found.total, reference, now_ns).await?;
-    Ok(Ok(Paid { amount: found.total, at_ns: now_ns }))
-}
-
-fn no(text: Text) -> Failure<Text> {
-    Failure::new(Exit::No, text)
+    Ok(Ok(Paid { amount: found.total, reference: reference.to_owned(), at_ns: now_ns }))
 }

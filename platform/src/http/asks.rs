@@ -108,8 +108,7 @@ async fn known(api: &Api, place: Place) -> Result<String, Wrong> {
     let Path((site, name)) = place.map_err(|_| Wrong::no_such("node of that name"))?;
     let pool = pool_name(&site, &name)?;
     let mut tx = api.store.read().await?;
-    let certificates = node::certificates(&mut tx, &pool).await?;
-    if certificates.is_empty() { Err(Wrong::no_such(&format!("node {pool}"))) } else { Ok(pool) }
+    if node::is_known(&mut tx, &pool).await? { Ok(pool) } else { Err(Wrong::no_such(&format!("node {pool}"))) }
 }
 
 /// A statement of the expected type for this node.

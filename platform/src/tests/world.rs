@@ -340,6 +340,12 @@ impl World {
             ..self.browse()
         }
     }
+
+    /// The node takes the buyer's score into its log.
+    pub(crate) fn log_score(&mut self, sold: &Sold, cpu: u8) {
+        let body = self.sign(&self.score(sold, cpu)).1;
+        self.one(Log::Trade, EntryKind::Score, sold.no, body);
+    }
 }
 
 fn usage(contract_no: ContractNo, seq: u64, previous: Octets<32>, start: i64) -> UsageRecord {
