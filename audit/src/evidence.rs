@@ -16,6 +16,7 @@ use crate::{
     findings::{Findings, Verdict},
     layout::{self, Place},
     open::Members,
+    records::Piece,
     text::Text,
 };
 
@@ -105,15 +106,14 @@ pub(crate) struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    pub(crate) fn read(members: &'a Members, findings: &mut Findings) -> Self {
+    pub(crate) fn read(members: &Members, pieces: &'a [Piece<'a>], findings: &mut Findings) -> Self {
         let mut found = Self::default();
         let bill_bytes = members.bytes(layout::BILL).unwrap_or_default();
         match hufu_trade::decode::<Bill>(bill_bytes, "Bill") {
             Ok(bill) => found.bill = Some(bill),
             Err(_) => findings.signatures.fail(layout::BILL, Text::NotThis { what: "Bill".into() }),
         }
-        let files: Vec<(&str, &[u8])> = members.below("entries/").collect();
-        let decoded = decode_all(&files);
+        let decoded = decode_all(pieces);
         let mut bills = Vec::new();
         for (name, result) in decoded {
             match result {
@@ -202,11 +202,11 @@ type Decoded<'a> = (&'a str, Result<Found<'a, Body>, Text>);
 /// Below this many entries one thread is faster.
 const PARALLEL_FROM: usize = 2_000;
 
-fn decode_all<'a>(files: &[(&'a str, &'a [u8])]) -> Vec<Decoded<'a>> {
-    let decode_part = |part: &[(&'a str, &'a [u8])]| -> Vec<Decoded<'a>> {
-        part.iter().map(|(name, bytes)| (*name, decode(name, bytes))).collect()
+fn decode_all<'a>(pieces: &'a [Piece<'a>]) -> Vec<Decoded<'a>> {
+    let decode_part = |part: &'a [Piece<'a>]| -> Vec<Decoded<'a>> {
+        part.iter().map(|piece| (piece.name.as_str(), decode(piece))).collect()
     };
-    let (left, right) = files.split_at(if files.len() < PARALLEL_FROM { files.len() } else { files.len() / 2 });
+    let (left, right) = pieces.split_at(if pieces.len() < PARALLEL_FROM { pieces.len() } else { pieces.len() / 2 });
     if right.is_empty() {
         return decode_part(left);
     }
@@ -219,9 +219,10 @@ fn decode_all<'a>(files: &[(&'a str, &'a [u8])]) -> Vec<Decoded<'a>> {
     })
 }
 
-fn decode<'a>(name: &'a str, bytes: &[u8]) -> Result<Found<'a, Body>, Text> {
+fn decode<'a>(piece: &'a Piece<'a>) -> Result<Found<'a, Body>, Text> {
+    let (name, bytes) = (piece.name.as_str(), piece.bytes);
     let malformed = |error: &dyn std::fmt::Display| Text::EntryMalformed { why: error.to_string() };
-    let (place, told) = layout::entry_place(name).ok_or_else(|| Text::NotThis { what: "name".into() })?;
+    let (place, told) = piece.told.ok_or_else(|| Text::NotThis { what: "name".into() })?;
     let entry = Entry::from_bytes(bytes).map_err(|e| malformed(&e))?;
     let kind = EntryKind::from_number(entry.kind);
     let kind = kind.ok_or_else(|| malformed(&format!("kind {} is unknown", entry.kind)))?;

@@ -1,6 +1,6 @@
 //! Names inside the zip and the two tables that tie them together (DESIGN section 10). Nothing here reads or writes a zip.
 
-use crate::signed::Kind;
+use crate::{open::MEMBER_BYTES_MAX, signed::Kind};
 
 pub(crate) const README: &str = "README.txt";
 pub(crate) const BILL_JSON: &str = "bill.json";
@@ -39,13 +39,57 @@ pub(crate) fn entry(place: Place, kind: &str) -> String {
     format!("entries/{}.der", stem(place, kind))
 }
 
-/// The place and kind that an entry's name tells; numbers in their only form.
+/// The place and kind that an entry's name tells.
 pub(crate) fn entry_place(name: &str) -> Option<(Place, &str)> {
-    let mut parts = name.strip_prefix("entries/")?.strip_suffix(".der")?.splitn(4, '-');
-    let (log, height, index) = (parts.next()?, parts.next()?, parts.next()?);
-    let kind = parts.next()?;
-    let place = (log.parse().ok()?, height.parse().ok()?, index.parse().ok()?);
-    (entry(place, kind) == name).then_some((place, kind))
+    stem_place(name.strip_prefix("entries/")?.strip_suffix(".der")?)
+}
+
+/// The place and kind that a stem tells; numbers in their only form.
+pub(crate) fn stem_place(stem: &str) -> Option<(Place, &str)> {
+    let mut parts = stem.splitn(4, '-');
+    let place = (number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?);
+    Some((place, parts.next()?))
+}
+
+fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    digits.parse().ok().filter(|_| plain)
+}
+
+/// `entries/records-{number}.der`: usage records, one after another.
+pub(crate) fn records(number: u32) -> String {
+    format!("entries/records-{number}.der")
+}
+
+/// `entries/records-{number}.tsv`: one line a record of the file beside it.
+pub(crate) fn record_list(number: u32) -> String {
+    format!("entries/records-{number}.tsv")
+}
+
+/// The number of a file of records.
+pub(crate) fn records_number(name: &str) -> Option<u32> {
+    number(name.strip_prefix("entries/records-")?.strip_suffix(".der")?)
+}
+
+/// The number of a list of records.
+pub(crate) fn record_list_number(name: &str) -> Option<u32> {
+    number(name.strip_prefix("entries/records-")?.strip_suffix(".tsv")?)
+}
+
+/// Most bytes of a member: a block has at most 40 KiB of entries, and what was signed stood in one.
+pub(crate) fn bytes_max(name: &str) -> u64 {
+    match name {
+        README | BILL_JSON | SIGNATURES | PROOFS => 1 << 20,
+        _ if name.starts_with("proofs/") => 8 << 10,
+        _ if name.starts_with("crls/") => 256 << 10,
+        _ if records_number(name).is_some() || record_list_number(name).is_some() => MEMBER_BYTES_MAX,
+        _ => 64 << 10,
+    }
+}
+
+/// Most members of a folder whose members are each looked at together with all others.
+pub(crate) fn count_max(name: &str) -> Option<(&'static str, u64)> {
+    [("certs/", 64), ("crls/", 4)].into_iter().find(|(folder, _)| name.starts_with(folder))
 }
 
 /// One line of `signed/index.tsv`.
@@ -135,6 +179,11 @@ mod tests {
         for name in ["entries/0-012-3-usage.der", "entries/0-12-usage.der", "entries/0-+1-3-usage.der", "x/0-1-2-a.der"]
         {
             assert_eq!(entry_place(name), None, "{name}");
+        }
+        for (name, want) in
+            [("entries/records-1.der", Some(1)), ("entries/records-01.der", None), ("entries/records-.der", None)]
+        {
+            assert_eq!(records_number(name), want, "{name}");
         }
     }
 }

@@ -23,13 +23,17 @@ pub mod lang;
 mod layout;
 mod open;
 pub mod pack;
+mod records;
 mod signed;
 pub mod text;
 mod verdict;
 
 /// Limits on containers from outside.
 pub mod limits {
-    pub use crate::open::{MEMBER_BYTES_MAX, MEMBERS_MAX, PACK_BYTES_MAX};
+    pub use crate::{
+        open::{MEMBER_BYTES_MAX, MEMBERS_MAX, PACK_BYTES_MAX},
+        records::ENTRIES_MAX,
+    };
 }
 
 pub use error::Error;

@@ -10,12 +10,14 @@ use zip::{ZipArchive, read::ZipReadOptions};
 
 use crate::{Error, layout};
 
-/// Most members of a container: a year of one-minute records, and room.
-pub const MEMBERS_MAX: u64 = 600_000;
-/// Most bytes of one member.
+/// Most members of a container, those that do not belong to a pack included.
+pub const MEMBERS_MAX: u64 = 65_535;
+/// Most bytes of one member; most kinds of members have less (`layout::bytes_max`).
 pub const MEMBER_BYTES_MAX: u64 = 8 << 20;
-/// Most bytes of all members that belong to a pack.
-pub const PACK_BYTES_MAX: u64 = 512 << 20;
+/// Most bytes of all members that belong to a pack: a year of one-minute records takes about 150 MB.
+pub const PACK_BYTES_MAX: u64 = 192 << 20;
+/// Most lines of an index: each costs a signature's verification, or two paths.
+const LINES_MAX: usize = 4_096;
 
 /// The members of a pack.
 #[derive(Debug, Default)]
@@ -40,19 +42,29 @@ impl Members {
         }
         let mut members = Self { doubled: archive.has_duplicate_names(), ..Self::default() };
         let mut room = PACK_BYTES_MAX;
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for index in 0..archive.len() {
             let Some(Ok(name)) = archive.name_for_index(index) else { continue };
             if !layout::belongs(&name) {
                 continue;
             }
             let name = name.into_owned();
+            if let Some((folder, limit)) = layout::count_max(&name) {
+                let count = counts.entry(folder).or_default();
+                *count = count.saturating_add(1);
+                if *count > limit {
+                    return Err(Error::TooLarge { what: "the number of certificates or revocation lists", limit });
+                }
+            }
+            let limit = layout::bytes_max(&name);
             let mut content = Vec::new();
             // A checksum that does not fit is no verdict: a changed byte must be found by what it breaks.
             match archive.by_index_with_options(index, ZipReadOptions::new().ignore_crc32(true)) {
                 Ok(mut file) => {
-                    let size = file.size().min(MEMBER_BYTES_MAX);
-                    content.reserve_exact(usize::try_from(size.min(64 << 10)).unwrap_or(0));
-                    let read = (&mut file).take(MEMBER_BYTES_MAX.saturating_add(1)).read_to_end(&mut content);
+                    // What a container claims is a hint, and only within the limit.
+                    content.reserve_exact(usize::try_from(file.size().min(limit)).unwrap_or(0));
+                    let read = (&mut file).take(limit.saturating_add(1)).read_to_end(&mut content);
+                    content.shrink_to_fit();
                     if let Err(error) = read {
                         members.unreadable.push((name.clone(), error.to_string()));
                     }
@@ -63,13 +75,25 @@ impl Members {
                 }
             }
             let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
-            if length > MEMBER_BYTES_MAX {
-                return Err(Error::TooLarge { what: "a member", limit: MEMBER_BYTES_MAX });
+            if length > limit {
+                return Err(Error::TooLarge { what: "a member", limit });
             }
             room = room.checked_sub(length).ok_or(Error::TooLarge { what: "the pack", limit: PACK_BYTES_MAX })?;
             members.files.insert(name, content);
         }
+        for index in [layout::SIGNATURES, layout::PROOFS] {
+            let lines = members.bytes(index).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+            if lines > LINES_MAX {
+                return Err(Error::TooLarge { what: "an index", limit: LINES_MAX as u64 });
+            }
+        }
         if members.files.contains_key(layout::BILL) { Ok(members) } else { Err(Error::NoBill) }
+    }
+
+    /// Members from memory.
+    #[cfg(test)]
+    pub(crate) fn of(files: impl Iterator<Item = (String, Vec<u8>)>) -> Self {
+        Self { files: files.collect(), ..Self::default() }
     }
 
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {

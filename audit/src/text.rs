@@ -38,6 +38,8 @@ crate::texts! {
     LinkHash {} => "the trade log names another finance entry at that place", "交易账本在该位置指明的是另一个财务条目";
     Contract {} => "it belongs to another contract", "属于另一份合约";
     PathMalformed {} => "not a path: one L or R and 64 hexadecimal digits a line expected", "路径格式错误：每行应为 L 或 R 加 64 位十六进制";
+    ListSum {} => "this list is not the one whose SM3 its last line tells", "此清单与其末行所载 SM3 不符";
+    ListShort { count } => "{count} bytes at its end are in no line of the list beside it", "末尾有 {count} 字节不在旁边清单的任何一行中";
     NoProof { what } => "the {what} has no proof that it stands in a signed block", "{what} 没有其位于已签名区块中的证明";
     NoRoot {} => "no receipt or checkpoint covers this block yet: only the node vouches for it", "尚无收条或检查点覆盖此区块：仅由节点担保";
     NoReceipt {} => "no receipt of the platform covers the bill yet", "尚无平台收条覆盖此账单";

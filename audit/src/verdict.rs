@@ -19,6 +19,7 @@ use crate::{
     evidence::Evidence,
     findings::{Findings, Outcome, Verdict},
     open::Members,
+    records,
     text::Text,
 };
 
@@ -56,7 +57,8 @@ pub struct Verdicts {
 pub fn verify(pack: impl Read + Seek, anchors: &[Certificate], options: Options) -> Result<Verdicts, Error> {
     let members = Members::open(pack)?;
     let mut findings = Findings::default();
-    let evidence = Evidence::read(&members, &mut findings);
+    let pieces = records::pieces(&members, &mut findings.completeness)?;
+    let evidence = Evidence::read(&members, &pieces, &mut findings);
     let authentic = signatures::check(&members, anchors, options, &mut findings.signatures);
     links::check(&members, &evidence, &authentic, &mut findings.signatures);
     let proven = proofs::check(&members, &evidence, &authentic, &mut findings);

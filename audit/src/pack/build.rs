@@ -18,6 +18,7 @@ use crate::{
     Error,
     layout::{self, ProofRow, SignatureRow},
     pack::{Located, PackInput, certs::Certs, readme, write},
+    records::Together,
     signed::{Kind, Role},
 };
 
@@ -60,6 +61,7 @@ fn input(what: impl Into<String>, why: impl std::fmt::Display) -> Error {
 struct Draft {
     signed: Vec<Member>,
     entries: Vec<Member>,
+    records: Together,
     proofs: Vec<Member>,
     signatures: Vec<SignatureRow>,
     proven: Vec<ProofRow>,
@@ -129,7 +131,12 @@ impl Draft {
             EntryKind::Receipt => self.receipt(&entry.body)?,
             _ => {}
         }
-        self.entries.push((layout::entry(place, kind.name()), located.entry.clone()));
+        // An entry with a proof has its file, which the proof names; a month's other records would each cost a member.
+        if matches!(kind, EntryKind::Usage | EntryKind::Gap) && located.proof.is_none() {
+            self.records.push(place, kind.name(), &located.entry);
+        } else {
+            self.entries.push((layout::entry(place, kind.name()), located.entry.clone()));
+        }
         Ok(())
     }
 
@@ -246,6 +253,7 @@ impl Draft {
         ];
         members.extend(self.signed);
         members.extend(self.entries);
+        members.extend(self.records.members());
         members.push((layout::PROOFS.into(), self.proven.iter().map(ProofRow::line).collect::<String>().into_bytes()));
         members.extend(self.proofs);
         members.extend(certs);

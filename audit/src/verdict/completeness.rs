@@ -1,6 +1,8 @@
 //! Second verdict: nothing is missing. The papers of the contract are all here, the usage records follow each other from the
 //! first to the last without a hole, what the bill rests on stands in the log, and the contract's rules allow its course.
 
+use std::collections::BTreeMap;
+
 use hufu_gm::{Hash, sm3::sm3};
 use hufu_ledger::Log;
 use hufu_trade::bill::Bill;
@@ -8,7 +10,7 @@ use hufu_trade::bill::Bill;
 use crate::{
     evidence::{Evidence, Found},
     findings::Verdict,
-    layout,
+    layout::{self, Place},
     open::Members,
     text::Text,
     verdict::proofs::Proven,
@@ -30,11 +32,12 @@ pub(crate) fn check(members: &Members, evidence: &Evidence<'_>, proven: &Proven,
         }
     }
     papers(evidence, out);
+    let finance = evidence.all.iter().filter(|found| found.place.0 == Log::Finance.number());
+    let finance: BTreeMap<Place, Hash> = finance.map(|found| (found.place, found.hash)).collect();
     for link in &evidence.links {
         let named = &link.value.finance;
-        let place = (named.log, named.height, named.index);
-        if let Some(found) = evidence.all.iter().find(|found| found.place == place) {
-            out.check(found.hash == named.hash.0, link.field("finance"), || Text::LinkHash {});
+        if let Some(hash) = finance.get(&(named.log, named.height, named.index)) {
+            out.check(*hash == named.hash.0, link.field("finance"), || Text::LinkHash {});
         }
     }
     if let Some(bill) = &evidence.bill {

@@ -1,5 +1,8 @@
 //! Still the second verdict: the contract's course, replayed by the same interpreter as in the agent and on the platform.
 
+use std::collections::BTreeMap;
+
+use hufu_gm::Hash;
 use hufu_trade::{
     contract::{Facts, next},
     rules::RuleTable,
@@ -80,10 +83,12 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdic
 fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<Act<'a>> {
     let mut acts: Vec<((u64, i64), Act<'a>)> = Vec::new();
     let at = |height: u64, index: u32| (height, i64::from(index));
-    let linked = |finance: &Found<'_, ()>| {
-        let link = evidence.links.iter().find(|link| link.value.finance.hash.0 == finance.hash);
-        link.map(|link| at(link.place.1, link.place.2))
-    };
+    // Where a finance entry is named twice, the first counts.
+    let mut links: BTreeMap<Hash, (u64, i64)> = BTreeMap::new();
+    for link in &evidence.links {
+        links.entry(link.value.finance.hash.0).or_insert_with(|| at(link.place.1, link.place.2));
+    }
+    let linked = |finance: &Found<'_, ()>| links.get(&finance.hash).copied();
     for (found, name) in [(evidence.browse.as_ref(), "browse"), (evidence.order.as_ref(), "order")] {
         acts.extend(found.map(|found| (at(found.place.1, found.place.2), act(found.name, name))));
     }

@@ -87,6 +87,7 @@ fn receipts(
     findings: &mut Findings,
     proven: &mut Proven,
 ) {
+    let mut names: BTreeMap<Hash, &str> = BTreeMap::new();
     let pool = evidence.bill.as_ref().map(|bill| bill.computing_pool_id.as_str());
     for file in authentic.files(Kind::Receipt) {
         let Some(tbs) = members.bytes(file) else { continue };
@@ -94,9 +95,12 @@ fn receipts(
         let (told, found) = (pool.unwrap_or_default().to_owned(), receipt.computing_pool_id.clone());
         let differs = || Text::FieldDiffers { by: "bill".into(), told: told.clone(), found: found.clone() };
         findings.signatures.check(told == found, format!("{file}#computingPoolId"), differs);
+        if names.is_empty() && !receipt.refused.is_empty() {
+            names.extend(evidence.all.iter().map(|entry| (entry.hash, entry.name)));
+        }
         for refused in &receipt.refused {
-            if let Some(entry) = evidence.all.iter().find(|entry| entry.hash == refused.entry.0) {
-                findings.completeness.warn(entry.name, Text::Refused { code: refused.code.clone() });
+            if let Some(name) = names.get(&refused.entry.0) {
+                findings.completeness.warn(*name, Text::Refused { code: refused.code.clone() });
             }
         }
         proven.receipts.push((file.to_owned(), receipt));

@@ -51,6 +51,8 @@ struct Trust<'a> {
     intermediates: Vec<Certificate>,
     anchors: &'a [Certificate],
     crls: Vec<Crl>,
+    /// Instants at which a path can begin or cease to hold, in order: between two of them nothing changes.
+    turns: Vec<i64>,
 }
 
 /// Judges every line of the index, and certificates and revocation lists that no line uses.
@@ -79,7 +81,7 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
     for (row, wrong) in rows.iter().zip(verified) {
         out.checked();
         let role = row.kind.role();
-        let trusted = chains.get(&(row.certificate.id(), row.at)).copied().unwrap_or(false);
+        let trusted = chains.get(&(row.certificate.id(), trust.stretch(row.at))).is_some_and(Option::is_some);
         if let Some(what) = wrong {
             out.fail(row.signature_name.as_str(), what);
             continue;
@@ -98,7 +100,7 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
         authentic.by.insert((row.kind, sm3(&[row.tbs])), sealed);
     }
     if options.cross_check {
-        cross_check_chains(&trust, &rows, out);
+        cross_check_chains(&chains, out);
     }
     trust.check_strays(&rows, out);
     authentic
@@ -156,39 +158,36 @@ fn read_row<'a>(
     })
 }
 
-/// For each certificate and time it was used at, whether it leads to an anchor.
-fn chains(trust: &Trust<'_>, rows: &[Row<'_>], out: &mut Verdict) -> BTreeMap<(Hash, i64), bool> {
-    let mut known: BTreeMap<(Hash, i64), bool> = BTreeMap::new();
-    // Times between which a path that was found stays good; without revocation lists nothing else can change.
-    let mut spans: BTreeMap<Hash, (i64, i64)> = BTreeMap::new();
+/// Most paths that are searched in one pack: each may try many links.
+const CHAINS_MAX: usize = 64;
+
+/// Paths to anchors: a certificate, and the stretch of time it was used in.
+type Chains = BTreeMap<(Hash, usize), Option<Vec<Certificate>>>;
+
+/// For each certificate and stretch of time it was used in, the path on which it leads to an anchor.
+fn chains(trust: &Trust<'_>, rows: &[Row<'_>], out: &mut Verdict) -> Chains {
+    let mut known = Chains::new();
     for row in rows {
-        let (id, at) = (row.certificate.id(), row.at);
-        let inside = spans.get(&id).is_some_and(|(from, to)| (*from..=*to).contains(&at));
-        if inside || known.contains_key(&(id, at)) {
-            known.entry((id, at)).or_insert(true);
+        let key = (row.certificate.id(), trust.stretch(row.at));
+        if known.contains_key(&key) {
             continue;
         }
         out.checked();
         let role = row.kind.role().name().to_owned();
-        match trust.chain(&row.certificate, at) {
-            Ok(path) => {
-                if trust.crls.is_empty() {
-                    let from = path.iter().map(Certificate::not_before_ns).max().unwrap_or(i64::MAX);
-                    let to = path.iter().map(Certificate::not_after_ns).min().unwrap_or(i64::MIN);
-                    spans.insert(id, (from, to));
+        let fault = if known.len() < CHAINS_MAX {
+            match trust.chain(&row.certificate, row.at) {
+                Ok(path) => {
+                    known.insert(key, Some(path));
+                    continue;
                 }
-                known.insert((id, at), true);
+                Err(error) if error.fault() == ChainFault::Untrusted => Text::NoTrust { role, why: error.to_string() },
+                Err(error) => Text::ChainBad { role, why: error.to_string() },
             }
-            Err(error) => {
-                let why = error.to_string();
-                let what = match error.fault() {
-                    ChainFault::Untrusted => Text::NoTrust { role, why },
-                    _ => Text::ChainBad { role, why },
-                };
-                out.fail(row.certificate_name.as_str(), what);
-                known.insert((id, at), false);
-            }
-        }
+        } else {
+            Text::ChainBad { role, why: format!("more than {CHAINS_MAX} paths to look for in one pack") }
+        };
+        out.fail(row.certificate_name.as_str(), fault);
+        known.insert(key, None);
     }
     known
 }
@@ -231,10 +230,9 @@ fn second_agrees(_: &Certificate, _: &[u8], _: &[u8]) -> bool {
 }
 
 /// The second implementation's word on every certificate link below an anchor.
-fn cross_check_chains(trust: &Trust<'_>, rows: &[Row<'_>], out: &mut Verdict) {
+fn cross_check_chains(chains: &Chains, out: &mut Verdict) {
     let mut seen: Vec<Hash> = Vec::new();
-    for row in rows {
-        let Ok(path) = trust.chain(&row.certificate, row.at) else { continue };
+    for path in chains.values().flatten() {
         for pair in path.windows(2) {
             let [subject, issuer] = pair else { continue };
             if seen.contains(&subject.id()) {
@@ -242,14 +240,15 @@ fn cross_check_chains(trust: &Trust<'_>, rows: &[Row<'_>], out: &mut Verdict) {
             }
             seen.push(subject.id());
             let agrees = second_agrees(issuer, subject.tbs(), subject.signature());
-            out.check(agrees, row.certificate_name.as_str(), || Text::CrossCheck {});
+            out.check(agrees, subject.subject(), || Text::CrossCheck {});
         }
     }
 }
 
 impl<'a> Trust<'a> {
     fn read(members: &'a Members, anchors: &'a [Certificate], out: &mut Verdict) -> Self {
-        let mut trust = Self { certificates: BTreeMap::new(), intermediates: Vec::new(), anchors, crls: Vec::new() };
+        let (certificates, intermediates, crls, turns) = <_>::default();
+        let mut trust = Self { certificates, intermediates, anchors, crls, turns };
         for (name, bytes) in members.below("certs/") {
             let text = String::from_utf8_lossy(bytes);
             match Certificate::from_pem_many(&text) {
@@ -259,7 +258,7 @@ impl<'a> Trust<'a> {
                     out.check(plain, name, || Text::CertificateMalformed {
                         why: "one plain PEM block expected".into(),
                     });
-                    trust.intermediates.extend(found.iter().cloned());
+                    trust.intermediates.extend(found.first().cloned());
                     trust.certificates.extend(found.into_iter().take(1).map(|first| (name, first)));
                 }
                 Err(error) => out.fail(name, Text::CertificateMalformed { why: error.to_string() }),
@@ -269,9 +268,9 @@ impl<'a> Trust<'a> {
             let text = String::from_utf8_lossy(bytes);
             match Crl::from_pem_many(&text) {
                 Ok(found) => {
-                    let plain = found.iter().map(Crl::to_pem).collect::<String>() == text;
-                    out.check(plain, name, || Text::CrlMalformed { why: "plain PEM expected".into() });
-                    for crl in found {
+                    let plain = found.iter().map(Crl::to_pem).collect::<String>() == text && found.len() == 1;
+                    out.check(plain, name, || Text::CrlMalformed { why: "one plain PEM block expected".into() });
+                    if let Some(crl) = found.into_iter().next() {
                         let signed = trust.everybody().any(|issuer| crl.verify_signature(issuer).is_valid());
                         out.check(signed, name, || Text::CrlStray {});
                         trust.crls.push(crl);
@@ -280,7 +279,20 @@ impl<'a> Trust<'a> {
                 Err(error) => out.fail(name, Text::CrlMalformed { why: error.to_string() }),
             }
         }
+        let mut turns = Vec::new();
+        for certificate in trust.everybody() {
+            // The last second belongs to the validity as a whole.
+            turns.extend([certificate.not_before_ns(), certificate.not_after_ns().saturating_add(1_000_000_000)]);
+            turns.extend(trust.crls.iter().filter_map(|crl| crl.revoked_at_ns(certificate)));
+        }
+        turns.sort_unstable();
+        trust.turns = turns;
         trust
+    }
+
+    /// Which stretch between two turns an instant lies in.
+    fn stretch(&self, at: i64) -> usize {
+        self.turns.partition_point(|turn| *turn <= at)
     }
 
     fn everybody(&self) -> impl Iterator<Item = &Certificate> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop there")]
 
 mod damage;
+mod hostile;
 mod openssl;
 mod parties;
 mod story;
@@ -75,6 +76,29 @@ fn zip(files: &Files, method: CompressionMethod, backwards: bool) -> Vec<u8> {
 
 fn stored(files: &Files) -> Vec<u8> {
     zip(files, CompressionMethod::Stored, false)
+}
+
+const RECORDS: &str = "entries/records-1.der";
+const LIST: &str = "entries/records-1.tsv";
+
+/// The usage records that lie together: where each stands, and its bytes.
+fn records(files: &Files) -> Vec<(String, Vec<u8>)> {
+    let (mut bytes, list) = (files[RECORDS].as_slice(), String::from_utf8(files[LIST].clone()).unwrap());
+    let lines = list.lines().filter_map(|line| line.split_once('\t')).filter(|(stem, _)| *stem != "sm3");
+    let pieces = lines.map(|(stem, length)| {
+        let (piece, rest) = bytes.split_at(length.parse().unwrap());
+        bytes = rest;
+        (stem.to_owned(), piece.to_vec())
+    });
+    pieces.collect()
+}
+
+/// Puts records together, with a list that is right.
+fn join(files: &mut Files, records: &[(String, Vec<u8>)]) {
+    let list: String = records.iter().map(|(stem, bytes)| format!("{stem}\t{}\n", bytes.len())).collect();
+    let sum = hex::encode(hufu_gm::sm3::sm3(&[list.as_bytes()]));
+    files.insert(LIST.into(), format!("{list}sm3\t{sum}\n").into_bytes());
+    files.insert(RECORDS.into(), records.iter().flat_map(|(_, bytes)| bytes.clone()).collect());
 }
 
 /// The only member whose name begins and ends so.

@@ -41,6 +41,8 @@ fn the_readme_checks_the_pack_and_finds_damage() {
         ("signed/offer.sig", "BAD signature"),
         ("entries/1-0-0-bill.der", "BAD entry"),
         ("bill.der", "BAD bill.der"),
+        ("entries/records-1.der", "does not follow the one before"),
+        ("entries/records-1.tsv", "BAD list"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut damaged = files.clone();
