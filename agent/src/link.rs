@@ -2,7 +2,10 @@
 //! it again until a signed receipt answers. Every error drops the client and builds a new one, because rumqttc forgets its
 //! queue when the broker forgets the session.
 
-use std::{sync::mpsc::SyncSender, time::Duration};
+use std::{
+    sync::mpsc::{SyncSender, TrySendError},
+    time::Duration,
+};
 
 use hufu_trade::if2::{PLATFORM, Topic};
 use rumqttc::{
@@ -58,7 +61,7 @@ pub(crate) async fn run(broker: Broker, mut outbound: Receiver<Outbound>, writer
         if session.linked {
             pause_ms = PAUSE_MS;
             // The writer may be waiting for room in our queue, never the other way round for long.
-            if writer.try_send(Input::Event(Event::Unlinked)).is_err() {
+            if let Err(TrySendError::Full(_)) = writer.try_send(Input::Event(Event::Unlinked)) {
                 tracing::warn!("writer is busy");
             }
         }

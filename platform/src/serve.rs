@@ -15,6 +15,7 @@ use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc, watch},
 };
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     broker,
@@ -94,9 +95,7 @@ struct Ready {
 /// # Errors
 /// 74 for a directory, port or file that cannot be used, 78 for wrong configuration.
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<Text>> {
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
-    // The broker inside logs every packet of every client; its warnings are enough.
-    log.with_max_level(tracing::Level::INFO).try_init().ok();
+    log_to_stderr();
     let identity = Identity::load(&args.site, (&args.key, &args.cert), &args.trust, clock::now_ns())?;
     let identity = Arc::new(identity);
     let _lock = lock(&args.dir)?;
@@ -144,6 +143,14 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     served.abort();
     store.close().await;
     Ok(exit)
+}
+
+/// The log is lines on stderr. The broker inside calls every client that leaves an error: it is not heard.
+fn log_to_stderr() {
+    use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let heard = Targets::new().with_default(tracing::Level::INFO).with_target("rumqttd", LevelFilter::OFF);
+    tracing_subscriber::registry().with(heard).with(lines).try_init().ok();
 }
 
 /// Waits for whatever ends the platform.

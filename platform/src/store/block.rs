@@ -1,6 +1,6 @@
 //! Blocks and their entries, forks, waiting blocks.
 
-use hufu_gm::{Hash, sm3::sm3};
+use hufu_gm::sm3::sm3;
 use hufu_ledger::Entry;
 use hufu_trade::{
     bill::Bill,
@@ -10,7 +10,7 @@ use hufu_trade::{
 use sqlx::SqliteConnection;
 
 use crate::{
-    error::{Error, hash, sql},
+    error::{Error, sql},
     judge::{
         block::{JudgedEntry, NextBlock},
         facts::Facts,
@@ -22,27 +22,11 @@ use crate::{
 pub(crate) const WAIT_NS_MAX: i64 = 600_000_000_000;
 
 /// The bytes of a stored block.
-pub(crate) async fn bytes(
-    db: &mut SqliteConnection,
-    pool: &str,
-    (log, height): (u8, u64),
-) -> Result<Vec<u8>, Error> {
+pub(crate) async fn bytes(db: &mut SqliteConnection, pool: &str, (log, height): (u8, u64)) -> Result<Vec<u8>, Error> {
     let select = "SELECT bytes FROM blocks WHERE pool = $1 AND log = $2 AND height = $3";
     let row: Option<(Vec<u8>,)> =
         sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
     row.map(|(bytes,)| bytes).ok_or(Error::Damaged("block missing"))
-}
-
-/// The hash of a stored block.
-pub(crate) async fn block_hash(
-    db: &mut SqliteConnection,
-    pool: &str,
-    (log, height): (u8, u64),
-) -> Result<Hash, Error> {
-    let select = "SELECT hash FROM blocks WHERE pool = $1 AND log = $2 AND height = $3";
-    let row: Option<(Vec<u8>,)> =
-        sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
-    hash(&row.ok_or(Error::Damaged("block missing"))?.0)
 }
 
 /// Stores a judged block at the end of its log, with everything that follows from its entries.

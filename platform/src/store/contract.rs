@@ -39,11 +39,7 @@ fn entry_of((log, height, index, kind, found, bytes, refused): EntryRow) -> Resu
 }
 
 /// All entries of a contract but its usage records and gaps, in the order of the logs.
-pub(crate) async fn entries(
-    db: &mut SqliteConnection,
-    pool: &str,
-    no: ContractNo,
-) -> Result<Vec<StoredEntry>, Error> {
+pub(crate) async fn entries(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<Vec<StoredEntry>, Error> {
     let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
         WHERE contract = $2 AND pool = $1 AND kind NOT IN (12, 13) ORDER BY log, height, idx";
     let rows: Vec<EntryRow> = sqlx::query_as(select).bind(pool).bind(no.0.to_vec()).fetch_all(db).await?;
@@ -65,15 +61,10 @@ pub(crate) async fn records(
 }
 
 /// The rule tables and certificates of a node's log: what a pack needs that belongs to no contract.
-pub(crate) async fn of_kind(
-    db: &mut SqliteConnection,
-    pool: &str,
-    kind: EntryKind,
-) -> Result<Vec<StoredEntry>, Error> {
+pub(crate) async fn of_kind(db: &mut SqliteConnection, pool: &str, kind: EntryKind) -> Result<Vec<StoredEntry>, Error> {
     let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
         WHERE pool = $1 AND log = 0 AND kind = $2 ORDER BY height, idx";
-    let rows: Vec<EntryRow> =
-        sqlx::query_as(select).bind(pool).bind(i64::from(kind.number())).fetch_all(db).await?;
+    let rows: Vec<EntryRow> = sqlx::query_as(select).bind(pool).bind(i64::from(kind.number())).fetch_all(db).await?;
     rows.into_iter().map(entry_of).collect()
 }
 
@@ -85,7 +76,8 @@ pub(crate) async fn load(
     with_records: bool,
 ) -> Result<Option<Contract>, Error> {
     let select = "SELECT state FROM contracts WHERE contract = $1 AND pool = $2";
-    let state: Option<(String,)> = sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_optional(&mut *db).await?;
+    let state: Option<(String,)> =
+        sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_optional(&mut *db).await?;
     let Some((state,)) = state else { return Ok(None) };
     let mut contract = Contract { state, ..Contract::default() };
     for entry in entries(&mut *db, pool, no).await?.iter().filter(|entry| entry.refused.is_none()) {
@@ -136,11 +128,4 @@ pub(crate) async fn set_state(
     let buyer = buyer.map(|buyer| buyer.0.to_vec()).unwrap_or_default();
     sqlx::query(upsert).bind(no.0.to_vec()).bind(pool).bind(state).bind(buyer).execute(db).await?;
     Ok(())
-}
-
-/// The node a contract is with.
-pub(crate) async fn pool_of(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<String>, Error> {
-    let select = "SELECT pool FROM contracts WHERE contract = $1";
-    let row: Option<(String,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
-    Ok(row.map(|(pool,)| pool))
 }
