@@ -3,7 +3,8 @@
 
 use hufu_tests::tree;
 
-const ASN1: &str = "docs/evidence.asn1";
+/// What both ends of a wire are written from.
+const PROTOCOLS: [&str; 2] = ["docs/evidence.asn1", "docs/if2.md"];
 
 /// A Markdown file taken apart: the level of each heading, the text of each fenced block, every relative link.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,17 +60,34 @@ fn relative_links_lead_to_files() {
 }
 
 #[test]
-fn the_asn1_module_carries_the_hashes_of_the_source_it_describes() {
-    let text = tree::read(ASN1);
-    let lines: Vec<(&str, &str)> = text
+fn protocol_documents_carry_the_hashes_of_the_source_they_describe() {
+    for document in PROTOCOLS {
+        let text = tree::read(document);
+        let lines: Vec<(&str, &str)> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("-- source ")?.split_once(' '))
+            .map(|(path, hash)| (path.trim(), hash.trim()))
+            .collect();
+        assert!(!lines.is_empty(), "{document} has no `-- source PATH SHA256` line");
+        let changed: Vec<&str> =
+            lines.iter().filter(|(path, hash)| tree::sha256(path) != *hash).map(|(path, _)| *path).collect();
+        assert!(
+            changed.is_empty(),
+            "{changed:?} changed: bring {document} in line with it, then run scripts/doc-hash.sh"
+        );
+    }
+}
+
+#[test]
+fn every_refusal_code_of_the_platform_stands_in_the_table_of_codes() {
+    let (source, document) = (tree::read("platform/src/judge/code.rs"), tree::read("docs/if2.md"));
+    let codes: Vec<&str> = source
         .lines()
-        .filter_map(|line| line.strip_prefix("-- source ")?.split_once(' '))
-        .map(|(path, hash)| (path.trim(), hash.trim()))
+        .filter_map(|line| line.trim().split_once(" = \"")?.1.split_once("\", \"").map(|(code, _)| code))
         .collect();
-    assert!(!lines.is_empty(), "{ASN1} has no `-- source PATH SHA256` line");
-    let changed: Vec<&str> =
-        lines.iter().filter(|(path, hash)| tree::sha256(path) != *hash).map(|(path, _)| *path).collect();
-    assert!(changed.is_empty(), "{changed:?} changed: bring {ASN1} in line with it, then run scripts/doc-hash.sh");
+    assert_eq!(codes.len(), 10, "{codes:?}");
+    let lost: Vec<&&str> = codes.iter().filter(|code| !document.contains(&format!("\n| `{code}` | "))).collect();
+    assert!(lost.is_empty(), "{lost:?} are not in the table of docs/if2.md");
 }
 
 #[test]

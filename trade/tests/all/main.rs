@@ -2,6 +2,8 @@
 //! the rule table and IF2. What needs no more than one file lives beside the code.
 
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod dice;
