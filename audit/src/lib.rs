@@ -31,7 +31,7 @@ mod verdict;
 /// Limits on containers from outside.
 pub mod limits {
     pub use crate::{
-        open::{MEMBER_BYTES_MAX, MEMBERS_MAX, PACK_BYTES_MAX},
+        open::{EXPANSION_MAX, MEMBER_BYTES_MAX, MEMBERS_MAX, PACK_BYTES_MAX},
         records::ENTRIES_MAX,
     };
 }

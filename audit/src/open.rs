@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Seek},
+    io::{Read, Seek, SeekFrom},
 };
 
 use zip::{ZipArchive, read::ZipReadOptions};
@@ -16,6 +16,9 @@ pub const MEMBERS_MAX: u64 = 65_535;
 pub const MEMBER_BYTES_MAX: u64 = 8 << 20;
 /// Most bytes of all members that belong to a pack: a year of one-minute records takes about 150 MB.
 pub const PACK_BYTES_MAX: u64 = 192 << 20;
+/// How many times its size a container may unpack to, above the first MiB. Salts and hashes do not compress: what does is
+/// no pack, but made to fill memory.
+pub const EXPANSION_MAX: u64 = 16;
 /// Most lines of an index: each costs a signature's verification, or two paths.
 const LINES_MAX: usize = 4_096;
 
@@ -35,13 +38,17 @@ impl Members {
     /// # Errors
     /// [`Error::Unreadable`], [`Error::TooLarge`].
     pub(crate) fn open(reader: impl Read + Seek) -> Result<Self, Error> {
-        let mut archive = ZipArchive::new(reader).map_err(|e| Error::Unreadable { why: e.to_string() })?;
+        let unreadable = |why: &dyn std::fmt::Display| Error::Unreadable { why: why.to_string() };
+        let mut reader = reader;
+        let size = reader.seek(SeekFrom::End(0)).map_err(|e| unreadable(&e))?;
+        let mut archive = ZipArchive::new(reader).map_err(|e| unreadable(&e))?;
         let count = u64::try_from(archive.len()).unwrap_or(u64::MAX);
         if count > MEMBERS_MAX {
             return Err(Error::TooLarge { what: "the number of members", limit: MEMBERS_MAX });
         }
         let mut members = Self { doubled: archive.has_duplicate_names(), ..Self::default() };
-        let mut room = PACK_BYTES_MAX;
+        let room_max = size.saturating_mul(EXPANSION_MAX).saturating_add(1 << 20).min(PACK_BYTES_MAX);
+        let mut room = room_max;
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for index in 0..archive.len() {
             let Some(Ok(name)) = archive.name_for_index(index) else { continue };
@@ -78,7 +85,9 @@ impl Members {
             if length > limit {
                 return Err(Error::TooLarge { what: "a member", limit });
             }
-            room = room.checked_sub(length).ok_or(Error::TooLarge { what: "the pack", limit: PACK_BYTES_MAX })?;
+            room = room
+                .checked_sub(length)
+                .ok_or(Error::TooLarge { what: "what the pack unpacks to", limit: room_max })?;
             members.files.insert(name, content);
         }
         for index in [layout::SIGNATURES, layout::PROOFS] {

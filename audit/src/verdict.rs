@@ -58,7 +58,7 @@ pub fn verify(pack: impl Read + Seek, anchors: &[Certificate], options: Options)
     let members = Members::open(pack)?;
     let mut findings = Findings::default();
     let pieces = records::pieces(&members, &mut findings.completeness)?;
-    let evidence = Evidence::read(&members, &pieces, &mut findings);
+    let mut evidence = Evidence::read(&members, &pieces, &mut findings);
     let authentic = signatures::check(&members, anchors, options, &mut findings.signatures);
     links::check(&members, &evidence, &authentic, &mut findings.signatures);
     let proven = proofs::check(&members, &evidence, &authentic, &mut findings);
@@ -68,7 +68,7 @@ pub fn verify(pack: impl Read + Seek, anchors: &[Certificate], options: Options)
         course::check(table, &evidence, &mut findings.completeness);
     }
     quality::check(&evidence, &proven, &mut findings.data_quality);
-    let recomputed_total = arithmetic::check(&members, &evidence, table.as_ref(), &mut findings.arithmetic);
+    let recomputed_total = arithmetic::check(&members, &mut evidence, table.as_ref(), &mut findings.arithmetic);
     let billed_total = evidence.bill.as_ref().map(|bill| bill.total);
     let parties = authentic.parties.into_iter().map(|(role, subject)| (role.name(), subject)).collect();
     let Findings { signatures, completeness, data_quality, arithmetic } = findings;

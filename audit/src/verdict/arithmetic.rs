@@ -10,6 +10,7 @@ use hufu_trade::{
     rating::{Before, Recorded, Terms, rate},
     rules::RuleTable,
     statement::Payment,
+    usage::UsageRecord,
 };
 
 use crate::{
@@ -21,21 +22,22 @@ use crate::{
     verdict::quality::bill_field,
 };
 
-/// The recomputed total, if it could be recomputed.
+/// The recomputed total, if it could be recomputed. Takes the usage records out of `evidence`.
 pub(crate) fn check(
     members: &Members,
-    evidence: &Evidence<'_>,
+    evidence: &mut Evidence<'_>,
     table: Option<&RuleTable>,
     out: &mut Verdict,
 ) -> Option<Money> {
     terms(members, evidence, out);
+    let records = std::mem::take(&mut evidence.records);
     let Some(bill) = &evidence.bill else {
         out.fail(layout::BILL, Text::NotRecomputed { why: "no readable bill".to_owned() });
         return None;
     };
     sums(bill, out);
     ceiling(bill, evidence, out);
-    match recompute(bill, evidence, table) {
+    match recompute(bill, evidence, records, table) {
         Ok(again) => {
             compare(bill, &again, out);
             Some(again.total)
@@ -78,14 +80,19 @@ fn ceiling(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
     });
 }
 
-fn recompute(bill: &Bill, evidence: &Evidence<'_>, table: Option<&RuleTable>) -> Result<Bill, String> {
+fn recompute(
+    bill: &Bill,
+    evidence: &Evidence<'_>,
+    records: Vec<Found<'_, UsageRecord>>,
+    table: Option<&RuleTable>,
+) -> Result<Bill, String> {
     let tariff = evidence.terms().ok_or("no price terms")?;
     let deal = evidence.deal.as_ref().ok_or("no deal")?;
     let offer = evidence.offer.as_ref().ok_or("no offer")?;
     let before = match &evidence.bill_before {
         None => None,
         Some(found) => {
-            let last = evidence.records.iter().find(|record| record.value.order_seq == found.value.last_seq);
+            let last = records.iter().find(|record| record.value.order_seq == found.value.last_seq);
             let count = found.value.number.rsplit('-').next().and_then(|count| count.parse().ok());
             let last = last.ok_or("the last usage record of the bill before is missing")?.value.clone();
             let count = count.ok_or("the bill before has no running number")?;
@@ -94,7 +101,7 @@ fn recompute(bill: &Bill, evidence: &Evidence<'_>, table: Option<&RuleTable>) ->
     };
     let first = before.as_ref().map_or(0, |before| before.last.order_seq.saturating_add(1));
     let records: Vec<Recorded> =
-        evidence.records.iter().filter(|found| found.value.order_seq >= first).map(recorded).collect();
+        records.into_iter().filter(|found| found.value.order_seq >= first).map(recorded).collect();
     let terms = Terms {
         contract_no: bill.contract_no,
         computing_pool_id: &deal.value.computing_pool_id,
@@ -107,9 +114,9 @@ fn recompute(bill: &Bill, evidence: &Evidence<'_>, table: Option<&RuleTable>) ->
     rate(&terms, before.as_ref(), &records).map_err(|error| error.to_string())
 }
 
-fn recorded(found: &Found<'_, hufu_trade::usage::UsageRecord>) -> Recorded {
+fn recorded(found: Found<'_, UsageRecord>) -> Recorded {
     let (log, height, index) = found.place;
-    (EntryName { log, height, index, hash: Octets(found.hash) }, found.value.clone())
+    (EntryName { log, height, index, hash: Octets(found.hash) }, found.value)
 }
 
 /// Field by field. The hashes a bill names are the first two verdicts' matter.
