@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cross/build.sh [TARGET] [CARGO ARGUMENTS..]: static programs for another processor, aarch64-unknown-linux-gnu by default.
+# cross/build.sh [TARGET] [-p PACKAGE..]: static programs for another processor, aarch64-unknown-linux-gnu by default.
 #
 # The standard library is built from source (-Zbuild-std), so no prebuilt one and no foreign architecture in dpkg is needed: a
 # compiler with its own sources (Debian: rustc-web rust-web-src, or any toolchain with the rust-src component) and a cross gcc.
@@ -37,5 +37,6 @@ lower=$(tr - _ <<< "$target")
 export RUSTC=$rustc RUSTC_BOOTSTRAP=1
 export "CARGO_TARGET_${upper}_LINKER=$gcc" "CC_$lower=$gcc"
 export "CARGO_TARGET_${upper}_RUSTFLAGS=-Ctarget-feature=+crt-static"
-$cargo build --release --locked -Zbuild-std=std,panic_abort --target "$target" --bins -p hufu-agent -p hufu-platform "$@"
-ls -l "${CARGO_TARGET_DIR:-target}/$target/release/hufu" "${CARGO_TARGET_DIR:-target}/$target/release/hufu-platform"
+[ $# -gt 0 ] || set -- -p hufu-agent -p hufu-platform
+$cargo build --release --locked -Zbuild-std=std,panic_abort --target "$target" --bins "$@"
+find "${CARGO_TARGET_DIR:-target}/$target/release" -maxdepth 1 -type f -executable -name 'hufu*' -exec ls -l {} +

@@ -62,12 +62,16 @@ fn checked_by_openssl(members: &Members, trust: &str) -> Ran {
     program::shell(script, folder.path())
 }
 
-/// One byte of a member changed, away from its ends.
+/// One byte of a member changed, away from its ends; one more in an empty member.
 fn flipped(members: &Members, name: &str) -> Members {
     let mut changed = members.clone();
     let bytes = changed.get_mut(name).expect("a member");
     let at = bytes.len() / 2;
-    bytes[at] ^= 0x01;
+    match bytes.get_mut(at) {
+        Some(byte) => *byte ^= 0x01,
+        // The path of an entry that is alone in its block has no line.
+        None => bytes.push(b'L'),
+    }
     changed
 }
 

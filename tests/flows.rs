@@ -21,7 +21,7 @@ struct Contract {
 /// Waits until the platform has the node's catalogue, then browses and orders with a process of the buyer's own.
 fn buy(house: &House, platform: &str, state: &'static str, term: &str) -> Contract {
     wait::until_true("the platform has the catalogue", 60, || {
-        house.held("products").iter().any(|product| product["id"] == PRODUCT || product["product_id"] == PRODUCT)
+        house.held("products").iter().any(|product| product["id"] == PRODUCT)
     });
     // `busy` (69) means that the node is not linked right now: ask again, with the same papers.
     let answered = |verb: &str, more: &[&str]| {
@@ -83,6 +83,10 @@ fn settle(house: &House, platform: &str, contract: &Contract) -> Value {
     }
     assert_eq!(verdict["billed_total_cny"], verdict["recomputed_total_cny"]);
     assert_eq!(verdict["billed_total_cny"], total.as_str());
+    for node in house.held("nodes") {
+        assert_eq!(node["forks"], 0, "no height was signed twice: {node}");
+    }
+    assert_eq!(house.held("alarms"), Vec::<Value>::new(), "nothing that a person must look at");
     found
 }
 

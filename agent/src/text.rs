@@ -21,6 +21,7 @@ hufu_audit::texts! {
     CommandMissing {} => "which command? see --help", "缺少命令；请看 --help";
     ArgumentMissing { argument } => "missing argument {argument}; see --help", "缺少参数 {argument}；请看 --help";
     ArgumentValue { argument, value, expected } => "{argument}: {value:?} does not fit: {expected}", "{argument}：{value:?} 不符合要求：{expected}";
+    ArgumentTwice { argument } => "{argument} is given twice", "{argument} 重复给出";
     ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
     KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
     CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";

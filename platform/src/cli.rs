@@ -93,6 +93,7 @@ fn explain(error: &clap::Error) -> Result<Exit, Failure<Text>> {
             let expected = why.unwrap_or_else(|| name(ContextKind::ValidValue));
             Text::ArgumentValue { argument, value: name(ContextKind::InvalidValue), expected }
         }
+        Wrong::ArgumentConflict if name(ContextKind::PriorArg) == argument => Text::ArgumentTwice { argument },
         Wrong::ArgumentConflict => Text::ArgumentConflict { argument, other: name(ContextKind::PriorArg) },
         _ => {
             let shown = error.to_string();

@@ -67,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "broker")]
     embedded_broker: bool,
     /// Address of the broker inside; port 0 lets the kernel choose
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", requires = "embedded_broker")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1883", requires = "embedded_broker")]
     broker_listen: SocketAddr,
     /// Also end when standard input does: never outlive the parent
     #[arg(long)]

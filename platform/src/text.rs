@@ -15,6 +15,7 @@ hufu_audit::texts! {
     CommandMissing {} => "which command? see --help", "缺少命令；请看 --help";
     ArgumentMissing { argument } => "missing argument {argument}; see --help", "缺少参数 {argument}；请看 --help";
     ArgumentValue { argument, value, expected } => "{argument}: {value:?} does not fit: {expected}", "{argument}：{value:?} 不符合要求：{expected}";
+    ArgumentTwice { argument } => "{argument} is given twice", "{argument} 重复给出";
     ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
     Usage { why } => "{why}; see --help", "{why}；请看 --help";
     Bug { why } => "internal error: {why}; please report it with the command line", "内部错误：{why}；请连同命令行一起报告";

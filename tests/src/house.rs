@@ -165,7 +165,14 @@ impl House {
     pub fn platform(&self, more: &[&str]) -> (Daemon, String, String) {
         let said = self.at("platform/platform.json");
         fs::remove_file(&said).ok();
-        let mut daemon = Daemon::start(&mut self.platform_command(more), &self.at("platform.log"));
+        let mut free = Vec::new();
+        for (flag, wanted) in [("--listen", true), ("--broker-listen", more.contains(&"--embedded-broker"))] {
+            if wanted && !more.contains(&flag) {
+                free.extend([flag, "127.0.0.1:0"]);
+            }
+        }
+        let mut command = self.platform_command(&[&free[..], more].concat());
+        let mut daemon = Daemon::start(&mut command, &self.at("platform.log"));
         let ready: Value = wait::until("the platform is ready", 30, || {
             daemon.must_run();
             serde_json::from_slice(&fs::read(&said).ok()?).ok()

@@ -28,6 +28,7 @@ pub(super) fn explain(error: &clap::Error) -> Outcome {
             let expected = why.unwrap_or_else(|| name(ContextKind::ValidValue).replace(' ', ", "));
             Text::ArgumentValue { argument, value: name(ContextKind::InvalidValue), expected }
         }
+        ErrorKind::ArgumentConflict if name(ContextKind::PriorArg) == argument => Text::ArgumentTwice { argument },
         ErrorKind::ArgumentConflict => Text::ArgumentConflict { argument, other: name(ContextKind::PriorArg) },
         _ => {
             let shown = error.to_string();
