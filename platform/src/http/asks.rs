@@ -16,8 +16,7 @@ use hufu_gm::{Certificate, sm2::PublicKey};
 use hufu_trade::{
     entry::SignedStatement,
     if2::{Answer, Browse, Interface, PLATFORM, SendOrder, segment_ok},
-    resource::Resource,
-    statement::{Offer, Statement, con_type},
+    statement::{Statement, con_type},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -155,12 +154,10 @@ async fn keep(
         return Ok(Ok(false));
     };
     let facts = node::facts(&mut tx, pool, &api.identity, now_ns).await?;
-    let (Some(table), Some((_, deal)), Some((_, offer))) =
-        (facts.table(Some(&contract)), &contract.deal, &contract.offer)
-    else {
+    let (Some(table), Some((_, deal))) = (facts.table(Some(&contract)), &contract.deal) else {
         return Ok(Ok(false));
     };
-    let right = check_score(&contract, table, statement, signed).and_then(|()| scores_all(offer, statement));
+    let right = check_score(&contract, table, statement, signed);
     if let Err(refusal) = right {
         return Ok(Err(refusal));
     }
@@ -174,19 +171,4 @@ async fn keep(
     bill::add_score(&mut tx, pool, signed, Source::Buyer, now_ns).await?;
     tx.commit().await?;
     Ok(Ok(true))
-}
-
-/// One score for each resource kind that the offer prices. The node refuses others, so that keeping one here would shut the
-/// right one out.
-fn scores_all(offer: &Offer, statement: &Statement) -> Result<(), Refusal> {
-    let priced = offer.tariff.prices.iter().filter_map(|price| price.resource.parse::<Resource>().ok());
-    let mut due: Vec<u8> = priced.map(|resource| resource.kind as u8).collect();
-    due.sort_unstable();
-    due.dedup();
-    let given = statement.score.iter().flat_map(|card| &card.items).map(|item| item.code);
-    if given.eq(due) {
-        Ok(())
-    } else {
-        Err(Refusal::new(Code::Malformed, "one score for each priced resource kind of the deal is expected"))
-    }
 }

@@ -11,8 +11,9 @@ use hufu_trade::{
         SignedStatement,
     },
     octets::{ContractNo, Octets},
+    resource::Resource,
     rules::RuleTable,
-    statement::{Offer, Statement, con_type},
+    statement::{Offer, ScoreItem, Statement, con_type},
     usage::{UsageRecord, Window},
 };
 
@@ -193,17 +194,33 @@ pub(crate) fn check_score(
     if !by_buyer(contract, statement, signed) {
         return Err(Refusal::new(Code::Signature, "the score is not signed by the contract's buyer"));
     }
-    let (Some((offer, _)), Some((deal, _)), Some(card)) = (&contract.offer, &contract.deal, &statement.score) else {
+    let (Some((offer, terms)), Some((deal, _)), Some(card)) = (&contract.offer, &contract.deal, &statement.score)
+    else {
         return Err(Refusal::new(Code::State, "there is no deal to score"));
     };
     if statement.offer != Some(*offer) || statement.follows != Some(*deal) {
         return Err(Refusal::new(Code::Offer, "the score names another offer or deal"));
     }
+    scores_all(terms, &card.items)?;
     let overall = overall_score(table, &card.items).map_err(|error| Refusal::new(Code::Malformed, error))?;
     if overall == card.overall {
         Ok(())
     } else {
         Err(Refusal::new(Code::Amount, format!("overall score {} where {overall} follows", card.overall)))
+    }
+}
+
+/// One score for each resource kind that the offer prices, no more and no less: otherwise keeping a score that the node
+/// refuses would shut the right one out.
+fn scores_all(offer: &Offer, items: &[ScoreItem]) -> Result<(), Refusal> {
+    let priced = offer.tariff.prices.iter().filter_map(|price| price.resource.parse::<Resource>().ok());
+    let mut due: Vec<u8> = priced.map(|resource| resource.kind as u8).collect();
+    due.sort_unstable();
+    due.dedup();
+    if items.iter().map(|item| item.code).eq(due) {
+        Ok(())
+    } else {
+        Err(Refusal::new(Code::Malformed, "one score for each priced resource kind of the deal is expected"))
     }
 }
 
