@@ -59,4 +59,16 @@ pub struct PackInput {
     pub buyer_certificates: Vec<Vec<u8>>,
     /// Revocation lists, DER.
     pub crls: Vec<Vec<u8>>,
+    /// Most entries that each get a file of their own; in a longer pack the usage records lie together.
+    pub entry_files_max: usize,
+}
+
+/// What [`PackInput::entry_files_max`] is for every pack that is given to anybody: an hour of one-second windows, almost three
+/// days of minutes.
+pub const ENTRY_FILES_MAX: usize = 4_000;
+
+impl PackInput {
+    fn is_long(&self) -> bool {
+        self.entries.len() > self.entry_files_max
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hufu_audit::pack::{Located, PackInput, Proof, build};
+use hufu_audit::pack::{ENTRY_FILES_MAX, Located, PackInput, Proof, build};
 use hufu_gm::{Certificate, Signed, sm3::sm3};
 use hufu_ledger::{Block, Entry};
 use hufu_trade::{
@@ -65,6 +65,7 @@ pub(crate) async fn collect(
         platform_certificates: platform.iter().map(|found| found.der().to_vec()).collect(),
         buyer_certificates: Vec::new(),
         crls: Vec::new(),
+        entry_files_max: ENTRY_FILES_MAX,
     };
     certificates(&mut *db, &stored.pool, &mut input).await?;
     let mut roots = Roots { pool: &stored.pool, due: papers.due(), receipts: BTreeMap::new() };

@@ -27,7 +27,7 @@ use crate::{
 /// # Errors
 /// [`Error::Input`] naming the piece that is missing or malformed; [`Error::Write`].
 pub fn build(input: &PackInput, out: impl Write + Seek) -> Result<(), Error> {
-    let mut draft = Draft::default();
+    let mut draft = Draft { together: input.is_long(), ..Draft::default() };
     draft.certificates(input)?;
     let bill = draft.bill(&input.bill)?;
     let mut located: Vec<&Located> = input.entries.iter().collect();
@@ -61,6 +61,8 @@ fn input(what: impl Into<String>, why: impl std::fmt::Display) -> Error {
 struct Draft {
     signed: Vec<Member>,
     entries: Vec<Member>,
+    /// Usage records lie together.
+    together: bool,
     records: Together,
     proofs: Vec<Member>,
     signatures: Vec<SignatureRow>,
@@ -132,7 +134,7 @@ impl Draft {
             _ => {}
         }
         // An entry with a proof has its file, which the proof names; a month's other records would each cost a member.
-        if matches!(kind, EntryKind::Usage | EntryKind::Gap) && located.proof.is_none() {
+        if self.together && matches!(kind, EntryKind::Usage | EntryKind::Gap) && located.proof.is_none() {
             self.records.push(place, kind.name(), &located.entry);
         } else {
             self.entries.push((layout::entry(place, kind.name()), located.entry.clone()));

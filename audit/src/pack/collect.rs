@@ -14,7 +14,7 @@ use hufu_trade::{
 
 use crate::{
     Error,
-    pack::{Located, PackInput, Proof},
+    pack::{ENTRY_FILES_MAX, Located, PackInput, Proof},
     signed::Role,
 };
 
@@ -77,6 +77,7 @@ pub fn from_ledger(
         platform_certificates: platform_certificates.to_vec(),
         buyer_certificates: Vec::new(),
         crls: Vec::new(),
+        entry_files_max: ENTRY_FILES_MAX,
     };
     let offer = offer.ok_or_else(|| Error::Input { what: "offer".into(), why: "not in this ledger".into() })?;
     entries.push(blocks.standing(&offer, &mut input)?);

@@ -3,11 +3,12 @@
 
 use std::io::Cursor;
 
-use hufu_audit::{Error, Exit, Lang, Options, verify};
+use hufu_audit::{Error, Exit, Lang, Options, pack::ENTRY_FILES_MAX, verify};
 use zip::CompressionMethod;
 
 use crate::{
-    Files, LIST, RECORDS, join, judge, only, pack_of, records, results, said, stored, synthetic::Plan, unzip, zip,
+    Files, LIST, RECORDS, join, judge, only, pack_of, pack_with, parties::Parties, records, results, said, stored,
+    synthetic::Plan, unzip, zip,
 };
 
 #[test]
@@ -28,8 +29,13 @@ fn how_a_pack_was_zipped_does_not_matter() {
 
 #[test]
 fn a_flipped_byte_anywhere_fails_the_right_verdict() {
-    let (parties, pack) = pack_of(&Plan::default());
-    let files = unzip(&pack);
+    for entry_files_max in [0, ENTRY_FILES_MAX] {
+        every_flip_is_found(&pack_with(&Plan::default(), entry_files_max));
+    }
+}
+
+fn every_flip_is_found((parties, pack): &(Parties, Vec<u8>)) {
+    let files = unzip(pack);
     for (name, content) in &files {
         if name == "README.txt" {
             continue;
@@ -40,7 +46,7 @@ fn a_flipped_byte_anywhere_fails_the_right_verdict() {
             let mut damaged = files.clone();
             let Some(byte) = damaged.get_mut(name).and_then(|content| content.get_mut(at)) else { continue };
             *byte ^= 0x04;
-            let verdicts = judge(&stored(&damaged), &parties);
+            let verdicts = judge(&stored(&damaged), parties);
             let got = results(&verdicts);
             assert_eq!(verdicts.exit(), Exit::No, "{name}[{at}]: {got} {}", said(&verdicts));
             let verdict = match name.as_str() {
@@ -85,8 +91,13 @@ fn a_flipped_byte_in_the_container_never_panics_and_is_never_believed() {
 
 #[test]
 fn a_missing_member_is_missed() {
-    let (parties, pack) = pack_of(&Plan::default());
-    let files = unzip(&pack);
+    for entry_files_max in [0, ENTRY_FILES_MAX] {
+        every_member_is_missed(&pack_with(&Plan::default(), entry_files_max));
+    }
+}
+
+fn every_member_is_missed((parties, pack): &(Parties, Vec<u8>)) {
+    let files = unzip(pack);
     for name in files.keys() {
         let mut less = files.clone();
         less.remove(name);
@@ -95,7 +106,7 @@ fn a_missing_member_is_missed() {
             assert!(matches!(answer, Err(Error::NoBill)));
             continue;
         }
-        let verdicts = judge(&stored(&less), &parties);
+        let verdicts = judge(&stored(&less), parties);
         let got = results(&verdicts);
         let want = match name.as_str() {
             "README.txt" | "bill.json" => "w",

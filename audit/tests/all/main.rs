@@ -18,11 +18,17 @@ use parties::{Parties, parties};
 use synthetic::{Plan, play};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
-/// Plays `plan` and gives its pack.
+/// Plays `plan` and gives its pack, long enough for its usage records to lie together.
 fn pack_of(plan: &Plan) -> (Parties, Vec<u8>) {
+    pack_with(plan, 0)
+}
+
+/// The pack of `plan` with at most so many files of entries.
+fn pack_with(plan: &Plan, entry_files_max: usize) -> (Parties, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let parties = parties().unwrap();
-    let input = play(dir.path(), &parties, plan).unwrap();
+    let mut input = play(dir.path(), &parties, plan).unwrap();
+    input.entry_files_max = entry_files_max;
     let mut pack = Cursor::new(Vec::new());
     build(&input, &mut pack).unwrap();
     (parties, pack.into_inner())

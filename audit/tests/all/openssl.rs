@@ -2,7 +2,9 @@
 
 use std::{path::Path, process::Command};
 
-use crate::{Files, pack_of, parties::Parties, synthetic::Plan, unzip};
+use hufu_audit::pack::ENTRY_FILES_MAX;
+
+use crate::{Files, LIST, RECORDS, pack_with, parties::Parties, synthetic::Plan, unzip};
 
 fn unpack(files: &Files, parties: &Parties, dir: &Path) {
     for (name, content) in files {
@@ -25,7 +27,12 @@ fn paste(dir: &Path) -> String {
 
 #[test]
 fn the_readme_checks_the_pack_and_finds_damage() {
-    let (parties, pack) = pack_of(&Plan { records: 3, ..Plan::default() });
+    finds_damage(0, &[(RECORDS, "does not follow the one before"), (LIST, "BAD list")]);
+    finds_damage(ENTRY_FILES_MAX, &[("entries/0-6-0-usage.der", "does not follow the one before")]);
+}
+
+fn finds_damage(entry_files_max: usize, records: &[(&str, &str)]) {
+    let (parties, pack) = pack_with(&Plan { records: 3, ..Plan::default() }, entry_files_max);
     let files = unzip(&pack);
     let dir = tempfile::tempdir().unwrap();
     unpack(&files, &parties, dir.path());
@@ -36,21 +43,20 @@ fn the_readme_checks_the_pack_and_finds_damage() {
     {
         assert!(said.matches(what).count() >= least, "{what}: {said}");
     }
-    for (name, says) in [
+    let signed = [
         ("signed/order.tbs", "BAD signature"),
         ("signed/offer.sig", "BAD signature"),
         ("entries/1-0-0-bill.der", "BAD entry"),
         ("bill.der", "BAD bill.der"),
-        ("entries/records-1.der", "does not follow the one before"),
-        ("entries/records-1.tsv", "BAD list"),
-    ] {
+    ];
+    for (name, says) in signed.iter().chain(records) {
         let dir = tempfile::tempdir().unwrap();
         let mut damaged = files.clone();
-        let content = damaged.get_mut(name).unwrap();
+        let content = damaged.get_mut(*name).unwrap();
         let at = content.len() - 3;
         content[at] ^= 1;
         unpack(&damaged, &parties, dir.path());
         let said = paste(dir.path());
-        assert!(said.contains(says) && said.contains("CHECKS FAILED"), "{name}: {said}");
+        assert!(said.contains(*says) && said.contains("CHECKS FAILED"), "{name}: {said}");
     }
 }
