@@ -67,6 +67,11 @@ hufu_audit::texts! {
     CapacityMemory { total, available } => "memory: {total}, {available} available", "内存：{total}，可用 {available}";
     CapacityDisk { mount, kind, total, available } => "filesystem {mount} ({kind}): {total}, {available} available", "文件系统 {mount}（{kind}）：{total}，可用 {available}";
     CapacityInterface { name, speed } => "network {name}: {speed}", "网络 {name}：{speed}";
+    CapacityGpus { count, driver } => "GPUs: {count}, NVIDIA driver {driver}", "GPU：{count} 个，NVIDIA 驱动 {driver}";
+    CapacityGpu { index, name, memory, id } => "GPU {index} {name}: {memory}, {id}", "GPU {index} {name}：{memory}，{id}";
+    CapacityGpuTrouble { index, why } => "GPU {index}: {why}", "GPU {index}：{why}";
+    CapacityNoGpu { why } => "no GPU: {why}", "没有 GPU：{why}";
+    CapacityGpusUnknown { why } => "GPUs not known: {why}", "GPU 情况未知：{why}";
     CapacityCgroups { mode } => "cgroups: {mode}", "控制组：{mode}";
     // Ledger and firmware.
     LedgerMissing { path } => "there is no ledger in {path}; name its directory, or make one with: hufu init", "{path} 中没有账本；请指定账本目录，或用 hufu init 新建";

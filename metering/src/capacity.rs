@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::{
     Error, file,
+    gpu::Gpus,
     hierarchy::{Hierarchies, Mode},
     sample::absent,
 };
@@ -25,6 +26,8 @@ pub struct Capacity {
     pub filesystems: Vec<Filesystem>,
     /// Network interfaces with a device behind them.
     pub interfaces: Vec<Interface>,
+    /// GPUs; absent when nobody asked ([`Capacity::with_gpus`]).
+    pub gpus: Option<Gpus>,
     /// Cgroup generations.
     pub cgroups: Mode,
     /// What can be metered for an order.
@@ -121,9 +124,25 @@ pub fn capacity(root: &Path) -> Result<Capacity, Error> {
         memory: MemoryCapacity { total_bytes: bytes(b"MemTotal"), available_bytes: bytes(b"MemAvailable") },
         filesystems: if root == Path::new("/") { filesystems() } else { Vec::new() },
         interfaces: interfaces(root),
+        gpus: None,
         cgroups: hierarchies.mode(),
         resources: sources.collect(),
     })
+}
+
+impl Capacity {
+    /// The same with the GPUs, and a row for each kind of them: none is metered for an order yet.
+    #[must_use]
+    pub fn with_gpus(mut self, gpus: Gpus) -> Self {
+        self.resources.extend(gpus.kinds.iter().map(|kind| Source {
+            resource: kind.resource.clone(),
+            unit: kind.resource.unit(),
+            source: None,
+            reason: Some(absent(kind.resource.kind).to_owned()),
+        }));
+        self.gpus = Some(gpus);
+        self
+    }
 }
 
 fn processors(cpuinfo: &str) -> u32 {

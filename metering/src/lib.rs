@@ -27,6 +27,7 @@ pub mod cgroup;
 mod disk;
 mod error;
 mod file;
+pub mod gpu;
 pub mod hierarchy;
 pub mod host;
 mod order;

@@ -1,21 +1,39 @@
 //! `hufu capacity`: what this server has, and by which source an order's usage would be metered.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hufu_audit::{Exit, Failure};
-use hufu_metering::{Error, capacity::Capacity};
+use hufu_metering::{
+    Error,
+    capacity::Capacity,
+    gpu::{self, Gpu, Gpus, Mig},
+};
 
 use crate::{
     cmd::{Context, Outcome, file},
     text::Text,
 };
 
+/// Eight GPUs without persistence mode take most of this to wake up; a hung driver takes for ever.
+const GPU_ANSWER: Duration = Duration::from_secs(60);
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// NVIDIA's management library, by path or by the name the loader finds it under
+    #[arg(long, value_name = "FILE", default_value = gpu::LIBRARY)]
+    nvml: PathBuf,
+}
+
 /// Runs the command.
-pub(super) fn run(context: &Context) -> Outcome {
+pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     let found = hufu_metering::capacity::capacity(Path::new("/")).map_err(|error| match error {
         Error::Unreadable { path, source } => file::unreadable(&path, &source),
         other => Failure::new(Exit::Io, Text::NoMeter { why: other.to_string() }),
     })?;
+    let found = found.with_gpus(gpu::inventory(&args.nvml, GPU_ANSWER));
     context.show(&found, || text(&found, context))?;
     Ok(Exit::Done)
 }
@@ -38,6 +56,7 @@ fn text(found: &Capacity, context: &Context) -> String {
         let speed = interface.speed_mbit.map_or_else(|| "?".to_owned(), |speed| format!("{speed} Mbit/s"));
         lines.push(say(Text::CapacityInterface { name: interface.name.clone(), speed }));
     }
+    lines.extend(found.gpus.iter().flat_map(gpu_texts).map(say));
     lines.push(say(Text::CapacityCgroups { mode: found.cgroups.source().to_owned() }));
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -50,8 +69,79 @@ fn text(found: &Capacity, context: &Context) -> String {
     lines.join("\n")
 }
 
+fn gpu_texts(found: &Gpus) -> Vec<Text> {
+    let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "?".to_owned());
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), gib);
+    let Some(devices) = &found.devices else { return vec![Text::CapacityGpusUnknown { why: word(&found.reason) }] };
+    if devices.is_empty() {
+        return vec![Text::CapacityNoGpu { why: word(&found.reason) }];
+    }
+    let (count, driver) = (devices.len().to_string(), word(&found.driver_version));
+    let mut texts = vec![Text::CapacityGpus { count, driver }];
+    for gpu in devices {
+        let index = gpu.index.to_string();
+        texts.push(Text::CapacityGpu {
+            index: index.clone(),
+            name: word(&gpu.name),
+            memory: bytes(gpu.memory_bytes),
+            id: format!("{}, PCI {}{}", word(&gpu.uuid), word(&gpu.pci_bus_id), sold(gpu)),
+        });
+        texts.extend(gpu.reason.clone().map(|why| Text::CapacityGpuTrouble { index, why }));
+        for part in &gpu.instances {
+            let index = format!("{} MIG {}", gpu.index, part.index);
+            texts.push(Text::CapacityGpu {
+                index: index.clone(),
+                name: word(&part.profile),
+                memory: bytes(part.memory_bytes),
+                id: word(&part.uuid),
+            });
+            texts.extend(part.reason.clone().map(|why| Text::CapacityGpuTrouble { index, why }));
+        }
+    }
+    texts
+}
+
+/// As what the device is sold, where it is not an instance's line that says so.
+fn sold(gpu: &Gpu) -> String {
+    match (&gpu.resource, gpu.mig) {
+        (Some(resource), _) => format!(", {resource}"),
+        (None, Some(Mig::Enabled)) => format!(", MIG: {}", gpu.instances.len()),
+        (None, _) => String::new(),
+    }
+}
+
 fn gib(bytes: u64) -> String {
     const GIB: u128 = 1 << 30;
     let bytes = u128::from(bytes);
     format!("{}.{:01} GiB", bytes / GIB, bytes % GIB * 10 / GIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use hufu_audit::Lang;
+    use hufu_metering::gpu::Instance;
+
+    use super::*;
+
+    #[test]
+    fn gpus_are_told_whole_in_parts_or_with_the_reason() {
+        let shown = |found: &Gpus| gpu_texts(found).into_iter().map(|text| text.render(Lang::En)).collect::<Vec<_>>();
+        let reason = Some("R".to_owned());
+        let unknown = Gpus { reason: reason.clone(), ..Gpus::default() };
+        assert_eq!(shown(&unknown), ["GPUs not known: R"]);
+        assert_eq!(shown(&Gpus { devices: Some(Vec::new()), ..unknown }), ["no GPU: R"]);
+        let part = Instance { index: 2, profile: Some("1g.10gb".to_owned()), ..Instance::default() };
+        let devices = vec![
+            Gpu { memory_bytes: Some(80 << 30), resource: "gpu:A100-80G".parse().ok(), ..Gpu::default() },
+            Gpu { index: 1, mig: Some(Mig::Enabled), instances: vec![part], reason, ..Gpu::default() },
+        ];
+        let want = [
+            "GPUs: 2, NVIDIA driver ?",
+            "GPU 0 ?: 80.0 GiB, ?, PCI ?, gpu:A100-80G",
+            "GPU 1 ?: ?, ?, PCI ?, MIG: 1",
+            "GPU 1: R",
+            "GPU 1 MIG 2 1g.10gb: ?, ?",
+        ];
+        assert_eq!(shown(&Gpus { devices: Some(devices), ..Gpus::default() }), want);
+    }
 }

@@ -9,6 +9,10 @@ const TABLE: &[(&str, &str)] = &[
     ("The whole main job on this machine: sell, meter, bill, verify", "在本机完成全部主流程：出售、计量、计费、验证"),
     ("Meter one workload and say what it used", "计量一个工作负载并报告用量"),
     ("Show what this server has and what can be metered", "显示本服务器的资源及可计量项"),
+    (
+        "NVIDIA's management library, by path or by the name the loader finds it under",
+        "NVIDIA 管理库，给出路径或加载器可找到的名称",
+    ),
     ("Show what this node's configuration would offer", "显示本节点配置将提供的产品"),
     ("Set up a node", "建立节点"),
     ("Run the daemon", "运行守护进程"),

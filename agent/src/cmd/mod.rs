@@ -53,7 +53,7 @@ enum Command {
     /// Meter one workload and say what it used
     Meter(meter::Args),
     /// Show what this server has and what can be metered
-    Capacity,
+    Capacity(capacity::Args),
     /// Show what this node's configuration would offer
     Products(node::ConfigArgs),
     /// Set up a node
@@ -115,7 +115,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
     match &cli.command {
         Command::Demo(args) => demo::run(args, &context),
         Command::Meter(args) => meter::run(args, &context),
-        Command::Capacity => capacity::run(&context),
+        Command::Capacity(args) => capacity::run(args, &context),
         Command::Products(args) => node::products(args, &context),
         Command::Init(args) => init::run(args, &context),
         Command::Agent(args) => node::agent(args),
