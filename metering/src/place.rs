@@ -153,6 +153,23 @@ impl Place {
         self.parents.iter().rev().for_each(|(parent, _)| drop(fs::remove_dir(parent)));
     }
 
+    /// Removes the directories of `parent` in every hierarchy, the deepest first, as far as no order is in them. Whoever may be
+    /// making a place below it must not be running.
+    ///
+    /// # Errors
+    /// [`Error::BadName`].
+    pub fn remove_parent(hierarchies: &Hierarchies, parent: &str) -> Result<(), Error> {
+        parent.split('/').try_for_each(check_name)?;
+        for mount in V1.into_iter().filter_map(|controller| hierarchies.v1(controller)).chain(hierarchies.v2()) {
+            let mut path = parent;
+            while fs::remove_dir(mount.join(path)).is_ok() {
+                let Some((above, _)) = path.rsplit_once('/') else { break };
+                path = above;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes back a half-made place.
     fn undo(&self) {
         self.directories.iter().for_each(|directory| drop(fs::remove_dir(directory)));

@@ -51,11 +51,11 @@ done
 /// More of the node's configuration: short windows, one product, the provisioning command.
 fn more(folder: &Path) -> String {
     format!(
-        "\n[metering]\nsample_ms = 250\nwindow_s = 2\n\n[provision]\nplace = \"hufu-tests-{}\"\ncommand = [\"{}\"]\n\n\
+        "\n[metering]\nsample_ms = 250\nwindow_s = 2\n\n[provision]\nplace = \"{}\"\ncommand = [\"{}\"]\n\n\
          [[product]]\nid = \"{PRODUCT}\"\nname = \"a tenth of a core\"\ncpu_millicores = 100\nmemory_bytes = 1048576\n\
          term_max_s = 3600\n[[product.tariff.price]]\nresource = \"cpu\"\nprice = \"100\"\n\
          [[product.tariff.price]]\nresource = \"memory\"\nprice = \"10\"\n",
-        std::process::id(),
+        places(),
         folder.join("provision.sh").display()
     )
 }
@@ -64,6 +64,24 @@ fn more(folder: &Path) -> String {
 #[derive(Debug)]
 pub struct House {
     folder: tempfile::TempDir,
+}
+
+/// The cgroups below which this process's nodes put their orders.
+fn places() -> String {
+    format!("hufu-tests-{}", std::process::id())
+}
+
+impl Drop for House {
+    /// Removes the empty cgroups: an agent that was killed leaves them.
+    fn drop(&mut self) {
+        let mounts = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        for parent in mounts.chain([PathBuf::from("/sys/fs/cgroup")]).map(|mount| mount.join(places())) {
+            for order in fs::read_dir(&parent).into_iter().flatten().filter_map(Result::ok) {
+                fs::remove_dir(order.path()).ok();
+            }
+            fs::remove_dir(&parent).ok();
+        }
+    }
 }
 
 impl House {

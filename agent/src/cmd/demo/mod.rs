@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", default_value = "hufu-demo")]
     dir: PathBuf,
     /// Seconds of service
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(10..=3600))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: u64,
 }
 
@@ -120,6 +120,8 @@ impl Demo<'_> {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
+        // What another demo still has in it stays.
+        Place::remove_parent(&hierarchies, site::PLACE).ok();
     }
 
     fn say(&self, text: &Text) {
