@@ -122,132 +122,140 @@ fn every_member_is_missed((parties, pack): &(Parties, Vec<u8>)) {
     }
 }
 
-fn check(name: &str, change: impl Fn(&mut Files), want: &str) {
-    let (parties, pack) = pack_of(&Plan::default());
-    let mut files = unzip(&pack);
-    change(&mut files);
-    let verdicts = judge(&stored(&files), &parties);
-    assert_eq!(results(&verdicts), want, "{name}: {}", said(&verdicts));
+/// A change that cheats, and the results it must get.
+pub(crate) type Cheat = (&'static str, fn(&mut Files), &'static str);
+
+/// Packs that somebody changed with a purpose.
+pub(crate) fn cheats() -> Vec<Cheat> {
+    vec![
+        (
+            "two usage records swapped",
+            |files| {
+                let mut list = records(files);
+                let (first, second) = (list[1].1.clone(), list[2].1.clone());
+                (list[1].1, list[2].1) = (second, first);
+                join(files, &list);
+            },
+            "pfpp",
+        ),
+        (
+            "a usage record left out",
+            |files| {
+                let mut list = records(files);
+                list.remove(1);
+                join(files, &list);
+            },
+            "pfpf",
+        ),
+        (
+            "a usage record twice",
+            |files| {
+                let mut list = records(files);
+                list.insert(1, list[1].clone());
+                join(files, &list);
+            },
+            "pfpf",
+        ),
+        (
+            "another place told for a usage record",
+            |files| {
+                let list = String::from_utf8(files[LIST].clone()).unwrap();
+                let (stem, _) = records(files)[1].clone();
+                files.insert(LIST.into(), list.replace(&stem, &stem.replacen("0-", "0-1", 1)).into_bytes());
+            },
+            "pfpp",
+        ),
+        (
+            "bytes behind the last record",
+            |files| {
+                let bytes = [files[RECORDS].as_slice(), b"more"].concat();
+                files.insert(RECORDS.into(), bytes);
+            },
+            "pfpp",
+        ),
+        (
+            "the list of the records is missing",
+            |files| {
+                files.remove(LIST);
+            },
+            "pfpf",
+        ),
+        (
+            "a second file of records, empty",
+            |files| {
+                files.insert("entries/records-2.der".into(), Vec::new());
+            },
+            "pfpp",
+        ),
+        (
+            "a line of the index left out",
+            |files| {
+                let index = String::from_utf8(files["signed/index.tsv"].clone()).unwrap();
+                let kept: String =
+                    index.lines().filter(|line| !line.ends_with("\torder")).map(|line| format!("{line}\n")).collect();
+                files.insert("signed/index.tsv".into(), kept.into_bytes());
+            },
+            "fppp",
+        ),
+        (
+            "the proof of the bill left out",
+            |files| {
+                let index = String::from_utf8(files["proofs/index.tsv"].clone()).unwrap();
+                let kept: String =
+                    index.lines().filter(|line| !line.contains("-bill.der")).map(|line| format!("{line}\n")).collect();
+                files.insert("proofs/index.tsv".into(), kept.into_bytes());
+            },
+            "pfpp",
+        ),
+        (
+            "the view shows another total",
+            |files| {
+                let view = String::from_utf8(files["bill.json"].clone()).unwrap();
+                files.insert("bill.json".into(), view.replace("\"total\": \"0", "\"total\": \"9").into_bytes());
+            },
+            "fppp",
+        ),
+        (
+            "another tariff",
+            |files| {
+                let other =
+                    hufu_trade::tariff::Tariff::from_toml("[[price]]\nresource = \"cpu\"\nprice = \"0.01\"\n").unwrap();
+                files.insert("tariff.der".into(), hufu_trade::encode(&other, "Tariff").unwrap());
+            },
+            "fppf",
+        ),
+        (
+            "a signature of another piece",
+            |files| {
+                let other = files["signed/order.sig"].clone();
+                files.insert("signed/browse.sig".into(), other);
+            },
+            "fppp",
+        ),
+        (
+            "a proof of another entry",
+            |files| {
+                let deal = files[&only(files, "proofs/", "-deal.path")].clone();
+                let bill = only(files, "proofs/1-", "-bill.path");
+                files.insert(
+                    bill,
+                    [deal, b"R 0000000000000000000000000000000000000000000000000000000000000000\n".to_vec()].concat(),
+                );
+            },
+            "fwpp",
+        ),
+    ]
 }
 
 #[test]
 fn swapped_and_cheated_packs_fail_where_they_cheat() {
-    check(
-        "two usage records swapped",
-        |files| {
-            let mut list = records(files);
-            let (first, second) = (list[1].1.clone(), list[2].1.clone());
-            (list[1].1, list[2].1) = (second, first);
-            join(files, &list);
-        },
-        "pfpp",
-    );
-    check(
-        "a usage record left out",
-        |files| {
-            let mut list = records(files);
-            list.remove(1);
-            join(files, &list);
-        },
-        "pfpf",
-    );
-    check(
-        "a usage record twice",
-        |files| {
-            let mut list = records(files);
-            list.insert(1, list[1].clone());
-            join(files, &list);
-        },
-        "pfpf",
-    );
-    check(
-        "another place told for a usage record",
-        |files| {
-            let list = String::from_utf8(files[LIST].clone()).unwrap();
-            let (stem, _) = records(files)[1].clone();
-            files.insert(LIST.into(), list.replace(&stem, &stem.replacen("0-", "0-1", 1)).into_bytes());
-        },
-        "pfpp",
-    );
-    check(
-        "bytes behind the last record",
-        |files| {
-            let bytes = [files[RECORDS].as_slice(), b"more"].concat();
-            files.insert(RECORDS.into(), bytes);
-        },
-        "pfpp",
-    );
-    check(
-        "the list of the records is missing",
-        |files| {
-            files.remove(LIST);
-        },
-        "pfpf",
-    );
-    check(
-        "a second file of records, empty",
-        |files| {
-            files.insert("entries/records-2.der".into(), Vec::new());
-        },
-        "pfpp",
-    );
-    check(
-        "a line of the index left out",
-        |files| {
-            let index = String::from_utf8(files["signed/index.tsv"].clone()).unwrap();
-            let kept: String =
-                index.lines().filter(|line| !line.ends_with("\torder")).map(|line| format!("{line}\n")).collect();
-            files.insert("signed/index.tsv".into(), kept.into_bytes());
-        },
-        "fppp",
-    );
-    check(
-        "the proof of the bill left out",
-        |files| {
-            let index = String::from_utf8(files["proofs/index.tsv"].clone()).unwrap();
-            let kept: String =
-                index.lines().filter(|line| !line.contains("-bill.der")).map(|line| format!("{line}\n")).collect();
-            files.insert("proofs/index.tsv".into(), kept.into_bytes());
-        },
-        "pfpp",
-    );
-    check(
-        "the view shows another total",
-        |files| {
-            let view = String::from_utf8(files["bill.json"].clone()).unwrap();
-            files.insert("bill.json".into(), view.replace("\"total\": \"0", "\"total\": \"9").into_bytes());
-        },
-        "fppp",
-    );
-    check(
-        "another tariff",
-        |files| {
-            let other =
-                hufu_trade::tariff::Tariff::from_toml("[[price]]\nresource = \"cpu\"\nprice = \"0.01\"\n").unwrap();
-            files.insert("tariff.der".into(), hufu_trade::encode(&other, "Tariff").unwrap());
-        },
-        "fppf",
-    );
-    check(
-        "a signature of another piece",
-        |files| {
-            let other = files["signed/order.sig"].clone();
-            files.insert("signed/browse.sig".into(), other);
-        },
-        "fppp",
-    );
-    check(
-        "a proof of another entry",
-        |files| {
-            let deal = files[&only(files, "proofs/", "-deal.path")].clone();
-            let bill = only(files, "proofs/1-", "-bill.path");
-            files.insert(
-                bill,
-                [deal, b"R 0000000000000000000000000000000000000000000000000000000000000000\n".to_vec()].concat(),
-            );
-        },
-        "fwpp",
-    );
+    let (parties, pack) = pack_of(&Plan::default());
+    for (name, change, want) in cheats() {
+        let mut files = unzip(&pack);
+        change(&mut files);
+        let verdicts = judge(&stored(&files), &parties);
+        assert_eq!(results(&verdicts), want, "{name}: {}", said(&verdicts));
+    }
 }
 
 #[test]

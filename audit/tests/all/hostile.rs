@@ -22,10 +22,11 @@ fn numbered(files: &mut Files, count: usize, name: impl Fn(usize) -> String, con
     files.extend((0..count).map(|number| (name(number), content.to_vec())));
 }
 
-#[test]
-fn what_is_beyond_the_limits_is_not_unpacked() {
-    type Change = fn(&mut Files);
-    let cases: [(&str, &str, Change); 10] = [
+/// A pack that is too large in one way: what it is called, what is too large, and how it comes about.
+type Excess = (&'static str, &'static str, fn(&mut Files));
+
+fn excesses() -> [Excess; 10] {
+    [
         ("a member that expands", "a member", |files| {
             files.insert("entries/records-9.der".into(), vec![0; 9 << 20]);
         }),
@@ -66,15 +67,26 @@ fn what_is_beyond_the_limits_is_not_unpacked() {
                 files.insert(format!("entries/records-{number}.der"), vec![0; limits::ENTRIES_MAX / 2 + 1]);
             }
         }),
-    ];
+    ]
+}
+
+/// The packs beyond a limit: name, what is beyond it, bytes.
+pub(crate) fn beyond() -> impl Iterator<Item = (&'static str, &'static str, Vec<u8>)> {
     let (_, files) = small();
-    for (name, want, change) in cases {
+    excesses().into_iter().map(move |(name, want, change)| {
         let mut files = files.clone();
         change(&mut files);
         // What is beyond a limit of its own is so however it was packed.
         let bomb = want == "what the pack unpacks to" || want == "a member";
         let method = if bomb { CompressionMethod::Deflated } else { CompressionMethod::Stored };
-        let got = answer(&zip(&files, method, false));
+        (name, want, zip(&files, method, false))
+    })
+}
+
+#[test]
+fn what_is_beyond_the_limits_is_not_unpacked() {
+    for (name, want, pack) in beyond() {
+        let got = answer(&pack);
         assert!(matches!(got, Err(Error::TooLarge { what, .. }) if what == want), "{name}: {got:?}");
     }
 }

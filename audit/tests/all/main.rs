@@ -3,6 +3,7 @@
 
 mod damage;
 mod hostile;
+mod interop;
 mod openssl;
 mod parties;
 mod story;

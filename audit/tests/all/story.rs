@@ -26,10 +26,10 @@ fn a_right_bill_passes_all_four() {
     check("right", &Plan::default(), "pppp", "recomputed");
 }
 
-#[test]
-fn each_cause_is_found_by_its_own_verdict() {
+/// Stories with one thing in them, the results, and what one of the verdicts says.
+pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> {
     let plan = Plan::default;
-    let table: Vec<(&str, Plan, &str, &str)> = vec![
+    vec![
         ("no receipt", Plan { receipts: false, ..plan() }, "pwpp", "no receipt of the platform"),
         ("node clock ahead", Plan { stored_after_ns: -60 * SECOND, ..plan() }, "ppfp", "lies after"),
         ("ceiling", Plan { ceiling: Money(1_000_000), ..plan() }, "pppf", "above the amount"),
@@ -149,8 +149,12 @@ fn each_cause_is_found_by_its_own_verdict() {
             "pppf",
             "price terms",
         ),
-    ];
-    for (name, plan, want, says) in table {
+    ]
+}
+
+#[test]
+fn each_cause_is_found_by_its_own_verdict() {
+    for (name, plan, want, says) in causes() {
         if name == "usage invented" {
             // Such usage cannot even be rated, so no such bill can be made with our own function.
             let dir = tempfile::tempdir().unwrap();
@@ -169,7 +173,7 @@ fn the_same_story_gives_the_same_bytes() {
 }
 
 /// The default table, with a bill in the middle of the service.
-fn monthly() -> String {
+pub(crate) fn monthly() -> String {
     let row = r#"
 [[rule]]
 state = "serving"
