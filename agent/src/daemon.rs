@@ -32,7 +32,7 @@ use crate::{
 /// Inputs that may wait for the writer.
 const INPUT_COUNT_MAX: usize = 256;
 /// Messages that may wait for the link.
-const OUTBOUND_COUNT_MAX: usize = 64;
+const OUTBOUND_COUNT_MAX: usize = 1024;
 /// Room for the meters' states: about 300 bytes an order.
 const METER_STATE_BYTES_MAX: usize = 1 << 20;
 

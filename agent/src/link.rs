@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_trade::if2::{PLATFORM, Topic};
+use hufu_trade::if2::{MESSAGE_BYTES_MAX, PLATFORM, Topic};
 use rumqttc::{
     AsyncClient, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS, SubscribeReasonCode,
 };
@@ -15,8 +15,17 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::{node::Event, writer::Input};
 
-/// Packets larger than a message may be are refused by the sender; the limit here only must never be what refuses them.
-const PACKET_BYTES_MAX: usize = 256 * 1024;
+/// The largest packet that MQTT has. The client fails on a larger one, and the broker would deliver it again on every new
+/// connection: one message of anybody's would end the link for good.
+const RECEIVED_BYTES_MAX: usize = 268_435_455;
+/// Larger than any message of ours.
+const SENT_BYTES_MAX: usize = 256 * 1024;
+/// Publishes and acknowledgements that may wait for the broker. The client reads ten messages for each request that it sends,
+/// and a broker delivers all it kept at once. Room is taken as it is needed.
+const REQUESTS_MAX: usize = 1 << 16;
+/// The writer is asked again after this long whether it has room, and so often.
+const WRITER_PAUSE: Duration = Duration::from_millis(5);
+const WRITER_TIMES: u32 = 2000;
 const PAUSE_MS: u64 = 500;
 const PAUSE_MS_MAX: u64 = 60_000;
 
@@ -89,6 +98,20 @@ async fn idle(wait: Duration, outbound: &mut Receiver<Outbound>) -> Option<()> {
     }
 }
 
+/// Gives the writer something, when it has room; it never waits for us. A writer that has none for ten seconds ends this
+/// connection: the broker delivers the unacknowledged message again on the next.
+async fn hand_over(writer: &SyncSender<Input>, mut input: Input) -> Result<(), String> {
+    for _ in 0..WRITER_TIMES {
+        match writer.try_send(input) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(_)) => return Err("the writer ended".to_owned()),
+            Err(TrySendError::Full(back)) => input = back,
+        }
+        tokio::time::sleep(WRITER_PAUSE).await;
+    }
+    Err("writer is busy".to_owned())
+}
+
 fn presence(state: &str, boot: i64, session: u64) -> String {
     format!("{{\"state\":\"{state}\",\"boot\":{boot},\"session\":{session}}}")
 }
@@ -99,10 +122,10 @@ fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
     options.set_keep_alive(Duration::from_secs(30));
     options.set_clean_session(false);
     options.set_manual_acks(true);
-    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
+    options.set_max_packet_size(RECEIVED_BYTES_MAX, SENT_BYTES_MAX);
     let topic = Topic::Presence { pool: broker.pool.clone() }.to_string();
     options.set_last_will(LastWill::new(topic, presence("lost", broker.boot, session), QoS::AtLeastOnce, true));
-    let (client, mut events) = AsyncClient::new(options, 64);
+    let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
     let mut network = rumqttc::NetworkOptions::new();
     network.set_tcp_nodelay(true);
     events.set_network_options(network);
@@ -129,7 +152,7 @@ impl Session<'_> {
             tokio::select! {
                 event = self.events.poll() => match event {
                     Ok(MqttEvent::Incoming(incoming)) => {
-                        if let Err(why) = self.incoming(incoming, writer) {
+                        if let Err(why) = self.incoming(incoming, writer).await {
                             return End::Broken(why);
                         }
                     }
@@ -161,7 +184,7 @@ impl Session<'_> {
         ]
     }
 
-    fn incoming(&mut self, incoming: Incoming, writer: &SyncSender<Input>) -> Result<(), String> {
+    async fn incoming(&mut self, incoming: Incoming, writer: &SyncSender<Input>) -> Result<(), String> {
         match incoming {
             Incoming::ConnAck(_) => {
                 self.subscribed = 0;
@@ -181,19 +204,19 @@ impl Session<'_> {
                     self.publish(&topic, online.into_bytes(), true)?;
                     self.linked = true;
                     tracing::info!("broker link up");
-                    writer.try_send(Input::Event(Event::Linked)).map_err(|_| "writer is busy".to_owned())?;
+                    hand_over(writer, Input::Event(Event::Linked)).await?;
                 }
                 Ok(())
             }
             Incoming::Publish(publish) => {
                 let stub = |publish| Stub { connection: self.connection, publish };
-                let Some(topic) = Topic::parse(&publish.topic) else {
+                // What is too long is no message of a platform; it must not wait for the writer either.
+                let topic = Topic::parse(&publish.topic).filter(|_| publish.payload.len() <= MESSAGE_BYTES_MAX);
+                let Some(topic) = topic else {
                     return self.client.try_ack(&publish).map_err(|e| e.to_string());
                 };
                 let payload = publish.payload.to_vec();
-                // A full writer ends this connection: the broker delivers the unacknowledged message again on the next.
-                let input = Input::Message { topic, payload, stub: stub(publish) };
-                writer.try_send(input).map_err(|_| "writer is busy".to_owned())
+                hand_over(writer, Input::Message { topic, payload, stub: stub(publish) }).await
             }
             _ => Ok(()),
         }

@@ -1,6 +1,9 @@
 //! What `hufu status` shows: one JSON object, made by the writer when asked. No keys, no personal data.
 
-use std::{collections::VecDeque, path::Path};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+};
 
 use hufu_trade::octets::rfc3339;
 use serde_json::json;
@@ -12,22 +15,38 @@ use crate::{
 
 /// Alarms kept for status.
 const ALARM_COUNT_MAX: usize = 32;
+/// Alarms of one kind that are said in the log, in any minute: whoever may publish to the broker raises as many as he likes.
+const SAID_A_MINUTE: u32 = 20;
+const MINUTE_NS: i64 = 60_000_000_000;
 
 /// The last alarms, newest last.
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
     last: VecDeque<(i64, &'static str, String)>,
     count: u64,
+    /// By kind: start of its minute, alarms since then.
+    said: BTreeMap<&'static str, (i64, u32)>,
 }
 
 impl Alarms {
-    /// Notes an alarm.
-    pub(crate) fn raise(&mut self, what: &'static str, detail: String, now_ns: i64) {
+    /// Notes an alarm; false when its kind was said often enough for now. The kind that came most often makes room, so that a
+    /// flood of one kind hides no other.
+    pub(crate) fn raise(&mut self, what: &'static str, detail: String, now_ns: i64) -> bool {
         if self.last.len() == ALARM_COUNT_MAX {
-            self.last.pop_front();
+            let times = |kind: &str| self.last.iter().filter(|(_, other, _)| *other == kind).count();
+            let most = self.last.iter().map(|(_, kind, _)| times(kind)).max();
+            let place = self.last.iter().position(|(_, kind, _)| Some(times(kind)) == most);
+            self.last.remove(place.unwrap_or(0));
         }
         self.last.push_back((now_ns, what, detail));
         self.count += 1;
+        let (since_ns, said) = self.said.entry(what).or_insert((now_ns, 0));
+        // A clock that was set back begins a new minute, too.
+        if now_ns.saturating_sub(*since_ns).unsigned_abs() >= MINUTE_NS.unsigned_abs() {
+            (*since_ns, *said) = (now_ns, 0);
+        }
+        *said = said.saturating_add(1);
+        *said <= SAID_A_MINUTE
     }
 }
 
@@ -92,4 +111,23 @@ pub(crate) fn render(core: &Core, alarms: &Alarms, dir: &Path, now: Now) -> Stri
         "alarm_count": alarms.count.to_string(),
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_alarm_hides_no_other_and_does_not_fill_the_log() {
+        let mut alarms = Alarms::default();
+        assert!(alarms.raise("conservation violated", String::new(), 0));
+        let said = (0..1000).filter(|at| alarms.raise("message refused", String::new(), *at)).count();
+        assert_eq!(said, 20);
+        assert!(alarms.raise("bill cannot be computed", String::new(), 1000));
+        assert!(alarms.raise("message refused", String::new(), MINUTE_NS), "the next minute");
+        assert_eq!((alarms.last.len(), alarms.count), (ALARM_COUNT_MAX, 1003));
+        let kept: Vec<_> =
+            alarms.last.iter().map(|(_, what, _)| *what).filter(|what| *what != "message refused").collect();
+        assert_eq!(kept, ["conservation violated", "bill cannot be computed"]);
+    }
 }

@@ -230,8 +230,9 @@ impl Writer {
                 self.sampler.send(Command::Stop { contract }).map_err(|_| WriterError::Sampler)
             }
             Effect::Alarm { what, detail } => {
-                tracing::error!(detail, "{what}");
-                self.alarms.raise(what, detail, clock::now().real_ns);
+                if self.alarms.raise(what, detail.clone(), clock::now().real_ns) {
+                    tracing::error!(detail, "{what}");
+                }
                 Ok(())
             }
         }

@@ -18,6 +18,7 @@ use crate::{
         block::{self, NextBlock, Outcome},
         facts::node_certificates,
     },
+    limit::Limit,
     receipt::receipt,
     store::{alarm, block as stored, contract, node},
 };
@@ -44,7 +45,7 @@ enum Step {
 pub(crate) async fn take(
     db: &mut SqliteConnection,
     identity: &Identity,
-    now_ns: i64,
+    (now_ns, alarms): (i64, &mut Limit),
     pool: &str,
     received: &[u8],
 ) -> Result<Result<Vec<Outgoing>, Refusal>, Error> {
@@ -52,19 +53,19 @@ pub(crate) async fn take(
         Ok(read) => read,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    introduce(&mut *db, identity, now_ns, pool, &message).await?;
+    introduce(&mut *db, identity, (now_ns, &mut *alarms), pool, &message).await?;
     let mut facts = node::facts(&mut *db, pool, identity, now_ns).await?;
     if facts.certificates.is_empty() {
         return Ok(Err(Refusal::new(Code::Certificate, format!("no trusted certificate of {pool} is known"))));
     }
     let mut answers = Vec::new();
     let topic = answer_topic(pool, Interface::Blocks);
-    for (height, bytes) in (message.first..).zip(message.blocks.iter().map(|block| block.as_bytes())) {
-        match store_one(&mut *db, &mut facts, (log, height), bytes).await? {
+    // The range has an end: whoever names the greatest height of all must not count beyond it.
+    for (height, bytes) in (message.first..=u64::MAX).zip(message.blocks.iter().map(|block| block.as_bytes())) {
+        match store_one(&mut *db, &mut facts, (log, height), bytes, &mut *alarms).await? {
             Step::Stored => {}
             Step::Stop => break,
             Step::Wrong(refusal) => {
-                tracing::warn!(pool, %log, height, code = refusal.code.name(), why = %refusal.why, "block refused");
                 let answer = Answer::<()>::Error(refusal.problem());
                 let payload = seal(identity, now_ns, (pool, Interface::Blocks), None, &answer)?;
                 answers.push(Outgoing { topic: topic.clone(), payload });
@@ -98,6 +99,7 @@ async fn store_one(
     facts: &mut Facts,
     (log, height): (Log, u64),
     bytes: &[u8],
+    alarms: &mut Limit,
 ) -> Result<Step, Error> {
     let (place, pool, now_ns) = ((log.number(), height), facts.pool.clone(), facts.now_ns);
     let size = facts.logs.get(usize::from(log.number())).map_or(0, |held| held.size);
@@ -128,14 +130,19 @@ async fn store_one(
         Outcome::Fork(refusal) => {
             // Sent again it is the same evidence, and no new alarm.
             if stored::add_fork(&mut *db, &pool, place, bytes, now_ns).await? {
+                tracing::warn!(pool, %log, height, why = %refusal.why, "fork");
                 alarm::raise(&mut *db, &pool, "fork", &format!("{log} height {height}: {}", refusal.why), now_ns)
                     .await?;
             }
             Ok(Step::Wrong(refusal))
         }
         Outcome::Refused(refusal) => {
-            let detail = format!("{log} height {height}: {}", refusal.why);
-            alarm::raise(&mut *db, &pool, refusal.code.name(), &detail, now_ns).await?;
+            // Anybody whom the broker lets publish can send such a block, as often as he likes.
+            if alarms.allow(now_ns) {
+                let (code, detail) = (refusal.code.name(), format!("{log} height {height}: {}", refusal.why));
+                tracing::warn!(pool, %log, height, code, why = %refusal.why, "block refused");
+                alarm::raise(&mut *db, &pool, code, &detail, now_ns).await?;
+            }
             Ok(Step::Wrong(refusal))
         }
     }
@@ -170,7 +177,7 @@ async fn load(db: &mut SqliteConnection, facts: &mut Facts, bytes: &[u8]) -> Res
 async fn introduce(
     db: &mut SqliteConnection,
     identity: &Identity,
-    now_ns: i64,
+    (now_ns, alarms): (i64, &mut Limit),
     pool: &str,
     message: &Blocks,
 ) -> Result<(), Error> {
@@ -182,6 +189,7 @@ async fn introduce(
             }
             if let Some(ders) = node_certificates(&entry.body)
                 && let Err(refusal) = trust(&mut *db, identity, now_ns, pool, &ders).await?
+                && alarms.allow(now_ns)
             {
                 tracing::warn!(pool, why = %refusal.why, "certificates in the log not trusted");
             }

@@ -15,8 +15,8 @@ use crate::text::Text;
 
 /// Nodes and the platform together.
 const CONNECTIONS_MAX: usize = 1024;
-/// Larger than any message.
-const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Larger than any message, with its topic.
+const PAYLOAD_BYTES_MAX: usize = 192 * 1024;
 /// How long the broker may take to listen.
 const START: Duration = Duration::from_secs(10);
 

@@ -71,7 +71,7 @@ impl Inbox {
         let mut taken = Taken::default();
         let outcome = match topic {
             Topic::Call { pool, interface: Interface::Blocks, answer: false } => {
-                let answers = blocks::take(&mut *db, &identity, now_ns, pool, payload).await?;
+                let answers = blocks::take(&mut *db, &identity, (now_ns, &mut self.alarms), pool, payload).await?;
                 answers.map(|answers| taken.outgoing = answers)
             }
             Topic::Call { pool, interface, answer: false } if interface.is_up() => {

@@ -14,10 +14,15 @@ use crate::{
     limit::Limit,
 };
 
-/// Larger than any message, so that it is the inbox that refuses one and not the client, which would then fail on it forever.
-const PACKET_BYTES_MAX: usize = 1 << 20;
-/// Publishes and acknowledgements that may wait for the broker: several for each message of one read.
-const REQUESTS_MAX: usize = 1024;
+/// The largest packet that MQTT has. The client fails on a larger one, and the broker would deliver it again on every new
+/// connection: one message of anybody's would end the link for good. What is too long is refused by the inbox.
+const RECEIVED_BYTES_MAX: usize = 268_435_455;
+/// Larger than any message of ours.
+const SENT_BYTES_MAX: usize = 1 << 20;
+/// Publishes and acknowledgements that may wait for the broker. The client reads ten messages for each request that it sends,
+/// and a message leads to three: a platform that comes back to a full queue must hold them all, or it loses them with the
+/// connection and begins anew. Room is taken as it is needed.
+const REQUESTS_MAX: usize = 1 << 16;
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -86,7 +91,7 @@ fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
     options.set_keep_alive(Duration::from_secs(30));
     options.set_clean_session(false);
     options.set_manual_acks(true);
-    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
+    options.set_max_packet_size(RECEIVED_BYTES_MAX, SENT_BYTES_MAX);
     let lost = state("lost", broker.boot, session);
     options.set_last_will(LastWill::new(state_topic(broker), lost, QoS::AtLeastOnce, true));
     let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hufu_gm::Certificate;
 use hufu_trade::{
-    if2::{Answer, BillPush, Catalogue, Envelope, Interface, PaymentConfirm, PaymentState},
+    if2::{Answer, BillPush, Catalogue, Envelope, Interface, MESSAGE_BYTES_MAX, PaymentConfirm, PaymentState},
     octets::rfc3339,
 };
 use serde::{Deserialize, Serialize};
@@ -207,6 +207,10 @@ pub(crate) async fn presence(
 ) -> Result<Result<(), Refusal>, Error> {
     if received.is_empty() {
         return Ok(Ok(()));
+    }
+    if received.len() > MESSAGE_BYTES_MAX {
+        let why = format!("{} bytes, at most {MESSAGE_BYTES_MAX}", received.len());
+        return Ok(Err(Refusal::new(Code::Malformed, why)));
     }
     let presence: Presence = match serde_json::from_slice(received) {
         Ok(presence) => presence,

@@ -23,11 +23,12 @@ pub(crate) async fn receipt(
     now_ns: i64,
 ) -> Result<Vec<u8>, Error> {
     let size = node::log(&mut *db, pool, log).await?.size;
-    let since = since.min(size);
+    let listed = store::receipt::listed(&mut *db, (pool, log), since.min(size)).await?;
+    // Questions that list the same are the same question. Anybody may ask, from any height, and each answer is kept.
+    let since = listed.first.unwrap_or(size);
     if let Some(before) = store::receipt::find(&mut *db, (pool, log), (size, since)).await? {
         return Ok(before);
     }
-    let (refused, bills) = store::receipt::listed(&mut *db, (pool, log), since).await?;
     let receipt = Receipt {
         version: 1,
         computing_pool_id: pool.to_owned(),
@@ -35,8 +36,8 @@ pub(crate) async fn receipt(
         size,
         root: Octets(tree::root(&mut *db, pool, log, size).await?),
         stored_at: now_ns,
-        refused,
-        bills,
+        refused: listed.refused,
+        bills: listed.bills,
     };
     let tbs = hufu_trade::encode(&receipt, "Receipt")?;
     let bytes = Signed::seal(tbs, &identity.cert_id, &identity.key)?.to_bytes()?;

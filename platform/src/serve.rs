@@ -123,11 +123,11 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let inbox = Inbox::new(store.clone(), identity);
     let link = Link { broker, inbox, outgoing: sent, answered, now: clock::now_ns };
     let (stop, stopped) = watch::channel(false);
-    let linked = tokio::spawn(link.run(stopped.clone()));
+    let mut linked = tokio::spawn(link.run(stopped.clone()));
     let mut quiet = stopped;
     let shutdown = async move { link::stopped(&mut quiet).await };
     let served = axum::serve(listener, http::router(Arc::new(api))).with_graceful_shutdown(shutdown);
-    let served = tokio::spawn(async move { served.await });
+    let mut served = tokio::spawn(async move { served.await });
 
     let broker = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let ready = Ready { http: address.to_string(), broker, db: db.display().to_string() };
@@ -136,7 +136,12 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     context
         .show(&ready, || Text::Ready { http: ready.http.clone(), broker: ready.broker.clone() }.render(context.lang))?;
 
-    let exit = ended(args.exit_with_parent).await?;
+    // Half a platform is none: without its link, or without its API, it ends, says so, and is started again.
+    let exit = tokio::select! {
+        exit = ended(args.exit_with_parent) => exit?,
+        _ = &mut linked => return Err(bug(&"the broker link ended by itself")),
+        _ = &mut served => return Err(bug(&"the HTTP API ended by itself")),
+    };
     stop.send_replace(true);
     linked.await.map_err(|error| bug(&error))?;
     // A buyer that waits for a node is not waited for.

@@ -11,36 +11,46 @@ use crate::error::{Error, count, hash, sql};
 /// Most refusals, and most bills, that one receipt lists, so that it stays one message.
 const LISTED_MAX: i64 = 400;
 
+/// What one receipt lists.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// Height of the first entry listed; `None` when none is.
+    pub(crate) first: Option<u64>,
+    /// Entries refused, in order.
+    pub(crate) refused: Vec<Refused>,
+    /// Bills taken, in order.
+    pub(crate) bills: Vec<ReceivedBill>,
+}
+
 /// Entries of a log from height `since` on that are refused, and bills that are not; the newest when there are too many.
-pub(crate) async fn listed(
-    db: &mut SqliteConnection,
-    (pool, log): (&str, u8),
-    since: u64,
-) -> Result<(Vec<Refused>, Vec<ReceivedBill>), Error> {
-    let select = "SELECT hash, refused FROM entries
+pub(crate) async fn listed(db: &mut SqliteConnection, (pool, log): (&str, u8), since: u64) -> Result<Listed, Error> {
+    let select = "SELECT height, hash, refused FROM entries
         WHERE pool = $1 AND log = $2 AND height >= $3 AND refused IS NOT NULL ORDER BY height DESC, idx DESC LIMIT $4";
-    let refused: Vec<(Vec<u8>, String)> = sqlx::query_as(select)
+    let refused: Vec<(i64, Vec<u8>, String)> = sqlx::query_as(select)
         .bind(pool)
         .bind(i64::from(log))
         .bind(sql(since))
         .bind(LISTED_MAX)
         .fetch_all(&mut *db)
         .await?;
-    let mut refusals = Vec::new();
-    for (found, code) in refused.into_iter().rev() {
-        refusals.push(Refused { entry: Octets(hash(&found)?), code });
+    let mut listed = Listed { first: None, refused: Vec::new(), bills: Vec::new() };
+    let mut heights = Vec::new();
+    for (height, found, code) in refused.into_iter().rev() {
+        heights.push(count(height)?);
+        listed.refused.push(Refused { entry: Octets(hash(&found)?), code });
     }
-    let mut bills = Vec::new();
     if log == 1 {
-        let select = "SELECT hash, number FROM bills
+        let select = "SELECT height, hash, number FROM bills
             WHERE pool = $1 AND height >= $2 AND state = 'payable' ORDER BY height DESC LIMIT $3";
-        let found: Vec<(Vec<u8>, String)> =
+        let found: Vec<(i64, Vec<u8>, String)> =
             sqlx::query_as(select).bind(pool).bind(sql(since)).bind(LISTED_MAX).fetch_all(&mut *db).await?;
-        for (found, number) in found.into_iter().rev() {
-            bills.push(ReceivedBill { entry: Octets(hash(&found)?), number });
+        for (height, found, number) in found.into_iter().rev() {
+            heights.push(count(height)?);
+            listed.bills.push(ReceivedBill { entry: Octets(hash(&found)?), number });
         }
     }
-    Ok((refusals, bills))
+    listed.first = heights.into_iter().min();
+    Ok(listed)
 }
 
 /// The receipt given before for the same size and start.

@@ -107,3 +107,22 @@ async fn a_block_under_another_key_is_refused() {
         world.send_all().await;
     }
 }
+
+#[tokio::test]
+async fn a_flood_of_what_nobody_signed_leaves_a_bounded_trace() {
+    let mut world = World::open().await;
+    world.send_all().await;
+    let size = world.ledger.size(Log::Trade);
+    // The greatest height of all, and the one after it.
+    let answered = world.send_blocks(Log::Trade, u64::MAX, vec![b"x".to_vec(), b"y".to_vec()]).await;
+    assert_eq!((answered.problems, answered.receipt.expect("a receipt").size), (Vec::new(), size));
+    let mut first = None;
+    for time in 0..200 {
+        world.now += 1;
+        let answered = world.send_blocks(Log::Trade, size, vec![b"not a block".to_vec()]).await;
+        assert_eq!(answered.problems, ["malformed"], "time {time}");
+        let receipt = world.send_blocks(Log::Trade, time % 9, Vec::new()).await.receipt;
+        assert_eq!(*first.get_or_insert(receipt.clone()), receipt, "the same list, the same receipt");
+    }
+    assert_eq!(alarm_codes(&world).await.len(), 60);
+}
