@@ -308,6 +308,12 @@ impl Core {
         if receipt.size > held {
             return Err(Fatal::Behind { log: receipt.log, held, receipted: receipt.size });
         }
+        if self.cursors.get(log).and_then(Cursor::acked).is_some_and(|acked| receipt.size < acked) {
+            // An old receipt, or a platform that lost what it held, of the other log too. Each log waits for what the platform
+            // holds of the other, so what it holds is asked for anew, of both.
+            self.cursors.iter_mut().for_each(Cursor::relinked);
+            return Ok(Vec::new());
+        }
         if let Some(cursor) = self.cursors.get_mut(log) {
             cursor.receipt(receipt.size);
         }

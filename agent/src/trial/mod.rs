@@ -171,3 +171,32 @@ fn an_order_that_could_not_be_provided_is_a_gap_and_costs_nothing() {
     let bill = &market.core.book.contracts[&no].bills[0].bill;
     assert_eq!((bill.total.0, bill.gaps.len(), bill.lines.len()), (0, 1, 0));
 }
+
+#[test]
+fn a_platform_that_lost_what_it_held_is_asked_for_both_logs_again() {
+    let mut market = Market::open();
+    market.event(Event::Linked);
+    let (no, _) = market.deal(1, 20);
+    market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
+    let last = market.draft(no, Reason::End, 100_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    market.receipt(Log::Trade);
+    market.receipt(Log::Finance);
+    let acked = |market: &Market| market.core.cursors.each_ref().map(crate::outbox::Cursor::acked);
+    assert!(acked(&market).iter().all(Option::is_some));
+    let receipt = Receipt {
+        version: 1,
+        computing_pool_id: POOL.to_owned(),
+        log: 0,
+        size: 1,
+        root: Octets([0; 32]),
+        stored_at: START_NS,
+        refused: Vec::new(),
+        bills: Vec::new(),
+    };
+    let now = market.now();
+    let effects = market.core.handle(now, Event::Receipted { receipt, signed: Vec::new() }).unwrap();
+    assert!(effects.is_empty());
+    // Each log waits for what the platform holds of the other: with one stale cursor neither would ever move again.
+    assert_eq!(acked(&market), [None, None]);
+}
