@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: demo test check asn1 build setup release doc-hash weigh clean-demo help
+.PHONY: demo test check asn1 build setup release doc-hash weigh kill clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make check     formats and lints only'
 	@echo 'make release   the programs as they are shipped'
 	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
+	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
 
 demo: build
 	$(BIN)/hufu demo --dir $(DEMO_DIR)
@@ -51,6 +52,9 @@ weigh: release
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/weigh.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/meter.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/verify.py
+
+kill:
+	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing
 
 clean-demo:
 	rm -rf -- $(DEMO_DIR)

@@ -7,19 +7,21 @@ use std::{path::Path, time::Duration};
 use hufu_gm::{Hash, sm3::sm3};
 
 use crate::{
-    block::{BlockHeader, Expected, NO_PARENT, check_entries, check_signature, read_parts},
-    entry::{Entry, EntryRef, Log, PerLog, salt},
+    block::{BlockHeader, Expected, NO_PARENT, check_entries, read_parts},
+    entry::{Entry, Log, PerLog, salt},
     error::{Error, Fault},
     identity::{Identity, last_nonzero},
-    index::{BlockSlot, Frames, Index, KeySlot, Seal},
+    index::{BlockSlot, Frames, Index},
     merkle::{self, Frontier},
     recover::{SetAside, set_aside_files},
     report::{CheckOptions, LogReport, Problem, Report},
+    seal::Seal,
     segment::{
         FRAME_HEAD_LEN, FrameAt, FramedBlock, HEADER_BYTES, HEADER_LEN, SegmentFile, SegmentHeader, find_frame,
         io_error, read_frame, read_loose, read_payload, segment_name,
     },
     storage::{Access, Directory, Storage},
+    verifier::{Task, Verifier},
 };
 
 /// Time between two looks at a frame that the agent may be writing right now.
@@ -39,36 +41,13 @@ pub fn check(dir: &Path, options: &CheckOptions<'_>) -> Result<Report, Error> {
 /// # Errors
 /// As [`check`].
 pub fn check_on(storage: &dyn Storage, options: &CheckOptions<'_>) -> Result<Report, Error> {
-    let mut walk = Walk::new(storage, options);
-    match Identity::read(storage) {
-        Ok(identity) => {
-            walk.report.node.clone_from(&identity.node);
-            walk.identity = Some(identity);
-        }
-        Err(Error::Damaged { fault, .. }) => walk.problem(fault),
-        Err(error) => return Err(error),
-    }
-    walk.report.set_aside = set_aside_files(storage)?;
-    let names = storage.list().map_err(|error| io_error(storage.path(""), error))?;
-    let number = |name: &String| name.strip_prefix("seg-")?.parse::<u32>().ok().filter(|n| segment_name(*n) == *name);
-    let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
-    numbers.sort_unstable();
-    let mut wanted = 0;
-    for (place, number) in numbers.iter().enumerate() {
-        if *number != wanted {
-            walk.at = (wanted, 0);
-            walk.problem(Fault::SegmentMissing);
-            walk.lose_track();
-        }
-        walk.segment(*number, numbers.get(place + 1).copied())?;
-        wanted = number.saturating_add(1);
-    }
-    if numbers.is_empty() {
-        walk.problem(Fault::SegmentMissing);
-    }
-    Ok(walk.finish())
+    let threads = if options.key_of.is_some() { options.threads.max(1) } else { 0 };
+    std::thread::scope(|scope| {
+        let mut walk = Walk::new(storage, options, Verifier::start(scope, threads));
+        walk.all()?;
+        Ok(walk.finish())
+    })
 }
-
 /// Where one log stands in the walk. What a damaged block hides is `None` until the next good block tells it.
 #[derive(Clone, Debug)]
 struct Standing {
@@ -78,11 +57,15 @@ struct Standing {
     head: Option<BlockHeader>,
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'scope> {
     storage: &'a dyn Storage,
     options: &'a CheckOptions<'a>,
+    verifier: Verifier<'scope>,
     identity: Option<Identity>,
     report: Report,
+    /// Each with the number of blocks that were read before it, which is its place among those the verifier finds.
+    problems: Vec<(u64, Problem)>,
+    blocks: u64,
     logs: PerLog<Standing>,
     /// Segment and offset of what is being read.
     at: (u32, u64),
@@ -91,14 +74,17 @@ struct Walk<'a> {
     previous_end: Option<u64>,
 }
 
-impl<'a> Walk<'a> {
-    fn new(storage: &'a dyn Storage, options: &'a CheckOptions<'a>) -> Self {
+impl<'a, 'scope> Walk<'a, 'scope> {
+    fn new(storage: &'a dyn Storage, options: &'a CheckOptions<'a>, verifier: Verifier<'scope>) -> Self {
         let start = || Standing { size: 0, previous: Some(NO_PARENT), frontier: Some(Frontier::default()), head: None };
         Self {
             storage,
             options,
+            verifier,
             identity: None,
             report: Report::default(),
+            problems: Vec::new(),
+            blocks: 0,
             logs: PerLog { trade: start(), finance: start() },
             at: (0, 0),
             chain: Some([0; 32]),
@@ -106,14 +92,49 @@ impl<'a> Walk<'a> {
         }
     }
 
+    fn all(&mut self) -> Result<(), Error> {
+        match Identity::read(self.storage) {
+            Ok(identity) => {
+                self.report.node.clone_from(&identity.node);
+                self.identity = Some(identity);
+            }
+            Err(Error::Damaged { fault, .. }) => self.problem(fault),
+            Err(error) => return Err(error),
+        }
+        self.report.set_aside = set_aside_files(self.storage)?;
+        let names = self.storage.list().map_err(|error| io_error(self.storage.path(""), error))?;
+        let number =
+            |name: &String| name.strip_prefix("seg-")?.parse::<u32>().ok().filter(|n| segment_name(*n) == *name);
+        let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        let mut wanted = 0;
+        for (place, number) in numbers.iter().enumerate() {
+            if *number != wanted {
+                self.at = (wanted, 0);
+                self.problem(Fault::SegmentMissing);
+                self.lose_track();
+            }
+            self.segment(*number, numbers.get(place + 1).copied())?;
+            wanted = number.saturating_add(1);
+        }
+        if numbers.is_empty() {
+            self.problem(Fault::SegmentMissing);
+        }
+        Ok(())
+    }
+
     fn problem(&mut self, fault: Fault) {
         let (segment, offset) = self.at;
-        self.report.problems.push(Problem { segment, offset, log: None, height: None, fault });
+        self.found(Problem { segment, offset, log: None, height: None, fault });
     }
 
     fn block_problem(&mut self, log: Log, height: u64, fault: Fault) {
         let (segment, offset) = self.at;
-        self.report.problems.push(Problem { segment, offset, log: Some(log), height: Some(height), fault });
+        self.found(Problem { segment, offset, log: Some(log), height: Some(height), fault });
+    }
+
+    fn found(&mut self, problem: Problem) {
+        self.problems.push((self.blocks, problem));
     }
 
     /// After a hole: the next header and the next blocks say where things stand.
@@ -139,14 +160,14 @@ impl<'a> Walk<'a> {
             }
             Some(header) => self.header(number, header),
         }
-        let before = self.report.problems.len();
+        let before = self.problems.len();
         let capacity = header.as_ref().map_or(size, |header| header.capacity);
         let mut index = Index::new(PerLog { trade: self.logs.trade.size, finance: self.logs.finance.size });
         let end = self.frames(&file, (number, capacity), next, &mut index)?;
         self.previous_end = Some(end);
         let (Some(header), Some(chain)) = (header, self.chain) else { return Ok(()) };
         let frames = Frames { capacity, end, chain };
-        if self.report.problems.len() == before {
+        if self.problems.len() == before {
             self.index(&file, &header, frames, &mut index, next)
         } else if next.is_some() && Seal::read(&file)?.is_none() {
             self.at.1 = capacity;
@@ -244,6 +265,7 @@ impl<'a> Walk<'a> {
 
     fn block(&mut self, framed: &FramedBlock<'_>, index: &mut Index) {
         let log = framed.log;
+        self.blocks += 1;
         let standing = self.logs.of(log).clone();
         let (signed, header, entries) = match read_parts(framed.bytes) {
             Ok(parts) => parts,
@@ -254,7 +276,7 @@ impl<'a> Walk<'a> {
                 return;
             }
         };
-        let height = header.height;
+        let (height, hash) = (header.height, crate::block::block_hash(signed.tbs()));
         let node = self.identity.as_ref().map_or_else(|| header.node.clone(), |identity| identity.node.clone());
         let previous = standing.previous.unwrap_or(header.previous);
         let placed = Expected { log, node: &node, height: standing.size, previous }.check(&header);
@@ -267,17 +289,20 @@ impl<'a> Walk<'a> {
             self.block_problem(log, height, Fault::EpochBackwards { from, to: header.epoch });
         }
         if let Some(key_of) = self.options.key_of {
-            let key = key_of(&signed.cert_id()).ok_or(Fault::UnknownCertificate);
-            match key.and_then(|key| check_signature(&signed, &key)) {
-                Ok(()) => self.report.signatures += 1,
-                Err(fault) => self.block_problem(log, height, fault),
+            match key_of(&signed.cert_id()) {
+                None => self.block_problem(log, height, Fault::UnknownCertificate),
+                Some(key) => {
+                    let ((segment, offset), number) = (self.at, self.blocks);
+                    let fault = Fault::BadSignature;
+                    let problem = Problem { segment, offset, log: Some(log), height: Some(height), fault };
+                    self.verifier.verify(Task { signed, key, number, problem });
+                }
             }
         }
         self.entries(framed, &header, &entries);
         if height < standing.size {
             return;
         }
-        let hash = crate::block::block_hash(signed.tbs());
         let now = self.logs.of_mut(log);
         let mut nodes = Vec::new();
         match &mut now.frontier {
@@ -285,15 +310,8 @@ impl<'a> Walk<'a> {
             other => *other = None,
         }
         (now.size, now.previous) = (height.saturating_add(1), Some(hash));
-        let slot = BlockSlot {
-            offset: self.at.1,
-            length: u32::try_from(framed.bytes.len()).unwrap_or(u32::MAX),
-            crc: crc32c::crc32c(framed.bytes),
-            hash,
-        };
-        let refs = (0_u32..).zip(entries.iter().map(|entry| crate::entry::entry_hash(entry)));
-        let refs = refs.map(|(index, hash)| EntryRef { log, height, index, hash });
-        index.push(log, slot, nodes, refs.zip(framed.keys).map(|(entry, key)| KeySlot { key: *key, entry }));
+        let slot = BlockSlot::new(self.at.1, framed.bytes);
+        index.push(log, slot, &nodes, framed.keys);
         now.head = Some(header);
         self.checkpoints(log);
     }
@@ -337,11 +355,10 @@ impl<'a> Walk<'a> {
         next: Option<u32>,
     ) -> Result<(), Error> {
         self.at.1 = frames.capacity;
-        let (Some(trade), Some(finance)) = (&self.logs.trade.frontier, &self.logs.finance.frontier) else {
-            return Ok(());
-        };
-        let root = PerLog { trade: trade.root(), finance: finance.root() };
-        let (wanted, _) = index.seal(header.number, header.ledger, frames, root);
+        let (trade, finance) = (&self.logs.trade, &self.logs.finance);
+        let (Some(trade_tree), Some(finance_tree)) = (&trade.frontier, &finance.frontier) else { return Ok(()) };
+        let ends = PerLog { trade: (trade_tree, trade.head.as_ref()), finance: (finance_tree, finance.head.as_ref()) };
+        let (wanted, _) = index.seal((header.number, header.ledger), frames, ends)?;
         let length = usize::try_from(file.size()?.saturating_sub(frames.capacity)).unwrap_or(usize::MAX);
         let found = if length > wanted.len() { None } else { Some(file.read(frames.capacity, length)?) };
         let partly = |found: &[u8]| found.iter().zip(&wanted).all(|(found, wanted)| found == wanted || *found == 0);
@@ -370,6 +387,12 @@ impl<'a> Walk<'a> {
                 head_time: standing.head.as_ref().map(|head| head.time),
             };
         }
+        let (good, bad) = self.verifier.finish();
+        self.report.signatures = good;
+        self.problems.extend(bad);
+        // Stable: what was found in one place stays in its order.
+        self.problems.sort_by_key(|(number, _)| *number);
+        self.report.problems = self.problems.into_iter().map(|(_, problem)| problem).collect();
         self.report
     }
 }

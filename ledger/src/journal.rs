@@ -6,17 +6,18 @@ use std::sync::Arc;
 use hufu_gm::Hash;
 
 use crate::{
-    block::{Block, BlockHeader},
-    entry::{EntryRef, Log, PerLog},
+    block::{Block, BlockHeader, block_hash, read_parts},
+    entry::{EntryRef, Log, PerLog, entry_hash},
     error::{Error, Fault},
     identity::{Identity, create_segment},
-    index::{BlockSlot, Frames, Index, KeySlot, Seal},
-    merkle::{self, Frontier, stored_count, stored_place},
+    index::{BlockSlot, Frames, Index, inner_place},
+    merkle::{self, Frontier},
+    sealed::Sealed,
     segment::{
         BATCH_BLOCKS_MAX, FRAME_HEAD_LEN, FramedBlock, HEADER_LEN, PAYLOAD_LEN_MAX, SegmentFile, SegmentHeader,
-        encode_frame, encode_payload, segment_name,
+        encode_frame, encode_payload,
     },
-    storage::{Access, Storage},
+    storage::Storage,
 };
 
 /// The newest block of a log.
@@ -53,13 +54,13 @@ pub(crate) struct Active {
     pub(crate) index: Index,
 }
 
-/// An open journal. Of sealed segments only the seals are in memory.
+/// An open journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) identity: Identity,
     pub(crate) segment_size: u64,
-    pub(crate) sealed: Vec<Seal>,
+    pub(crate) sealed: Sealed,
     pub(crate) active: Option<Active>,
     pub(crate) tips: PerLog<Tip>,
     pub(crate) mode: Mode,
@@ -129,8 +130,12 @@ impl Journal {
     /// Writes the index behind the frames of the active segment; nothing is written to it afterwards.
     pub(crate) fn seal(&mut self) -> Result<(), Error> {
         let Some(active) = &mut self.active else { return Ok(()) };
-        let root = PerLog { trade: self.tips.trade.frontier.root(), finance: self.tips.finance.frontier.root() };
-        let (bytes, seal) = active.index.seal(active.number, self.identity.id, active.frames, root);
+        let end = |log| {
+            let tip: &Tip = self.tips.of(log);
+            (&tip.frontier, tip.head.as_ref().map(|head| &head.header))
+        };
+        let ends = PerLog { trade: end(Log::Trade), finance: end(Log::Finance) };
+        let (bytes, seal) = active.index.seal((active.number, self.identity.id), active.frames, ends)?;
         active.file.write(&bytes, active.frames.capacity)?;
         active.file.sync()?;
         self.sealed.push(seal);
@@ -155,53 +160,86 @@ impl Journal {
         Ok(())
     }
 
-    fn open_sealed(&self, seal: &Seal) -> Result<SegmentFile, Error> {
-        SegmentFile::open(self.storage.as_ref(), &segment_name(seal.number), Access::Read)
-    }
-
     /// The bytes of one block.
     pub(crate) fn block(&self, log: Log, height: u64) -> Result<Vec<u8>, Error> {
+        self.framed_block(log, height, |file, number, slot| read_block(file, number, slot, log, height))
+    }
+
+    /// Asks where a block lies, and `read`s there.
+    fn framed_block<T>(
+        &self,
+        log: Log,
+        height: u64,
+        read: impl FnOnce(&SegmentFile, u32, &BlockSlot) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         if let Some(active) = &self.active
             && let Some(slot) = active.index.block(log, height)
         {
-            return read_block(&active.file, active.number, slot, log, height);
+            return read(&active.file, active.number, slot);
         }
-        let place = self.sealed.partition_point(|seal| *seal.size.of(log) <= height);
-        let Some(seal) = self.sealed.get(place) else {
+        let Some(found) = self.sealed.search(|seal| seal.compare_block(log, height))? else {
             return Err(Error::Beyond { log, wanted: height, size: self.size(log) });
         };
-        let file = self.open_sealed(seal)?;
+        let seal = &found.seal;
         let damaged = || Fault::IndexMismatch.damaged_block(seal.number, seal.capacity, log, height);
-        let slot = seal.block(&file, log, height)?.ok_or_else(damaged)?;
-        read_block(&file, seal.number, &slot, log, height)
+        let slot = seal.block(&found.file, log, height)?.ok_or_else(damaged)?;
+        read(&found.file, seal.number, &slot)
     }
 
-    /// The stored Merkle node `(level, place)` of a log.
+    /// The Merkle node `(level, place)` of a log. Leaves are not stored: each follows from its block.
     pub(crate) fn node(&self, log: Log, level: u32, place: u64) -> Result<Hash, Error> {
-        let stored = stored_place(level, place);
+        let Some(stored) = inner_place(level, place) else {
+            let (signed, ..) = read_parts(&self.block(log, place)?).map_err(|fault| fault.refused(Some(log), None))?;
+            return Ok(merkle::leaf(&block_hash(signed.tbs())));
+        };
         if let Some(hash) = self.active.as_ref().and_then(|active| active.index.node(log, stored)) {
             return Ok(hash);
         }
-        let at = self.sealed.partition_point(|seal| stored_count(*seal.size.of(log)) <= stored);
-        let Some(seal) = self.sealed.get(at) else {
+        let Some(found) = self.sealed.search(|seal| seal.compare_node(log, stored))? else {
             return Err(Error::Beyond { log, wanted: place << level, size: self.size(log) });
         };
-        let damaged = || Fault::IndexMismatch.damaged(seal.number, seal.capacity);
-        seal.node(&self.open_sealed(seal)?, log, stored)?.ok_or_else(damaged)
+        let damaged = || Fault::IndexMismatch.damaged(found.seal.number, found.seal.capacity);
+        found.seal.node(&found.file, log, stored)?.ok_or_else(damaged)
     }
 
     /// All entries with `key`, in the order of log, height and index.
     pub(crate) fn find(&self, key: &[u8; 32]) -> Result<Vec<EntryRef>, Error> {
-        let mut found = Vec::new();
-        for seal in self.sealed.iter().filter(|seal| seal.keys > 0) {
-            if !seal.find(&self.open_sealed(seal)?, key, &mut found)? {
-                return Err(Fault::IndexMismatch.damaged(seal.number, seal.capacity));
-            }
+        let mut places = Vec::new();
+        for number in 0..self.sealed.count() {
+            let found = self.sealed.segment(number)?;
+            let damaged = || Fault::IndexMismatch.damaged(number, found.seal.capacity);
+            places.extend(found.seal.find(&found.file, key)?.ok_or_else(damaged)?);
         }
-        found.extend(self.active.iter().flat_map(|active| active.index.find(key)));
-        found.sort_by_key(|entry| (entry.log, entry.height, entry.index));
+        places.extend(self.active.iter().flat_map(|active| active.index.find(key)));
+        places.sort_unstable();
+        let mut found = Vec::new();
+        for place in places {
+            found.extend(
+                self.framed_block(place.0, place.1, |file, number, slot| read_keyed(file, number, slot, key, place))?,
+            );
+        }
         Ok(found)
     }
+}
+
+/// The entry at `index` of a block, if its whole key is `key`.
+fn read_keyed(
+    file: &SegmentFile,
+    number: u32,
+    slot: &BlockSlot,
+    key: &[u8; 32],
+    (log, height, index): (Log, u64, u16),
+) -> Result<Option<EntryRef>, Error> {
+    // Behind the block stand the count of its keys, two bytes, and the keys.
+    let at = slot.offset.saturating_add(slot.length.into()).saturating_add(2 + u64::from(index) * 32);
+    if file.array::<32>(at)? != *key {
+        return Ok(None);
+    }
+    let bytes = read_block(file, number, slot, log, height)?;
+    let damaged = || Fault::IndexMismatch.damaged_block(number, slot.offset, log, height);
+    let (_, _, entries) = read_parts(&bytes).map_err(|_| damaged())?;
+    let entry = entries.get(usize::from(index)).ok_or_else(damaged)?;
+    Ok(Some(EntryRef { log, height, index: index.into(), hash: entry_hash(entry) }))
 }
 
 fn read_block(file: &SegmentFile, number: u32, slot: &BlockSlot, log: Log, height: u64) -> Result<Vec<u8>, Error> {
@@ -237,21 +275,14 @@ fn take_in_block(
     let block = Block::from_bytes(framed.bytes).map_err(refusal)?;
     let tip = tips.of_mut(framed.log);
     check_place(tip, framed.log, node, block.header())?;
-    let refs = block.entry_refs();
-    if refs.len() != framed.keys.len() {
+    if block.entries().len() != framed.keys.len() {
         return Err(Fault::FramePayload);
     }
     let hash = block.hash();
     let nodes = tip.frontier.push(merkle::leaf(&hash));
     tip.head = Some(Head { hash, header: block.header().clone() });
-    let slot = BlockSlot {
-        offset: frame_offset.saturating_add((FRAME_HEAD_LEN + framed.offset) as u64),
-        length: u32::try_from(framed.bytes.len()).unwrap_or(u32::MAX),
-        crc: crc32c::crc32c(framed.bytes),
-        hash,
-    };
-    let keys = refs.into_iter().zip(framed.keys).map(|(entry, key)| KeySlot { key: *key, entry });
-    index.push(framed.log, slot, nodes, keys);
+    let at = frame_offset.saturating_add((FRAME_HEAD_LEN + framed.offset) as u64);
+    index.push(framed.log, BlockSlot::new(at, framed.bytes), &nodes, framed.keys);
     Ok(())
 }
 

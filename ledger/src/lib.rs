@@ -2,7 +2,7 @@
 //!
 //! A node has two logs. Each is a chain of blocks; a block is a signed header over up to 64 entries; an entry is bytes with
 //! a kind. The ledger does not know what an entry means. Time, keys, salts and the directory are arguments: nothing here
-//! reads a clock, makes randomness, logs or starts a thread.
+//! reads a clock, makes randomness or logs, and only the full check has threads, which end with it.
 //!
 //! ```
 //! use hufu_gm::sm2::SecretKey;
@@ -47,14 +47,18 @@ mod identity;
 mod index;
 mod journal;
 mod recover;
+mod seal;
+mod sealed;
 mod segment;
 pub mod storage;
 
 mod log;
+mod plan;
 
 pub mod check;
 mod report;
 pub mod state;
+mod verifier;
 
 mod error;
 
@@ -67,8 +71,9 @@ pub use entry::{Entry, EntryRef, Log, PerLog, entry_hash, foresee};
 pub use error::{Error, Fault};
 pub use index::NO_KEY;
 pub use journal::Head;
-pub use log::{AppendedBlock, Ledger, NewBlock, NewEntry, Options, Stamp};
+pub use log::{AppendedBlock, KeptBlock, Ledger, NewBlock, NewEntry, Options, Stamp};
 pub use merkle::PathStep;
+pub use plan::{Batch, Plan};
 pub use recover::{Recovery, SetAside};
 pub use report::{CheckOptions, KeyOf, LogReport, Problem, Report};
 pub use state::{State, StateFile};

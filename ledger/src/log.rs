@@ -6,13 +6,14 @@ use std::{path::Path, sync::Arc};
 use hufu_gm::{Hash, Signed};
 
 use crate::{
-    block::{Block, NO_PARENT, Place, Signer, TimeQuality, VERSION, build},
+    block::{Block, NO_PARENT, Signer, TimeQuality, VERSION},
     checkpoint::Checkpoint,
     entry::{EntryRef, Log, PerLog},
     error::{Error, Fault},
     identity::{self, Identity, check_node},
-    journal::{Framed, Head, Journal},
+    journal::{Framed, Head, Journal, check_place},
     merkle::{self, PathStep},
+    plan::{Batch, End, Plan},
     recover::{Recovery, open_read, open_write},
     segment::{BATCH_BLOCKS_MAX, io_error},
     storage::{Directory, Storage},
@@ -28,9 +29,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Segments of 8 MiB.
+    /// Segments of 4 MiB: what opening scans and what lies unused at the end.
     pub fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), segment_size: 8 * 1024 * 1024 }
+        Self { node: node.to_owned(), segment_size: 4 * 1024 * 1024 }
     }
 }
 
@@ -52,6 +53,15 @@ pub struct NewBlock {
     pub log: Log,
     /// Its entries: 1 to 64, at most 40 KiB.
     pub entries: Vec<NewEntry>,
+}
+
+/// A block that was appended before, on its way back: what a peer or the platform kept of this ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptBlock {
+    /// The block.
+    pub bytes: Vec<u8>,
+    /// One key for each entry, as in [`NewEntry::key`].
+    pub keys: Vec<[u8; 32]>,
 }
 
 /// A block that was appended.
@@ -166,44 +176,53 @@ impl Ledger {
         quality: TimeQuality,
     ) -> Result<Vec<AppendedBlock>, Error> {
         self.journal.check_writable()?;
-        let mut batch: Vec<Framed> = Vec::new();
-        // More blocks than a frame may hold are refused by the journal; do not sign them all first.
-        for new in blocks.iter().take(BATCH_BLOCKS_MAX + 1) {
-            let before = batch.iter().rev().map(|framed| &framed.block).find(|block| block.header().log == new.log);
-            let block = self.next_block(new, before, signer, (epoch, time_ns, quality))?;
-            let bytes = block.to_bytes()?;
-            batch.push(Framed { block, bytes, keys: new.entries.iter().map(|entry| entry.key).collect() });
-        }
-        self.journal.append(&batch)?;
-        let appended = |framed: Framed| AppendedBlock {
-            log: framed.block.header().log,
-            height: framed.block.header().height,
-            block_hash: framed.block.hash(),
-            entries: framed.block.entry_refs(),
-            bytes: framed.bytes,
-        };
-        Ok(batch.into_iter().map(appended).collect())
+        let batch = self.plan().sign(blocks, signer, epoch, time_ns, quality)?;
+        self.commit(batch)
     }
 
-    fn next_block(
-        &self,
-        new: &NewBlock,
-        before: Option<&Block>,
-        signer: &Signer<'_>,
-        (epoch, time, quality): (u64, i64, TimeQuality),
-    ) -> Result<Block, Error> {
-        let log = new.log;
-        let head = self.head(log);
-        let (height, previous) = match before {
-            Some(block) => (block.header().height + 1, block.hash()),
-            None => (self.size(log), head.map_or(NO_PARENT, |head| head.hash)),
+    /// Where the logs stand, to sign what comes next while this ledger is busy: see [`Plan`].
+    pub fn plan(&self) -> Plan {
+        let end = |log| {
+            let head = self.head(log);
+            let (previous, epoch) = head.map_or((NO_PARENT, 0), |head| (head.hash, head.header.epoch));
+            End { height: self.size(log), previous, epoch }
         };
-        let from = head.map_or(0, |head| head.header.epoch);
-        if epoch < from {
-            return Err(Fault::EpochBackwards { from, to: epoch }.refused(Some(log), Some(height)));
+        Plan { node: self.node().to_owned(), ends: PerLog { trade: end(Log::Trade), finance: end(Log::Finance) } }
+    }
+
+    /// Appends a batch that was signed ahead: one frame, one sync, durable on return, all or none.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it does not follow what is here, [`Error::BatchSize`]: nothing was written. [`Error::Io`],
+    /// [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
+    pub fn commit(&mut self, batch: Batch) -> Result<Vec<AppendedBlock>, Error> {
+        self.journal.check_writable()?;
+        batch.append_to(&mut self.journal)
+    }
+
+    /// Appends blocks that exist already, in the order of their heights: one frame, one sync, durable on return, all or none.
+    /// Their signatures are the caller's to check, with [`crate::verify_block`]; everything else is checked here.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a block is not the next of its log, [`Error::BatchSize`]: nothing was written. [`Error::Io`],
+    /// [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
+    pub fn restore(&mut self, blocks: &[KeptBlock]) -> Result<(), Error> {
+        self.journal.check_writable()?;
+        let (mut tips, mut batch) = (self.journal.tips.clone(), Vec::new());
+        for kept in blocks.iter().take(BATCH_BLOCKS_MAX + 1) {
+            let block = Block::from_bytes(&kept.bytes)?;
+            let (log, height) = (block.header().log, block.header().height);
+            let refused = |fault: Fault| fault.refused(Some(log), Some(height));
+            let tip = tips.of_mut(log);
+            check_place(tip, log, self.node(), block.header()).map_err(refused)?;
+            if block.entries().len() != kept.keys.len() {
+                return Err(refused(Fault::FramePayload));
+            }
+            tip.frontier.push(merkle::leaf(&block.hash()));
+            tip.head = Some(Head { hash: block.hash(), header: block.header().clone() });
+            batch.push(Framed { block, bytes: kept.bytes.clone(), keys: kept.keys.clone() });
         }
-        let place = Place { log, node: self.node(), epoch, height, previous, time, quality };
-        build(place, new.entries.iter().map(|entry| (entry.kind, entry.body.as_slice())), signer)
+        self.journal.append(&batch)
     }
 
     /// The node whose ledger this is.

@@ -273,6 +273,15 @@ impl Frontier {
         Ok(Self { size, peaks })
     }
 
+    /// The frontier whose peaks are known, the largest subtree's first.
+    pub(crate) fn from_peaks(size: u64, peaks: Vec<Hash>) -> Self {
+        Self { size, peaks }
+    }
+
+    pub(crate) fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// Number of leaves.
     pub fn size(&self) -> u64 {
         self.size

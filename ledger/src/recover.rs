@@ -6,13 +6,13 @@ use std::{path::PathBuf, sync::Arc};
 use hufu_gm::{Hash, sm3::sm3};
 
 use crate::{
-    block::Block,
     entry::{Log, PerLog},
     error::{Error, Fault},
     identity::{Identity, last_nonzero, lock, write_new},
-    index::{Frames, Index, Seal},
-    journal::{Active, Head, Journal, Mode, Tip, take_in},
-    merkle::Frontier,
+    index::{Frames, Index},
+    journal::{Active, Journal, Mode, Tip, take_in},
+    seal::Seal,
+    sealed::Sealed,
     segment::{
         FIRST_LOG_AT, FRAME_HEAD_LEN, FrameAt, HEADER_BYTES, HEADER_LEN, SegmentFile, SegmentHeader, find_frame,
         io_error, read_frame, segment_name,
@@ -57,9 +57,7 @@ pub(crate) fn open_write(storage: Arc<dyn Storage>, segment_size: u64) -> Result
     let recovery = Recovery {
         set_aside: set_aside_files(journal.storage.as_ref())?,
         sizes: PerLog { trade: journal.size(Log::Trade), finance: journal.size(Log::Finance) },
-        segments: u32::try_from(journal.sealed.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(journal.active.is_some().into()),
+        segments: journal.sealed.count().saturating_add(journal.active.is_some().into()),
     };
     Ok((journal, recovery))
 }
@@ -74,38 +72,39 @@ fn sync_dir(journal: &Journal) -> Result<(), Error> {
     journal.storage.sync_dir().map_err(|error| io_error(journal.storage.path(""), error))
 }
 
+/// Reads the last two segments, whatever the height: older ones are read when they are asked for, and by a full check.
 fn open(storage: Arc<dyn Storage>, identity: Identity, segment_size: u64, mode: Mode) -> Result<Journal, Error> {
-    let count = count_segments(storage.as_ref())?;
-    let (sealed, active, tips) = (Vec::new(), None, PerLog::default());
-    let mut journal = Journal { storage, identity, segment_size, sealed, active, tips, mode, _lock: None };
-    let access = if mode == Mode::Write { Access::Write } else { Access::Read };
-    for number in 0..count {
-        let last = number + 1 == count;
-        let file = SegmentFile::open(
-            journal.storage.as_ref(),
-            &segment_name(number),
-            if last { access } else { Access::Read },
-        )?;
-        let header = read_header(&journal, &file, number)?;
-        // An index that was torn while it was written is made again from the frames.
-        let seal = if last { Seal::read_whole(&file)? } else { Seal::read(&file)? };
-        match seal {
-            Some(seal) => {
-                check_seal(&seal, &header)?;
-                if last && mode == Mode::Write {
-                    rewrite(&file, seal.capacity, seal.index_len().unwrap_or(0))?;
-                }
-                journal.sealed.push(seal);
-            }
-            None if last => {
-                journal.tips = tips_of(&journal)?;
-                open_last(&mut journal, file, &header)?;
-                return Ok(journal);
-            }
-            None => return Err(Fault::SegmentSeal.damaged(number, header.capacity)),
+    let last = count_segments(storage.as_ref())?.saturating_sub(1);
+    let before = match last.checked_sub(1) {
+        None => None,
+        Some(number) => {
+            let file = SegmentFile::open(storage.as_ref(), &segment_name(number), Access::Read)?;
+            let seal = Seal::read(&file)?.filter(|seal| seal.number == number && seal.ledger == identity.id);
+            Some((seal.ok_or(Fault::SegmentSeal.damaged(number, 0))?, file))
         }
+    };
+    let access = if mode == Mode::Write { Access::Write } else { Access::Read };
+    let file = SegmentFile::open(storage.as_ref(), &segment_name(last), access)?;
+    let header = read_header(&file, (last, identity.id), before.as_ref().map(|(seal, _)| seal))?;
+    // An index that was torn while it was written is made again from the frames.
+    let whole = Seal::read_whole(&file)?;
+    let tips = match (&whole, &before) {
+        (Some(seal), _) => {
+            check_seal(seal, &header)?;
+            tips_of(seal, &file)?
+        }
+        (None, Some((seal, file))) => tips_of(seal, file)?,
+        (None, None) => PerLog::default(),
+    };
+    if let Some(seal) = whole.as_ref().filter(|_| mode == Mode::Write) {
+        rewrite(&file, seal.capacity, seal.index_len().unwrap_or(0))?;
     }
-    journal.tips = tips_of(&journal)?;
+    let is_sealed = whole.is_some();
+    let sealed = Sealed::new(Arc::clone(&storage), identity.id, whole.or(before.map(|(seal, _)| seal)));
+    let mut journal = Journal { storage, identity, segment_size, sealed, active: None, tips, mode, _lock: None };
+    if !is_sealed {
+        open_last(&mut journal, file, &header)?;
+    }
     Ok(journal)
 }
 
@@ -123,15 +122,19 @@ fn count_segments(storage: &dyn Storage) -> Result<u32, Error> {
     }
 }
 
-fn read_header(journal: &Journal, file: &SegmentFile, number: u32) -> Result<SegmentHeader, Error> {
+fn read_header(
+    file: &SegmentFile,
+    (number, ledger): (u32, [u8; 16]),
+    before: Option<&Seal>,
+) -> Result<SegmentHeader, Error> {
     let size = file.size()?;
     let header = if size < HEADER_LEN { None } else { SegmentHeader::decode(&file.array::<HEADER_BYTES>(0)?) };
     let header = header.filter(|header| header.capacity <= size).ok_or(Fault::SegmentHeader.damaged(number, 0))?;
-    let continues = match journal.sealed.last() {
+    let continues = match before {
         None => header.previous_end == 0 && header.start == PerLog::default() && header.chain == [0; 32],
         Some(seal) => header.previous_end == seal.end && header.start == seal.size && header.chain == seal.chain,
     };
-    if continues && header.number == number && header.ledger == journal.identity.id {
+    if continues && header.number == number && header.ledger == ledger {
         Ok(header)
     } else {
         Err(Fault::SegmentLink.damaged(number, 0))
@@ -147,27 +150,9 @@ fn check_seal(seal: &Seal, header: &SegmentHeader) -> Result<(), Error> {
     if fits { Ok(()) } else { Err(Fault::SegmentSeal.damaged(header.number, header.capacity)) }
 }
 
-/// Where the logs stand after the sealed segments. The frontier's nodes come from the index; the seal's roots vouch for
-/// them.
-fn tips_of(journal: &Journal) -> Result<PerLog<Tip>, Error> {
-    let mut tips = PerLog::default();
-    let Some(last) = journal.sealed.last() else { return Ok(tips) };
-    for log in Log::ALL {
-        let size = *last.size.of(log);
-        let frontier = Frontier::read(size, &mut |level, place| journal.node(log, level, place))?;
-        if frontier.root() != *last.root.of(log) {
-            return Err(Fault::IndexMismatch.damaged(last.number, last.capacity));
-        }
-        let head = match size.checked_sub(1) {
-            None => None,
-            Some(height) => {
-                let block = Block::from_bytes(&journal.block(log, height)?)?;
-                Some(Head { hash: block.hash(), header: block.header().clone() })
-            }
-        };
-        *tips.of_mut(log) = Tip { frontier, head };
-    }
-    Ok(tips)
+/// Where the logs stand behind a sealed segment.
+fn tips_of(seal: &Seal, file: &SegmentFile) -> Result<PerLog<Tip>, Error> {
+    seal.tips(file)?.ok_or(Fault::IndexMismatch.damaged(seal.number, seal.capacity))
 }
 
 /// Scans the last segment, makes sure that what is seen is durable, and deals with its tail.

@@ -25,11 +25,14 @@ pub struct CheckOptions<'a> {
     pub checkpoints: &'a [Checkpoint],
     /// How often a bad last frame is read again, 10 ms apart, because the agent may be writing it right now. Default: 20.
     pub rereads: u32,
+    /// Threads that verify signatures beside the one that reads. Default: as many as the process has cores.
+    pub threads: usize,
 }
 
 impl Default for CheckOptions<'_> {
     fn default() -> Self {
-        Self { key_of: None, salt_key: None, checkpoints: &[], rereads: 20 }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { key_of: None, salt_key: None, checkpoints: &[], rereads: 20, threads }
     }
 }
 
@@ -94,4 +97,11 @@ pub struct Report {
     pub set_aside: Vec<SetAside>,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
+}
+
+impl Report {
+    /// The lowest height of a log with which something is wrong.
+    pub fn first_bad(&self, log: Log) -> Option<u64> {
+        self.problems.iter().filter(|problem| problem.log == Some(log)).filter_map(|problem| problem.height).min()
+    }
 }

@@ -150,3 +150,52 @@ fn a_full_disk_is_named_and_costs_nothing_acknowledged() {
     disk.room(None);
     verify(&disk, &acked, "after space was freed");
 }
+
+/// Bits that look random and are the same in every run.
+struct Coin(u64);
+
+impl Coin {
+    fn toss(&mut self) -> bool {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 & 0x10 != 0
+    }
+}
+
+/// Power cuts tried at each call when they are too many to try all.
+const SAMPLES: u64 = 256;
+
+#[test]
+fn no_subset_of_what_was_not_confirmed_costs_anything_acknowledged() {
+    let count = {
+        let disk = FaultyStorage::default();
+        whole_life(&disk, &mut Vec::new()).unwrap();
+        disk.calls()
+    };
+    let (mut tried, mut widest) = (0, 0);
+    for at in 1..=count {
+        let (disk, mut acked) = (FaultyStorage::default(), Vec::new());
+        // The call that fails persists nothing at once; what it and the ones before it left waiting, the cut decides.
+        disk.fail(at, Flavour::PersistedAnyway);
+        whole_life(&disk, &mut acked).unwrap_err();
+        let waiting = disk.waiting();
+        widest = widest.max(waiting);
+        let all = 1_u64.checked_shl(waiting.try_into().unwrap()).filter(|all| *all <= SAMPLES);
+        for sample in 0..all.unwrap_or(SAMPLES) {
+            let (mut coin, mut bits) = (Coin((at as u64) << 32 | sample << 1 | 1), sample);
+            let keep = || {
+                let bit = if all.is_some() { bits & 1 == 1 } else { coin.toss() };
+                bits >>= 1;
+                bit
+            };
+            verify(
+                &disk.after_any(keep),
+                &acked,
+                &format!("call {at}, subset {sample} of {waiting} sectors and names"),
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried > 500 && widest > 6, "only {tried} cuts of at most {widest} sectors and names");
+}

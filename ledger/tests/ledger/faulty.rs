@@ -65,11 +65,33 @@ fn put(bytes: &mut Vec<u8>, offset: usize, part: &[u8]) {
     bytes[offset..end].copy_from_slice(part);
 }
 
+/// The sectors of a write, each with where it begins.
+fn sectors(offset: usize, part: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let first = (SECTOR_BYTES - offset % SECTOR_BYTES).min(part.len());
+    let (head, rest) = part.split_at(first);
+    let rest = rest.chunks(SECTOR_BYTES).enumerate();
+    let rest = rest.map(move |(number, sector)| (offset + first + number * SECTOR_BYTES, sector));
+    std::iter::once((offset, head)).chain(rest)
+}
+
+/// A change of the directory: a new name, or another one for the same file.
+#[derive(Clone, Debug)]
+struct Naming {
+    from: Option<String>,
+    to: String,
+    place: usize,
+}
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
 #[derive(Clone, Debug, Default)]
 struct Disk {
     inodes: Vec<Inode>,
     live: BTreeMap<String, usize>,
     durable: BTreeMap<String, usize>,
+    /// Changes from `durable` to `live`.
+    naming: Vec<Naming>,
     calls: usize,
     fail: Option<(usize, Flavour)>,
     room: Option<usize>,
@@ -132,12 +154,49 @@ impl FaultyStorage {
             }
             inode.live = inode.durable.clone();
         }
+        if cut != Cut::Restart {
+            disk.naming.clear();
+        }
         match cut {
             Cut::Restart => {}
             Cut::LoseAll | Cut::KeepContents => disk.live = disk.durable.clone(),
             _ => disk.durable = disk.live.clone(),
         }
         FaultyStorage(Arc::new(Mutex::new(disk)))
+    }
+
+    /// How many sectors and names wait to be confirmed: each may be there after a power cut, or not.
+    pub(crate) fn waiting(&self) -> usize {
+        let disk = self.0.lock().unwrap();
+        let sectors = |inode: &Inode| inode.waiting.iter().map(|(at, part)| sectors(*at, part).count()).sum::<usize>();
+        disk.naming.len() + disk.inodes.iter().map(sectors).sum::<usize>()
+    }
+
+    /// A disk of its own after a power cut that kept exactly the sectors and names for which `keep` says so.
+    pub(crate) fn after_any(&self, mut keep: impl FnMut() -> bool) -> FaultyStorage {
+        let mut disk = self.0.lock().unwrap().clone();
+        (disk.calls, disk.fail) = (0, None);
+        for inode in &mut disk.inodes {
+            inode.locked = false;
+            for (offset, part) in std::mem::take(&mut inode.waiting) {
+                for (at, sector) in sectors(offset, &part).filter(|_| keep()) {
+                    put(&mut inode.durable, at, sector);
+                }
+            }
+            inode.live = inode.durable.clone();
+        }
+        for Naming { from, to, place } in std::mem::take(&mut disk.naming) {
+            if keep() {
+                from.and_then(|from| disk.durable.remove(&from));
+                disk.durable.insert(to, place);
+            }
+        }
+        disk.live = disk.durable.clone();
+        FaultyStorage(Arc::new(Mutex::new(disk)))
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap().live.keys().cloned().collect()
     }
 
     /// Writes over a file's bytes, durably: damage.
@@ -166,6 +225,7 @@ impl Storage for FaultyStorage {
             disk.inodes.push(Inode::default());
             let place = disk.inodes.len() - 1;
             disk.live.insert(name.to_owned(), place);
+            disk.naming.push(Naming { from: None, to: name.to_owned(), place });
         }
         if flavour.is_some() {
             return Err(failed());
@@ -188,6 +248,7 @@ impl Storage for FaultyStorage {
         if flavour != Some(Flavour::NotPersisted) {
             let place = disk.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
             disk.live.insert(to.to_owned(), place);
+            disk.naming.push(Naming { from: Some(from.to_owned()), to: to.to_owned(), place });
         }
         flavour.map_or(Ok(()), |_| Err(failed()))
     }
@@ -197,6 +258,7 @@ impl Storage for FaultyStorage {
         let flavour = disk.call();
         if flavour != Some(Flavour::NotPersisted) {
             disk.durable = disk.live.clone();
+            disk.naming.clear();
         }
         flavour.map_or(Ok(()), |_| Err(failed()))
     }

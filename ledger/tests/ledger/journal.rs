@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use hufu_ledger::{
-    Error, Fault, Ledger, Log, Options, entry_hash, merkle, storage::Access, storage::Storage, verify_checkpoint,
+    CheckOptions, Error, Fault, KeptBlock, Ledger, Log, Options, check, entry_hash, merkle, storage::Access,
+    storage::Storage, verify_checkpoint,
 };
 
 use crate::{
-    common::{ID, QUALITY, append, key_of, make, new_block, options, public_key, signer},
+    common::{ID, QUALITY, append, batch, key_of, make, new_block, options, public_key, signer},
     faulty::{Cut, FaultyStorage, Flavour},
 };
 
@@ -210,8 +211,72 @@ fn a_missing_segment_and_one_of_another_ledger_are_named() {
     let other = tempfile::tempdir().unwrap();
     Ledger::create(other.path(), &options(), [1; 16]).unwrap();
     std::fs::copy(other.path().join("seg-00000000"), place(1)).unwrap();
+    // Opening reads the last two segments only: an older one is found out by who asks it, and by a check.
+    let (ledger, _) = Ledger::open(dir.path(), &options()).unwrap();
+    let errors: Vec<Error> = (0..12).filter_map(|height| ledger.block(Log::Trade, height).err()).collect();
+    assert!(!errors.is_empty());
+    for error in errors {
+        assert!(matches!(error, Error::Damaged { segment: 1, fault: Fault::SegmentSeal, .. }), "{error}");
+    }
+    assert!(matches!(ledger.find(&[1; 32]), Err(Error::Damaged { segment: 1, .. })));
+    drop(ledger);
+    let report = check(dir.path(), &CheckOptions::default()).unwrap();
+    assert_eq!((report.problems[0].segment, &report.problems[0].fault), (1, &Fault::SegmentLink));
+    std::fs::copy(other.path().join("seg-00000000"), place(5)).unwrap();
     let error = Ledger::open(dir.path(), &options()).unwrap_err();
-    assert!(matches!(error, Error::Damaged { segment: 1, fault: Fault::SegmentLink, .. }), "{error}");
+    assert!(matches!(error, Error::Damaged { segment: 5, fault: Fault::SegmentLink, .. }), "{error}");
     std::fs::write(place(1), kept).unwrap();
+    std::fs::remove_file(place(5)).unwrap();
+    // A ledger cut at a segment's end is whole in itself: only a checkpoint or a receipt shows what is missing.
     Ledger::open(dir.path(), &options()).unwrap();
+}
+
+#[test]
+fn kept_blocks_are_taken_back_in_their_order_and_nothing_else_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, appended) = make(dir.path(), 20);
+    let kept = |block: &hufu_ledger::AppendedBlock| KeptBlock {
+        bytes: block.bytes.clone(),
+        keys: block.entries.iter().map(|_| key_of(block.height)).collect(),
+    };
+    let kept: Vec<KeptBlock> = appended.iter().map(kept).collect();
+    let again = tempfile::tempdir().unwrap();
+    let (mut copy, _) = make(again.path(), 0);
+    for blocks in kept.chunks(7) {
+        copy.restore(blocks).unwrap();
+    }
+    assert_eq!(copy.stamp(), ledger.stamp());
+    assert_eq!(copy.find(&key_of(3)).unwrap().len(), 1 + 3);
+    assert_eq!(check(again.path(), &CheckOptions::default()).unwrap().problems, []);
+    let refused = |copy: &mut Ledger, blocks: &[KeptBlock], wanted: Fault| match copy.restore(blocks) {
+        Err(Error::Refused { fault, .. }) => assert_eq!(fault, wanted),
+        other => panic!("{other:?}"),
+    };
+    refused(&mut copy, &kept[..1], Fault::WrongHeight { wanted: 20, found: 0 });
+    let fewer = KeptBlock { keys: Vec::new(), ..kept[0].clone() };
+    let place = tempfile::tempdir().unwrap();
+    let (mut empty, _) = make(place.path(), 0);
+    refused(&mut empty, &[fewer], Fault::FramePayload);
+    refused(&mut empty, &[kept[0].clone(), kept[0].clone()], Fault::WrongHeight { wanted: 1, found: 0 });
+    assert_eq!(empty.size(Log::Trade), 0, "a refused batch left nothing");
+    append(&mut copy, 20).unwrap();
+}
+
+#[test]
+fn batches_signed_ahead_are_appended_in_their_order_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = make(dir.path(), 3);
+    let mut plan = ledger.plan();
+    let mut sign = |number: u64, epoch: u64| plan.sign(&batch(number), &signer(), epoch, 0, QUALITY);
+    let (first, second) = (sign(3, 1).unwrap(), sign(5, 1).unwrap());
+    assert!(matches!(sign(7, 0), Err(Error::Refused { fault: Fault::EpochBackwards { from: 1, to: 0 }, .. })));
+    let third = sign(9, 1).unwrap();
+    let unwanted = ledger.plan().sign(&batch(11), &signer(), 1, 0, QUALITY).unwrap();
+    ledger.commit(first).unwrap();
+    assert!(matches!(ledger.commit(third), Err(Error::Refused { fault: Fault::WrongHeight { .. }, .. })));
+    ledger.commit(second).unwrap();
+    assert!(matches!(ledger.commit(unwanted), Err(Error::Refused { fault: Fault::WrongHeight { .. }, .. })));
+    append(&mut ledger, 12).unwrap_err();
+    assert_eq!((ledger.size(Log::Trade), ledger.size(Log::Finance)), (5, 3));
+    assert_eq!(check(dir.path(), &CheckOptions::default()).unwrap().problems, []);
 }

@@ -11,7 +11,11 @@ mod faults;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod inject;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]

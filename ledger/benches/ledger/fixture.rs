@@ -1,0 +1,96 @@
+//! The ledger that is measured: a node's key and blocks of one entry of 300 bytes, the records of the store comparison.
+
+use std::path::Path;
+
+use hufu_gm::sm2::{PublicKey, SecretKey};
+use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState};
+
+use crate::Outcome;
+
+pub(crate) const BODY_BYTES: usize = 300;
+const BATCH: u64 = 100;
+const TIME_NS: i64 = 1_700_000_000_000_000_000;
+const QUALITY: TimeQuality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(500) };
+
+/// The node's key.
+pub(crate) struct Node {
+    pub(crate) key: SecretKey,
+}
+
+impl Node {
+    pub(crate) fn new() -> Outcome<Self> {
+        Ok(Self { key: SecretKey::from_scalar(&[1; 32])? })
+    }
+
+    pub(crate) fn public_key(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    /// Appends blocks of numbers `from..to` as one batch.
+    pub(crate) fn append(&self, ledger: &mut Ledger, from: u64, to: u64) -> Outcome<()> {
+        let blocks: Vec<NewBlock> = (from..to).map(block).collect();
+        self.append_blocks(ledger, &blocks)
+    }
+
+    pub(crate) fn append_blocks(&self, ledger: &mut Ledger, blocks: &[NewBlock]) -> Outcome<()> {
+        ledger.append(blocks, &self.signer(), 0, TIME_NS, QUALITY)?;
+        Ok(())
+    }
+
+    /// Appends the blocks `batches` times; the next batch is signed while one goes to the disk.
+    pub(crate) fn append_ahead(&self, ledger: &mut Ledger, blocks: &[NewBlock], batches: u64) -> Outcome<()> {
+        let mut plan = ledger.plan();
+        let mut sign = || plan.sign(blocks, &self.signer(), 0, TIME_NS, QUALITY);
+        let mut ready = sign()?;
+        for _ in 1..batches {
+            let (next, done) = std::thread::scope(|scope| {
+                let next = scope.spawn(&mut sign);
+                let done = ledger.commit(ready);
+                (next.join(), done)
+            });
+            done?;
+            ready = next.map_err(|_| "the thread that signs has panicked")??;
+        }
+        ledger.commit(ready)?;
+        Ok(())
+    }
+
+    fn signer(&self) -> Signer<'_> {
+        Signer { key: &self.key, cert_id: [2; 32], salt_key: &[3; 32] }
+    }
+}
+
+/// A block of one entry. Every tenth belongs to the finance log; a contract's key comes back every thousand blocks.
+pub(crate) fn block(number: u64) -> NewBlock {
+    let mut body = vec![0; BODY_BYTES];
+    let mut random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for byte in &mut body {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        [*byte, ..] = random.to_be_bytes();
+    }
+    let log = if number % 10 == 9 { Log::Finance } else { Log::Trade };
+    NewBlock { log, entries: vec![NewEntry { kind: 7, body, key: key(number % 1000) }] }
+}
+
+pub(crate) fn key(number: u64) -> [u8; 32] {
+    let mut key = [0xa5; 32];
+    key.iter_mut().zip(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()).for_each(|(to, from)| *to = from);
+    key
+}
+
+pub(crate) fn options() -> Options {
+    Options::new("site-1/node-1")
+}
+
+/// A ledger of `size` blocks in `dir`.
+pub(crate) fn make(dir: &Path, size: u64) -> Outcome<()> {
+    Ledger::create(dir, &options(), [9; 16])?;
+    let (mut ledger, _) = Ledger::open(dir, &options())?;
+    let node = Node::new()?;
+    for from in (0..size).step_by(usize::try_from(BATCH)?) {
+        node.append(&mut ledger, from, size.min(from + BATCH))?;
+    }
+    Ok(())
+}
