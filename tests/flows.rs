@@ -74,6 +74,7 @@ fn settle(house: &House, platform: &str, contract: &Contract) -> Value {
         (ran.code != 69).then(|| ran.expect(0).json())
     });
     assert_eq!(scored["contract_no"], contract.no.as_str());
+    the_next_buyer_sees_the_score(house, platform, contract);
     let pack = house.path(&format!("{}.zip", contract.state));
     house.buyer("pack", platform, contract.state, &[&number, "--output", &pack]).expect(0);
     let trust = house.path("root.pem");
@@ -88,6 +89,21 @@ fn settle(house: &House, platform: &str, contract: &Contract) -> Value {
     }
     assert_eq!(house.held("alarms"), Vec::<Value>::new(), "nothing that a person must look at");
     found
+}
+
+/// Whoever looks at what is on sale sees how earlier buyers scored, and checks it against its own trust anchor.
+fn the_next_buyer_sees_the_score(house: &House, platform: &str, contract: &Contract) {
+    for (trust, verified) in
+        [(Some("root.pem"), Value::Bool(true)), (Some("platform.pem"), Value::Bool(false)), (None, Value::Null)]
+    {
+        let trust = trust.map(|name| house.path(name));
+        let anchors: Vec<&str> = trust.iter().flat_map(|path| ["--trust", path]).collect();
+        let listed =
+            hufu(&[&["buyer", "browse", "--platform", platform, "--json"], &anchors[..]].concat()).expect(0).json();
+        let mut scores = listed["scores"].as_array().expect("scores").iter();
+        let score = scores.find(|score| score["contract_no"] == contract.no.as_str()).expect("the score");
+        assert_eq!((&score["overall"], &score["verified"]), (&Value::from("93.00"), &verified), "{trust:?}");
+    }
 }
 
 /// Stops the agent and checks its whole ledger from the bytes.

@@ -89,6 +89,11 @@ hufu_audit::texts! {
     NodeStatus { node, link, logs, alarms } => "node {node}, broker {link}; blocks (receipted): {logs}; alarms: {alarms}", "节点 {node}，消息代理{link}；区块数（已回执）：{logs}；告警：{alarms}";
     Linked {} => "connected", "已连接";
     NotLinked {} => "not connected", "未连接";
+    BuyerProductColumns {} => "node|presence|product|name|stock|prices, CNY", "节点|状态|产品|名称|库存|价格（元）";
+    BuyerScoreColumns {} => "scored node|overall|contract|at|signature", "被评节点|总分|合约|时间|签名";
+    ScoreHolds {} => "holds", "成立";
+    ScoreFalse {} => "DOES NOT HOLD", "不成立";
+    ScoreUnchecked {} => "not checked: give --trust", "未检查：请用 --trust 指定信任锚";
     StatusColumns {} => "contract|product|state|records|service end|bill CNY|receipted", "合约|产品|状态|记录数|服务截止|账单（元）|已回执";
     AgentAway { socket, why } => "no agent at {socket}: {why}; start it with: hufu agent", "{socket} 处没有代理：{why}；启动命令：hufu agent";
     NodeThere { path } => "{path} is already there; init never overwrites a node", "{path} 已存在；init 从不覆盖节点";

@@ -3,6 +3,7 @@
 
 mod channel;
 mod check;
+mod list;
 mod sign;
 mod state;
 #[cfg(test)]
@@ -20,11 +21,11 @@ use hufu_trade::{
     resource::{KINDS, Resource},
     statement::ScoreItem,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     clock,
-    cmd::{Context, Outcome, bug, file, key, term},
+    cmd::{Context, Outcome, bug, file, term},
     text::Text,
 };
 use channel::{Channel, Reply};
@@ -159,20 +160,12 @@ fn score_item(text: &str) -> Result<ScoreItem, String> {
 
 pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
-        Command::Browse { common, node: None, .. } if common.answer.is_none() => list(common, context),
+        Command::Browse { common, node: None, .. } if common.answer.is_none() => list::run(common, context),
         Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
         Command::Order { common, quantity, term, ceiling } => order(common, (*quantity, *term, *ceiling), context),
         Command::Score { common, scores } => score(common, scores, context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
     }
-}
-
-/// Without a node: what the platform offers, as it says.
-fn list(common: &Common, context: &Context) -> Outcome {
-    let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
-    let found: Value = platform.get("/v1/products")?;
-    context.show(&found, || key::lines(&found))?;
-    Ok(Exit::Done)
 }
 
 fn browse(common: &Common, wanted: Option<(&str, &str)>, context: &Context) -> Outcome {
