@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// How a file is opened.
@@ -142,10 +143,15 @@ impl StoredFile for DirectoryFile {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        match self.0.try_lock() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error),
+        // A child that another thread has just forked shares the lock until it reaches its exec: a held lock is asked again for
+        // a fifth of a second before it is somebody else's.
+        for _ in 0..20 {
+            match self.0.try_lock() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
+        Ok(false)
     }
 }
