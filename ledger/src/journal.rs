@@ -15,7 +15,7 @@ use crate::{
     sealed::Sealed,
     segment::{
         BATCH_BLOCKS_MAX, FRAME_HEAD_LEN, FramedBlock, HEADER_LEN, PAYLOAD_LEN_MAX, SegmentFile, SegmentHeader,
-        encode_frame, encode_payload,
+        encode_frame, encode_payload, read_payload,
     },
     storage::Storage,
 };
@@ -89,7 +89,8 @@ impl Journal {
         }
     }
 
-    /// Writes the batch as one frame. When this returns it is durable; when it fails, only opening again can tell.
+    /// Writes the batch, whose blocks are the next of their logs, as one frame. When this returns it is durable; when it fails,
+    /// only opening again can tell.
     pub(crate) fn append(&mut self, batch: &[Framed]) -> Result<(), Error> {
         self.check_writable()?;
         let payload =
@@ -102,14 +103,14 @@ impl Journal {
                 bytes_max: PAYLOAD_LEN_MAX,
             });
         }
-        let written = self.write(&payload);
+        let written = self.write(&payload, batch);
         if written.is_err() {
             self.mode = Mode::Poisoned;
         }
         written
     }
 
-    fn write(&mut self, payload: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, payload: &[u8], batch: &[Framed]) -> Result<(), Error> {
         let needed = (FRAME_HEAD_LEN + payload.len()) as u64;
         if self.active.as_ref().is_none_or(|active| active.frames.capacity - active.frames.end < needed) {
             self.seal()?;
@@ -122,9 +123,11 @@ impl Journal {
         active.file.sync()?;
         active.frames.chain = chain;
         active.frames.end = offset + frame.len() as u64;
-        // The same code takes the frame in as after a restart, from the same bytes.
-        take_in(&mut active.index, &mut self.tips, &self.identity.node, offset, payload)
-            .map_err(|fault| fault.damaged(active.number, offset))
+        let places = read_payload(payload).ok_or(Fault::FramePayload.damaged(active.number, offset))?;
+        for (framed, made) in places.iter().zip(batch) {
+            push(&mut active.index, &mut self.tips, offset, framed, &made.block);
+        }
+        Ok(())
     }
 
     /// Writes the index behind the frames of the active segment; nothing is written to it afterwards.
@@ -259,7 +262,7 @@ pub(crate) fn take_in(
     offset: u64,
     payload: &[u8],
 ) -> Result<(), Fault> {
-    for framed in crate::segment::read_payload(payload).ok_or(Fault::FramePayload)? {
+    for framed in read_payload(payload).ok_or(Fault::FramePayload)? {
         take_in_block(index, tips, node, offset, &framed)?;
     }
     Ok(())
@@ -273,17 +276,21 @@ fn take_in_block(
     framed: &FramedBlock<'_>,
 ) -> Result<(), Fault> {
     let block = Block::from_bytes(framed.bytes).map_err(refusal)?;
-    let tip = tips.of_mut(framed.log);
-    check_place(tip, framed.log, node, block.header())?;
+    check_place(tips.of(framed.log), framed.log, node, block.header())?;
     if block.entries().len() != framed.keys.len() {
         return Err(Fault::FramePayload);
     }
-    let hash = block.hash();
+    push(index, tips, frame_offset, framed, &block);
+    Ok(())
+}
+
+/// Puts a block that has been checked on top of its log.
+fn push(index: &mut Index, tips: &mut PerLog<Tip>, frame_offset: u64, framed: &FramedBlock<'_>, block: &Block) {
+    let (tip, hash) = (tips.of_mut(framed.log), block.hash());
     let nodes = tip.frontier.push(merkle::leaf(&hash));
     tip.head = Some(Head { hash, header: block.header().clone() });
     let at = frame_offset.saturating_add((FRAME_HEAD_LEN + framed.offset) as u64);
     index.push(framed.log, BlockSlot::new(at, framed.bytes), &nodes, framed.keys);
-    Ok(())
 }
 
 /// The fault inside a refusal.

@@ -31,6 +31,27 @@ fn seconds(count: u64, mut work: impl FnMut(u64) -> Outcome<()>) -> Outcome<f64>
     Ok(start.elapsed().as_secs_f64() / count as f64)
 }
 
+/// CPU seconds of this thread by the kernel's book: what a busy machine does not change.
+fn cpu_seconds() -> Outcome<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e9)
+}
+
+/// CPU of signing, of making a signed block, and of appending one of a batch that is ready, in seconds.
+fn cpu_of_a_block(ledger: &mut Ledger, node: &Node, blocks: &[NewBlock]) -> Outcome<[f64; 3]> {
+    let count = blocks.len() as f64;
+    let start = cpu_seconds()?;
+    for _ in blocks {
+        node.key.sign(&[42; 140])?;
+    }
+    let signed = cpu_seconds()?;
+    let batch = node.sign(&mut ledger.plan(), blocks)?;
+    let made = cpu_seconds()?;
+    ledger.commit(batch)?;
+    let done = cpu_seconds()?;
+    Ok([(signed - start) / count, (made - signed) / count, (done - made) / count])
+}
+
 /// A file of zeros that is there on the disk, as a segment is.
 fn probe(path: &Path) -> Outcome<File> {
     let mut file = File::create(path)?;
@@ -51,6 +72,7 @@ pub(crate) fn against_its_bounds(dir: &Path, figures: &mut Figures) -> Outcome<(
     let blocks: Vec<NewBlock> = (0..MANY).map(block).collect();
     let (mut one, mut many) = (Vec::new(), Vec::new());
     let (mut signing, mut syncing) = (Vec::new(), Vec::new());
+    let mut cpu: [Vec<f64>; 3] = Default::default();
     for _ in 0..ROUNDS {
         let sign = seconds(300, |_| Ok(node.key.sign(&header).map(drop)?))?;
         let sync = |bytes: &[u8], count: u64| {
@@ -65,10 +87,14 @@ pub(crate) fn against_its_bounds(dir: &Path, figures: &mut Figures) -> Outcome<(
         one.push((sign + sync_one) / append_one);
         many.push(sign.max(sync_many / MANY as f64) / append_many);
         signing.push(sign);
+        let costs = cpu_of_a_block(&mut ledger, &node, &blocks)?;
+        cpu.iter_mut().zip(costs).for_each(|(all, cost)| all.push(cost * 1e6));
         syncing.push(sync_one);
     }
     let (signing, syncing) = (median(signing) * 1e6, median(syncing) * 1e6);
     figures.note("one signature, one write with fdatasync (us)", &format!("{signing:.0}, {syncing:.0}"));
+    let [sign, make, commit] = cpu.map(median);
+    figures.note("CPU of a signature, a signed block, its append (us)", &format!("{sign:.0}, {make:.0}, {commit:.0}"));
     figures.at_least("signed append, 1 a batch / (1 / (t_sign + t_fdatasync))", median(one), 0.8);
     figures.at_least("signed append, 100 a batch, signed ahead / the smaller bound", median(many), 0.8);
     Ok(())

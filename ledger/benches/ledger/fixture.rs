@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hufu_gm::sm2::{PublicKey, SecretKey};
-use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState};
+use hufu_ledger::{Batch, Error, Ledger, Log, NewBlock, NewEntry, Options, Plan, Signer, TimeQuality, TimeState};
 
 use crate::Outcome;
 
@@ -37,22 +37,24 @@ impl Node {
         Ok(())
     }
 
-    /// Appends the blocks `batches` times; the next batch is signed while one goes to the disk.
+    /// Appends the blocks `batches` times; the next ones are signed while one goes to the disk.
     pub(crate) fn append_ahead(&self, ledger: &mut Ledger, blocks: &[NewBlock], batches: u64) -> Outcome<()> {
         let mut plan = ledger.plan();
-        let mut sign = || plan.sign(blocks, &self.signer(), 0, TIME_NS, QUALITY);
-        let mut ready = sign()?;
-        for _ in 1..batches {
-            let (next, done) = std::thread::scope(|scope| {
-                let next = scope.spawn(&mut sign);
-                let done = ledger.commit(ready);
-                (next.join(), done)
+        let (ready, queue) = std::sync::mpsc::sync_channel(2);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut signed = (0..batches).map(|_| self.sign(&mut plan, blocks));
+                signed.try_for_each(|batch| ready.send(batch))
             });
-            done?;
-            ready = next.map_err(|_| "the thread that signs has panicked")??;
-        }
-        ledger.commit(ready)?;
-        Ok(())
+            for batch in queue {
+                ledger.commit(batch?)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn sign(&self, plan: &mut Plan, blocks: &[NewBlock]) -> Result<Batch, Error> {
+        plan.sign(blocks, &self.signer(), 0, TIME_NS, QUALITY)
     }
 
     fn signer(&self) -> Signer<'_> {
