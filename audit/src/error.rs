@@ -21,6 +21,14 @@ pub enum Error {
     /// There is no `bill.der` in the container: it is not an evidence pack.
     #[error("no bill.der inside: not an evidence pack")]
     NoBill,
+    /// Two packs that are to be held against each other are not of one contract; whoever chose them must choose again.
+    #[error("not of one contract: {first} and {second}")]
+    OtherContract {
+        /// Contract number of the first.
+        first: String,
+        /// Contract number of the second.
+        second: String,
+    },
     /// Something a pack needs was not given, or is not what it should be; the caller's fault.
     #[error("cannot make the pack: {what}: {why}")]
     Input {

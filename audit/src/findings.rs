@@ -90,6 +90,17 @@ impl Verdict {
         }
     }
 
+    /// True when nothing fails.
+    pub(crate) fn holds(&self) -> bool {
+        self.result != Outcome::Fail
+    }
+
+    /// Leaves out problems that are none to the reader.
+    pub(crate) fn forget(&mut self, which: impl Fn(&Text) -> bool) {
+        self.problems.retain(|problem| !which(&problem.what));
+        self.result = self.problems.iter().map(|problem| problem.outcome).max().unwrap_or_default();
+    }
+
     /// Says how many problems were left out.
     pub(crate) fn close(&mut self) {
         if self.more > 0 {

@@ -15,9 +15,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod dispute;
 mod error;
 mod evidence;
 pub mod exit;
+mod fields;
 mod findings;
 pub mod lang;
 mod layout;
@@ -36,6 +38,7 @@ pub mod limits {
     };
 }
 
+pub use dispute::{Dispute, Point, dispute};
 pub use error::Error;
 pub use exit::{Exit, Failure};
 pub use findings::{Outcome, PROBLEMS_MAX, Problem, Verdict};

@@ -72,6 +72,25 @@ crate::texts! {
     TariffHash { by } => "these price terms do not hash to what the {by} names", "这些价格条款的哈希与 {by} 所指不符";
     TariffMalformed { why } => "the price terms do not decode: {why}", "价格条款无法解码：{why}";
     Sum {} => "lines, gaps and rounding do not add up to the total", "各行、间隙与抹零之和不等于合计";
+    // two packs held against each other
+    DisputeContract { number } => "contract {number}", "合约 {number}";
+    DisputeHolds { side } => "{side}: its signatures hold", "{side}：签名成立";
+    DisputeHoldsAlone { side } => "{side}: its signatures hold, under certificates that nobody vouches for: no --trust was given", "{side}：签名成立，但未给出 --trust，无人为其证书担保";
+    DisputeFails { side, count } => "{side}: its signatures do NOT hold ({count} problems)", "{side}：签名不成立（{count} 个问题）";
+    DisputeNone {} => "the packs do not contradict each other", "两个证据包没有矛盾";
+    DisputeTrade { height } => "block {height} of the trade log", "交易账本区块 {height}";
+    DisputeFinance { height } => "block {height} of the finance log", "财务账本区块 {height}";
+    DisputeAt { block, entry, field } => "they part at {block}, entry {entry}, field {field}:", "分歧始于{block}、条目 {entry}、字段 {field}：";
+    DisputeBlock { block, field } => "they part at {block}, field {field}:", "分歧始于{block}、字段 {field}：";
+    DisputeFile { field } => "their entries agree, they part in a file beside them, field {field}:", "条目一致，分歧在条目之外的文件，字段 {field}：";
+    DisputeEntry {} => "one entry cannot have two contents: one of the packs was changed, or its node tells each reader something else", "同一条目不可能有两种内容：其中一个证据包被改动，或节点对不同读者说法不一";
+    DisputeFork {} => "the node signed two different blocks of this height: it forked its log", "节点在同一高度签署了两个不同的区块：其账本已分叉";
+    DisputeUnsigned { side } => "two different blocks of one height; that of {side} carries no valid signature of the node", "同一高度有两个不同的区块；{side} 的区块没有节点的有效签名";
+    DisputeMissing { side } => "only {side} holds this entry, and both bills rest on it", "仅 {side} 含有此条目，而两份账单都以它为依据";
+    DisputePlace {} => "one entry cannot stand at two places of a log", "同一条目不可能位于账本的两个位置";
+    DisputeRoot { size } => "two different roots are signed for size {size} of one log: its node or platform contradicts itself", "同一账本大小 {size} 有两个不同的已签名根：节点或平台自相矛盾";
+    DisputeReceipt {} => "the signed bytes differ and a signature over them does not hold: they were changed", "签名原文不同，且有签名不成立：原文被改动";
+    DisputeMember {} => "it must be one and the same in both: one of the packs was changed", "两者应完全相同：其中一个证据包被改动";
     // the statement of four lines
     HeadSignatures {} => "signatures", "签名";
     HeadCompleteness {} => "completeness", "完整性";

@@ -7,7 +7,7 @@ mod course;
 mod links;
 mod proofs;
 mod quality;
-mod signatures;
+pub(crate) mod signatures;
 
 use std::io::{Read, Seek};
 
@@ -55,20 +55,24 @@ pub struct Verdicts {
 /// [`Error::Unreadable`], [`Error::TooLarge`] or [`Error::NoBill`] when the container cannot be listed, is beyond the limits
 /// of [`crate::limits`], or holds no `bill.der`. Everything else is a problem of a verdict.
 pub fn verify(pack: impl Read + Seek, anchors: &[Certificate], options: Options) -> Result<Verdicts, Error> {
-    let members = Members::open(pack)?;
+    judge(&Members::open(pack)?, anchors, options)
+}
+
+/// The four verdicts over the members of a pack.
+pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options) -> Result<Verdicts, Error> {
     let mut findings = Findings::default();
-    let pieces = records::pieces(&members, &mut findings.completeness)?;
-    let mut evidence = Evidence::read(&members, &pieces, &mut findings);
-    let authentic = signatures::check(&members, anchors, options, &mut findings.signatures);
-    links::check(&members, &evidence, &authentic, &mut findings.signatures);
-    let proven = proofs::check(&members, &evidence, &authentic, &mut findings);
-    completeness::check(&members, &evidence, &proven, &mut findings.completeness);
-    let table = course::table(&members, &mut findings.completeness);
+    let pieces = records::pieces(members, &mut findings.completeness)?;
+    let mut evidence = Evidence::read(members, &pieces, &mut findings);
+    let authentic = signatures::check(members, anchors, options, &mut findings.signatures);
+    links::check(members, &evidence, &authentic, &mut findings.signatures);
+    let proven = proofs::check(members, &evidence, &authentic, &mut findings);
+    completeness::check(members, &evidence, &proven, &mut findings.completeness);
+    let table = course::table(members, &mut findings.completeness);
     if let Some(table) = &table {
         course::check(table, &evidence, &mut findings.completeness);
     }
     quality::check(&evidence, &proven, &mut findings.data_quality);
-    let recomputed_total = arithmetic::check(&members, &mut evidence, table.as_ref(), &mut findings.arithmetic);
+    let recomputed_total = arithmetic::check(members, &mut evidence, table.as_ref(), &mut findings.arithmetic);
     let billed_total = evidence.bill.as_ref().map(|bill| bill.total);
     let parties = authentic.parties.into_iter().map(|(role, subject)| (role.name(), subject)).collect();
     let Findings { signatures, completeness, data_quality, arithmetic } = findings;

@@ -143,6 +143,13 @@ const TABLE: &[(&str, &str)] = &[
     ("Configuration of the node", "节点的配置"),
     ("The ledger itself, without any configuration", "直接给出账本，无需配置"),
     ("The evidence pack", "证据包"),
+    ("Where two evidence packs of one contract part", "找出同一合约的两个证据包的分歧之处"),
+    ("One evidence pack", "一个证据包"),
+    ("Another one of the same contract", "同一合约的另一个证据包"),
+    (
+        "PEM file of trust anchors; may be given several times; without, nobody vouches for the certificates",
+        "信任锚的 PEM 文件；可多次给出；未给出时无人为证书担保",
+    ),
     ("PEM file of trust anchors; may be given several times", "信任锚的 PEM 文件；可多次给出"),
     ("Every signature must also pass the second implementation (libsm)", "每个签名还须通过第二实现（libsm）的验证"),
 ];

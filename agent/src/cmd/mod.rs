@@ -4,6 +4,7 @@
 mod buyer;
 mod capacity;
 mod demo;
+mod dispute;
 mod file;
 mod firmware;
 mod help;
@@ -80,6 +81,8 @@ enum Command {
     Pack(pack::Args),
     /// Reach the four verdicts over an evidence pack
     Verify(verify::Args),
+    /// Where two evidence packs of one contract part
+    Dispute(dispute::Args),
     /// The buyer's side: browse, order, score, fetch evidence
     #[command(subcommand)]
     Buyer(buyer::Command),
@@ -130,6 +133,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Ledger(command) => ledger::run(command, &context),
         Command::Pack(args) => pack::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
+        Command::Dispute(args) => dispute::run(args, &context),
         Command::Buyer(command) => buyer::run(command, &context),
     }
 }

@@ -1,10 +1,11 @@
 //! `hufu verify`: the four verdicts over a pack. Judging is `hufu-audit`'s; here are only files, trust and the statement.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hufu_audit::{Error, Options, limits::PACK_BYTES_MAX, verify};
+use hufu_audit::{Error, Failure, Options, limits::PACK_BYTES_MAX, verify};
 
 use super::{Context, Outcome, file};
+use crate::text::Text;
 
 /// What is to be verified, and whom the reader trusts.
 #[derive(clap::Args)]
@@ -22,18 +23,27 @@ pub(crate) struct Args {
 
 /// Exit status 0 when nothing fails, 1 when a verdict does, 65 when there is no pack in the file.
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let path = &args.pack;
     let anchors = file::read_anchors(&args.trust)?;
+    let pack = read_pack(&args.pack)?;
+    let options = Options { cross_check: args.cross_check };
+    let verdicts = verify(std::io::Cursor::new(pack), &anchors, options).map_err(|e| failure(&args.pack, &e))?;
+    context.show(&verdicts.to_json(context.lang), || verdicts.to_text(context.lang))?;
+    Ok(verdicts.exit())
+}
+
+/// The bytes of a pack, within the limit of any pack.
+pub(super) fn read_pack(path: &Path) -> Result<Vec<u8>, Failure<Text>> {
     let size = std::fs::metadata(path).map_err(|e| file::unreadable(path, &e))?.len();
     if size > PACK_BYTES_MAX {
         return Err(file::malformed(path, &format!("larger than {PACK_BYTES_MAX} bytes")));
     }
-    let pack = std::fs::read(path).map_err(|e| file::unreadable(path, &e))?;
-    let options = Options { cross_check: args.cross_check };
-    let verdicts = verify(std::io::Cursor::new(pack), &anchors, options).map_err(|error| match &error {
-        Error::Unreadable { .. } | Error::TooLarge { .. } | Error::NoBill => file::malformed(path, &error),
+    std::fs::read(path).map_err(|e| file::unreadable(path, &e))
+}
+
+/// Why there are no verdicts over a file: there is no pack in it.
+pub(super) fn failure(path: &Path, error: &Error) -> Failure<Text> {
+    match error {
+        Error::Unreadable { .. } | Error::TooLarge { .. } | Error::NoBill => file::malformed(path, error),
         other => super::bug(other),
-    })?;
-    context.show(&verdicts.to_json(context.lang), || verdicts.to_text(context.lang))?;
-    Ok(verdicts.exit())
+    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop there")]
 
 mod damage;
+mod dispute;
 mod hostile;
 mod interop;
 mod openssl;
