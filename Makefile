@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: demo test check asn1 build setup release doc-hash weigh kill clean-demo help
+.PHONY: demo test check asn1 build setup release doc-hash weigh kill store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make release   the programs as they are shipped'
 	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
+	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
 demo: build
 	$(BIN)/hufu demo --dir $(DEMO_DIR)
@@ -55,6 +56,10 @@ weigh: release
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing
+
+# Not a part of `make test`: SQLite, redb and sled are more than two minutes of compiling that nothing else needs.
+store-bench:
+	$(CARGO) run --release --locked --manifest-path benches/store/Cargo.toml -- $(STORE_BENCH)
 
 clean-demo:
 	rm -rf -- $(DEMO_DIR)

@@ -98,9 +98,10 @@ fn uses(line: &str, library: &str) -> bool {
     line.contains(&format!("{library}::")) || line.starts_with(&format!("use {library}"))
 }
 
-/// True for sources that are tests from the first line to the last.
+/// True for sources that are tests or measurements from the first line to the last.
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.contains("/tests.rs") || path.contains("/benches/")
+    let starts = ["tests/", "benches/"].iter().any(|folder| path.starts_with(folder));
+    starts || path.contains("/tests/") || path.contains("/tests.rs") || path.contains("/benches/")
 }
 
 #[test]

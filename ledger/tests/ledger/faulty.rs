@@ -93,6 +93,8 @@ struct Disk {
     /// Changes from `durable` to `live`.
     naming: Vec<Naming>,
     calls: usize,
+    bytes_read: usize,
+    syncs: usize,
     fail: Option<(usize, Flavour)>,
     room: Option<usize>,
 }
@@ -116,6 +118,12 @@ pub(crate) struct FaultyStorage(Arc<Mutex<Disk>>);
 impl FaultyStorage {
     pub(crate) fn calls(&self) -> usize {
         self.0.lock().unwrap().calls
+    }
+
+    /// Bytes read and files synced since the disk was new.
+    pub(crate) fn costs(&self) -> (usize, usize) {
+        let disk = self.0.lock().unwrap();
+        (disk.bytes_read, disk.syncs)
     }
 
     /// Fails the `at`-th call from now on.
@@ -285,6 +293,7 @@ impl StoredFile for FaultyFile {
         if disk.call().is_some() {
             return Err(failed());
         }
+        disk.bytes_read += bytes.len();
         let offset = usize::try_from(offset).unwrap();
         let live = &disk.inodes[self.place].live;
         bytes.copy_from_slice(live.get(offset..offset + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -315,6 +324,7 @@ impl StoredFile for FaultyFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.lock().unwrap();
+        disk.syncs += 1;
         let flavour = disk.call();
         let inode = &mut disk.inodes[self.place];
         for (offset, part) in std::mem::take(&mut inode.waiting) {

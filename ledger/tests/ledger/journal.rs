@@ -280,3 +280,33 @@ fn batches_signed_ahead_are_appended_in_their_order_or_not_at_all() {
     assert_eq!((ledger.size(Log::Trade), ledger.size(Log::Finance)), (5, 3));
     assert_eq!(check(dir.path(), &CheckOptions::default()).unwrap().problems, []);
 }
+
+#[test]
+fn opening_reads_no_more_and_a_batch_syncs_no_more_often_when_the_ledger_is_high() {
+    let disk = FaultyStorage::default();
+    Ledger::create_on(&disk, &options(), ID).unwrap();
+    let opened = || Ledger::open_on(Arc::new(disk.clone()), &options()).unwrap().0;
+    let mut number = 0;
+    for height in [3, 50, 400, 800] {
+        let mut ledger = opened();
+        while ledger.size(Log::Trade) < height {
+            append(&mut ledger, number).unwrap();
+            number += 1;
+        }
+        // Two segments begin and end at most; each is two more.
+        let (_, before) = disk.costs();
+        for _ in 0..4 {
+            append(&mut ledger, number).unwrap();
+            number += 1;
+        }
+        let syncs = disk.costs().1 - before;
+        assert!((4..=4 + 2 * 2).contains(&syncs), "height {height}: {syncs} syncs for 4 batches");
+        drop(ledger);
+        let (before, _) = disk.costs();
+        drop(opened());
+        let read = disk.costs().0 - before;
+        // The last segment, its last frame once more, and behind the one before it a seal and where the logs stand.
+        assert!(read < 3 * 2048 + 64 * 32, "height {height}: {read} bytes read");
+    }
+    assert!(disk.used() > 100 * 2048);
+}
