@@ -36,7 +36,7 @@ pub(crate) fn malformed(error: impl std::fmt::Display) -> Problem {
     problem("malformed", None, format!("malformed request: {error}"), format!("请求格式错误：{error}"))
 }
 
-fn refused(refusal: &Refusal) -> Problem {
+pub(crate) fn refused(refusal: &Refusal) -> Problem {
     problem(refusal.code(), None, format!("the contract refuses: {refusal}"), format!("合约拒绝：{refusal}"))
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
     })?;
     let buyer_signed = leaf.public_key().verify(&request.statement.0, &request.signature.0).is_valid();
     let Some((rules, _, table)) = core.book.table_of(None) else { return Err(own_fault("no rule table")) };
-    let facts = Facts { buyer_signed, node_signed: true, ..Facts::default() };
+    let facts = Facts { buyer_signed, node_signed: true, window_open: true, ..Facts::default() };
     next(table, &table.start, "browse", facts).map_err(|r| refused(&r))?;
     let Some(product) = core.shop.product(&request.product_id) else {
         let zh = format!("没有产品 {}", request.product_id);
@@ -187,10 +187,9 @@ pub(crate) fn order(core: &Core, now_ns: i64, request: &SendOrder) -> Result<(Co
     let free = core.shop.product(&offer.product_id).and_then(|product| core.shop.free_units(&core.book, product));
     let facts = Facts {
         buyer_signed: signed_by(contract, &signed),
-        node_signed: true,
         within_offer: within,
         capacity_free: free.is_some_and(|free| wanted <= free),
-        ..Facts::default()
+        ..core.facts(contract, now_ns)
     };
     let ordered = next(table, &contract.state, "order", facts).map_err(|r| refused(&r))?;
     let mut batch = core.batch();
@@ -274,7 +273,8 @@ pub(crate) fn score(core: &Core, request: &SendOrder) -> Result<(ContractNo, Pla
         let zh = format!("总评分应为 {overall}（百分之一）");
         return Err(problem("amount", Some("overall"), format!("the overall score must be {overall} hundredths"), zh));
     }
-    let facts = Facts { buyer_signed: signed_by(contract, &signed), ..Facts::default() };
+    let buyer_signed = signed_by(contract, &signed);
+    let facts = Facts { buyer_signed, ..core.facts(contract, statement.contract_time) };
     next(table, &contract.state, "score", facts).map_err(|r| refused(&r))?;
     let mut batch = core.batch();
     let body = encode(&signed, "SignedStatement").map_err(malformed)?;

@@ -4,7 +4,9 @@
 use hufu_ledger::{Log, NewBlock};
 use hufu_metering::{OrderDraft, WindowDraft};
 use hufu_trade::{
-    Error, encode,
+    Error,
+    contract::{Facts, Refusal, next},
+    encode,
     entry::{EntryKind, EntryName, FinanceLink, OrderStatus, Payment},
     octets::{ContractNo, Octets},
     rating::{Before, Recorded, Terms, rate},
@@ -168,7 +170,7 @@ pub(crate) fn window(
     Ok(batch.finish())
 }
 
-/// The final records of an order and the end of its service.
+/// The final records of an order and the act, with its time and reason, that ends its metering.
 ///
 /// # Errors
 /// [`BookError`].
@@ -177,11 +179,11 @@ pub(crate) fn finish(
     contract: &Contract,
     drafts: &[OrderDraft],
     quality: TimeQuality,
-    now_ns: i64,
+    (now_ns, act, why): (i64, &str, &str),
 ) -> Result<Vec<NewBlock>, BookError> {
     let mut batch = core.batch();
     chain(core, &mut batch, Vec::new(), drafts, quality)?;
-    let status = core.status_entry(contract, "expire", now_ns, "the term ended")?;
+    let status = core.status_entry(contract, act, now_ns, why)?;
     batch.entry(Log::Trade, (EntryKind::OrderStatus, Some(contract.no), encode(&status, "OrderStatus")?))?;
     Ok(batch.finish())
 }
@@ -228,6 +230,9 @@ pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Re
     let (_, offer, offer_hash) = contract.offer.as_ref().ok_or_else(|| lacks("offer"))?;
     let (deal, _) = contract.deal.as_ref().ok_or_else(|| lacks("deal"))?;
     let (.., table) = core.book.table_of(Some(contract)).ok_or_else(|| lacks("rule table"))?;
+    let period_end = records.last().map_or(contract.since, |(_, record)| record.end);
+    let refused = |refusal: Refusal| Error::Field { what: "Bill", field: "contractNo", why: refusal.to_string() };
+    next(table, &contract.state, "bill", core.facts(contract, period_end)).map_err(refused)?;
     let before = match contract.bills.last() {
         None => None,
         Some(billed) => {
@@ -274,6 +279,21 @@ fn link(batch: &mut Batch<'_>, no: ContractNo, kind: EntryKind, finance: EntryNa
 }
 
 impl Core {
+    /// What holds for any act of a contract at a time; what only the act's own content shows is for the caller to add.
+    pub(crate) fn facts(&self, contract: &Contract, act_ns: i64) -> Facts {
+        let table = self.book.table_of(Some(contract));
+        let holds = table.is_some_and(|(.., table)| table.is_holding(&contract.state));
+        let product = contract.offer.as_ref().and_then(|(_, offer, _)| self.shop.product(&offer.product_id));
+        let free = || product.and_then(|product| self.shop.free_units(&self.book, product));
+        Facts {
+            node_signed: true,
+            capacity_free: holds || free().is_some_and(|free| contract.quantity() <= free),
+            within_offer: contract.deal.is_some(),
+            window_open: contract.deal.as_ref().is_none_or(|(_, deal)| act_ns < deal.service_end),
+            ..Facts::default()
+        }
+    }
+
     /// The entry of an act that leaves only a state change.
     ///
     /// # Errors
@@ -287,8 +307,8 @@ impl Core {
     ) -> Result<OrderStatus, Error> {
         let wrong = |why: String| Error::Field { what: "OrderStatus", field: "act", why };
         let (.., table) = self.book.table_of(Some(contract)).ok_or_else(|| wrong("no rule table".to_owned()))?;
-        let facts = hufu_trade::contract::Facts { node_signed: true, ..Default::default() };
-        let step = hufu_trade::contract::next(table, &contract.state, act, facts).map_err(|r| wrong(r.to_string()))?;
+        let facts = self.facts(contract, now_ns);
+        let step = next(table, &contract.state, act, facts).map_err(|r| wrong(r.to_string()))?;
         Ok(OrderStatus {
             version: 1,
             contract_no: contract.no,

@@ -93,7 +93,7 @@ pub(crate) struct Book {
     pub(crate) receipted: [Option<Receipt>; 2],
     /// Blocks below this height hold something the platform must acknowledge, per log.
     pub(crate) obligation: [u64; 2],
-    /// Rises with every deal and every state change that may free capacity.
+    /// Rises whenever a contract takes or frees capacity.
     pub(crate) revision: u64,
     /// Heights of trade entries that name a finance entry back, with that entry's height; few, the last of each contract.
     pub(crate) links: Vec<(u64, u64)>,
@@ -154,7 +154,6 @@ impl Book {
                 let deal: Deal = read(decode(body, "Deal"))?;
                 let (no, time) = (deal.contract_no, deal.contract_time);
                 self.contract(no)?.deal = Some((at.clone(), deal));
-                self.revision += 1;
                 self.step(no, "deal", time)
             }
             EntryKind::Score => {
@@ -165,7 +164,6 @@ impl Book {
             }
             EntryKind::OrderStatus => {
                 let status: OrderStatus = read(decode(body, "OrderStatus"))?;
-                self.revision += 1;
                 self.step(status.contract_no, &status.act, status.time)
             }
             EntryKind::Window => {
@@ -267,6 +265,9 @@ impl Book {
         let contract = self.contracts.get(&no).ok_or("no such contract")?;
         let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
         let state = read(next(table, &contract.state, act, REPLAYED))?.next.to_owned();
+        if table.is_holding(&contract.state) != table.is_holding(&state) {
+            self.revision += 1;
+        }
         let contract = self.contract(no)?;
         (contract.state, contract.since) = (state, time);
         Ok(())

@@ -5,15 +5,21 @@ use hufu_ledger::Log;
 use hufu_trade::{
     encode,
     entry::EntryKind,
+    rules::{EXPIRE, Timer},
     usage::{TimeQuality, TimeState},
 };
 
 use crate::{
     books::BookError,
     clock::Now,
+    contract::Contract,
     node::{Core, Effect, Fatal, Service},
     outbox::{Cursor, Want},
 };
+
+fn after_ns(timer: &Timer) -> i64 {
+    i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000)
+}
 
 impl Core {
     /// What the rules and the clock ask for now. The writer calls it when nothing is pending, until it gives nothing: each
@@ -25,20 +31,25 @@ impl Core {
         let mut effects = Vec::new();
         for (no, contract) in &self.book.contracts {
             let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
-            if table.metered.contains(&contract.state) {
-                let ended = contract.deal.as_ref().is_none_or(|(_, deal)| now.real_ns >= deal.service_end);
-                match (self.services.get(no), ended) {
+            if table.is_metered(&contract.state) {
+                match (self.services.get(no), self.leaving(contract, now)) {
                     (None, _) => {
                         self.services.insert(*no, Service::Starting);
                         effects.push(Effect::Provision(*no));
                     }
-                    (Some(Service::Failed { again_ns }), false) if now.mono_ns >= *again_ns => {
+                    (Some(Service::Failed { again_ns }), None) if now.mono_ns >= *again_ns => {
                         self.services.insert(*no, Service::Starting);
                         effects.push(Effect::Provision(*no));
                     }
-                    (Some(Service::Running | Service::Failed { .. }), true) => {
+                    (Some(Service::Running | Service::Failed { .. }), Some((act, _)))
+                        if !table.row(&contract.state, act).is_some_and(|row| table.is_metered(&row.next)) =>
+                    {
                         self.services.insert(*no, Service::Stopping);
                         effects.push(Effect::Withdraw(*no));
+                    }
+                    (Some(Service::Running | Service::Failed { .. }), Some((act, why))) => {
+                        effects.push(self.by_itself(contract, act, now, why)?);
+                        return Ok(effects);
                     }
                     _ => {}
                 }
@@ -52,21 +63,34 @@ impl Core {
                 }
                 continue;
             }
-            for timer in table.timers.iter().filter(|timer| timer.state == contract.state) {
-                let after_ns = i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
-                if now.real_ns >= contract.since.saturating_add(after_ns) {
-                    let mut batch = self.batch();
-                    let status = self.status_entry(contract, &timer.act, now.real_ns, "the time allowed ran out");
-                    let body = encode(&status.map_err(BookError::from)?, "OrderStatus").map_err(BookError::from)?;
-                    let draft = (EntryKind::OrderStatus, Some(*no), body);
-                    batch.entry(Log::Trade, draft).map_err(BookError::from)?;
-                    effects.push(Effect::Append(batch.finish()));
-                    return Ok(effects);
-                }
+            if let Some((act, why)) = self.leaving(contract, now) {
+                effects.push(self.by_itself(contract, act, now, why)?);
+                return Ok(effects);
             }
         }
         self.send_due(now, &mut effects);
         Ok(effects)
+    }
+
+    /// The act that the clock asks of a contract now, and why: its term ended, or a timer of its state ran out.
+    pub(crate) fn leaving<'a>(&'a self, contract: &Contract, now: Now) -> Option<(&'a str, &'static str)> {
+        let (.., table) = self.book.table_of(Some(contract))?;
+        let ended = contract.deal.as_ref().is_some_and(|(_, deal)| now.real_ns >= deal.service_end);
+        if ended && table.row(&contract.state, EXPIRE).is_some() {
+            return Some((EXPIRE, "the term ended"));
+        }
+        let mut timers = table.timers.iter().filter(|timer| timer.state == contract.state);
+        let timer = timers.find(|timer| now.real_ns >= contract.since.saturating_add(after_ns(timer)))?;
+        Some((&timer.act, "the time allowed ran out"))
+    }
+
+    /// An act that happens by itself and leaves nothing but its status.
+    fn by_itself(&self, contract: &Contract, act: &str, now: Now, why: &str) -> Result<Effect, Fatal> {
+        let status = self.status_entry(contract, act, now.real_ns, why).map_err(BookError::from)?;
+        let body = encode(&status, "OrderStatus").map_err(BookError::from)?;
+        let mut batch = self.batch();
+        batch.entry(Log::Trade, (EntryKind::OrderStatus, Some(contract.no), body)).map_err(BookError::from)?;
+        Ok(Effect::Append(batch.finish()))
     }
 
     fn send_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -105,8 +129,7 @@ impl Core {
             }
             let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
             for timer in table.timers.iter().filter(|timer| timer.state == contract.state) {
-                let after_ns = i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
-                times.push(in_real(contract.since.saturating_add(after_ns)));
+                times.push(in_real(contract.since.saturating_add(after_ns(timer))));
             }
         }
         if self.linked {

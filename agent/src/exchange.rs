@@ -3,6 +3,7 @@
 
 use hufu_gm::Signed;
 use hufu_trade::{
+    contract::{Facts, next},
     decode,
     entry::{EntryKind, EntryName, Payment, Receipt, octet_string},
     if2::{
@@ -225,6 +226,9 @@ impl Core {
         let (Some((deal, _)), Ok(paid_at)) = (&contract.deal, i64::try_from(paid_at.as_nanosecond())) else {
             return Err(malformed("paid_at is out of range"));
         };
+        let facts = Facts { platform_signed: true, amount_matches: true, ..self.facts(contract, paid_at) };
+        let Some((.., table)) = self.book.table_of(Some(contract)) else { return Ok(Vec::new()) };
+        next(table, &contract.state, "pay", facts).map_err(|refusal| act::refused(&refusal))?;
         let payment = Payment {
             version: 1,
             contract_no: contract.no,

@@ -12,6 +12,7 @@ use hufu_trade::{
     octets::{ContractNo, Digest},
     rating::Recorded,
     resource::{Kind, Resource},
+    rules::EXPIRE,
     usage::{TimeQuality, TimeState},
 };
 
@@ -261,7 +262,8 @@ impl Core {
         if drafts.is_empty() {
             drafts.push(books::unmetered(contract, &self.metered(contract), now.real_ns, self.boot_id));
         }
-        Ok(vec![Effect::Append(books::finish(self, contract, &drafts, quality, now.real_ns)?)])
+        let (act, why) = self.leaving(contract, now).unwrap_or((EXPIRE, "the term ended"));
+        Ok(vec![Effect::Append(books::finish(self, contract, &drafts, quality, (now.real_ns, act, why))?)])
     }
 
     fn provisioned(&mut self, now: Now, no: ContractNo, outcome: Result<Option<String>, String>) -> Vec<Effect> {
@@ -364,7 +366,7 @@ impl Core {
 
     /// Whether the contract's state is one in which its order is metered.
     pub(crate) fn is_metered(&self, contract: &Contract) -> bool {
-        self.book.table_of(Some(contract)).is_some_and(|(.., table)| table.metered.contains(&contract.state))
+        self.book.table_of(Some(contract)).is_some_and(|(.., table)| table.is_metered(&contract.state))
     }
 }
 

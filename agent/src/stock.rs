@@ -42,7 +42,7 @@ impl Shop {
         let (mut cpu, mut memory) = (0_u64, 0_u64);
         for contract in book.contracts.values() {
             let Some((.., table)) = book.table_of(Some(contract)) else { continue };
-            if !table.holding.contains(&contract.state) {
+            if !table.is_holding(&contract.state) {
                 continue;
             }
             let Some((_, offer, _)) = &contract.offer else { continue };

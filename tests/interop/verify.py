@@ -1414,6 +1414,7 @@ def check_records(bill, ev, out):
 
 WRITES = {"browse": {"buyer"}, "order": {"buyer"}, "score": {"buyer"}, "deal": {"buyer", "node"}, "payment": {"platform"},
           "offer": set(), "order_status": set(), "bill": set()}
+ONCE = {"browse", "offer", "order", "deal", "score"}
 GUARDS = ("none", "capacity_free", "within_offer", "window_open", "amount_matches")
 TEN_YEARS_S = 315_360_000
 
@@ -1448,15 +1449,30 @@ def rule_table(text):
         if any(WRITES[write] - set(row["signers"]) for write in row["writes"]):
             raise Bad("a rule lacks the signer of what it writes")
         rows[row["state"], row["act"]] = row
-    reached = [table["start"]]
-    for state in reached:
-        reached += [row["next"] for row in rows.values() if row["state"] == state and row["next"] not in reached]
+    def reached_from(start):
+        reached = [start]
+        for state in reached:
+            reached += [row["next"] for row in rows.values() if row["state"] == state and row["next"] not in reached]
+        return reached
+    def alone(state, act):
+        row = rows.get((state, act))
+        return row and set(row["signers"]) <= {"node"} and row["guard"] == "none" and row["writes"] == ["order_status"]
+    reached = reached_from(table["start"])
+    for row in rows.values():
+        later = {write for other in rows.values() if other["state"] in reached_from(row["next"]) for write in other["writes"]}
+        if later & ONCE & set(row["writes"]):
+            raise Bad("what a contract has once could come a second time")
+        if row["next"] in table["holding"] and row["state"] not in table["holding"] and row["guard"] != "capacity_free":
+            raise Bad("capacity is taken without being free")
+    for state in table["metered"]:
+        if state not in table["holding"] or not alone(state, "expire") or rows[state, "expire"]["next"] in table["metered"]:
+            raise Bad("a metered state holds no capacity, or does not end with the term")
     states = {state for row in rows.values() for state in (row["state"], row["next"])}
     right = all(state in reached for state, _ in rows) and any(state == table["start"] for state, _ in rows)
     right &= set(table["metered"] + table["holding"]) <= states
     for timer in table.get("timer", []):
         keys(timer, ("state", "after_s", "act"))
-        right &= (timer["state"], timer["act"]) in rows and whole(timer["after_s"], 0, TEN_YEARS_S)
+        right &= bool(alone(timer["state"], timer["act"])) and whole(timer["after_s"], 0, TEN_YEARS_S)
     if not right:
         raise Bad("a state that is never reached, or a timer without its rule")
     return table["start"], rows
@@ -1480,26 +1496,30 @@ def check_course(table, ev, out):
     links, acts, late = {}, [], 2**64 - 1
     for link in ev.links:
         links.setdefault(link.value.finance.hash, link.place[1:])
-    for found, name in ((ev.browse, "browse"), (ev.order, "order"), (ev.deal, "deal")):
+    for found, name in ((ev.browse, "browse"), (ev.order, "order")):
         if found:
-            acts.append((found.place[1:], found.name, name, None, True))
+            acts.append((found.place[1:], found.name, name, None, True, found.said.contractTime))
+    if ev.deal:
+        acts.append((ev.deal.place[1:], ev.deal.name, "deal", None, True, ev.deal.value.contractTime))
     for found in ev.statuses:
         said = found.value
-        acts.append((found.place[1:], found.name, said.act, (said["from"], said.to), True))
+        acts.append((found.place[1:], found.name, said.act, (said["from"], said.to), True, said.time))
     shown = True
     for found in filter(None, (ev.bill_before, ev.bill_entry)):
         shown &= found.hash in links
-        acts.append((links.get(found.hash, (late - 1, min(found.place[1], 2**32 - 1))), found.name, "bill", None, True))
+        acts.append((links.get(found.hash, (late - 1, min(found.place[1], 2**32 - 1))), found.name, "bill", None, True, found.value.periodEnd))
     for found in ev.payments:
         at = links.get(found.hash) if shown else None
         matches = ev.bill is not None and found.value.amount == ev.bill.total
-        acts.append((at or (late, found.value.paidAt), found.name, "pay", None, matches))
+        acts.append((at or (late, found.value.paidAt), found.name, "pay", None, matches, found.value.paidAt))
     for found in ev.scores:
-        acts.append((found.place[1:] if shown else (late, found.said.contractTime), found.name, "score", None, True))
+        acts.append((found.place[1:] if shown else (late, found.said.contractTime), found.name, "score", None, True, found.said.contractTime))
     billed = False
-    for _, name, act, told, matches in sorted(acts, key=lambda act: act[0]):
+    for _, name, act, told, matches, time in sorted(acts, key=lambda act: act[0]):
         row = rows.get((state, act))
-        holds = row and {"within_offer": within_offer(ev), "amount_matches": matches}.get(row["guard"], True)
+        is_open = not ev.deal or time < ev.deal.value.serviceEnd
+        guards = {"within_offer": within_offer(ev), "amount_matches": matches, "window_open": is_open}
+        holds = row and guards.get(row["guard"], True)
         if not holds:
             return out.fail(name, f"the contract does not allow {act} in state {state}")
         out.check(told in (None, (state, row["next"])), name, f"the rules lead from {state} to {row['next']}")

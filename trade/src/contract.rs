@@ -21,7 +21,7 @@ pub struct Facts {
     pub capacity_free: bool,
     /// Offer, tariff, quantity, term and time are those of the offer.
     pub within_offer: bool,
-    /// The service window is still open.
+    /// The service window is still open: there is no deal yet, or its service ends after the act's time.
     pub window_open: bool,
     /// The amount is the bill's total.
     pub amount_matches: bool,

@@ -9,6 +9,8 @@ use crate::{Error, entry::EntryKind, resource::KINDS};
 pub const DEFAULT: &str = include_str!("../contract.toml");
 /// Longest time a table may name, seconds: ten years.
 const SECONDS_MAX: u64 = 10 * 365 * 86_400;
+/// The act of a term that ends.
+pub const EXPIRE: &str = "expire";
 
 /// Who must have signed for an act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -73,6 +75,16 @@ impl Write {
             Write::Payment => EntryKind::Payment,
             Write::Score => EntryKind::Score,
         }
+    }
+
+    /// Whether its entry stands in the finance log; all others stand in the trade log.
+    fn is_finance(self) -> bool {
+        matches!(self, Write::Bill | Write::Payment)
+    }
+
+    /// Whether a contract has it at most once.
+    fn is_once(self) -> bool {
+        matches!(self, Write::Browse | Write::Offer | Write::Order | Write::Deal | Write::Score)
     }
 
     /// Who must have signed for it, whatever a table says: the signatures are in the entry.
@@ -175,7 +187,8 @@ impl RuleTable {
     ///
     /// # Errors
     /// [`Error::Text`] for unknown keys, version or parameter, two rows for one state and act, a row that lacks the signer
-    /// of what it writes, a state that the start does not lead to, or a timer without its row.
+    /// of what it writes, a state that the start does not lead to, a second deal, capacity held without being free, or an
+    /// act of a timer or of the term's end that the node cannot do by itself.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::Text { what: "rule table", why };
         let table: Self = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
@@ -185,9 +198,7 @@ impl RuleTable {
         table.parameters.check().map_err(wrong)?;
         table.check_rows().map_err(wrong)?;
         for timer in &table.timers {
-            if table.row(&timer.state, &timer.act).is_none() {
-                return Err(wrong(format!("timer of state {} has no rule for act {}", timer.state, timer.act)));
-            }
+            table.check_alone(&timer.state, &timer.act, "timer").map_err(wrong)?;
             if timer.after_s > SECONDS_MAX {
                 return Err(wrong(format!("timer of state {}: after_s is above {SECONDS_MAX}", timer.state)));
             }
@@ -196,11 +207,48 @@ impl RuleTable {
         if let Some(state) = table.metered.iter().chain(&table.holding).find(|state| !known(state)) {
             return Err(wrong(format!("state {state} stands in no rule")));
         }
+        table.check_holding().map_err(wrong)?;
         Ok(table)
     }
 
+    /// An act the node does by itself, by the clock: no other party's signature, no guard, nothing but its own status entry.
+    fn check_alone(&self, state: &str, act: &str, what: &str) -> Result<(), String> {
+        let row = self.row(state, act).ok_or_else(|| format!("{what} of state {state} has no rule for act {act}"))?;
+        if row.signers.iter().any(|party| *party != Party::Node)
+            || row.guard != Guard::None
+            || row.writes != [Write::OrderStatus]
+        {
+            let due = "signers [] or [node], guard none, writes [order_status]";
+            return Err(format!("{what} of state {state}: act {act} happens by itself and must have {due}"));
+        }
+        Ok(())
+    }
+
+    /// What is metered holds its capacity, what begins to hold it needs it free, and metering ends with the term.
+    fn check_holding(&self) -> Result<(), String> {
+        if let Some(state) = self.metered.iter().find(|state| !self.holding.contains(state)) {
+            return Err(format!("state {state} is metered and must be among the holding ones"));
+        }
+        for row in &self.rows {
+            let takes = self.holding.contains(&row.next) && !self.holding.contains(&row.state);
+            if takes && row.guard != Guard::CapacityFree {
+                return Err(format!(
+                    "act {} in state {} takes capacity without guard capacity_free",
+                    row.act, row.state
+                ));
+            }
+        }
+        for state in &self.metered {
+            self.check_alone(state, EXPIRE, "end of the term")?;
+            if self.row(state, EXPIRE).is_some_and(|row| self.metered.contains(&row.next)) {
+                return Err(format!("act {EXPIRE} in state {state} must end the metering"));
+            }
+        }
+        Ok(())
+    }
+
     fn check_rows(&self) -> Result<(), String> {
-        let reached = self.reached();
+        let reached = self.reached(&self.start, |_| true);
         for (index, row) in self.rows.iter().enumerate() {
             if self.rows.iter().take(index).any(|other| other.state == row.state && other.act == row.act) {
                 return Err(format!("two rules for act {} in state {}", row.act, row.state));
@@ -213,6 +261,16 @@ impl RuleTable {
                 return Err(format!("act {} in state {} must be signed by the {party:?}", row.act, row.state));
             }
         }
+        for row in &self.rows {
+            let after = self.reached(&row.next, |_| true);
+            let again = |write: &&Write| {
+                let mut later = self.rows.iter().filter(|other| after.contains(&other.state.as_str()));
+                write.is_once() && later.any(|other| other.writes.contains(*write))
+            };
+            if let Some(write) = row.writes.iter().find(again) {
+                return Err(format!("after act {} in state {} there could be a second {write:?}", row.act, row.state));
+            }
+        }
         if self.rows.iter().any(|row| row.state == self.start) {
             Ok(())
         } else {
@@ -220,12 +278,12 @@ impl RuleTable {
         }
     }
 
-    /// Every state that acts lead to from the start, the start included.
-    fn reached(&self) -> Vec<&str> {
-        let mut reached = vec![self.start.as_str()];
+    /// Every state that the acts of some rows lead to from a state, that state included.
+    fn reached<'a>(&'a self, from: &'a str, by: impl Fn(&Row) -> bool) -> Vec<&'a str> {
+        let mut reached = vec![from];
         let mut index = 0;
         while let Some(state) = reached.get(index).copied() {
-            for row in self.rows.iter().filter(|row| row.state == state) {
+            for row in self.rows.iter().filter(|row| row.state == state && by(row)) {
                 if !reached.contains(&row.next.as_str()) {
                     reached.push(&row.next);
                 }
@@ -238,5 +296,29 @@ impl RuleTable {
     /// The row for an act in a state.
     pub fn row(&self, state: &str, act: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.state == state && row.act == act)
+    }
+
+    /// Whether an act that `state` does not allow may become allowed by entries of the other log alone, so that a reader who
+    /// got the two logs at different times must wait for that log before judging.
+    pub fn other_log_may_allow(&self, state: &str, act: &str) -> bool {
+        let in_finance = |row: &Row| row.writes.iter().any(|write| write.is_finance());
+        if self.row(state, act).is_some() {
+            return false;
+        }
+        let mut due = self.rows.iter().filter(|row| row.act == act);
+        due.any(|row| {
+            let here = in_finance(row);
+            self.reached(state, |other| in_finance(other) != here).contains(&row.state.as_str())
+        })
+    }
+
+    /// Whether an order is metered in a state.
+    pub fn is_metered(&self, state: &str) -> bool {
+        self.metered.iter().any(|metered| metered == state)
+    }
+
+    /// Whether capacity is held in a state.
+    pub fn is_holding(&self, state: &str) -> bool {
+        self.holding.iter().any(|holding| holding == state)
     }
 }

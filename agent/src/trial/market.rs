@@ -117,6 +117,11 @@ pub(super) fn replay(core: &mut Core, ledger: &Ledger) {
 
 impl Market {
     pub(super) fn open() -> Self {
+        Self::under(hufu_trade::rules::DEFAULT)
+    }
+
+    /// A node whose first entry is this rule table.
+    pub(super) fn under(rules: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
@@ -128,7 +133,7 @@ impl Market {
         let (published, alarms, withdrawn, provided) = Default::default();
         let mut market =
             Self { core, ledger, dir, platform, buyer, elapsed_ns: 0, published, alarms, withdrawn, provided };
-        let rules = Rules { version: 1, text: hufu_trade::rules::DEFAULT.to_owned() };
+        let rules = Rules { version: 1, text: rules.to_owned() };
         let body = encode(&rules, "Rules").unwrap();
         let entry = NewEntry { kind: EntryKind::Rules.number(), body, key: key_of(None) };
         market.execute(vec![Effect::Append(vec![NewBlock { log: Log::Trade, entries: vec![entry] }])]);

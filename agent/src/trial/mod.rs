@@ -200,3 +200,34 @@ fn a_platform_that_lost_what_it_held_is_asked_for_both_logs_again() {
     // Each log waits for what the platform holds of the other: with one stale cursor neither would ever move again.
     assert_eq!(acked(&market), [None, None]);
 }
+
+#[test]
+fn another_rule_table_is_followed_with_no_code_changed() {
+    let mut market = Market::under(include_str!("../../../trade/testdata/rules/other.toml"));
+    let (lapsing, _) = market.browse(9);
+    market.pass(599 * SECOND);
+    assert_eq!(market.state(lapsing.contract_no), "quoted");
+    market.pass(SECOND);
+    assert_eq!(market.state(lapsing.contract_no), "gone", "a shorter timer");
+    let (no, _) = market.deal(1, 20);
+    market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
+    assert_eq!(market.state(no), "running");
+    market.pass(20 * SECOND);
+    assert_eq!(market.withdrawn, [no]);
+    let last = market.draft(no, Reason::End, 100_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    assert_eq!(market.state(no), "cooling");
+    let stock = |market: &mut Market, nonce| market.browse(nonce).0.stock;
+    assert_eq!(stock(&mut market, 2), 1, "held while cooling");
+    market.pass(119 * SECOND);
+    assert_eq!((market.state(no), market.core.book.contracts[&no].bills.len()), ("cooling", 0));
+    market.pass(SECOND);
+    assert_eq!(market.state(no), "due", "an added state, and a bill without a signer");
+    assert_eq!(stock(&mut market, 3), 2, "free again");
+    market.receipt(Log::Finance);
+    let bill = market.core.book.contracts[&no].bills[0].bill.clone();
+    let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(START_NS)));
+    let paid = PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at };
+    market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
+    assert_eq!(market.state(no), "settled");
+}

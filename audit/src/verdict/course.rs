@@ -35,14 +35,17 @@ struct Act<'a> {
     /// States that the entry itself tells.
     told: Option<(&'a str, &'a str)>,
     amount_matches: bool,
+    /// When, ns since 1970-01-01Z.
+    time: i64,
 }
 
-fn act<'a>(place: &'a str, name: &'a str) -> Act<'a> {
-    Act { place, name, told: None, amount_matches: true }
+fn act<'a>(place: &'a str, name: &'a str, time: i64) -> Act<'a> {
+    Act { place, name, told: None, amount_matches: true, time }
 }
 
 pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdict) {
     let within_offer = within_offer(evidence);
+    let service_end = evidence.deal.as_ref().map(|deal| deal.value.service_end);
     let mut state = table.start.as_str();
     let mut billed = false;
     for act in acts(evidence) {
@@ -54,7 +57,7 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdic
             // Nobody but the node can know what was free; its countersignature says so.
             capacity_free: true,
             within_offer,
-            window_open: true,
+            window_open: service_end.is_none_or(|end| act.time < end),
             amount_matches: act.amount_matches,
         };
         out.checked();
@@ -90,12 +93,17 @@ fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<Act<'a>> {
     }
     let linked = |finance: &Found<'_, ()>| links.get(&finance.hash).copied();
     for (found, name) in [(evidence.browse.as_ref(), "browse"), (evidence.order.as_ref(), "order")] {
-        acts.extend(found.map(|found| (at(found.place.1, found.place.2), act(found.name, name))));
+        let Some(found) = found else { continue };
+        let time = found.value.statement.contract_time;
+        acts.push((at(found.place.1, found.place.2), act(found.name, name, time)));
     }
-    acts.extend(evidence.deal.iter().map(|found| (at(found.place.1, found.place.2), act(found.name, "deal"))));
+    let deals = evidence.deal.iter();
+    acts.extend(
+        deals.map(|found| (at(found.place.1, found.place.2), act(found.name, "deal", found.value.contract_time))),
+    );
     for found in &evidence.statuses {
         let status = &found.value;
-        let act = Act { told: Some((&status.from, &status.to)), ..act(found.name, &status.act) };
+        let act = Act { told: Some((&status.from, &status.to)), ..act(found.name, &status.act, status.time) };
         acts.push((at(found.place.1, found.place.2), act));
     }
     let mut bill_shown = true;
@@ -103,18 +111,18 @@ fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<Act<'a>> {
         let place = linked(&found.bare());
         bill_shown &= place.is_some();
         let place = place.unwrap_or((u64::MAX - 1, i64::from(u32::try_from(found.place.1).unwrap_or(u32::MAX))));
-        acts.push((place, act(found.name, "bill")));
+        acts.push((place, act(found.name, "bill", found.value.period_end)));
     }
     let total = evidence.bill.as_ref().map(|bill| bill.total);
     for found in &evidence.payments {
         let amount_matches = Some(found.value.amount) == total;
         let place = linked(&found.bare()).filter(|_| bill_shown).unwrap_or((u64::MAX, found.value.paid_at));
-        acts.push((place, Act { amount_matches, ..act(found.name, "pay") }));
+        acts.push((place, Act { amount_matches, ..act(found.name, "pay", found.value.paid_at) }));
     }
     for found in &evidence.scores {
         let own = (u64::MAX, found.value.statement.contract_time);
         let place = if bill_shown { at(found.place.1, found.place.2) } else { own };
-        acts.push((place, act(found.name, "score")));
+        acts.push((place, act(found.name, "score", found.value.statement.contract_time)));
     }
     acts.sort_by_key(|(place, _)| *place);
     acts.into_iter().map(|(_, act)| act).collect()

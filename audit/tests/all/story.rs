@@ -12,6 +12,9 @@ use crate::{
     synthetic::{Plan, SECOND},
 };
 
+const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
+const BILL_ROW: &str = "act = \"bill\"\nsigners = [\"node\"]\nguard = \"none\"";
+
 fn check(name: &str, plan: &Plan, want: &str, says: &str) {
     let (parties, pack) = pack_of(plan);
     let verdicts = judge(&pack, &parties);
@@ -29,7 +32,25 @@ fn a_right_bill_passes_all_four() {
 /// Stories with one thing in them, the results, and what one of the verdicts says.
 pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> {
     let plan = Plan::default;
+    // No state name of this table is the default's: nothing but the table's text decides.
+    let other = || Plan { rules: OTHER.to_owned(), ..plan() };
+    let [expired, closed] = [["expire", "running", "cooling"], ["close", "cooling", "closed"]];
     vec![
+        ("another table", Plan { ends: vec![expired, closed], ..other() }, "pppp", "recomputed"),
+        (
+            "billed before it was closed",
+            Plan { ends: vec![expired], ..other() },
+            "pfpp",
+            "not allowed in state cooling",
+        ),
+        ("another table's states", other(), "pfpp", "not allowed in state cooling"),
+        ("states of no table", Plan { ends: vec![expired], ..plan() }, "pfpp", "serving -> ended"),
+        (
+            "billed while the window is open",
+            Plan { rules: rules::DEFAULT.replace(BILL_ROW, &BILL_ROW.replace("none", "window_open")), ..plan() },
+            "pfpp",
+            "bill",
+        ),
         ("no receipt", Plan { receipts: false, ..plan() }, "pwpp", "no receipt of the platform"),
         ("node clock ahead", Plan { stored_after_ns: -60 * SECOND, ..plan() }, "ppfp", "lies after"),
         ("ceiling", Plan { ceiling: Money(1_000_000), ..plan() }, "pppf", "above the amount"),

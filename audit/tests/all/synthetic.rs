@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) ceiling: Money,
     /// The rule table's text.
     pub(crate) rules: String,
+    /// Acts that end the service, each with the states before and after it.
+    pub(crate) ends: Vec<[&'static str; 3]>,
     /// How long after a block the platform stores it, ns.
     pub(crate) stored_after_ns: i64,
     /// Records that a first bill covers; the pack is that of the bill after it.
@@ -67,6 +69,7 @@ impl Default for Plan {
             bill: |_| {},
             ceiling: Money(1_000_000_000_000_000),
             rules: rules::DEFAULT.to_owned(),
+            ends: vec![["expire", "serving", "ended"]],
             stored_after_ns: SECOND / 4,
             billed_before: None,
             receipts: true,
@@ -376,16 +379,18 @@ fn finish(
         let hash = bill(story, &first)?.hash;
         before = Some(Before { hash, count: 1, last: covered.last().ok_or("no record")?.1.clone() });
     }
-    let status = OrderStatus {
-        version: 1,
-        contract_no: no,
-        act: "expire".to_owned(),
-        from: "serving".to_owned(),
-        to: "ended".to_owned(),
-        time: story.time,
-        why: "the term ended".to_owned(),
-    };
-    story.append(Log::Trade, vec![(EntryKind::OrderStatus, encode(&status, "OrderStatus")?)])?;
+    for [act, from, to] in &plan.ends {
+        let status = OrderStatus {
+            version: 1,
+            contract_no: no,
+            act: (*act).to_owned(),
+            from: (*from).to_owned(),
+            to: (*to).to_owned(),
+            time: story.time,
+            why: "the term ended".to_owned(),
+        };
+        story.append(Log::Trade, vec![(EntryKind::OrderStatus, encode(&status, "OrderStatus")?)])?;
+    }
     if plan.receipts {
         story.receipt(Log::Trade, plan.stored_after_ns)?;
     }

@@ -13,7 +13,7 @@ use hufu_trade::{
 
 use super::{
     code::{Code, Refusal},
-    entry::{Judged, Place, known, read, step},
+    entry::{Judged, Place, given, known, read, step},
     facts::{Contract, Facts},
 };
 
@@ -62,11 +62,6 @@ fn total(record: &UsageRecord, reading: &Reading, last: Option<&UsageRecord>) ->
     }
 }
 
-/// The act is not allowed now, but the trade log may still bring what allows it.
-fn trade_may_follow(table: &RuleTable, contract: &Contract, act: &str) -> bool {
-    table.row(&contract.state, act).is_none() && table.metered.contains(&contract.state)
-}
-
 pub(super) fn bill(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let bill: Bill = read(place.body, "Bill")?;
     let trade_size = facts.logs.first().map_or(0, |log| log.size);
@@ -74,13 +69,13 @@ pub(super) fn bill(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> 
         return Ok(Judged::Waits);
     }
     let (contract, table) = known(facts, bill.contract_no)?;
-    if trade_may_follow(table, contract, "bill") && !facts.waited {
+    if table.other_log_may_allow(&contract.state, "bill") && !facts.waited {
         return Ok(Judged::Waits);
     }
     if contract.bills.iter().any(|(_, earlier)| earlier.number == bill.number) {
         return Err(Refusal::new(Code::Duplicate, format!("bill {} a second time", bill.number)));
     }
-    let after = step(table, contract, "bill", Act { node_signed: true, ..Act::default() })?;
+    let after = step(table, contract, "bill", given(contract, bill.period_end))?;
     Ok(match check(facts, contract, table, &bill) {
         Ok(()) => Judged::Accepted(after),
         Err(refusal) => Judged::Disputed(refusal, after),
@@ -146,7 +141,7 @@ fn difference(bill: &Bill, computed: &Bill) -> Option<String> {
 pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let payment: Payment = read(place.body, "Payment")?;
     let (contract, table) = known(facts, payment.contract_no)?;
-    if trade_may_follow(table, contract, "pay") && !facts.waited {
+    if table.other_log_may_allow(&contract.state, "pay") && !facts.waited {
         return Ok(Judged::Waits);
     }
     let billed = contract.bills.iter().find(|(hash, bill)| *hash == payment.bill && bill.number == payment.number);
@@ -155,10 +150,9 @@ pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusa
     let (_, amount) =
         recorded.ok_or_else(|| Refusal::new(Code::Unknown, format!("no payment of {} here", payment.number)))?;
     let given = Act {
-        node_signed: true,
         platform_signed: confirmed(facts, &payment),
         amount_matches: payment.amount == bill.total && *amount == bill.total,
-        ..Act::default()
+        ..given(contract, payment.paid_at)
     };
     Ok(step(table, contract, "pay", given).into())
 }

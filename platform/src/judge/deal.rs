@@ -10,7 +10,7 @@ use hufu_trade::{
 
 use super::{
     code::{Code, Refusal},
-    entry::{Place, by_buyer, known, read, statement, step},
+    entry::{Place, by_buyer, given, known, read, statement, step},
     facts::{Contract, Facts},
 };
 
@@ -71,7 +71,12 @@ pub(super) fn order(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
     }
     let (hash, offer) = contract.offer.as_ref().ok_or_else(|| differs("there is no offer"))?;
     within(&statement, contract, *hash, offer).map_err(differs)?;
-    step(table, contract, "order", Act { buyer_signed: true, node_signed: true, within_offer: true, ..Act::default() })
+    step(
+        table,
+        contract,
+        "order",
+        Act { buyer_signed: true, within_offer: true, ..given(contract, statement.contract_time) },
+    )
 }
 
 pub(super) fn deal(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
@@ -104,6 +109,6 @@ pub(super) fn deal(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, R
     if let Some((_, why)) = checks.iter().find(|(holds, _)| !holds) {
         return Err(differs(why));
     }
-    let given = Act { buyer_signed: true, node_signed: true, capacity_free: true, ..Act::default() };
-    step(table, contract, "deal", given)
+    let act = Act { buyer_signed: true, within_offer: true, ..given(contract, deal.contract_time) };
+    step(table, contract, "deal", act)
 }

@@ -98,7 +98,7 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
         EntryKind::Order => deal::order(facts, place).into(),
         EntryKind::Deal => deal::deal(facts, place).into(),
         EntryKind::Score => score(facts, place).unwrap_or_else(Judged::Refused),
-        EntryKind::OrderStatus => status(facts, place).into(),
+        EntryKind::OrderStatus => status(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::Usage | EntryKind::Gap => bill::usage(facts, place).into(),
         EntryKind::Bill => bill::bill(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::Payment => bill::payment(facts, place).unwrap_or_else(Judged::Refused),
@@ -129,6 +129,18 @@ pub(super) fn step(table: &RuleTable, contract: &Contract, act: &str, given: Act
         Refusal::new(code, refusal)
     })?;
     Ok(Some(step.next.to_owned()))
+}
+
+/// What holds for any act of a contract at a time; what only the act's own content shows is for the caller to add. Nobody but
+/// the node can know what was free: its countersignature says so.
+pub(super) fn given(contract: &Contract, act_ns: i64) -> Act {
+    Act {
+        node_signed: true,
+        capacity_free: true,
+        within_offer: contract.deal.is_some(),
+        window_open: contract.deal.as_ref().is_none_or(|(_, deal)| act_ns < deal.service_end),
+        ..Act::default()
+    }
 }
 
 /// The contract and its rule table.
@@ -166,7 +178,7 @@ fn browse(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
     let table = facts.table(None).ok_or_else(|| Refusal::new(Code::Unknown, "no rule table"))?;
     let fresh = Contract::default();
     let contract = facts.contracts.get(&statement.contract_no).unwrap_or(&fresh);
-    step(table, contract, "browse", Act { buyer_signed, node_signed: true, ..Act::default() })
+    step(table, contract, "browse", Act { buyer_signed, ..given(contract, statement.contract_time) })
 }
 
 fn score(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
@@ -174,11 +186,11 @@ fn score(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let (contract, table) = known(facts, statement.contract_no)?;
     check_score(contract, table, &statement, &signed)?;
     // The bill that a score follows may still be on its way in the other log.
-    let waits = table.row(&contract.state, "score").is_none() && table.row(&contract.state, "bill").is_some();
-    if waits && !facts.waited {
+    if table.other_log_may_allow(&contract.state, "score") && !facts.waited {
         return Ok(Judged::Waits);
     }
-    Ok(step(table, contract, "score", Act { buyer_signed: true, node_signed: true, ..Act::default() }).into())
+    let act = Act { buyer_signed: true, ..given(contract, statement.contract_time) };
+    Ok(step(table, contract, "score", act).into())
 }
 
 /// Whether a score statement is the buyer's, of this contract, with the overall score the contract computes.
@@ -224,12 +236,15 @@ fn scores_all(offer: &Offer, items: &[ScoreItem]) -> Result<(), Refusal> {
     }
 }
 
-fn status(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
+fn status(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let status: OrderStatus = read(place.body, "OrderStatus")?;
     let (contract, table) = known(facts, status.contract_no)?;
-    let after = step(table, contract, &status.act, Act { node_signed: true, ..Act::default() })?;
+    if table.other_log_may_allow(&contract.state, &status.act) && !facts.waited {
+        return Ok(Judged::Waits);
+    }
+    let after = step(table, contract, &status.act, given(contract, status.time))?;
     if status.from == contract.state && Some(&status.to) == after.as_ref() {
-        Ok(after)
+        Ok(Judged::Accepted(after))
     } else {
         Err(Refusal::new(Code::State, format!("{} leads from {} to another state", status.act, contract.state)))
     }

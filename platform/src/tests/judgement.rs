@@ -126,3 +126,33 @@ async fn a_flood_of_what_nobody_signed_leaves_a_bounded_trace() {
     }
     assert_eq!(alarm_codes(&world).await.len(), 60);
 }
+
+const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
+
+#[tokio::test]
+async fn another_rule_table_is_followed_with_no_code_changed() {
+    let mut world = World::under(OTHER, vec![["expire", "running", "cooling"], ["close", "cooling", "closed"]]).await;
+    let sold = world.sell();
+    world.bill(&sold, |_| {});
+    // Until the trade log tells that the contract was closed, its bill waits.
+    let size = usize::try_from(world.ledger.size(Log::Trade)).expect("small");
+    let blocks: Vec<_> = world.ledger.blocks(Log::Trade, 0).map(|found| found.expect("a block").1).collect();
+    world.send_blocks(Log::Trade, 0, blocks[..size - 2].to_vec()).await;
+    assert_eq!(states(&world).await.0, "cooling");
+    assert_eq!(world.send(Log::Finance, 0).await.receipt.map(|receipt| receipt.size), Some(0));
+    world.send_all().await;
+    assert_eq!(states(&world).await, ("due".to_owned(), vec!["payable".to_owned()]));
+    assert_eq!(alarm_codes(&world).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_one_rule_table_allows_another_refuses() {
+    let mut world = World::under(OTHER, vec![["expire", "serving", "ended"]]).await;
+    let sold = world.sell();
+    world.bill(&sold, |_| {});
+    for (log, first) in [(Log::Trade, 0), (Log::Finance, 0)] {
+        world.send(log, first).await;
+    }
+    assert_eq!(alarm_codes(&world).await, ["state"], "the default table's states mean nothing here");
+    assert_eq!(states(&world).await.0, "running");
+}

@@ -63,6 +63,10 @@ pub(crate) struct World {
     pub(crate) buyer: Party,
     /// What platform and node call now.
     pub(crate) now: i64,
+    /// The node's rule table.
+    pub(crate) rules: String,
+    /// Acts that end a service, each with the states before and after it.
+    pub(crate) ends: Vec<[&'static str; 3]>,
 }
 
 /// What the platform answered to blocks.
@@ -77,6 +81,11 @@ pub(crate) struct Answered {
 impl World {
     /// Rules and certificates stand in the log; nothing has been sent yet.
     pub(crate) async fn open() -> Self {
+        Self::under(rules::DEFAULT, vec![["expire", "serving", "ended"]]).await
+    }
+
+    /// The same under another rule table.
+    pub(crate) async fn under(text: &str, ends: Vec<[&'static str; 3]>) -> Self {
         let folder = Folder::new();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
@@ -90,8 +99,9 @@ impl World {
         });
         let inbox = Inbox::new(store.clone(), Arc::clone(&identity));
         let ledger = new_ledger(&folder, "ledger");
-        let mut world = Self { folder, ledger, store, identity, inbox, root, node, buyer, now: START };
-        world.found(rules::DEFAULT, &platform);
+        let (now, rules) = (START, text.to_owned());
+        let mut world = Self { folder, ledger, store, identity, inbox, root, node, buyer, now, rules, ends };
+        world.found(text, &platform);
         world
     }
 
@@ -227,7 +237,7 @@ impl World {
             metered: Vec::new(),
             window_ns: 60_000_000_000,
             reserves: Vec::new(),
-            rules: Octets(sm3(&[rules::DEFAULT.as_bytes()])),
+            rules: Octets(sm3(&[self.rules.as_bytes()])),
         };
         let sealed = self.node_seals(encode(&offer, "Offer").expect("DER"));
         let offer_hash = Octets(sm3(&[sealed.tbs()]));
@@ -294,16 +304,18 @@ impl World {
             previous = name.hash;
             sold.records.push((name, record));
         }
-        let status = OrderStatus {
-            version: 1,
-            contract_no: sold.no,
-            act: "expire".to_owned(),
-            from: "serving".to_owned(),
-            to: "ended".to_owned(),
-            time: self.now,
-            why: "the term ended".to_owned(),
-        };
-        self.one(Log::Trade, EntryKind::OrderStatus, sold.no, encode(&status, "OrderStatus").expect("DER"));
+        for [act, from, to] in self.ends.clone() {
+            let status = OrderStatus {
+                version: 1,
+                contract_no: sold.no,
+                act: act.to_owned(),
+                from: from.to_owned(),
+                to: to.to_owned(),
+                time: self.now,
+                why: "the term ended".to_owned(),
+            };
+            self.one(Log::Trade, EntryKind::OrderStatus, sold.no, encode(&status, "OrderStatus").expect("DER"));
+        }
     }
 
     /// Bills the contract; `change` comes before the signature.

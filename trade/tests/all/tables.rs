@@ -63,6 +63,12 @@ fn wrong_rule_tables_are_refused_with_what_is_wrong() {
         ("a deal without the buyer", unsigned("[\"buyer\", \"node\"]", "deal", "[\"node\"]"), "signed by the Buyer"),
         ("a deal without the node", unsigned("[\"buyer\", \"node\"]", "deal", "[\"buyer\"]"), "signed by the Node"),
         ("an order nobody signed", unsigned("[\"buyer\"]", "order", "[]"), "signed by the Buyer"),
+        ("a metered state that holds nothing", changed("holding = [\"serving\"]", "holding = []"), "must be among the holding"),
+        ("capacity taken without asking", changed("capacity_free", "none"), "takes capacity"),
+        ("a term without end", changed("act = \"expire\"", "act = \"stop\""), "no rule for act expire"),
+        ("a term that the buyer must end", unsigned("[]", "expire", "[\"buyer\"]"), "happens by itself"),
+        ("a timer that needs the platform", unsigned("[]", "lapse", "[\"platform\"]"), "happens by itself"),
+        ("an order after the order", changed("next = \"refused\"", "next = \"offered\""), "a second"),
         ("a payment the node confirms itself", unsigned("[\"platform\"]", "pay", "[\"node\"]"), "signed by the Platform"),
     ] {
         match RuleTable::from_toml(&text) {
@@ -70,6 +76,26 @@ fn wrong_rule_tables_are_refused_with_what_is_wrong() {
             other => panic!("{name}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn a_reader_waits_for_the_other_log_only_where_it_can_help() {
+    let table = RuleTable::from_toml(DEFAULT).unwrap();
+    for (state, act, want) in [
+        ("serving", "bill", true),
+        ("ended", "bill", false),
+        ("billed", "bill", false),
+        ("ended", "score", true),
+        ("serving", "score", false),
+        ("billed", "score", false),
+        ("serving", "pay", false),
+        ("scored", "expire", false),
+    ] {
+        assert_eq!(table.other_log_may_allow(state, act), want, "{act} in {state}");
+    }
+    let other = RuleTable::from_toml(include_str!("../../testdata/rules/other.toml")).unwrap();
+    assert!(table.rows.iter().all(|row| other.rows.iter().all(|found| found.state != row.state)), "no state in common");
+    assert!(other.other_log_may_allow("cooling", "bill") && other.other_log_may_allow("running", "bill"));
 }
 
 #[test]
