@@ -144,6 +144,11 @@ const TABLE: &[(&str, &str)] = &[
     ("The ledger itself, without any configuration", "直接给出账本，无需配置"),
     ("The evidence pack", "证据包"),
     ("Where two evidence packs of one contract part", "找出同一合约的两个证据包的分歧之处"),
+    ("Write the page a person reads: usage, costs, verdicts, signers", "生成供人阅读的页面：用量、费用、裁定、签署方"),
+    (
+        "Where the page goes, one HTML file; a file that is there is replaced",
+        "页面写入位置，单个 HTML 文件；已有文件会被替换",
+    ),
     ("One evidence pack", "一个证据包"),
     ("Another one of the same contract", "同一合约的另一个证据包"),
     (

@@ -15,6 +15,7 @@ mod meter;
 mod node;
 mod pack;
 mod pki;
+mod report;
 mod term;
 mod usage;
 mod verify;
@@ -81,6 +82,8 @@ enum Command {
     Pack(pack::Args),
     /// Reach the four verdicts over an evidence pack
     Verify(verify::Args),
+    /// Write the page a person reads: usage, costs, verdicts, signers
+    Report(report::Args),
     /// Where two evidence packs of one contract part
     Dispute(dispute::Args),
     /// The buyer's side: browse, order, score, fetch evidence
@@ -133,6 +136,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Ledger(command) => ledger::run(command, &context),
         Command::Pack(args) => pack::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
+        Command::Report(args) => report::run(args, &context),
         Command::Dispute(args) => dispute::run(args, &context),
         Command::Buyer(command) => buyer::run(command, &context),
     }

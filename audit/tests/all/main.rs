@@ -7,6 +7,7 @@ mod hostile;
 mod interop;
 mod openssl;
 mod parties;
+mod report;
 mod story;
 mod synthetic;
 
