@@ -225,6 +225,17 @@ impl Market {
             .collect()
     }
 
+    /// Kinds and bodies of all entries, those of the trade log first.
+    pub(super) fn entries(&self) -> Vec<(EntryKind, Vec<u8>)> {
+        let blocks = [Log::Trade, Log::Finance].into_iter().flat_map(|log| self.ledger.blocks(log, 0));
+        let blocks = blocks.map(|found| hufu_ledger::Block::from_bytes(&found.unwrap().1).unwrap());
+        let entries = |block: hufu_ledger::Block| {
+            let entries = block.entries().iter().map(|bytes| hufu_ledger::Entry::from_bytes(bytes).unwrap());
+            entries.map(|entry| (EntryKind::from_number(entry.kind).unwrap(), entry.body)).collect::<Vec<_>>()
+        };
+        blocks.flat_map(entries).collect()
+    }
+
     /// The platform says something; the body of the node's last answer, if it answered.
     pub(super) fn say<T: serde::Serialize>(&mut self, interface: Interface, body: &T) -> Option<serde_json::Value> {
         let key = self.platform.key.clone();
