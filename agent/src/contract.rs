@@ -67,6 +67,8 @@ pub(crate) struct Contract {
     pub(crate) deal: Option<(EntryName, Deal)>,
     /// The last usage record or gap.
     pub(crate) last: Option<(EntryName, UsageRecord)>,
+    /// The newest trade entry that moved the contract.
+    pub(crate) moved: Option<EntryName>,
     pub(crate) bills: Vec<Billed>,
     pub(crate) paid: bool,
     /// The score's place and statement hash.
@@ -153,17 +155,22 @@ impl Book {
             EntryKind::Deal => {
                 let deal: Deal = read(decode(body, "Deal"))?;
                 let (no, time) = (deal.contract_no, deal.contract_time);
-                self.contract(no)?.deal = Some((at.clone(), deal));
+                let contract = self.contract(no)?;
+                (contract.deal, contract.moved) = (Some((at.clone(), deal)), Some(at.clone()));
                 self.step(no, "deal", time)
             }
             EntryKind::Score => {
                 let (signed, statement) = statement_of(body)?;
                 let hash = sm3(&[signed.statement.as_bytes()]);
-                self.contract(statement.contract_no)?.score = Some((at.clone(), hash));
-                self.step(statement.contract_no, "score", statement.contract_time)
+                let contract = self.contract(statement.contract_no)?;
+                (contract.score, contract.moved) = (Some((at.clone(), hash)), Some(at.clone()));
+                // The buyer chose this time, so no timer starts from it: it goes on from the state before.
+                let since = contract.since;
+                self.step(statement.contract_no, "score", since)
             }
             EntryKind::OrderStatus => {
                 let status: OrderStatus = read(decode(body, "OrderStatus"))?;
+                self.contract(status.contract_no)?.moved = Some(at.clone());
                 self.step(status.contract_no, &status.act, status.time)
             }
             EntryKind::Window => {
@@ -247,6 +254,7 @@ impl Book {
             order: None,
             deal: None,
             last: None,
+            moved: None,
             bills: Vec::new(),
             paid: false,
             score: None,

@@ -223,7 +223,7 @@ impl Core {
             let zh = format!("支付 {amount}，而账单总额为 {}", billed.bill.total);
             return Err(problem("amount", Some("amount_cny"), en, zh));
         }
-        let (Some((deal, _)), Ok(paid_at)) = (&contract.deal, i64::try_from(paid_at.as_nanosecond())) else {
+        let (Some(moved), Ok(paid_at)) = (&contract.moved, i64::try_from(paid_at.as_nanosecond())) else {
             return Err(malformed("paid_at is out of range"));
         };
         let facts = Facts { platform_signed: true, amount_matches: true, ..self.facts(contract, paid_at) };
@@ -236,7 +236,7 @@ impl Core {
             bill: billed.name.hash,
             amount,
             paid_at,
-            rests_on: deal.clone(),
+            rests_on: moved.clone(),
             confirmation: octet_string(&opened.received, "Payment").map_err(malformed)?,
         };
         let blocks = books::payment(self, contract, &payment).map_err(malformed)?;

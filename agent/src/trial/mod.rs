@@ -232,3 +232,28 @@ fn another_rule_table_is_followed_with_no_code_changed() {
     market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
     assert_eq!(market.state(no), "settled");
 }
+
+#[test]
+fn a_bill_is_overdue_after_its_grace_and_can_still_be_paid() {
+    let mut market = Market::open();
+    let (no, _) = market.deal(1, 20);
+    market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
+    market.pass(20 * SECOND);
+    let last = market.draft(no, Reason::End, 100_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    market.pass(15 * 86_400 * SECOND - SECOND);
+    assert_eq!(market.state(no), "billed");
+    market.pass(SECOND);
+    assert_eq!(market.state(no), "overdue");
+    market.receipt(Log::Finance);
+    let bill = market.core.book.contracts[&no].bills[0].bill.clone();
+    let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(market.now().real_ns)));
+    let paid = PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at };
+    let moved = market.core.book.contracts[&no].moved.clone().unwrap();
+    market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
+    assert_eq!(market.state(no), "paid");
+    let payment =
+        market.entries().into_iter().find(|(kind, _)| *kind == hufu_trade::entry::EntryKind::Payment).unwrap();
+    let payment: hufu_trade::entry::Payment = hufu_trade::decode(&payment.1, "Payment").unwrap();
+    assert_eq!(payment.rests_on, moved, "the status of being overdue comes before it");
+}

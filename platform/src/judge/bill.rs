@@ -141,7 +141,9 @@ fn difference(bill: &Bill, computed: &Bill) -> Option<String> {
 pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let payment: Payment = read(place.body, "Payment")?;
     let (contract, table) = known(facts, payment.contract_no)?;
-    if table.other_log_may_allow(&contract.state, "pay") && !facts.waited {
+    let trade_size = facts.logs.first().map_or(0, |log| log.size);
+    let early = payment.rests_on.height >= trade_size || table.other_log_may_allow(&contract.state, "pay");
+    if early && !facts.waited {
         return Ok(Judged::Waits);
     }
     let billed = contract.bills.iter().find(|(hash, bill)| *hash == payment.bill && bill.number == payment.number);
