@@ -179,6 +179,29 @@ fn the_table_of_dependencies_says_what_the_manifests_say() {
     none_broken(&broken);
 }
 
+/// Named for a feature of another library alone.
+const FOR_A_FEATURE: [(&str, &str); 1] = [("audit", "flate2")];
+
+#[test]
+fn what_a_manifest_names_its_code_uses() {
+    let files: Vec<String> = tree::files().into_iter().filter(|path| path.ends_with(".rs")).collect();
+    let mut broken = Vec::new();
+    for Manifest { folder, dependencies, .. } in tree::manifests() {
+        let own = files.iter().filter(|path| path.starts_with(&format!("{folder}/")));
+        let texts: Vec<String> = own.map(|path| tree::read(path)).collect();
+        for dependency in dependencies {
+            let library = dependency.name.replace('-', "_");
+            // Tests count: what only they use is a dependency too.
+            let mut lines = texts.iter().flat_map(|text| text.lines().map(str::trim));
+            let is_used = lines.any(|line| !line.starts_with("//") && uses(line, &library));
+            if !is_used && !FOR_A_FEATURE.contains(&(folder.as_str(), dependency.name.as_str())) {
+                broken.push(format!("{folder}/Cargo.toml: nothing in {folder} uses {}", dependency.name));
+            }
+        }
+    }
+    none_broken(&broken);
+}
+
 #[test]
 fn versions_and_lints_live_in_the_workspace_only() {
     let mut broken = Vec::new();

@@ -153,8 +153,8 @@ impl Place {
         self.parents.iter().rev().for_each(|(parent, _)| drop(fs::remove_dir(parent)));
     }
 
-    /// Removes the directories of `parent` in every hierarchy, the deepest first, as far as no order is in them. Whoever may be
-    /// making a place below it must not be running.
+    /// Removes the directories of `parent` in every hierarchy, the deepest first, as far as no order is in them: for whoever made
+    /// them and has no place left to ask. A parent that the site made is not ours to remove.
     ///
     /// # Errors
     /// [`Error::BadName`].
