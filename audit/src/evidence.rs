@@ -259,5 +259,6 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::Payment => Body::Payment(decode(body, "Payment")?),
         EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
         EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,
+        EntryKind::Notice | EntryKind::Correction | EntryKind::RefundPaid => Body::Other,
     })
 }

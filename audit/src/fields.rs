@@ -7,11 +7,13 @@ use hufu_gm::{Signed, sm3::sm3};
 use hufu_ledger::{BlockHeader, Checkpoint, Entry};
 use hufu_trade::{
     bill::Bill,
+    correction::{Correction, RefundPaid},
     decode,
     entry::{
         Countersignature, Deal, EntryKind, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
         SignedStatement,
     },
+    notice::Notice,
     octets::{Octets, rfc3339},
     statement::Offer,
     tariff::Tariff,
@@ -89,13 +91,8 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
             Some(json!({ "statement": statement, "signature": signature, "certificates": certificates }))
         }
         EntryKind::Deal => deal(&decode(bytes, "Deal").ok()?),
-        EntryKind::Offer => {
-            let signed = Signed::from_bytes(bytes).ok()?;
-            let offer = of(decode::<Offer>(signed.tbs(), "Offer"))?;
-            Some(
-                json!({ "tbs": offer, "certId": hex::encode(signed.cert_id()), "signature": hex::encode(signed.signature()) }),
-            )
-        }
+        EntryKind::Offer => signed(bytes, |tbs| of(decode::<Offer>(tbs, "Offer"))),
+        EntryKind::Notice => signed(bytes, |tbs| of(decode::<Notice>(tbs, "Notice"))),
         EntryKind::Receipt => {
             let signed = Signed::from_bytes(bytes).ok()?;
             Some(
@@ -107,6 +104,15 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
         EntryKind::Window => of(decode::<Window>(bytes, "Window")),
         EntryKind::OrderStatus => of(decode::<OrderStatus>(bytes, "OrderStatus")),
         EntryKind::Bill => of(decode::<Bill>(bytes, "Bill")),
+        EntryKind::Correction => of(decode::<Correction>(bytes, "Correction")),
+        EntryKind::RefundPaid => {
+            let paid: RefundPaid = decode(bytes, "RefundPaid").ok()?;
+            Some(json!({
+                "contract_no": paid.contract_no, "number": paid.number, "bill": paid.bill, "correction": paid.correction,
+                "amount": paid.amount, "paid_at": rfc3339(paid.paid_at), "rests_on": paid.rests_on,
+                "confirmation": hex::encode(sm3(&[paid.confirmation.as_bytes()])),
+            }))
+        }
         EntryKind::Payment => {
             let paid: Payment = decode(bytes, "Payment").ok()?;
             Some(json!({
@@ -120,6 +126,12 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
         EntryKind::Epoch => of(decode::<Epoch>(bytes, "Epoch")),
         EntryKind::Certificates => None,
     }
+}
+
+fn signed(bytes: &[u8], read: impl Fn(&[u8]) -> Option<Value>) -> Option<Value> {
+    let signed = Signed::from_bytes(bytes).ok()?;
+    let (id, signature) = (hex::encode(signed.cert_id()), hex::encode(signed.signature()));
+    Some(json!({ "tbs": read(signed.tbs())?, "certId": id, "signature": signature }))
 }
 
 fn deal(deal: &Deal) -> Option<Value> {

@@ -182,6 +182,7 @@ async fn paid(db: &mut SqliteConnection, pool: &str, number: &str) -> Result<Res
         state: if payment.is_some() { "paid" } else { "unpaid" }.to_owned(),
         amount_cny: payment.as_ref().map(|(amount, ..)| amount.clone()),
         paid_at: payment.as_ref().map(|(.., at)| rfc3339(*at)),
+        ..PaymentState::default()
     }))
 }
 

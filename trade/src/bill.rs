@@ -86,8 +86,12 @@ pub struct Bill {
     pub lines: Vec<Line>,
     /// What was not measured.
     pub gaps: Vec<RatedGap>,
-    /// total - (lines + gaps): the rounding line (抹零), zero or negative.
+    /// The rounding line (抹零), zero or negative: cuts lines and gaps down to the fen.
     pub rounding: Money,
-    /// What is due.
+    /// What of that exceeds the ceiling the buyer signed and is not charged: negative; absent below the ceiling.
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_ceiling: Option<Money>,
+    /// What is due: lines, gaps, rounding and what is over the ceiling together.
     pub total: Money,
 }

@@ -52,6 +52,8 @@ kinds! {
     Gap = 13, "gap";
     /// Order status: [`OrderStatus`].
     OrderStatus = 14, "order_status";
+    /// A party asks for an act of the contract: `Signed` over [`crate::notice::Notice`].
+    Notice = 15, "notice";
     /// Receipt of the platform: `Signed` over [`Receipt`].
     Receipt = 21, "receipt";
     /// Offer: `Signed` over [`crate::statement::Offer`].
@@ -66,8 +68,12 @@ kinds! {
     Epoch = 26, "epoch";
     /// Bill: [`crate::bill::Bill`] (finance log).
     Bill = 40, "bill";
+    /// Correction of a bill: [`crate::correction::Correction`] (finance log).
+    Correction = 41, "correction";
     /// Payment: [`Payment`] (finance log).
     Payment = 42, "payment";
+    /// Refund paid: [`crate::correction::RefundPaid`] (finance log).
+    RefundPaid = 43, "refund_paid";
 }
 
 /// A buyer's statement with its signature; the body of browse, order and score entries.

@@ -15,10 +15,12 @@
 
 pub mod bill;
 pub mod contract;
+pub mod correction;
 pub mod entry;
 mod error;
 pub mod if2;
 pub mod money;
+pub mod notice;
 pub mod octets;
 pub mod rating;
 pub mod resource;

@@ -105,6 +105,8 @@ pub struct Terms<'a> {
     pub tariff: &'a Tariff,
     /// The rule that rates gaps, from the deal's rule table.
     pub gap_rule: &'a str,
+    /// What earlier bills left of the ceiling ([`crate::notice::InForce::left`]); `None`: there is no ceiling.
+    pub left: Option<Money>,
 }
 
 /// The order's bill before this one.
@@ -158,6 +160,8 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
             amount: gap_amount,
         })
         .collect();
+    let total = terms.left.map_or(rated.total, |left| rated.total.min(left));
+    let over = total.minus(rated.total)?;
     Ok(Bill {
         version: 1,
         number: format!("{}-{count}", terms.contract_no),
@@ -177,7 +181,8 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         lines: rated.lines,
         gaps,
         rounding: rated.rounding,
-        total: rated.total,
+        over_ceiling: (over != Money(0)).then_some(over),
+        total,
     })
 }
 

@@ -11,6 +11,18 @@ pub const DEFAULT: &str = include_str!("../contract.toml");
 const SECONDS_MAX: u64 = 10 * 365 * 86_400;
 /// The act of a term that ends.
 pub const EXPIRE: &str = "expire";
+/// The act of a ceiling that the next window might exceed; where a table has no row for it, service goes on unpaid.
+pub const EXHAUST: &str = "exhaust";
+/// The act by which the node notes that the platform refused its bill.
+pub const CONTEST: &str = "contest";
+/// The act of a longer term; its notice says how long.
+pub const RENEW: &str = "renew";
+/// The act of a bill that is disputed; its notice names the bill.
+pub const DISPUTE: &str = "dispute";
+/// The act of a correction.
+pub const CORRECT: &str = "correct";
+/// The act of a refund that was paid.
+pub const REFUND: &str = "refund";
 
 /// Who must have signed for an act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -60,6 +72,12 @@ pub enum Write {
     Payment,
     /// Score entry.
     Score,
+    /// Notice entry.
+    Notice,
+    /// Correction entry.
+    Correction,
+    /// Refund paid entry.
+    RefundPaid,
 }
 
 impl Write {
@@ -74,12 +92,15 @@ impl Write {
             Write::Bill => EntryKind::Bill,
             Write::Payment => EntryKind::Payment,
             Write::Score => EntryKind::Score,
+            Write::Notice => EntryKind::Notice,
+            Write::Correction => EntryKind::Correction,
+            Write::RefundPaid => EntryKind::RefundPaid,
         }
     }
 
     /// Whether its entry stands in the finance log; all others stand in the trade log.
     fn is_finance(self) -> bool {
-        matches!(self, Write::Bill | Write::Payment)
+        matches!(self, Write::Bill | Write::Correction | Write::Payment | Write::RefundPaid)
     }
 
     /// Whether a contract has it at most once.
@@ -92,8 +113,8 @@ impl Write {
         match self {
             Write::Browse | Write::Order | Write::Score => &[Party::Buyer],
             Write::Deal => &[Party::Buyer, Party::Node],
-            Write::Payment => &[Party::Platform],
-            Write::Offer | Write::OrderStatus | Write::Bill => &[],
+            Write::Payment | Write::RefundPaid => &[Party::Platform],
+            Write::Offer | Write::OrderStatus | Write::Bill | Write::Notice | Write::Correction => &[],
         }
     }
 }
@@ -255,6 +276,14 @@ impl RuleTable {
             }
             if !reached.contains(&row.state.as_str()) {
                 return Err(format!("state {} is never reached", row.state));
+            }
+            let notices = row.writes.contains(&Write::Notice);
+            let one = matches!(row.signers.as_slice(), [Party::Buyer | Party::Platform]);
+            if notices && !(one && row.writes == [Write::Notice]) {
+                return Err(format!(
+                    "act {} in state {} writes a notice: signers [buyer] or [platform], writes [notice]",
+                    row.act, row.state
+                ));
             }
             let due = row.writes.iter().flat_map(|write| write.signers());
             if let Some(party) = due.into_iter().find(|party| !row.signers.contains(party)) {

@@ -25,6 +25,9 @@ pub mod con_type {
     pub const SCORE: u8 = 4;
 }
 
+/// Longest term of service, ns: ten years.
+pub const TERM_NS_MAX: u64 = 10 * 365 * 86_400 * 1_000_000_000;
+
 /// What a contract number is computed from; never stored, because the browse statement holds the same four values.
 #[derive(Clone, Debug, PartialEq, Eq, Sequence)]
 pub struct ContractNoInput {
@@ -192,7 +195,7 @@ impl Statement {
             if requirement.items.iter().any(|item| item.quantity == 0) {
                 return wrong("requirement", "a quantity is zero");
             }
-            if requirement.term_ns == 0 || requirement.term_ns > 10 * 365 * 86_400 * 1_000_000_000 {
+            if requirement.term_ns == 0 || requirement.term_ns > TERM_NS_MAX {
                 return wrong("requirement", "the term must be above zero and at most ten years");
             }
         }

@@ -157,8 +157,13 @@ impl Course {
         let Some(bill) = self.dice.of(&bills) else { return };
         let amount = if self.dice.below(3) == 0 { "77.77".to_owned() } else { bill.total.to_string() };
         let paid_at = Some(rfc3339(self.market.now().real_ns));
-        let state =
-            PaymentState { bill_no: bill.number.clone(), state: "paid".to_owned(), amount_cny: Some(amount), paid_at };
+        let state = PaymentState {
+            bill_no: bill.number.clone(),
+            state: "paid".to_owned(),
+            amount_cny: Some(amount),
+            paid_at,
+            ..PaymentState::default()
+        };
         self.market.say(Interface::PaymentConfirm, &Answer::Ok(state));
     }
 
@@ -267,6 +272,7 @@ fn check_bills(market: &Market) {
                 offer: *hash,
                 tariff: &offer.tariff,
                 gap_rule: "free",
+                left: None,
             };
             assert_eq!(billed.bill, rate(&terms, before.as_ref(), &due).unwrap());
             assert_eq!(billed.bill.period_start, before.as_ref().map_or(start, |before| before.last.end));

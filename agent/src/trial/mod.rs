@@ -45,7 +45,13 @@ fn a_contract_goes_from_browse_to_scored_and_replays_to_the_same_state() {
     let number = bill.number.clone();
     let paid = |amount: &str| {
         let (amount_cny, paid_at) = (Some(amount.to_owned()), Some(rfc3339(START_NS)));
-        Answer::Ok(PaymentState { bill_no: number.clone(), state: "paid".to_owned(), amount_cny, paid_at })
+        Answer::Ok(PaymentState {
+            bill_no: number.clone(),
+            state: "paid".to_owned(),
+            amount_cny,
+            paid_at,
+            ..PaymentState::default()
+        })
     };
     market.say(Interface::PaymentConfirm, &paid("0.02"));
     assert_eq!(market.state(no), "billed", "a wrong amount pays nothing");
@@ -228,7 +234,8 @@ fn another_rule_table_is_followed_with_no_code_changed() {
     market.receipt(Log::Finance);
     let bill = market.core.book.contracts[&no].bills[0].bill.clone();
     let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(START_NS)));
-    let paid = PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at };
+    let paid =
+        PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at, ..PaymentState::default() };
     market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
     assert_eq!(market.state(no), "settled");
 }
@@ -248,7 +255,8 @@ fn a_bill_is_overdue_after_its_grace_and_can_still_be_paid() {
     market.receipt(Log::Finance);
     let bill = market.core.book.contracts[&no].bills[0].bill.clone();
     let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(market.now().real_ns)));
-    let paid = PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at };
+    let paid =
+        PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at, ..PaymentState::default() };
     let moved = market.core.book.contracts[&no].moved.clone().unwrap();
     market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
     assert_eq!(market.state(no), "paid");

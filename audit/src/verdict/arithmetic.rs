@@ -6,6 +6,7 @@ use hufu_trade::{
     bill::Bill,
     entry::EntryName,
     money::Money,
+    notice::InForce,
     octets::Octets,
     rating::{Before, Recorded, Terms, rate},
     rules::RuleTable,
@@ -64,7 +65,7 @@ fn terms(members: &Members, evidence: &Evidence<'_>, out: &mut Verdict) {
 
 fn sums(bill: &Bill, out: &mut Verdict) {
     let parts = bill.lines.iter().map(|line| line.amount).chain(bill.gaps.iter().map(|gap| gap.amount));
-    let sum = parts.chain([bill.rounding]).try_fold(Money(0), Money::plus);
+    let sum = parts.chain([bill.rounding]).chain(bill.over_ceiling).try_fold(Money(0), Money::plus);
     out.check(sum.is_ok_and(|sum| sum == bill.total), bill_field("total"), || Text::Sum {});
 }
 
@@ -102,6 +103,8 @@ fn recompute(
     let first = before.as_ref().map_or(0, |before| before.last.order_seq.saturating_add(1));
     let records: Vec<Recorded> =
         records.into_iter().filter(|found| found.value.order_seq >= first).map(recorded).collect();
+    let billed = evidence.bill_before.iter().map(|found| found.value.total);
+    let left = InForce::of(&deal.value).left(billed).map_err(|error| error.to_string())?;
     let terms = Terms {
         contract_no: bill.contract_no,
         computing_pool_id: &deal.value.computing_pool_id,
@@ -110,6 +113,7 @@ fn recompute(
         offer: Octets(offer.value.hash),
         tariff,
         gap_rule: table.map_or("free", |table| &table.parameters.gap_rating),
+        left,
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| error.to_string())
 }
@@ -131,6 +135,7 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
         ("currency", shown(&bill.currency), shown(&again.currency)),
         ("roundingRule", shown(&bill.rounding_rule), shown(&again.rounding_rule)),
         ("rounding", shown(&bill.rounding), shown(&again.rounding)),
+        ("overCeiling", over(bill), over(again)),
         ("total", shown(&bill.total), shown(&again.total)),
     ] {
         out.check(told == found, bill_field(field), || Text::Recomputed { told, found });
@@ -147,6 +152,10 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
         told: bill.gaps.len().to_string(),
         found: again.gaps.len().to_string(),
     });
+}
+
+fn over(bill: &Bill) -> String {
+    bill.over_ceiling.map_or_else(|| "-".to_owned(), |over| over.to_string())
 }
 
 fn line(line: Option<&hufu_trade::bill::Line>) -> String {

@@ -371,6 +371,7 @@ fn finish(
         offer: Octets(offer_hash),
         tariff: &offer.tariff,
         gap_rule: "free",
+        left: None,
     };
     let mut before = None;
     if let Some(count) = plan.billed_before {

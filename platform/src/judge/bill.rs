@@ -121,6 +121,7 @@ fn compute(facts: &Facts, contract: &Contract, table: &RuleTable, bill: &Bill) -
         offer: *offer_hash,
         tariff: &offer.tariff,
         gap_rule: &table.parameters.gap_rating,
+        left: contract.left().map_err(|error| Refusal::new(Code::Amount, error))?,
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| Refusal::new(Code::Amount, error))
 }

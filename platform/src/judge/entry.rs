@@ -138,7 +138,7 @@ pub(super) fn given(contract: &Contract, act_ns: i64) -> Act {
         node_signed: true,
         capacity_free: true,
         within_offer: contract.deal.is_some(),
-        window_open: contract.deal.as_ref().is_none_or(|(_, deal)| act_ns < deal.service_end),
+        window_open: contract.in_force.is_none_or(|in_force| act_ns < in_force.service_end),
         ..Act::default()
     }
 }

@@ -10,6 +10,7 @@ use hufu_trade::{
     entry::{Certificates, Deal, EntryKind, EntryName, Rules, SignedStatement},
     if2::PLATFORM,
     money::Money,
+    notice::InForce,
     octets::{ContractNo, Digest, Octets},
     rating::Recorded,
     rules::RuleTable,
@@ -45,6 +46,8 @@ pub(crate) struct Contract {
     pub(crate) order: Option<(EntryName, Statement, SignedStatement)>,
     /// Entry hash of the deal, and the deal.
     pub(crate) deal: Option<(Digest, Deal)>,
+    /// What renewals have made of the deal.
+    pub(crate) in_force: Option<InForce>,
     /// The newest accepted usage record.
     pub(crate) last: Option<Recorded>,
     /// Accepted records from the last one billed on; filled only where a bill is judged.
@@ -56,6 +59,15 @@ pub(crate) struct Contract {
 }
 
 impl Contract {
+    /// What its bills have left of the ceiling.
+    ///
+    /// # Errors
+    /// [`hufu_trade::Error::Overflow`].
+    pub(crate) fn left(&self) -> Result<Option<Money>, hufu_trade::Error> {
+        let billed = self.bills.iter().map(|(_, bill)| bill.total);
+        self.in_force.map_or(Ok(None), |in_force| in_force.left(billed))
+    }
+
     /// Takes over an accepted entry. Bytes that do not decode were never accepted, so they change nothing.
     pub(crate) fn absorb(&mut self, kind: EntryKind, name: &EntryName, body: &[u8]) {
         match kind {
@@ -76,7 +88,11 @@ impl Contract {
                 let Ok(statement) = signed.open() else { return };
                 self.order = Some((name.clone(), statement, signed));
             }
-            EntryKind::Deal => self.deal = decode::<Deal>(body, "Deal").ok().map(|deal| (name.hash, deal)),
+            EntryKind::Deal => {
+                let Ok(deal) = decode::<Deal>(body, "Deal") else { return };
+                self.in_force = Some(InForce::of(&deal));
+                self.deal = Some((name.hash, deal));
+            }
             EntryKind::Usage | EntryKind::Gap => {
                 let Ok(record) = decode::<UsageRecord>(body, "UsageRecord") else { return };
                 self.last = Some((name.clone(), record.clone()));

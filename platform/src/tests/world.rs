@@ -328,6 +328,7 @@ impl World {
             offer: sold.offer_hash,
             tariff: &sold.offer.tariff,
             gap_rule: "free",
+            left: None,
         };
         let mut bill = rate(&terms, None, &sold.records).expect("a bill");
         change(&mut bill);

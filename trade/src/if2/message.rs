@@ -130,12 +130,20 @@ pub struct SendOrder {
     pub signature: Sealed,
 }
 
-/// The node's answer to an order or a score.
+/// 订单状态变更: what buyer or platform asks of a running contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderChange {
+    /// DER of `Signed` over the notice.
+    pub notice: Sealed,
+}
+
+/// The node's answer to an order, a score or a notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     /// Contract number, hexadecimal.
     pub contract_no: String,
-    /// DER of the deal or score entry.
+    /// DER of the deal, score or notice entry.
     pub entry: Sealed,
     /// Where it stands: log, height, index.
     pub height: u64,
@@ -170,11 +178,11 @@ pub struct PaymentConfirm {
 }
 
 /// The platform's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentState {
     /// The bill's number.
     pub bill_no: String,
-    /// `paid` or `unpaid`.
+    /// `unpaid`, `paid`, or `refunded` when something of it went back after.
     pub state: String,
     /// What was paid, decimal CNY.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,4 +190,10 @@ pub struct PaymentState {
     /// When, RFC 3339 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_at: Option<String>,
+    /// What went back, decimal CNY.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded_cny: Option<String>,
+    /// When, RFC 3339 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded_at: Option<String>,
 }

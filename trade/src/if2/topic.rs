@@ -45,6 +45,8 @@ interfaces! {
     SendOrder = "order", up false, Replayable;
     /// A buyer's score statement, relayed.
     Score = "score", up false, Replayable;
+    /// 订单状态变更: a notice of the buyer, relayed, or of the platform; the answer is its entry.
+    OrderChange = "order-change", up false, Replayable;
 }
 
 /// Name of the platform in `from` and `to`.

@@ -295,6 +295,7 @@ impl Dice<'_> {
             lines: self.some(Self::line),
             gaps: self.some(Self::gap),
             rounding: self.money(),
+            over_ceiling: self.maybe(Self::money),
             total: self.money(),
         }
     }

@@ -154,7 +154,7 @@ fn an_answer_is_exactly_one_of_ok_and_error() {
         field: None,
         remedy: Remedy { en: "wait".to_owned(), zh: "等待".to_owned() },
     };
-    let state = PaymentState { bill_no: "b".to_owned(), state: "unpaid".to_owned(), amount_cny: None, paid_at: None };
+    let state = PaymentState { bill_no: "b".to_owned(), state: "unpaid".to_owned(), ..PaymentState::default() };
     for (answer, want) in [
         (Answer::Ok(state), r#"{"ok":{"bill_no":"b","state":"unpaid"}}"#),
         (Answer::Error(problem), r#"{"error":{"code":"state","remedy":{"en":"wait","zh":"等待"}}}"#),

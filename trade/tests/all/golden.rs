@@ -134,6 +134,7 @@ pub(crate) fn files() -> Outcome<Files> {
         offer: offer_hash,
         tariff: &tariff,
         gap_rule: "free",
+        left: Some(order.2.amount),
     };
     let bill = rate(&terms, None, &records)?;
     let bill_der = files.der("Bill", &bill)?;
@@ -352,6 +353,7 @@ fn confirmed(files: &mut Files, parties: &Parties, bill: &Bill, paid_at: i64) ->
         state: "paid".to_owned(),
         amount_cny: Some(bill.total.to_string()),
         paid_at: Some(rfc3339(paid_at)),
+        ..PaymentState::default()
     });
     let at = at + SECOND;
     let (_, answer) = Envelope::seal(asks, PLATFORM, POOL, at, Some(&id), None, &answer, &platform.key, platform.id())?;

@@ -201,6 +201,7 @@ fn terms<'a>(tariff: &'a Tariff, gap_rule: &'a str) -> Terms<'a> {
         offer: Octets([3; 32]),
         tariff,
         gap_rule,
+        left: None,
     }
 }
 
