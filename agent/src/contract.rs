@@ -12,12 +12,16 @@ use hufu_gm::{
 use hufu_trade::{
     bill::Bill,
     contract::{Facts, next},
+    correction::{Correction, Due, RefundPaid},
     decode,
     entry::{Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Payment, Receipt, Rules, SignedStatement},
+    money::Money,
+    notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
-    rules::RuleTable,
+    rating::rate_quantities,
+    rules::{CORRECT, REFUND, RuleTable},
     statement::{Offer, Statement},
-    usage::{UsageRecord, Window},
+    usage::{Reading, Reason, UsageRecord, Window},
 };
 
 /// A ledger that does not replay: damage, or a newer program wrote it. The daemon stops.
@@ -37,6 +41,12 @@ pub(crate) struct Unreplayable {
 pub(crate) struct Billed {
     pub(crate) name: EntryName,
     pub(crate) bill: Bill,
+    /// What it asks for, after its corrections.
+    pub(crate) due: Due,
+    /// What was paid.
+    pub(crate) paid: Option<Money>,
+    /// What was paid above what is due went back.
+    pub(crate) refunded: bool,
     /// The trade log names it back.
     pub(crate) linked: bool,
     /// The platform's receipt covers it.
@@ -65,12 +75,21 @@ pub(crate) struct Contract {
     /// The order's place and statement hash.
     pub(crate) order: Option<(EntryName, Hash)>,
     pub(crate) deal: Option<(EntryName, Deal)>,
+    /// The deal with its renewals.
+    pub(crate) in_force: Option<InForce>,
+    /// SM3 of what was signed, and place, of each notice: the same one again is a retry.
+    pub(crate) notices: Vec<(Hash, EntryName)>,
+    /// The totals at the last resumption: the meter counts from there.
+    pub(crate) base: Vec<Reading>,
+    /// When that was, ns since 1970-01-01Z.
+    pub(crate) resumed: Option<i64>,
+    /// A window as dear as twice the last one would exceed the ceiling.
+    pub(crate) near_ceiling: bool,
     /// The last usage record or gap.
     pub(crate) last: Option<(EntryName, UsageRecord)>,
     /// The newest trade entry that moved the contract.
     pub(crate) moved: Option<EntryName>,
     pub(crate) bills: Vec<Billed>,
-    pub(crate) paid: bool,
     /// The score's place and statement hash.
     pub(crate) score: Option<(EntryName, Hash)>,
 }
@@ -80,6 +99,32 @@ impl Contract {
     pub(crate) fn quantity(&self) -> u32 {
         let items = self.deal.iter().flat_map(|(_, deal)| &deal.requirement.items);
         items.fold(0, |sum: u32, item| sum.saturating_add(item.quantity))
+    }
+
+    /// What its bills have left of the ceiling; `None` without one.
+    ///
+    /// # Errors
+    /// [`hufu_trade::Error::Overflow`].
+    pub(crate) fn left(&self) -> Result<Option<Money>, hufu_trade::Error> {
+        self.in_force.map_or(Ok(None), |in_force| in_force.left(self.bills.iter().map(|billed| billed.bill.total)))
+    }
+
+    /// Whether the cost so far and twice that of the newest record exceed what is left of the ceiling. Costs that cannot be
+    /// computed are the bill's matter.
+    fn is_near_ceiling(&self, record: &UsageRecord) -> bool {
+        let (Ok(Some(left)), Some((_, offer, _))) = (self.left(), &self.offer) else { return false };
+        let cost = |part: fn(&Reading) -> Option<u128>| -> Option<i128> {
+            let readings = record.readings.iter();
+            let quantities = readings.filter_map(|reading| Some((reading.resource().ok()?, part(reading)?)));
+            rate_quantities(&offer.tariff, &quantities.collect::<Vec<_>>()).ok().map(|rated| rated.total.0)
+        };
+        let now = cost(|reading| reading.total);
+        let before = cost(|reading| reading.total?.checked_sub(reading.delta.unwrap_or(0)));
+        now.zip(before).is_some_and(|(now, before)| {
+            now.checked_sub(before)
+                .and_then(|last| last.checked_mul(2)?.checked_add(now))
+                .is_none_or(|sum| sum > left.0)
+        })
     }
 }
 
@@ -156,9 +201,11 @@ impl Book {
                 let deal: Deal = read(decode(body, "Deal"))?;
                 let (no, time) = (deal.contract_no, deal.contract_time);
                 let contract = self.contract(no)?;
+                contract.in_force = Some(InForce::of(&deal));
                 (contract.deal, contract.moved) = (Some((at.clone(), deal)), Some(at.clone()));
                 self.step(no, "deal", time)
             }
+            EntryKind::Notice => self.notice(at, body),
             EntryKind::Score => {
                 let (signed, statement) = statement_of(body)?;
                 let hash = sm3(&[signed.statement.as_bytes()]);
@@ -180,22 +227,41 @@ impl Book {
             }
             EntryKind::Usage | EntryKind::Gap => {
                 let record: UsageRecord = read(decode(body, "UsageRecord"))?;
-                let no = record.contract_no;
-                self.contract(no)?.last = Some((at.clone(), record));
+                let contract = self.contract(record.contract_no)?;
+                contract.near_ceiling = contract.is_near_ceiling(&record);
+                if record.reason == Reason::Suspended {
+                    (contract.base, contract.resumed) = (record.readings.clone(), Some(record.end));
+                }
+                contract.last = Some((at.clone(), record));
                 Ok(())
             }
             EntryKind::Bill => {
                 let bill: Bill = read(decode(body, "Bill"))?;
                 let (no, time) = (bill.contract_no, bill.period_end);
-                let name = at.clone();
-                let billed = Billed { name, bill, linked: false, receipted: false, refused: false };
+                let due = Due::of(&bill.number, at.hash, bill.total);
+                let (name, paid) = (at.clone(), None);
+                let billed =
+                    Billed { name, bill, due, paid, refunded: false, linked: false, receipted: false, refused: false };
                 self.contract(no)?.bills.push(billed);
                 self.step(no, "bill", time)
             }
+            EntryKind::Correction => {
+                let correction: Correction = read(decode(body, "Correction"))?;
+                let billed = self.billed(correction.contract_no, correction.bill)?;
+                billed.due = read(billed.due.corrected(at.hash, &correction))?;
+                // The platform may have refused the bill; what is due now it has yet to judge.
+                billed.refused = false;
+                self.step(correction.contract_no, CORRECT, correction.time)
+            }
             EntryKind::Payment => {
                 let payment: Payment = read(decode(body, "Payment"))?;
-                self.contract(payment.contract_no)?.paid = true;
+                self.billed(payment.contract_no, payment.bill)?.paid = Some(payment.amount);
                 self.step(payment.contract_no, "pay", payment.paid_at)
+            }
+            EntryKind::RefundPaid => {
+                let refund: RefundPaid = read(decode(body, "RefundPaid"))?;
+                self.billed(refund.contract_no, refund.bill)?.refunded = true;
+                self.step(refund.contract_no, REFUND, refund.paid_at)
             }
             EntryKind::FinanceLink => {
                 let link: FinanceLink = read(decode(body, "FinanceLink"))?;
@@ -253,16 +319,42 @@ impl Book {
             offer: None,
             order: None,
             deal: None,
+            in_force: None,
+            notices: Vec::new(),
+            base: Vec::new(),
+            resumed: None,
+            near_ceiling: false,
             last: None,
             moved: None,
             bills: Vec::new(),
-            paid: false,
             score: None,
         };
         match self.contracts.insert(statement.contract_no, contract) {
             None => Ok(()),
             Some(_) => Err("the contract number was used before".to_owned()),
         }
+    }
+
+    fn notice(&mut self, at: &EntryName, body: &[u8]) -> Result<(), String> {
+        let signed = read(Signed::from_bytes(body))?;
+        let notice: Notice = read(decode(signed.tbs(), "Notice"))?;
+        let contract = self.contract(notice.contract_no)?;
+        contract.notices.push((sm3(&[signed.tbs()]), at.clone()));
+        contract.moved = Some(at.clone());
+        if let (Some(in_force), Some(renewal)) = (&mut contract.in_force, &notice.renewal) {
+            *in_force = read(in_force.renewed(renewal))?;
+            let last = contract.last.as_ref();
+            contract.near_ceiling = last.is_some_and(|(_, record)| contract.is_near_ceiling(record));
+        }
+        self.step(notice.contract_no, &notice.act, notice.time)
+    }
+
+    fn billed(&mut self, no: ContractNo, bill: Digest) -> Result<&mut Billed, String> {
+        let bills = &mut self.contract(no)?.bills;
+        bills
+            .iter_mut()
+            .find(|billed| billed.name.hash == bill)
+            .ok_or_else(|| format!("contract {no} has no such bill"))
     }
 
     fn contract(&mut self, no: ContractNo) -> Result<&mut Contract, String> {

@@ -29,6 +29,8 @@ hufu_audit::texts! {
     // The buyer.
     OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
     DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
+    ChangeGood { act, contract } => "the node recorded {act} of contract {contract}", "节点已记录合约 {contract} 的操作 {act}";
+    Corrected { number, before, total } => "correction {number} recorded: {total} CNY due, {before} before", "更正 {number} 已记录：应付 {total} 元，原为 {before} 元";
     ScoreGood { overall } => "score recorded, overall {overall}", "评分已记录，总分 {overall}";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";

@@ -291,10 +291,19 @@ fn check_replay(market: &Market) {
     assert_eq!((live.book.obligation, live.book.window_end), (again.book.obligation, again.book.window_end));
     assert_eq!(live.book.contracts.len(), again.book.contracts.len());
     for (live, again) in live.book.contracts.values().zip(again.book.contracts.values()) {
-        assert_eq!((&live.state, live.since, live.paid), (&again.state, again.since, again.paid), "{}", live.no);
+        assert_eq!(
+            (&live.state, live.since, live.in_force),
+            (&again.state, again.since, again.in_force),
+            "{}",
+            live.no
+        );
         let told = |contract: &crate::contract::Contract| {
-            let names: Vec<_> = contract.bills.iter().map(|billed| (billed.name.clone(), billed.linked)).collect();
-            format!("{:?} {:?} {:?} {names:?}", contract.deal, contract.last, contract.score)
+            let names: Vec<_> =
+                contract.bills.iter().map(|b| (b.name.clone(), b.linked, b.due.clone(), b.paid, b.refunded)).collect();
+            format!(
+                "{:?} {:?} {:?} {:?} {:?} {names:?}",
+                contract.deal, contract.last, contract.score, contract.base, contract.notices
+            )
         };
         assert_eq!(told(live), told(again));
     }
