@@ -4,7 +4,7 @@
 use hufu_trade::{
     contract::next,
     entry::EntryKind,
-    rules::{EXPIRE, Guard, Party, Row, RuleTable, Write},
+    rules::{CONTEST, CORRECT, EXPIRE, Guard, Party, Row, RuleTable, Write},
 };
 
 use crate::contract::{ALL, table};
@@ -108,6 +108,15 @@ fn the_whole_life_of_a_contract_is_allowed() {
     for (scored_in, acts) in [
         ("disputed", &[("dispute", "disputed"), ("score", "disputed_scored"), ("correct", "billed_scored")][..]),
         ("overdue", &[("overdue", "overdue"), ("score", "overdue_scored")]),
+        (
+            "refused late",
+            &[
+                ("overdue", "overdue"),
+                ("contest", "disputed"),
+                ("score", "disputed_scored"),
+                ("correct", "billed_scored"),
+            ],
+        ),
     ] {
         served(scored_in, &[&to_bill, acts, &[("pay", "scored"), ("close", "closed")]].concat());
     }
@@ -226,6 +235,15 @@ fn on_no_path_a_contract_is_scored_twice_paid_twice_or_refunded_twice() {
         for state in states(&table).into_iter().filter(|state| state.ends_with("scored")) {
             assert!(table.row(state, "score").is_none(), "{state}");
         }
+    }
+}
+
+#[test]
+fn a_refused_bill_can_be_corrected_whenever_the_node_hears_of_it() {
+    let table = table();
+    for row in table.rows.iter().filter(|row| row.act == "pay") {
+        let step = next(&table, &row.state, CONTEST, ALL).unwrap();
+        assert!(table.row(step.next, CORRECT).is_some_and(|row| row.writes == [Write::Correction]), "{}", row.state);
     }
 }
 
