@@ -3,7 +3,8 @@
 
 use hufu_trade::{
     Error,
-    contract::{Facts, Refusal, next, overall_score},
+    contract::{Facts, Refusal, next, overall_score, replay},
+    entry::EntryKind,
     rules::{DEFAULT, Guard, Party, RuleTable, Write},
     statement::ScoreItem,
 };
@@ -100,6 +101,34 @@ fn every_refusal_names_its_reason_and_code() {
         assert_eq!((refusal.code(), &refusal), (code, &want), "{state} {act}");
         assert!(!refusal.to_string().is_empty());
     }
+}
+
+#[test]
+fn an_entry_moves_a_contract_only_by_a_rule_that_writes_its_kind() {
+    let table = table();
+    for row in &table.rows {
+        for kind in (0..=u16::MAX).filter_map(EntryKind::from_number) {
+            let writes = row.writes.iter().any(|write| write.kind() == kind);
+            let step = replay(&table, &row.state, &row.act, kind, ALL);
+            assert_eq!(step.is_ok(), writes, "{} in {} shown by {}", row.act, row.state, kind.name());
+            assert!(step.is_ok_and(|step| step.next == row.next) == writes);
+        }
+    }
+    for (name, state, act, kind) in [
+        ("a buyer's notice is no score", "paid", "score", EntryKind::Notice),
+        ("nor an order", "offered", "order", EntryKind::Notice),
+        ("nor the end of the term", "serving", "expire", EntryKind::Notice),
+        ("nor of the money", "serving", "exhaust", EntryKind::Notice),
+        ("the platform's is no payment", "billed", "pay", EntryKind::Notice),
+        ("nor a refund", "refunding", "refund", EntryKind::Notice),
+        ("a status of the node is no bill", "ended", "bill", EntryKind::OrderStatus),
+        ("nor a correction", "disputed", "correct", EntryKind::OrderStatus),
+    ] {
+        assert!(next(&table, state, act, ALL).is_ok(), "{name}");
+        assert_eq!(replay(&table, state, act, kind, ALL).unwrap_err().code(), "state", "{name}");
+    }
+    let nobody = replay(&table, "serving", "suspend", EntryKind::Notice, Facts { buyer_signed: false, ..ALL });
+    assert_eq!(nobody.unwrap_err().code(), "signature");
 }
 
 #[test]
