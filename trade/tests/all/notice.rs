@@ -10,7 +10,7 @@ use hufu_trade::{
     octets::Octets,
     statement::{ContractValue, Offer, Payment as Paying, TERM_NS_MAX},
 };
-use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
 use crate::golden_test::read;
 
@@ -162,6 +162,8 @@ fn what_bills_leave_of_the_ceiling_is_whole_fen_and_never_below_zero() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn bills_cut_at_what_is_left_never_exceed_the_ceiling(ceiling in any::<u64>(), wanted in proptest::collection::vec(any::<u64>(), 0..6)) {
         let now = in_force(Paying::Postpaid, i128::from(ceiling));
