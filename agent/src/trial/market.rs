@@ -127,7 +127,7 @@ impl Market {
         let dir = tempfile::tempdir().unwrap();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
-            (party(Some(&root), "platform", 2), party(Some(&root), "node", 3), party(Some(&root), "buyer", 4));
+            (party(Some(&root), "site-1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer", 4));
         let options = Options::new(POOL);
         Ledger::create(dir.path(), &options, [5; 16]).unwrap();
         let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
