@@ -4,6 +4,7 @@
 use hufu_ledger::{BlockHeader, Checkpoint};
 use hufu_trade::{
     entry::{Countersignature, Receipt},
+    notice::Notice,
     party::platform_of,
     statement::{Offer, Statement},
 };
@@ -43,14 +44,28 @@ pub(crate) enum Kind {
     Order,
     Deal,
     Score,
+    /// A notice of the buyer.
+    Notice,
+    /// A notice of the platform.
+    PlatformNotice,
     Block,
     Checkpoint,
     Receipt,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] =
-        [Kind::Browse, Kind::Offer, Kind::Order, Kind::Deal, Kind::Score, Kind::Block, Kind::Checkpoint, Kind::Receipt];
+    const ALL: [Kind; 10] = [
+        Kind::Browse,
+        Kind::Offer,
+        Kind::Order,
+        Kind::Deal,
+        Kind::Score,
+        Kind::Notice,
+        Kind::PlatformNotice,
+        Kind::Block,
+        Kind::Checkpoint,
+        Kind::Receipt,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -59,6 +74,8 @@ impl Kind {
             Kind::Order => "order",
             Kind::Deal => "deal",
             Kind::Score => "score",
+            Kind::Notice => "notice",
+            Kind::PlatformNotice => "platform-notice",
             Kind::Block => "block",
             Kind::Checkpoint => "checkpoint",
             Kind::Receipt => "receipt",
@@ -71,9 +88,9 @@ impl Kind {
 
     pub(crate) fn role(self) -> Role {
         match self {
-            Kind::Browse | Kind::Order | Kind::Score => Role::Buyer,
+            Kind::Browse | Kind::Order | Kind::Score | Kind::Notice => Role::Buyer,
             Kind::Offer | Kind::Deal | Kind::Block | Kind::Checkpoint => Role::Node,
-            Kind::Receipt => Role::Platform,
+            Kind::PlatformNotice | Kind::Receipt => Role::Platform,
         }
     }
 
@@ -91,6 +108,10 @@ impl Kind {
                     return None;
                 }
                 (statement.contract_time, statement.computing_pool_id)
+            }
+            Kind::Notice | Kind::PlatformNotice => {
+                let notice: Notice = hufu_trade::decode(tbs, "Notice").ok()?;
+                (notice.time, notice.computing_pool_id)
             }
             Kind::Offer => {
                 let offer: Offer = hufu_trade::decode(tbs, "Offer").ok()?;

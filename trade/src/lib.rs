@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bill;
+pub mod confirm;
 pub mod contract;
 pub mod correction;
 pub mod entry;

@@ -115,6 +115,12 @@ impl Draft {
                 self.offer = Some(hufu_trade::decode(signed.tbs(), "Offer")?);
                 self.signed(&signed, Kind::Offer, "offer")?;
             }
+            EntryKind::Notice => {
+                let signed = Signed::from_bytes(&entry.body)?;
+                let of_platform = self.certs.is_of(Role::Platform, &signed.cert_id());
+                let kind = if of_platform { Kind::PlatformNotice } else { Kind::Notice };
+                self.signed(&signed, kind, kind.name())?;
+            }
             EntryKind::Deal => {
                 let deal: Deal = hufu_trade::decode(&entry.body, "Deal")?;
                 self.signed(&deal.countersignature, Kind::Deal, "deal")?;

@@ -42,6 +42,11 @@ impl Authentic {
         self.by.get(&(kind, sm3(&[tbs])))
     }
 
+    /// The certificates that signed something of a kind.
+    pub(crate) fn certificates(&self, kind: Kind) -> BTreeSet<Hash> {
+        self.by.iter().filter(|((found, _), _)| *found == kind).map(|(_, sealed)| sealed.certificate).collect()
+    }
+
     /// The files of all signed bytes of a kind.
     pub(crate) fn files(&self, kind: Kind) -> impl Iterator<Item = &str> {
         self.by.iter().filter(move |((found, _), _)| *found == kind).map(|(_, sealed)| sealed.tbs.as_str())
