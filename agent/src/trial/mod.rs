@@ -2,6 +2,7 @@
 
 mod dice;
 mod market;
+mod settled;
 
 use hufu_ledger::Log;
 use hufu_trade::{
