@@ -20,6 +20,7 @@ mod error;
 pub mod if2;
 pub mod money;
 pub mod octets;
+pub mod party;
 pub mod rating;
 pub mod resource;
 pub mod rules;

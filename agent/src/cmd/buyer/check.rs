@@ -9,6 +9,7 @@ use hufu_trade::{
     entry::{Countersignature, Deal, EntryKind, SignedStatement},
     if2::{Accepted, Offered, SendOrder},
     octets::{Digest, Octets, rfc3339},
+    party::is_named,
     resource::{KINDS, Resource},
     rules::RuleTable,
     statement::{Offer, ScoreCard, ScoreItem, Statement},
@@ -65,9 +66,8 @@ pub(super) fn offer(
     let (node, rest) = certificates.split_first().ok_or_else(|| malformed("certificates", &"none"))?;
     verify_chain(node, rest, anchors, &[], now_ns, Usage::Signing)
         .map_err(|e| no(Text::OfferChain { why: e.to_string() }))?;
-    let name = node.common_name().unwrap_or_default();
-    if name != asked.pool {
-        return Err(no(Text::OfferNode { name, pool: asked.pool.clone() }));
+    if !is_named(node, &asked.pool) {
+        return Err(no(Text::OfferNode { name: node.subject(), pool: asked.pool.clone() }));
     }
     if signed.cert_id() != node.id() || !signed.verify(node.public_key()).is_valid() {
         return Err(no(Text::OfferSignature {}));
