@@ -10,6 +10,7 @@ mod parties;
 mod report;
 mod story;
 mod synthetic;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use std::{
 };
 
 use hufu_audit::{Lang, Options, Outcome, Verdicts, pack::build, verify};
-use parties::{Parties, parties_named};
+use parties::{Parties, parties};
 use synthetic::{Plan, play};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
@@ -29,7 +30,7 @@ fn pack_of(plan: &Plan) -> (Parties, Vec<u8>) {
 /// The pack of `plan` with at most so many files of entries.
 fn pack_with(plan: &Plan, entry_files_max: usize) -> (Parties, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
-    let parties = parties_named(plan.names).unwrap();
+    let parties = parties(plan.names).unwrap();
     let mut input = play(dir.path(), &parties, plan).unwrap();
     input.entry_files_max = entry_files_max;
     let mut pack = Cursor::new(Vec::new());

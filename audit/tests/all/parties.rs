@@ -58,12 +58,7 @@ pub(crate) const NAMES: Names =
     Names { node: ("CN=site-1/node-1,C=CN", &[]), platform: ("CN=site-1/platform,C=CN", &[]) };
 
 /// Keys from fixed seeds, so that every run makes the same bytes.
-pub(crate) fn parties() -> Made<Parties> {
-    parties_named(NAMES)
-}
-
-/// The same, with these names in the certificates of node and platform.
-pub(crate) fn parties_named(names: Names) -> Made<Parties> {
+pub(crate) fn parties(names: Names) -> Made<Parties> {
     let named = |serial: &'static [u8; 16], dns_names| Terms {
         serial,
         not_before_s: START_S - 86_400,

@@ -206,7 +206,7 @@ fn each_cause_is_found_by_its_own_verdict() {
         if name == "usage invented" {
             // Such usage cannot even be rated, so no such bill can be made with our own function.
             let dir = tempfile::tempdir().unwrap();
-            let parties = crate::parties::parties().unwrap();
+            let parties = crate::parties::parties(NAMES).unwrap();
             let error = crate::synthetic::play(dir.path(), &parties, &plan).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
             continue;

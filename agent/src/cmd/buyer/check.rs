@@ -75,7 +75,6 @@ pub(super) fn offer(
     let request = &asked.request;
     let browsed: Statement = decode(&request.statement.0, "Statement").map_err(|e| malformed("request", &e))?;
     for (field, same) in [
-        ("version", offer.version == 1),
         ("contractNo", offer.contract_no == browsed.contract_no),
         ("computingPoolId", offer.computing_pool_id == asked.pool),
         ("buyer", offer.buyer == browsed.buyer),
@@ -145,7 +144,7 @@ pub(super) fn deal(checked: &Checked, order: &SendOrder, accepted: &Accepted) ->
     let term_ns = ordered.requirement.as_ref().map_or(0, |requirement| requirement.term_ns);
     let end = i64::try_from(term_ns).ok().and_then(|term| deal.contract_time.checked_add(term));
     for (field, same) in [
-        ("version", deal.version == 1 && deal.con_type == hufu_trade::statement::con_type::DEAL),
+        ("conType", deal.con_type == hufu_trade::statement::con_type::DEAL),
         ("contractNo", deal.contract_no == offer.contract_no && accepted.contract_no == deal.contract_no.to_string()),
         ("computingPoolId", deal.computing_pool_id == offer.computing_pool_id),
         ("buyer", deal.buyer == offer.buyer),
