@@ -8,6 +8,7 @@ pub(crate) mod contract;
 pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod notice;
 pub(crate) mod receipt;
 pub(crate) mod tree;
 
