@@ -1,5 +1,7 @@
 //! The operator's commands over the platform's database, which `serve` may be using meanwhile.
 
+#[cfg(test)]
+mod disputes;
 mod lists;
 mod notice;
 mod pack;

@@ -8,7 +8,7 @@ use hufu_trade::{
     octets::Digest,
     rating::{Before, Terms, rate},
     rules::RuleTable,
-    usage::{Reading, UsageRecord},
+    usage::{Reading, Reason, UsageRecord},
 };
 
 use super::{
@@ -44,7 +44,7 @@ pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
     Ok(None)
 }
 
-/// Total = total before + delta; a gap adds nothing.
+/// Total = total before + delta; a gap adds nothing, nor does a suspension.
 fn total(record: &UsageRecord, reading: &Reading, last: Option<&UsageRecord>) -> Result<(), Refusal> {
     let resource = reading.resource().map_err(|error| Refusal::new(Code::Malformed, error))?;
     let same = |other: &&Reading| other.code == reading.code && other.qualifier == reading.qualifier;
@@ -54,7 +54,8 @@ fn total(record: &UsageRecord, reading: &Reading, last: Option<&UsageRecord>) ->
         None => reading.delta.is_none() && before.is_none(),
         Some(total) => before.unwrap_or(0).checked_add(delta) == Some(total),
     };
-    if follows && !(record.reason.is_gap() && delta != 0) {
+    let adds_nothing = record.reason.is_gap() || record.reason == Reason::Suspended;
+    if follows && !(adds_nothing && delta != 0) {
         Ok(())
     } else {
         let why = format!("record {}: the total of {resource} does not follow from its deltas", record.order_seq);
