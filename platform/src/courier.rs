@@ -63,8 +63,7 @@ impl Courier {
         for some in pending.chunks(AT_ONCE) {
             let mut under_way = JoinSet::new();
             for pending in some.iter().cloned() {
-                let courier = self.clone();
-                under_way.spawn(async move { courier.take(&pending).await });
+                under_way.spawn(self.clone().take(pending));
             }
             while let Some(taken) = under_way.join_next().await {
                 taken.unwrap_or(Err(Error::Damaged("a notice cannot be sent")))?;
@@ -73,12 +72,11 @@ impl Courier {
         Ok(())
     }
 
-    async fn take(&self, pending: &Pending) -> Result<(), Error> {
-        let signed = match &pending.signed {
-            Some(signed) => signed.clone(),
+    async fn take(self, pending: Pending) -> Result<(), Error> {
+        let signed = match pending.signed {
+            Some(signed) => signed,
             None => {
-                let signed =
-                    Signed::seal(pending.tbs.clone(), &self.identity.cert_id, &self.identity.key)?.to_bytes()?;
+                let signed = Signed::seal(pending.tbs, &self.identity.cert_id, &self.identity.key)?.to_bytes()?;
                 let mut tx = self.store.write().await?;
                 notice::sign(&mut tx, &pending.id, &signed).await?;
                 tx.commit().await?;

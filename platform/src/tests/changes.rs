@@ -90,8 +90,10 @@ async fn entries_of_one_block_are_judged_on_each_other() {
     assert_eq!((states(&world).await.0.as_str(), alarm_codes(&world).await), ("leaving", Vec::new()));
 }
 
+/// Who signs.
+type Signer = fn(&World) -> &Party;
 /// What is wrong, how the notice is changed, who signs it, the code.
-type Row = (&'static str, fn(&World, &Sold) -> Notice, fn(&World) -> &Party, &'static str);
+type Row = (&'static str, fn(&World, &Sold) -> Notice, Signer, &'static str);
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_notice_is_refused_and_the_contract_stays() {
@@ -162,8 +164,7 @@ async fn no_notice_pays_a_bill() {
     let mut world = World::open().await;
     let sold = world.sell();
     world.bill(&sold, |_| {});
-    let wants: [(&str, fn(&World) -> &Party); 4] =
-        [("pay", platform), ("pay", buyer), ("score", buyer), ("contest", node)];
+    let wants: [(&str, Signer); 4] = [("pay", platform), ("pay", buyer), ("score", buyer), ("contest", node)];
     for (act, signer) in wants {
         let notice = world.notice(&sold, act);
         world.noticed(&notice, signer);
