@@ -98,6 +98,8 @@ async fn what_was_recorded_before_a_correction_gives_way_to_what_is_due() {
     world.pay(&sold, &early, |_| {});
     world.send_all().await;
     assert_eq!((alarm_codes(&world).await, states(&world).await.0.as_str()), (vec!["amount".to_owned()], "billed"));
+    let back = refunding(&dir, &bill.number, "0.50", "r1");
+    assert_eq!(named(refund::settle(&back, START).await), (1, "NotRefundable".to_owned()), "the node never logged it");
     let due = world.due.clone().expect("a bill").total.to_string();
     settled(&mut world, &sold, &due).await;
     assert_eq!(states(&world).await, said("paid", "paid"));
@@ -120,6 +122,9 @@ async fn what_was_paid_above_a_corrected_bill_goes_back() {
     assert_eq!(states(&world).await, said("refunding", "paid"));
     let confirmed = world.confirm().await;
     assert_eq!(confirmed.0.state, "paid", "nothing has gone back yet");
+    let due = world.due.clone().expect("a bill").total.to_string();
+    let lower = pay::settle(&paying(&dir, &number, &due, "t2"), START).await;
+    assert_eq!(named(lower), (1, "PaidOtherwise".to_owned()), "what the node logged stays");
     for (name, args, want) in [
         ("too much", back("0.51", "r1"), (1, "WrongRefund")),
         ("nothing", back("0", "r1"), (1, "WrongRefund")),
@@ -144,12 +149,24 @@ async fn what_was_paid_above_a_corrected_bill_goes_back() {
     world.refund(&sold, &refunded, |refund| refund.correction = refund.bill);
     world.refund(&sold, &refunded, |refund| refund.rests_on.hash = refund.bill);
     world.refund(&sold, &refunded, |refund| refund.version = 2);
+    record_back(&world, "0.40").await;
+    world.now += 1;
+    let less = world.confirm().await;
+    world.refund(&sold, &less, |_| {});
     world.send_all().await;
-    assert_eq!(alarm_codes(&world).await, ["malformed", "unknown", "unknown", "signature", "signature"]);
+    assert_eq!(alarm_codes(&world).await, ["amount", "malformed", "unknown", "unknown", "signature", "signature"]);
+    record_back(&world, "0.50").await;
     assert_eq!(states(&world).await.0, "refunding");
     world.refund(&sold, &refunded, |_| {});
     world.send_all().await;
     assert_eq!(states(&world).await, said("refunded", "refunded"));
+}
+
+/// The same refund with another amount, behind the commands' back.
+async fn record_back(world: &World, amount: &str) {
+    let mut tx = world.store.write().await.expect("a transaction");
+    sqlx::query("UPDATE refunds SET amount = $1").bind(amount).execute(&mut *tx).await.expect("a statement");
+    tx.commit().await.expect("a commit");
 }
 
 #[tokio::test]
@@ -236,6 +253,20 @@ async fn a_correction_waits_for_the_dispute_and_a_payment_for_the_status_it_rest
     world.send_all().await;
     assert_eq!(states(&world).await, said("paid", "paid"));
     assert_eq!(alarm_codes(&world).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_dispute_waits_for_its_bill() {
+    let mut world = World::open().await;
+    let sold = world.sell();
+    world.links = false;
+    world.bill(&sold, |_| {});
+    let notice = world.notice(&sold, "dispute");
+    world.noticed(&notice, |world| &world.buyer);
+    let size = world.ledger.size(Log::Trade);
+    assert_eq!(world.send(Log::Trade, 0).await.receipt.map(|receipt| receipt.size), Some(size - 1));
+    world.send_all().await;
+    assert_eq!(states(&world).await, said("disputed", "disputed"));
 }
 
 #[tokio::test]

@@ -125,6 +125,9 @@ impl World {
     /// A finance entry, with the trade log's entry that names it back.
     pub(crate) fn finance(&mut self, kind: EntryKind, no: ContractNo, body: Vec<u8>) -> EntryName {
         let finance = self.one(Log::Finance, kind, no, body);
+        if !self.links {
+            return finance;
+        }
         let link = FinanceLink { contract_no: no, kind: kind.number(), finance: finance.clone() };
         self.one(Log::Trade, EntryKind::FinanceLink, no, encode(&link, "FinanceLink").expect("DER"));
         finance

@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) ends: Vec<[&'static str; 3]>,
     /// The newest trade entry that moved the contract.
     pub(crate) moved: Option<EntryName>,
+    /// Whether the trade log names finance entries back.
+    pub(crate) links: bool,
     /// The ceiling of the contract, CNY.
     pub(crate) ceiling: &'static str,
     /// What the newest bill asks for.
@@ -118,6 +120,7 @@ impl World {
             rules,
             ends,
             moved,
+            links: true,
             ceiling,
             due,
         };
