@@ -132,12 +132,8 @@ impl Contract {
                 self.in_force = renewed.or(self.in_force);
             }
             EntryKind::Correction => {
-                let Ok(correction) = decode::<Correction>(body, "Correction") else { return };
-                let billed = self.bills.iter_mut().find(|billed| billed.hash == correction.bill);
-                if let Some(billed) = billed
-                    && let Ok(due) = billed.due.corrected(name.hash, &correction)
-                {
-                    (billed.due, billed.refused) = (due, false);
+                if let Some(billed) = self.corrected(name.hash, body) {
+                    billed.refused = false;
                 }
             }
             EntryKind::Payment => {
@@ -149,12 +145,24 @@ impl Contract {
         }
     }
 
-    /// Takes over a refused entry: a bill whose amount is wrong stands in dispute until it is corrected, every other one
-    /// changes nothing.
+    /// Takes over a refused entry: a bill whose amount is wrong stands in dispute until it is corrected far enough, every
+    /// other entry changes nothing.
     pub(crate) fn absorb_refused(&mut self, kind: EntryKind, code: &str, name: &EntryName, body: &[u8]) {
-        if kind == EntryKind::Bill && code == Code::Amount.name() {
-            self.add_bill(name.hash, body, true);
+        match kind {
+            EntryKind::Bill if code == Code::Amount.name() => self.add_bill(name.hash, body, true),
+            EntryKind::Correction if code == Code::Amount.name() => {
+                self.corrected(name.hash, body);
+            }
+            _ => {}
         }
+    }
+
+    /// The bill that a correction follows, with what is due after it.
+    fn corrected(&mut self, hash: Digest, body: &[u8]) -> Option<&mut Billed> {
+        let correction: Correction = decode(body, "Correction").ok()?;
+        let billed = self.bills.iter_mut().find(|billed| billed.hash == correction.bill)?;
+        billed.due = billed.due.corrected(hash, &correction).ok()?;
+        Some(billed)
     }
 
     fn add_bill(&mut self, hash: Digest, body: &[u8], refused: bool) {

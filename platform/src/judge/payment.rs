@@ -84,10 +84,14 @@ pub(super) fn correction(facts: &Facts, place: &Place<'_>) -> Result<Judged, Ref
         };
         Refusal::new(code, error)
     })?;
-    if billed.refused {
-        mends(facts, (contract, table), billed, &correction)?;
-    }
-    Ok(step(table, contract, CORRECT, given(contract, correction.time)).into())
+    let after = step(table, contract, CORRECT, given(contract, correction.time))?;
+    let mended = if billed.refused { mends(facts, (contract, table), billed, &correction) } else { Ok(()) };
+    // One that does not go far enough stands in the log, and the next one follows it: as with the bill itself, the contract
+    // moves and the bill stays refused.
+    Ok(match mended {
+        Ok(()) => Judged::Accepted(after),
+        Err(refusal) => Judged::Disputed(refusal, after),
+    })
 }
 
 /// Whether a correction mends a bill that was refused: not above what follows from the records. Only amounts can be mended:
