@@ -8,15 +8,17 @@ use hufu_trade::{
     encode,
     entry::{Countersignature, Deal, EntryKind, OrderStatus, SignedStatement, octet_string},
     if2::{Browse, Problem, Remedy, SendOrder},
+    money::Money,
     octets::{ContractNo, Digest, Octets},
-    resource::Resource,
-    statement::{Offer, Payment, Statement, con_type},
+    rating::rate_quantities,
+    resource::{Kind, Resource},
+    statement::{Offer, Payment, Requirement, Statement, con_type},
 };
 
 use crate::{contract::Contract, node::Core, stock::reserves};
 
 /// A statement older or newer than this against the node's clock is refused: it may be a replay of an old one.
-const FRESH_NS: i64 = 3_600_000_000_000;
+pub(crate) const FRESH_NS: i64 = 3_600_000_000_000;
 
 /// What to do with an accepted request.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Problem {
     problem(refusal.code(), None, format!("the contract refuses: {refusal}"), format!("合约拒绝：{refusal}"))
 }
 
-fn own_fault(error: impl std::fmt::Display) -> Problem {
+pub(crate) fn own_fault(error: impl std::fmt::Display) -> Problem {
     problem("busy", None, format!("the node cannot answer now: {error}"), format!("节点暂时无法应答：{error}"))
 }
 
@@ -61,7 +63,7 @@ fn signed_by(contract: &Contract, signed: &SignedStatement) -> bool {
     contract.buyer_key.verify(signed.statement.as_bytes(), signed.signature.as_bytes()).is_valid()
 }
 
-fn stale() -> Problem {
+pub(crate) fn stale() -> Problem {
     problem(
         "offer",
         Some("contractTime"),
@@ -79,7 +81,7 @@ fn conflict() -> Problem {
     )
 }
 
-fn unknown(no: ContractNo) -> Problem {
+pub(crate) fn unknown(no: ContractNo) -> Problem {
     problem("unknown", Some("contractNo"), format!("no contract {no} here"), format!("本节点没有合约 {no}"))
 }
 
@@ -164,6 +166,31 @@ fn within_offer(statement: &Statement, offer: &Offer, offer_hash: Digest, contra
         && (offer.valid_from..offer.valid_until).contains(&now_ns)
 }
 
+/// What one usage window may cost when an order uses all it holds: with less no service could be given that is paid for.
+///
+/// # Errors
+/// [`hufu_trade::Error`] for quantities out of range.
+fn least_ceiling(offer: &Offer, requirement: &Requirement) -> Result<Money, hufu_trade::Error> {
+    let units = requirement.items.iter().fold(0_u128, |sum, item| sum + u128::from(item.quantity));
+    let mut quantities = Vec::new();
+    for held in &offer.reserves {
+        let used: Resource = held.resource.parse()?;
+        // Thousandths of a core times ns are thousandths of ns of CPU time; bytes times ns 10^-9 byte-seconds; devices
+        // times ns device-ns.
+        let per = match used.kind {
+            Kind::Cpu => 1_000,
+            Kind::Gpu => 1,
+            _ => 1_000_000_000,
+        };
+        let product =
+            u128::from(held.quantity).checked_mul(u128::from(offer.window_ns)).and_then(|q| q.checked_mul(units));
+        let quantity = product.ok_or(hufu_trade::Error::Overflow { what: "quantity of a window" })? / per;
+        quantities.push((Resource { reserved: true, ..used.clone() }, quantity));
+        quantities.push((used, quantity));
+    }
+    rate_quantities(&offer.tariff, &quantities).map(|rated| rated.total)
+}
+
 /// Paper 2.2 (2) and (3): an order statement becomes an order entry and, if capacity is free, the deal.
 ///
 /// # Errors
@@ -183,6 +210,13 @@ pub(crate) fn order(core: &Core, now_ns: i64, request: &SendOrder) -> Result<(Co
     let (Some(requirement), Some(value)) = (statement.requirement.clone(), statement.contract_value) else {
         return Err(malformed("requirement and contractValue expected"));
     };
+    let least = least_ceiling(offer, &requirement).map_err(malformed)?;
+    if value.amount < least {
+        let en =
+            format!("the ceiling is {}, one window of this order may cost {least}; sign a higher one", value.amount);
+        let zh = format!("上限为 {}，本订单一个计量窗口的费用可达 {least}；请签署更高的上限", value.amount);
+        return Err(problem("amount", Some("contract_value"), en, zh));
+    }
     let wanted = requirement.items.iter().fold(0_u32, |sum, item| sum.saturating_add(item.quantity));
     let free = core.shop.product(&offer.product_id).and_then(|product| core.shop.free_units(&core.book, product));
     let facts = Facts {

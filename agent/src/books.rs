@@ -7,7 +7,7 @@ use hufu_trade::{
     Error,
     contract::{Facts, Refusal, next},
     encode,
-    entry::{EntryKind, EntryName, FinanceLink, OrderStatus, Payment},
+    entry::{EntryKind, EntryName, FinanceLink, OrderStatus},
     octets::{ContractNo, Octets},
     rating::{Before, Recorded, Terms, rate},
     resource::Resource,
@@ -25,24 +25,29 @@ const RECORDS_PER_BLOCK: usize = 63;
 /// Greatest bytes of entry bodies in one block; the ledger's own limit is 40 KiB of whole entries.
 const BODY_BYTES_PER_BLOCK: usize = 36 * 1024;
 
-/// The readings of a record: deltas against the record before. A total never falls; once known it stays known.
-fn readings(draft: &OrderDraft, last: Option<&UsageRecord>) -> Result<Vec<Reading>, Error> {
+/// The readings of a record: deltas against the record before. The meter counts from `base`, the totals when it began. A total
+/// never falls; once known it stays known.
+fn readings(draft: &OrderDraft, base: &[Reading], last: Option<&UsageRecord>) -> Result<Vec<Reading>, Error> {
     let mut readings = Vec::with_capacity(draft.totals.len());
     for total in &draft.totals {
         let (code, qualifier) = (total.resource.code(), total.resource.qualifier.clone());
-        let before = last.and_then(|r| r.readings.iter().find(|r| r.code == code && r.qualifier == qualifier));
-        let before = before.and_then(|reading| reading.total);
+        let known = |readings: &[Reading]| {
+            let found = readings.iter().find(|reading| reading.code == code && reading.qualifier == qualifier);
+            found.and_then(|reading| reading.total)
+        };
+        let (began, before) = (known(base).unwrap_or(0), last.and_then(|record| known(&record.readings)));
         let mut reading = Reading { code, qualifier, status: total.status, delta: None, total: before, why: None };
         reading.why = total.why.clone();
         match total.total {
             Some(now) if total.status != Status::Missing => {
-                let base = before.unwrap_or(0);
-                if now < base {
+                let now = now.checked_add(began).ok_or(Error::Overflow { what: "total of a reading" })?;
+                let before = before.unwrap_or(0);
+                if now < before {
                     reading.status = Status::Estimated;
                     reading.why = Some("the meter's state was older than the record before".to_owned());
                 }
-                let now = if draft.reason.is_gap() { base } else { now.max(base) };
-                reading.delta = Some(now - base);
+                let now = if draft.reason.is_gap() { before } else { now.max(before) };
+                reading.delta = Some(now - before);
                 reading.total = Some(now);
             }
             _ => reading.status = Status::Missing,
@@ -84,7 +89,7 @@ fn record(
         meter,
         identity: changed.then_some(identity),
         why: draft.why.clone(),
-        readings: readings(draft, last.map(|(_, record)| record))?,
+        readings: readings(draft, &contract.base, last.map(|(_, record)| record))?,
     })
 }
 
@@ -97,6 +102,9 @@ pub(crate) enum BookError {
     Ledger(#[from] hufu_ledger::Error),
 }
 
+/// The newest record of each order.
+type Lasts = std::collections::BTreeMap<ContractNo, (EntryName, UsageRecord)>;
+
 /// Adds the records of `drafts` to a batch: chained, in blocks of at most 64 entries, `head` first.
 fn chain(
     core: &Core,
@@ -104,8 +112,8 @@ fn chain(
     head: Vec<Draft>,
     drafts: &[OrderDraft],
     quality: TimeQuality,
-) -> Result<(), BookError> {
-    let mut lasts: std::collections::BTreeMap<ContractNo, (EntryName, UsageRecord)> = std::collections::BTreeMap::new();
+) -> Result<Lasts, BookError> {
+    let mut lasts = Lasts::new();
     let mut queue: std::collections::VecDeque<&OrderDraft> = drafts.iter().collect();
     let mut head = Some(head);
     while !queue.is_empty() || head.as_ref().is_some_and(|head| !head.is_empty()) {
@@ -135,7 +143,7 @@ fn chain(
         }
         queue = later;
     }
-    Ok(())
+    Ok(lasts)
 }
 
 /// The entries of a closed window: the window entry first, then one or more records an order, then receipts that waited.
@@ -170,7 +178,8 @@ pub(crate) fn window(
     Ok(batch.finish())
 }
 
-/// The final records of an order and the act, with its time and reason, that ends its metering.
+/// The final records of an order and the act, with its reason, that ends its metering. Where there is none any more, because
+/// a renewal came during the final read, only the records: it is metered anew.
 ///
 /// # Errors
 /// [`BookError`].
@@ -179,13 +188,59 @@ pub(crate) fn finish(
     contract: &Contract,
     drafts: &[OrderDraft],
     quality: TimeQuality,
-    (now_ns, act, why): (i64, &str, &str),
+    (now_ns, act): (i64, Option<(&str, &str)>),
 ) -> Result<Vec<NewBlock>, BookError> {
     let mut batch = core.batch();
-    chain(core, &mut batch, Vec::new(), drafts, quality)?;
-    let status = core.status_entry(contract, act, now_ns, why)?;
-    batch.entry(Log::Trade, (EntryKind::OrderStatus, Some(contract.no), encode(&status, "OrderStatus")?))?;
+    let lasts = chain(core, &mut batch, Vec::new(), drafts, quality)?;
+    match act {
+        Some((act, why)) => {
+            let status = core.status_entry(contract, act, now_ns, why)?;
+            batch.entry(Log::Trade, (EntryKind::OrderStatus, Some(contract.no), encode(&status, "OrderStatus")?))?;
+        }
+        None => carry(core, &mut batch, contract.no, lasts.get(&contract.no), now_ns)?,
+    }
     Ok(batch.finish())
+}
+
+/// The record of the time an order was suspended, written when it goes on.
+///
+/// # Errors
+/// [`BookError`].
+pub(crate) fn suspended(core: &Core, batch: &mut Batch<'_>, contract: &Contract, now_ns: i64) -> Result<(), BookError> {
+    carry(core, batch, contract.no, contract.last.as_ref(), now_ns)
+}
+
+/// A record that carries all totals of the one before over time that is not metered; the meter counts from them anew.
+fn carry(
+    core: &Core,
+    batch: &mut Batch<'_>,
+    no: ContractNo,
+    last: Option<&(EntryName, UsageRecord)>,
+    now_ns: i64,
+) -> Result<(), BookError> {
+    let Some((name, last)) = last else { return Ok(()) };
+    let end = now_ns.max(last.end);
+    let unused = |reading: &Reading| Reading {
+        status: if reading.total.is_some() { Status::Measured } else { Status::Missing },
+        delta: reading.total.map(|_| 0),
+        why: reading.why.clone().filter(|_| reading.total.is_none()),
+        ..reading.clone()
+    };
+    let record = UsageRecord {
+        order_seq: last.order_seq + 1,
+        previous: name.hash,
+        start: last.end,
+        end,
+        reason: Reason::Suspended,
+        elapsed_ns: end.abs_diff(last.end),
+        quality: core.quality,
+        identity: None,
+        why: Some("the order was suspended".to_owned()),
+        readings: last.readings.iter().map(unused).collect(),
+        ..last.clone()
+    };
+    batch.entry(Log::Trade, (EntryKind::Usage, Some(no), encode(&record, "UsageRecord")?))?;
+    Ok(())
 }
 
 /// The last record of an order that was never metered: one gap over its whole service.
@@ -252,6 +307,7 @@ pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Re
         offer: *offer_hash,
         tariff: &offer.tariff,
         gap_rule: &table.parameters.gap_rating,
+        left: contract.left()?,
     };
     let bill = rate(&terms, before.as_ref(), &fresh)?;
     let mut batch = core.batch();
@@ -260,19 +316,32 @@ pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Re
     Ok(batch.finish())
 }
 
-/// The payment the platform confirmed, with the trade log's entry naming it back.
+/// A finance entry that the platform confirmed, with the trade log's entry naming it back.
 ///
 /// # Errors
 /// [`BookError`].
-pub(crate) fn payment(core: &Core, contract: &Contract, payment: &Payment) -> Result<Vec<NewBlock>, BookError> {
+pub(crate) fn confirmed(
+    core: &Core,
+    no: ContractNo,
+    kind: EntryKind,
+    body: Vec<u8>,
+) -> Result<Vec<NewBlock>, BookError> {
     let mut batch = core.batch();
-    let body = encode(payment, "Payment")?;
-    let name = batch.entry(Log::Finance, (EntryKind::Payment, Some(contract.no), body))?;
-    link(&mut batch, contract.no, EntryKind::Payment, name)?;
+    let name = batch.entry(Log::Finance, (kind, Some(no), body))?;
+    link(&mut batch, no, kind, name)?;
     Ok(batch.finish())
 }
 
-fn link(batch: &mut Batch<'_>, no: ContractNo, kind: EntryKind, finance: EntryName) -> Result<(), BookError> {
+/// The trade log's entry that names a finance entry back.
+///
+/// # Errors
+/// [`BookError`].
+pub(crate) fn link(
+    batch: &mut Batch<'_>,
+    no: ContractNo,
+    kind: EntryKind,
+    finance: EntryName,
+) -> Result<(), BookError> {
     let link = FinanceLink { contract_no: no, kind: kind.number(), finance };
     batch.entry(Log::Trade, (EntryKind::FinanceLink, Some(no), encode(&link, "FinanceLink")?))?;
     Ok(())
@@ -289,7 +358,7 @@ impl Core {
             node_signed: true,
             capacity_free: holds || free().is_some_and(|free| contract.quantity() <= free),
             within_offer: contract.deal.is_some(),
-            window_open: contract.deal.as_ref().is_none_or(|(_, deal)| act_ns < deal.service_end),
+            window_open: contract.in_force.is_none_or(|in_force| act_ns < in_force.service_end),
             ..Facts::default()
         }
     }

@@ -11,13 +11,17 @@ use hufu_gm::{
 };
 use hufu_trade::{
     bill::Bill,
-    contract::{Facts, next},
+    contract::{Facts, replay},
+    correction::{Correction, Due, RefundPaid},
     decode,
     entry::{Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Payment, Receipt, Rules, SignedStatement},
+    money::Money,
+    notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
-    rules::RuleTable,
+    rating::rate_quantities,
+    rules::{CORRECT, REFUND, RuleTable},
     statement::{Offer, Statement},
-    usage::{UsageRecord, Window},
+    usage::{Reading, Reason, UsageRecord, Window},
 };
 
 /// A ledger that does not replay: damage, or a newer program wrote it. The daemon stops.
@@ -37,12 +41,25 @@ pub(crate) struct Unreplayable {
 pub(crate) struct Billed {
     pub(crate) name: EntryName,
     pub(crate) bill: Bill,
+    /// What it asks for, after its corrections.
+    pub(crate) due: Due,
+    /// What was paid.
+    pub(crate) paid: Option<Money>,
+    /// What was paid above what is due went back.
+    pub(crate) refunded: bool,
     /// The trade log names it back.
     pub(crate) linked: bool,
     /// The platform's receipt covers it.
     pub(crate) receipted: bool,
     /// The platform's receipt refuses it.
     pub(crate) refused: bool,
+}
+
+impl Billed {
+    /// Entry hash of the last correction, or of the bill where there is none: what the platform judges.
+    pub(crate) fn newest(&self) -> Digest {
+        self.due.last.unwrap_or(self.name.hash)
+    }
 }
 
 /// One contract.
@@ -65,12 +82,21 @@ pub(crate) struct Contract {
     /// The order's place and statement hash.
     pub(crate) order: Option<(EntryName, Hash)>,
     pub(crate) deal: Option<(EntryName, Deal)>,
+    /// The deal with its renewals.
+    pub(crate) in_force: Option<InForce>,
+    /// SM3 of what was signed, and place, of each notice: the same one again is a retry.
+    pub(crate) notices: Vec<(Hash, EntryName)>,
+    /// The totals at the last resumption: the meter counts from there.
+    pub(crate) base: Vec<Reading>,
+    /// When that was, ns since 1970-01-01Z.
+    pub(crate) resumed: Option<i64>,
+    /// A window as dear as twice the last one would exceed the ceiling.
+    pub(crate) near_ceiling: bool,
     /// The last usage record or gap.
     pub(crate) last: Option<(EntryName, UsageRecord)>,
     /// The newest trade entry that moved the contract.
     pub(crate) moved: Option<EntryName>,
     pub(crate) bills: Vec<Billed>,
-    pub(crate) paid: bool,
     /// The score's place and statement hash.
     pub(crate) score: Option<(EntryName, Hash)>,
 }
@@ -80,6 +106,32 @@ impl Contract {
     pub(crate) fn quantity(&self) -> u32 {
         let items = self.deal.iter().flat_map(|(_, deal)| &deal.requirement.items);
         items.fold(0, |sum: u32, item| sum.saturating_add(item.quantity))
+    }
+
+    /// What its bills have left of the ceiling; `None` without one.
+    ///
+    /// # Errors
+    /// [`hufu_trade::Error::Overflow`].
+    pub(crate) fn left(&self) -> Result<Option<Money>, hufu_trade::Error> {
+        self.in_force.map_or(Ok(None), |in_force| in_force.left(self.bills.iter().map(|billed| billed.bill.total)))
+    }
+
+    /// Whether the cost so far and twice that of the newest record exceed what is left of the ceiling. Costs that cannot be
+    /// computed are the bill's matter.
+    fn is_near_ceiling(&self, record: &UsageRecord) -> bool {
+        let (Ok(Some(left)), Some((_, offer, _))) = (self.left(), &self.offer) else { return false };
+        let cost = |part: fn(&Reading) -> Option<u128>| -> Option<i128> {
+            let readings = record.readings.iter();
+            let quantities = readings.filter_map(|reading| Some((reading.resource().ok()?, part(reading)?)));
+            rate_quantities(&offer.tariff, &quantities.collect::<Vec<_>>()).ok().map(|rated| rated.total.0)
+        };
+        let now = cost(|reading| reading.total);
+        let before = cost(|reading| reading.total?.checked_sub(reading.delta.unwrap_or(0)));
+        now.zip(before).is_some_and(|(now, before)| {
+            now.checked_sub(before)
+                .and_then(|last| last.checked_mul(2)?.checked_add(now))
+                .is_none_or(|sum| sum > left.0)
+        })
     }
 }
 
@@ -144,21 +196,23 @@ impl Book {
                 let offer: Offer = read(decode(signed.tbs(), "Offer"))?;
                 let hash = Octets(sm3(&[signed.tbs()]));
                 self.contract(offer.contract_no)?.offer = Some((at.clone(), offer.clone(), hash));
-                self.step(offer.contract_no, "browse", offer.valid_from)
+                self.step(offer.contract_no, "browse", known, offer.valid_from)
             }
             EntryKind::Order => {
                 let (signed, statement) = statement_of(body)?;
                 let hash = sm3(&[signed.statement.as_bytes()]);
                 self.contract(statement.contract_no)?.order = Some((at.clone(), hash));
-                self.step(statement.contract_no, "order", statement.contract_time)
+                self.step(statement.contract_no, "order", known, statement.contract_time)
             }
             EntryKind::Deal => {
                 let deal: Deal = read(decode(body, "Deal"))?;
                 let (no, time) = (deal.contract_no, deal.contract_time);
                 let contract = self.contract(no)?;
+                contract.in_force = Some(InForce::of(&deal));
                 (contract.deal, contract.moved) = (Some((at.clone(), deal)), Some(at.clone()));
-                self.step(no, "deal", time)
+                self.step(no, "deal", known, time)
             }
+            EntryKind::Notice => self.notice(at, body),
             EntryKind::Score => {
                 let (signed, statement) = statement_of(body)?;
                 let hash = sm3(&[signed.statement.as_bytes()]);
@@ -166,12 +220,12 @@ impl Book {
                 (contract.score, contract.moved) = (Some((at.clone(), hash)), Some(at.clone()));
                 // The buyer chose this time, so no timer starts from it: it goes on from the state before.
                 let since = contract.since;
-                self.step(statement.contract_no, "score", since)
+                self.step(statement.contract_no, "score", known, since)
             }
             EntryKind::OrderStatus => {
                 let status: OrderStatus = read(decode(body, "OrderStatus"))?;
                 self.contract(status.contract_no)?.moved = Some(at.clone());
-                self.step(status.contract_no, &status.act, status.time)
+                self.step(status.contract_no, &status.act, known, status.time)
             }
             EntryKind::Window => {
                 let window: Window = read(decode(body, "Window"))?;
@@ -180,22 +234,41 @@ impl Book {
             }
             EntryKind::Usage | EntryKind::Gap => {
                 let record: UsageRecord = read(decode(body, "UsageRecord"))?;
-                let no = record.contract_no;
-                self.contract(no)?.last = Some((at.clone(), record));
+                let contract = self.contract(record.contract_no)?;
+                contract.near_ceiling = contract.is_near_ceiling(&record);
+                if record.reason == Reason::Suspended {
+                    (contract.base, contract.resumed) = (record.readings.clone(), Some(record.end));
+                }
+                contract.last = Some((at.clone(), record));
                 Ok(())
             }
             EntryKind::Bill => {
                 let bill: Bill = read(decode(body, "Bill"))?;
                 let (no, time) = (bill.contract_no, bill.period_end);
-                let name = at.clone();
-                let billed = Billed { name, bill, linked: false, receipted: false, refused: false };
+                let due = Due::of(&bill.number, at.hash, bill.total);
+                let (name, paid) = (at.clone(), None);
+                let billed =
+                    Billed { name, bill, due, paid, refunded: false, linked: false, receipted: false, refused: false };
                 self.contract(no)?.bills.push(billed);
-                self.step(no, "bill", time)
+                self.step(no, "bill", known, time)
+            }
+            EntryKind::Correction => {
+                let correction: Correction = read(decode(body, "Correction"))?;
+                let billed = self.billed(correction.contract_no, correction.bill)?;
+                billed.due = read(billed.due.corrected(at.hash, &correction))?;
+                // The platform may have refused what stood before; what is due now it has yet to judge.
+                billed.refused = false;
+                self.step(correction.contract_no, CORRECT, known, correction.time)
             }
             EntryKind::Payment => {
                 let payment: Payment = read(decode(body, "Payment"))?;
-                self.contract(payment.contract_no)?.paid = true;
-                self.step(payment.contract_no, "pay", payment.paid_at)
+                self.billed(payment.contract_no, payment.bill)?.paid = Some(payment.amount);
+                self.step(payment.contract_no, "pay", known, payment.paid_at)
+            }
+            EntryKind::RefundPaid => {
+                let refund: RefundPaid = read(decode(body, "RefundPaid"))?;
+                self.billed(refund.contract_no, refund.bill)?.refunded = true;
+                self.step(refund.contract_no, REFUND, known, refund.paid_at)
             }
             EntryKind::FinanceLink => {
                 let link: FinanceLink = read(decode(body, "FinanceLink"))?;
@@ -217,7 +290,7 @@ impl Book {
     pub(crate) fn receipt(&mut self, receipt: Receipt) {
         for contract in self.contracts.values_mut() {
             for billed in contract.bills.iter_mut().filter(|b| b.name.log == receipt.log) {
-                billed.refused |= receipt.refused.iter().any(|refused| refused.entry == billed.name.hash);
+                billed.refused |= receipt.refused.iter().any(|refused| refused.entry == billed.newest());
                 billed.receipted |= billed.name.height < receipt.size;
             }
         }
@@ -253,10 +326,14 @@ impl Book {
             offer: None,
             order: None,
             deal: None,
+            in_force: None,
+            notices: Vec::new(),
+            base: Vec::new(),
+            resumed: None,
+            near_ceiling: false,
             last: None,
             moved: None,
             bills: Vec::new(),
-            paid: false,
             score: None,
         };
         match self.contracts.insert(statement.contract_no, contract) {
@@ -265,14 +342,36 @@ impl Book {
         }
     }
 
+    fn notice(&mut self, at: &EntryName, body: &[u8]) -> Result<(), String> {
+        let signed = read(Signed::from_bytes(body))?;
+        let notice: Notice = read(decode(signed.tbs(), "Notice"))?;
+        let contract = self.contract(notice.contract_no)?;
+        contract.notices.push((sm3(&[signed.tbs()]), at.clone()));
+        contract.moved = Some(at.clone());
+        if let (Some(in_force), Some(renewal)) = (&mut contract.in_force, &notice.renewal) {
+            *in_force = read(in_force.renewed(renewal))?;
+            let last = contract.last.as_ref();
+            contract.near_ceiling = last.is_some_and(|(_, record)| contract.is_near_ceiling(record));
+        }
+        self.step(notice.contract_no, &notice.act, EntryKind::Notice, notice.time)
+    }
+
+    fn billed(&mut self, no: ContractNo, bill: Digest) -> Result<&mut Billed, String> {
+        let bills = &mut self.contract(no)?.bills;
+        bills
+            .iter_mut()
+            .find(|billed| billed.name.hash == bill)
+            .ok_or_else(|| format!("contract {no} has no such bill"))
+    }
+
     fn contract(&mut self, no: ContractNo) -> Result<&mut Contract, String> {
         self.contracts.get_mut(&no).ok_or_else(|| format!("contract {no} was never browsed"))
     }
 
-    fn step(&mut self, no: ContractNo, act: &str, time: i64) -> Result<(), String> {
+    fn step(&mut self, no: ContractNo, act: &str, kind: EntryKind, time: i64) -> Result<(), String> {
         let contract = self.contracts.get(&no).ok_or("no such contract")?;
         let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
-        let state = read(next(table, &contract.state, act, REPLAYED))?.next.to_owned();
+        let state = read(replay(table, &contract.state, act, kind, REPLAYED))?.next.to_owned();
         if table.is_holding(&contract.state) != table.is_holding(&state) {
             self.revision += 1;
         }

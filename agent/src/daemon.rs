@@ -20,7 +20,7 @@ use crate::{
     link::{self, Broker},
     local,
     node::Core,
-    provision::Provisioner,
+    provision::{Provisioner, Turns},
     sampler::{self, Setting},
     setup::{self, Material},
     status::Alarms,
@@ -91,6 +91,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         command: config.provision.clone(),
         timeout_s: config.provision_timeout_s,
         writer: inputs.clone(),
+        turns: Turns::default(),
     };
     let mut writer = Writer {
         core,

@@ -5,7 +5,7 @@ use hufu_ledger::Log;
 use hufu_trade::{
     encode,
     entry::EntryKind,
-    rules::{EXPIRE, Timer},
+    rules::{EXHAUST, EXPIRE, Timer},
     usage::{TimeQuality, TimeState},
 };
 
@@ -17,24 +17,40 @@ use crate::{
     outbox::{Cursor, Want},
 };
 
+/// A workload that ended within this, ns, is stopped again after a start: the agent may have died before it did.
+const ENDED_NS: i64 = 3_600_000_000_000;
+
 fn after_ns(timer: &Timer) -> i64 {
     i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000)
 }
 
 impl Core {
+    /// After the replay: which orders may have a place or a workload on this machine.
+    pub(crate) fn find_places(&mut self, now: Now) {
+        let may = |contract: &&Contract| {
+            let table = self.book.table_of(Some(contract));
+            let lives = table.is_some_and(|(.., table)| table.may_be_metered(&contract.state));
+            contract.deal.is_some() && (lives || now.real_ns.saturating_sub(contract.since) < ENDED_NS)
+        };
+        self.places = self.book.contracts.values().filter(may).map(|contract| contract.no).collect();
+    }
+
     /// What the rules and the clock ask for now. The writer calls it when nothing is pending, until it gives nothing: each
     /// call gives at most one append.
     ///
     /// # Errors
     /// [`Fatal`].
     pub(crate) fn due(&mut self, now: Now, quality: TimeQuality) -> Result<Vec<Effect>, Fatal> {
+        self.quality = quality;
         let mut effects = Vec::new();
         for (no, contract) in &self.book.contracts {
             let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
             if table.is_metered(&contract.state) {
+                self.paused.remove(no);
                 match (self.services.get(no), self.leaving(contract, now)) {
                     (None, _) => {
                         self.services.insert(*no, Service::Starting);
+                        self.places.insert(*no);
                         effects.push(Effect::Provision(*no));
                     }
                     (Some(Service::Failed { again_ns }), None) if now.mono_ns >= *again_ns => {
@@ -54,6 +70,16 @@ impl Core {
                     _ => {}
                 }
                 continue;
+            }
+            // The final read came first: the state is no longer a metered one.
+            if self.places.contains(no) {
+                if !table.may_be_metered(&contract.state) {
+                    self.places.remove(no);
+                    self.paused.remove(no);
+                    effects.push(Effect::Remove(*no));
+                } else if self.paused.insert(*no) {
+                    effects.push(Effect::Pause(*no));
+                }
             }
             if table.row(&contract.state, "bill").is_some() && !self.billing.contains(no) {
                 // Unset time forbids a final bill, never metering.
@@ -75,12 +101,18 @@ impl Core {
     /// The act that the clock asks of a contract now, and why: its term ended, or a timer of its state ran out.
     pub(crate) fn leaving<'a>(&'a self, contract: &Contract, now: Now) -> Option<(&'a str, &'static str)> {
         let (.., table) = self.book.table_of(Some(contract))?;
-        let ended = contract.deal.as_ref().is_some_and(|(_, deal)| now.real_ns >= deal.service_end);
+        let ended = contract.in_force.is_some_and(|in_force| now.real_ns >= in_force.service_end);
         if ended && table.row(&contract.state, EXPIRE).is_some() {
             return Some((EXPIRE, "the term ended"));
         }
+        if contract.near_ceiling && table.row(&contract.state, EXHAUST).is_some() {
+            return Some((EXHAUST, "the next window might exceed the ceiling"));
+        }
         let mut timers = table.timers.iter().filter(|timer| timer.state == contract.state);
-        let timer = timers.find(|timer| now.real_ns >= contract.since.saturating_add(after_ns(timer)))?;
+        // A state that a buyer's notice began began at a time the buyer chose: what is due at once waits for no clock.
+        let ran_out =
+            |timer: &&Timer| timer.after_s == 0 || now.real_ns >= contract.since.saturating_add(after_ns(timer));
+        let timer = timers.find(ran_out)?;
         Some((&timer.act, "the time allowed ran out"))
     }
 
@@ -120,14 +152,12 @@ impl Core {
         };
         let mut times = vec![now.mono_ns.saturating_add(60_000_000_000)];
         for (no, contract) in &self.book.contracts {
-            match (&contract.deal, self.services.get(no)) {
-                (Some((_, deal)), Some(Service::Failed { again_ns })) => {
-                    times.extend([in_real(deal.service_end), *again_ns]);
-                }
-                (Some((_, deal)), Some(_)) => times.push(in_real(deal.service_end)),
-                _ => {}
+            if let Some(Service::Failed { again_ns }) = self.services.get(no) {
+                times.push(*again_ns);
             }
             let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
+            let ends = contract.in_force.filter(|_| table.row(&contract.state, EXPIRE).is_some());
+            times.extend(ends.map(|in_force| in_real(in_force.service_end)));
             for timer in table.timers.iter().filter(|timer| timer.state == contract.state) {
                 times.push(in_real(contract.since.saturating_add(after_ns(timer))));
             }

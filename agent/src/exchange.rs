@@ -1,14 +1,13 @@
 //! The node's side of the IF2 conversation: messages in, messages out, as the core sees them. Topics and bytes only;
 //! MQTT is `link.rs`.
 
-use hufu_gm::Signed;
+use hufu_gm::{Signed, sm3::Hash};
 use hufu_trade::{
-    contract::{Facts, next},
     decode,
-    entry::{EntryKind, EntryName, Payment, Receipt, octet_string},
+    entry::{EntryName, Receipt},
     if2::{
-        Accepted, Answer, BillPush, Browse, Envelope, Interface, Offered, PLATFORM, PaymentConfirm, PaymentState,
-        Problem, Sealed, SendOrder, Topic,
+        Accepted, Answer, Browse, Envelope, Interface, Offered, OrderChange, PLATFORM, Problem, Sealed, SendOrder,
+        Topic,
     },
     octets::{ContractNo, Octets},
 };
@@ -16,19 +15,11 @@ use serde::Serialize;
 
 use crate::{
     act::{self, Plan, malformed, problem},
-    books,
+    change,
     clock::Now,
-    contract::{Book, Contract},
+    contract::Book,
     node::{Core, Effect},
 };
-
-/// Pause before the first repetition of a question, ns; doubles to a minute.
-const ASK_NS: u64 = 1_000_000_000;
-const ASK_MAX_NS: u64 = 60_000_000_000;
-/// A bill push is repeated after this, ns, until it is answered.
-const PUSH_NS: u64 = 10_000_000_000;
-/// A bill push that was answered is never repeated on this link.
-const NEVER: u64 = u64::MAX;
 
 impl Book {
     /// How far a log may be sent: finance entries rest on trade entries the platform must hold first, and the other way
@@ -61,7 +52,9 @@ impl Core {
             return Vec::new();
         }
         let outcome = match interface {
-            Interface::Browse | Interface::SendOrder | Interface::Score => self.request(now, interface, payload),
+            Interface::Browse | Interface::SendOrder | Interface::Score | Interface::OrderChange => {
+                self.request(now, interface, payload)
+            }
             Interface::Blocks => self.receipt(payload),
             Interface::PaymentConfirm => self.payment(payload),
             Interface::BillPush => self.push_answered(payload),
@@ -73,7 +66,7 @@ impl Core {
         })
     }
 
-    fn open<T: serde::de::DeserializeOwned>(
+    pub(crate) fn open<T: serde::de::DeserializeOwned>(
         &self,
         interface: Interface,
         payload: &[u8],
@@ -94,33 +87,47 @@ impl Core {
     }
 
     fn request(&mut self, now: Now, interface: Interface, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
-        let (id, judged) = if interface == Interface::Browse {
-            let opened = self.open::<Browse>(interface, payload)?;
-            (opened.payload.id, act::browse(self, now.real_ns, &opened.payload.body))
-        } else {
-            let opened = self.open::<SendOrder>(interface, payload)?;
-            let body = &opened.payload.body;
-            let judged = match interface {
-                Interface::SendOrder => act::order(self, now.real_ns, body),
-                _ => act::score(self, body),
-            };
-            (opened.payload.id, judged)
+        let mut signed = None;
+        let (re, judged) = match interface {
+            Interface::Browse => {
+                let opened = self.open::<Browse>(interface, payload)?;
+                (opened.payload.id, act::browse(self, now.real_ns, &opened.payload.body))
+            }
+            Interface::OrderChange => {
+                let opened = self.open::<OrderChange>(interface, payload)?;
+                let judged = change::notice(self, now.real_ns, &opened.payload.body).map(|(contract, hash, plan)| {
+                    signed = Some(hash);
+                    (contract, plan)
+                });
+                (opened.payload.id, judged)
+            }
+            _ => {
+                let opened = self.open::<SendOrder>(interface, payload)?;
+                let body = &opened.payload.body;
+                let orders = interface == Interface::SendOrder;
+                let judged = if orders { act::order(self, now.real_ns, body) } else { act::score(self, body) };
+                (opened.payload.id, judged)
+            }
         };
         Ok(match judged {
             Ok((contract, Plan::Write(blocks))) => {
-                vec![Effect::Append(blocks), Effect::Reply { interface, re: id, contract }]
+                vec![Effect::Append(blocks), Effect::Reply { interface, re, contract, signed }]
             }
-            Ok((contract, Plan::Again)) => vec![Effect::Reply { interface, re: id, contract }],
-            Err(problem) => self.say(now, interface, Some(&id), &Answer::<()>::Error(problem)).into_iter().collect(),
+            Ok((contract, Plan::Again)) => vec![Effect::Reply { interface, re, contract, signed }],
+            Err(problem) => self.say(now, interface, Some(&re), &Answer::<()>::Error(problem)).into_iter().collect(),
         })
     }
 
     /// The entries an answer is made of, to be read back from the ledger.
-    pub(crate) fn reply_entries(&self, interface: Interface, no: ContractNo) -> Vec<EntryName> {
+    pub(crate) fn reply_entries(&self, interface: Interface, no: ContractNo, signed: Option<Hash>) -> Vec<EntryName> {
         let Some(contract) = self.book.contracts.get(&no) else { return Vec::new() };
         let names = match interface {
             Interface::Browse => vec![Some(&contract.browse), contract.offer.as_ref().map(|(name, ..)| name)],
             Interface::SendOrder => vec![contract.deal.as_ref().map(|(name, _)| name)],
+            Interface::OrderChange => {
+                let notice = contract.notices.iter().find(|(hash, _)| Some(*hash) == signed);
+                vec![notice.map(|(_, name)| name)]
+            }
             _ => vec![contract.score.as_ref().map(|(name, _)| name)],
         };
         names.into_iter().flatten().cloned().collect()
@@ -144,7 +151,7 @@ impl Core {
                 };
                 self.say(now, interface, Some(re), &Answer::Ok(offered))
             }
-            (Interface::SendOrder | Interface::Score, [(name, entry, _)]) => {
+            (Interface::SendOrder | Interface::Score | Interface::OrderChange, [(name, entry, _)]) => {
                 let accepted = Accepted {
                     contract_no: no.to_string(),
                     entry: Sealed(entry.clone()),
@@ -163,7 +170,13 @@ impl Core {
     }
 
     /// A signed message to the platform; `None` when it cannot be made (larger than a message may be).
-    fn say<T: Serialize>(&self, now: Now, interface: Interface, re: Option<&str>, body: &T) -> Option<Effect> {
+    pub(crate) fn say<T: Serialize>(
+        &self,
+        now: Now,
+        interface: Interface,
+        re: Option<&str>,
+        body: &T,
+    ) -> Option<Effect> {
         let asked = (interface == Interface::PaymentConfirm).then_some(now.real_ns);
         let identity = &self.identity;
         let sealed = Envelope::seal(
@@ -203,59 +216,6 @@ impl Core {
         Ok(vec![Effect::CheckReceipt { receipt, signed: payload.to_vec() }])
     }
 
-    fn payment(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
-        let opened = self.open::<Answer<PaymentState>>(Interface::PaymentConfirm, payload)?;
-        let Answer::Ok(state) = opened.payload.body else { return Ok(Vec::new()) };
-        let billed_by = |contract: &&Contract| contract.bills.iter().any(|b| b.bill.number == state.bill_no);
-        let Some(contract) = self.book.contracts.values().find(billed_by) else {
-            return Err(malformed("payment of a bill this node never made"));
-        };
-        let Some(billed) = contract.bills.iter().find(|b| b.bill.number == state.bill_no) else {
-            return Ok(Vec::new());
-        };
-        if state.state != "paid" || contract.paid {
-            return Ok(Vec::new());
-        }
-        let amount = state.amount_cny.as_deref().unwrap_or_default().parse().map_err(malformed)?;
-        let paid_at = state.paid_at.as_deref().unwrap_or_default().parse::<jiff::Timestamp>().map_err(malformed)?;
-        if amount != billed.bill.total {
-            let en = format!("paid {amount} where the bill's total is {}", billed.bill.total);
-            let zh = format!("支付 {amount}，而账单总额为 {}", billed.bill.total);
-            return Err(problem("amount", Some("amount_cny"), en, zh));
-        }
-        let (Some(moved), Ok(paid_at)) = (&contract.moved, i64::try_from(paid_at.as_nanosecond())) else {
-            return Err(malformed("paid_at is out of range"));
-        };
-        let facts = Facts { platform_signed: true, amount_matches: true, ..self.facts(contract, paid_at) };
-        let Some((.., table)) = self.book.table_of(Some(contract)) else { return Ok(Vec::new()) };
-        next(table, &contract.state, "pay", facts).map_err(|refusal| act::refused(&refusal))?;
-        let payment = Payment {
-            version: 1,
-            contract_no: contract.no,
-            number: state.bill_no.clone(),
-            bill: billed.name.hash,
-            amount,
-            paid_at,
-            rests_on: moved.clone(),
-            confirmation: octet_string(&opened.received, "Payment").map_err(malformed)?,
-        };
-        let blocks = books::payment(self, contract, &payment).map_err(malformed)?;
-        self.asks.remove(&payment.contract_no);
-        Ok(vec![Effect::Append(blocks)])
-    }
-
-    fn push_answered(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
-        let opened = self.open::<Answer<serde_json::Value>>(Interface::BillPush, payload)?;
-        if let Answer::Ok(state) = opened.payload.body {
-            let number = state.get("bill_no").and_then(serde_json::Value::as_str).unwrap_or_default();
-            let no = self.book.contracts.values().find(|c| c.bills.iter().any(|b| b.bill.number == number));
-            if let Some(no) = no.map(|contract| contract.no) {
-                self.pushed.insert(no, NEVER);
-            }
-        }
-        Ok(Vec::new())
-    }
-
     /// The catalogue, retained and reported, when the platform has another revision.
     pub(crate) fn tell_catalogue(&mut self, now: Now) -> Vec<Effect> {
         if self.told_revision == Some(self.book.revision) {
@@ -272,58 +232,6 @@ impl Core {
             Effect::Publish { topic: retained, payload: payload.clone(), retain: true },
             Effect::Publish { topic, payload, retain: false },
         ]
-    }
-
-    /// Pushes of bills the platform holds and has not answered.
-    pub(crate) fn push_bills(&mut self, now: Now) -> Vec<Effect> {
-        let due: Vec<(ContractNo, BillPush)> = self
-            .book
-            .contracts
-            .values()
-            .filter(|contract| !contract.paid && self.pushed.get(&contract.no).is_none_or(|at| *at <= now.mono_ns))
-            .filter_map(|contract| {
-                let billed = contract.bills.last().filter(|billed| billed.receipted)?;
-                let bill = hufu_trade::encode(&billed.bill, "Bill").ok()?;
-                let place = (hufu_ledger::Log::Finance, billed.name.height, billed.name.index);
-                let kind = EntryKind::Bill.number();
-                let (entry, _) = hufu_ledger::foresee(&self.identity.salt_key, place, kind, bill).ok()?;
-                let push = BillPush {
-                    bill_no: billed.bill.number.clone(),
-                    contract_no: contract.no.to_string(),
-                    entry: Sealed(entry),
-                    height: billed.name.height,
-                    total_cny: billed.bill.total.to_string(),
-                };
-                Some((contract.no, push))
-            })
-            .collect();
-        let mut effects = Vec::new();
-        for (no, push) in due {
-            self.pushed.insert(no, now.mono_ns.saturating_add(PUSH_NS));
-            effects.extend(self.say(now, Interface::BillPush, None, &push));
-        }
-        effects
-    }
-
-    /// Questions whether receipted bills were paid.
-    pub(crate) fn ask_payments(&mut self, now: Now) -> Vec<Effect> {
-        let unpaid =
-            |contract: &&Contract| !contract.paid && contract.bills.last().is_some_and(|b| b.receipted && !b.refused);
-        let due: Vec<(ContractNo, String)> = self
-            .book
-            .contracts
-            .values()
-            .filter(unpaid)
-            .filter(|contract| self.asks.get(&contract.no).is_none_or(|(at, _)| *at <= now.mono_ns))
-            .filter_map(|contract| Some((contract.no, contract.bills.last()?.bill.number.clone())))
-            .collect();
-        let mut effects = Vec::new();
-        for (no, bill_no) in due {
-            let pause = self.asks.get(&no).map_or(ASK_NS, |(_, pause)| (pause * 2).min(ASK_MAX_NS));
-            self.asks.insert(no, (now.mono_ns.saturating_add(pause), pause));
-            effects.extend(self.say(now, Interface::PaymentConfirm, None, &PaymentConfirm { bill_no }));
-        }
-        effects
     }
 }
 

@@ -3,6 +3,7 @@
 mod act;
 mod batch;
 mod books;
+mod change;
 mod clock;
 mod cmd;
 mod config;
@@ -15,6 +16,7 @@ mod link;
 mod local;
 mod node;
 mod outbox;
+mod pay;
 mod provision;
 mod sampler;
 mod setup;

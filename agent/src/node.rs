@@ -1,9 +1,9 @@
 //! The node's core: one closed set of events in, effects out; no clock, no disk, no network. It reads like the sentence
 //! *usage -> window -> bill -> block -> receipt*. The writer (`writer.rs`) executes the effects, appends first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hufu_gm::{Signed, cert::Certificate, sm2::SecretKey};
+use hufu_gm::{Signed, cert::Certificate, sm2::SecretKey, sm3::Hash};
 use hufu_ledger::{Log, NewBlock};
 use hufu_metering::{OrderDraft, WindowDraft};
 use hufu_trade::{
@@ -12,13 +12,13 @@ use hufu_trade::{
     octets::{ContractNo, Digest},
     rating::Recorded,
     resource::{Kind, Resource},
-    rules::EXPIRE,
     usage::{TimeQuality, TimeState},
 };
 
 use crate::{
     batch::{Batch, Draft},
     books::{self, BookError},
+    change,
     clock::Now,
     contract::{Book, Contract, Unreplayable},
     outbox::Cursor,
@@ -61,6 +61,8 @@ pub(crate) enum Event {
     Appended(Vec<(EntryName, u16, Vec<u8>)>),
     /// The platform's receipt, its signature and root already compared with our log.
     Receipted { receipt: Receipt, signed: Vec<u8> },
+    /// The workload of a contract could not be suspended or stopped; it is tried again.
+    Unstopped { contract: ContractNo, why: String },
     /// The usage records of a contract, read back for its bill.
     Records { contract: ContractNo, records: Vec<Recorded> },
 }
@@ -78,12 +80,16 @@ pub(crate) enum Effect {
     CheckReceipt { receipt: Receipt, signed: Vec<u8> },
     /// Read a contract's usage records back, then `Records`.
     ReadRecords(ContractNo),
-    /// Answer a request of the platform from what the ledger holds.
-    Reply { interface: Interface, re: String, contract: ContractNo },
-    /// Make the order's place and start metering.
+    /// Answer a request of the platform from what the ledger holds; `signed` is SM3 of what a notice's signer signed.
+    Reply { interface: Interface, re: String, contract: ContractNo, signed: Option<Hash> },
+    /// Make the order's place, start or resume its workload, and start metering.
     Provision(ContractNo),
-    /// Final read, then `Final`; then remove the order's place.
+    /// Final read, then `Final`.
     Withdraw(ContractNo),
+    /// Suspend the order's workload; its place stays.
+    Pause(ContractNo),
+    /// Stop the order's workload and remove its place.
+    Remove(ContractNo),
     /// Something a person must know.
     Alarm { what: &'static str, detail: String },
 }
@@ -132,6 +138,12 @@ pub(crate) struct Core {
     pub(crate) linked: bool,
     /// What runs in this process; rebuilt by asking again after a start.
     pub(crate) services: BTreeMap<ContractNo, Service>,
+    /// Orders that may have a place or a workload; after a start those that have one by the ledger or ended not long before.
+    pub(crate) places: BTreeSet<ContractNo>,
+    /// Those of them whose workload was suspended.
+    pub(crate) paused: BTreeSet<ContractNo>,
+    /// What the clock is worth, as of the last look at what is due.
+    pub(crate) quality: TimeQuality,
     /// Where the buyer reaches the service.
     pub(crate) addresses: BTreeMap<ContractNo, String>,
     /// Receipts that wait for the next block.
@@ -161,6 +173,9 @@ impl Core {
             cursors: [Cursor::default(); 2],
             linked: false,
             services: BTreeMap::new(),
+            places: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            quality: TimeQuality { state: TimeState::Relative, max_error_ns: None },
             addresses: BTreeMap::new(),
             receipts: [None, None],
             billing: Vec::new(),
@@ -223,7 +238,11 @@ impl Core {
                 }
                 Ok(Vec::new())
             }
-            Event::Receipted { receipt, signed } => self.receipted(receipt, signed),
+            Event::Receipted { receipt, signed } => self.receipted(now, receipt, signed),
+            Event::Unstopped { contract, why } => {
+                let detail = format!("{contract}: {why}");
+                Ok(vec![Effect::Alarm { what: "workload not suspended or stopped", detail }])
+            }
             Event::Records { contract, records } => self.bill(now, contract, &records),
         }
     }
@@ -262,8 +281,8 @@ impl Core {
         if drafts.is_empty() {
             drafts.push(books::unmetered(contract, &self.metered(contract), now.real_ns, self.boot_id));
         }
-        let (act, why) = self.leaving(contract, now).unwrap_or((EXPIRE, "the term ended"));
-        Ok(vec![Effect::Append(books::finish(self, contract, &drafts, quality, (now.real_ns, act, why))?)])
+        let act = self.leaving(contract, now);
+        Ok(vec![Effect::Append(books::finish(self, contract, &drafts, quality, (now.real_ns, act))?)])
     }
 
     fn provisioned(&mut self, now: Now, no: ContractNo, outcome: Result<Option<String>, String>) -> Vec<Effect> {
@@ -304,7 +323,7 @@ impl Core {
         }
     }
 
-    fn receipted(&mut self, receipt: Receipt, signed: Vec<u8>) -> Result<Vec<Effect>, Fatal> {
+    fn receipted(&mut self, now: Now, receipt: Receipt, signed: Vec<u8>) -> Result<Vec<Effect>, Fatal> {
         let log = usize::from(receipt.log);
         let held = self.sizes.get(log).copied().unwrap_or(0);
         if receipt.size > held {
@@ -332,15 +351,13 @@ impl Core {
             return Ok(effects);
         }
         let at_once = !receipt.bills.is_empty() || !receipt.refused.is_empty() || self.services.is_empty();
-        self.book.receipt(receipt);
+        self.book.receipt(receipt.clone());
         if let Some(slot) = self.receipts.get_mut(log) {
             *slot = Some(signed);
         }
         if at_once {
-            let mut batch = Batch::new(&self.identity.salt_key, self.sizes);
-            let waiting: Vec<Draft> = self.receipts.iter_mut().filter_map(Option::take).map(receipt_draft).collect();
-            batch.block(Log::Trade, waiting).map_err(BookError::from)?;
-            effects.push(Effect::Append(batch.finish()));
+            let waiting = self.waiting_receipts();
+            effects.push(Effect::Append(change::receipts(self, now.real_ns, &receipt, waiting)?));
         }
         Ok(effects)
     }
@@ -368,10 +385,6 @@ impl Core {
     pub(crate) fn is_metered(&self, contract: &Contract) -> bool {
         self.book.table_of(Some(contract)).is_some_and(|(.., table)| table.is_metered(&contract.state))
     }
-}
-
-fn receipt_draft(signed: Vec<u8>) -> Draft {
-    (EntryKind::Receipt, None, signed)
 }
 
 fn empty_window(draft: &OrderDraft, now: Now, boot_id: [u8; 16]) -> WindowDraft {

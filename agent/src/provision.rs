@@ -1,12 +1,13 @@
 //! Making and removing an order's place: its own cgroup where cgroups may be written, and the site's own command, which
-//! starts the buyer's workload (JSON on stdin, answer on stdout, time limit, retried safely). Each job has its own short
-//! thread; results go to the writer.
+//! starts, suspends and stops the buyer's workload (JSON on stdin, answer on stdout, time limit, retried safely). Each job has
+//! its own short thread; those of one order run one after the other; results go to the writer.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::SyncSender,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     time::Duration,
 };
 
@@ -14,7 +15,15 @@ use hufu_metering::{Target, hierarchy::Hierarchies, place::Place};
 use hufu_trade::octets::{ContractNo, rfc3339};
 use serde::{Deserialize, Serialize};
 
-use crate::{clock, node::Core, writer::Input};
+use crate::{
+    clock,
+    node::{Core, Event},
+    writer::Input,
+};
+
+/// Pause before a failed suspension or stop is tried again; doubles to [`AGAIN_MAX`].
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// An order to provide for.
 #[derive(Clone, Debug)]
@@ -30,20 +39,20 @@ pub(crate) fn job(core: &Core, contract: ContractNo) -> Option<Job> {
     let known = core.book.contracts.get(&contract)?;
     let (_, offer, _) = known.offer.as_ref()?;
     let reserves = offer.reserves.iter().map(|r| (r.resource.clone(), r.quantity)).collect();
-    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.deal.as_ref()?.1.service_end })
+    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end })
 }
 
 /// What the site's command reads.
 #[derive(Serialize)]
 struct Request<'a> {
-    /// `start` or `stop`; the same request may come again and must give the same answer.
+    /// `start` (also what was suspended), `suspend` or `stop`; the same request may come again and must give the same answer.
     verb: &'a str,
     contract_no: String,
     /// Write `0` to each of these from the workload's first process, before it execs.
     procs_files: &'a [PathBuf],
     quantity: u32,
     /// What one unit holds, decimal strings.
-    reserves: std::collections::BTreeMap<&'a str, String>,
+    reserves: BTreeMap<&'a str, String>,
     /// RFC 3339 UTC.
     service_end: String,
 }
@@ -68,28 +77,94 @@ pub(crate) struct Provisioner {
     pub(crate) command: Vec<String>,
     pub(crate) timeout_s: u64,
     pub(crate) writer: SyncSender<Input>,
+    pub(crate) turns: Turns,
+}
+
+/// The newest job of each order, and the lock that its jobs take in turn: what a newer one has overtaken is not done late.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turns(Arc<Mutex<BTreeMap<ContractNo, Turn>>>);
+
+#[derive(Clone, Debug, Default)]
+struct Turn {
+    newest: u64,
+    running: Arc<Mutex<()>>,
+}
+
+/// The state behind a lock holds no invariant that a panicking thread could have broken.
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Turns {
+    /// Announces a job.
+    fn next(&self, contract: ContractNo) -> u64 {
+        let mut turns = locked(&self.0);
+        let turn = turns.entry(contract).or_default();
+        turn.newest += 1;
+        turn.newest
+    }
+
+    /// Does the job when the one before is done; `None` when a newer one was announced.
+    fn take<T>(&self, contract: ContractNo, number: u64, work: impl FnOnce() -> T) -> Option<T> {
+        let running = locked(&self.0).entry(contract).or_default().running.clone();
+        let _running = locked(&running);
+        let is_newest = locked(&self.0).get(&contract).is_some_and(|turn| turn.newest == number);
+        is_newest.then(work)
+    }
+
+    /// Forgets an order that has no place any more.
+    fn done(&self, contract: ContractNo, number: u64) {
+        let mut turns = locked(&self.0);
+        if turns.get(&contract).is_some_and(|turn| turn.newest == number) {
+            turns.remove(&contract);
+        }
+    }
 }
 
 impl Provisioner {
     /// Makes the order's place and starts its workload, in a thread of its own.
     pub(crate) fn provide(&self, job: Job) {
-        let this = self.clone();
         let contract = job.contract;
-        let spawned = std::thread::Builder::new().name("provide".to_owned()).spawn(move || {
-            let outcome = this.start(&job);
-            this.writer.send(Input::Place { contract, outcome }).ok();
+        self.job("provide", contract, move |this, number| {
+            if let Some(outcome) = this.turns.take(contract, number, || this.start(&job)) {
+                this.writer.send(Input::Place { contract, outcome }).ok();
+            }
         });
+    }
+
+    /// Suspends the workload; the order's place stays. The final read came first.
+    pub(crate) fn pause(&self, contract: ContractNo) {
+        self.job("pause", contract, move |this, number| {
+            this.until_done(contract, number, || this.tell("suspend", contract));
+        });
+    }
+
+    /// Stops the workload and removes the order's place. The final read came first.
+    pub(crate) fn withdraw(&self, contract: ContractNo) {
+        self.job("withdraw", contract, move |this, number| {
+            this.until_done(contract, number, || this.stop(contract));
+            this.turns.done(contract, number);
+        });
+    }
+
+    /// Runs a job in a thread of its own.
+    fn job(&self, name: &str, contract: ContractNo, work: impl FnOnce(&Self, u64) + Send + 'static) {
+        let (this, number) = (self.clone(), self.turns.next(contract));
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&this, number));
         if let Err(error) = spawned {
-            tracing::error!(%error, "no thread for provisioning");
+            tracing::error!(%error, name, "no thread for provisioning");
         }
     }
 
-    /// Stops the workload and removes the order's place, in a thread of its own. The final read came first.
-    pub(crate) fn withdraw(&self, contract: ContractNo) {
-        let this = self.clone();
-        let spawned = std::thread::Builder::new().name("withdraw".to_owned()).spawn(move || this.stop(contract));
-        if let Err(error) = spawned {
-            tracing::error!(%error, "no thread for withdrawing");
+    /// Tries until it is done or overtaken by a newer job of the order; the writer is told of each failure.
+    fn until_done(&self, contract: ContractNo, number: u64, work: impl Fn() -> Result<(), String>) {
+        let mut pause = AGAIN;
+        while let Some(Err(why)) = self.turns.take(contract, number, &work) {
+            if self.writer.send(Input::Event(Event::Unstopped { contract, why })).is_err() {
+                return;
+            }
+            std::thread::sleep(pause);
+            pause = pause.saturating_mul(2).min(AGAIN_MAX);
         }
     }
 
@@ -127,30 +202,35 @@ impl Provisioner {
         Ok((target, answer.address))
     }
 
-    fn stop(&self, contract: ContractNo) {
-        if !self.command.is_empty() {
-            let request = Request {
-                verb: "stop",
-                contract_no: contract.to_string(),
-                procs_files: &[],
-                quantity: 0,
-                reserves: Default::default(),
-                service_end: rfc3339(clock::now().real_ns),
-            };
-            if let Err(error) = self.ask(&request) {
-                tracing::error!(error, "the site's stop command failed");
-            }
+    /// A verb that says nothing but which order.
+    fn tell(&self, verb: &str, contract: ContractNo) -> Result<(), String> {
+        if self.command.is_empty() {
+            return Ok(());
         }
-        let Ok(hierarchies) = Hierarchies::detect(&self.root) else { return };
-        let Ok(place) = Place::find(&hierarchies, &self.parent, &contract.to_string()) else { return };
+        let request = Request {
+            verb,
+            contract_no: contract.to_string(),
+            procs_files: &[],
+            quantity: 0,
+            reserves: BTreeMap::default(),
+            service_end: rfc3339(clock::now().real_ns),
+        };
+        self.ask(&request).map(|_| ())
+    }
+
+    fn stop(&self, contract: ContractNo) -> Result<(), String> {
+        self.tell("stop", contract)?;
+        // Where there are no cgroups, or none of this order, there is no place to remove.
+        let Ok(hierarchies) = Hierarchies::detect(&self.root) else { return Ok(()) };
+        let Ok(place) = Place::find(&hierarchies, &self.parent, &contract.to_string()) else { return Ok(()) };
         // Only empty places are removed; the workload gets a while to end.
         for _ in 0..100 {
             if place.remove().is_ok() {
-                return;
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        tracing::error!(contract = %contract, "the order's place still holds processes and was left");
+        Err("the order's place still holds processes".to_owned())
     }
 
     fn ask(&self, request: &Request<'_>) -> Result<Answer, String> {

@@ -35,6 +35,8 @@ pub(crate) enum Command {
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
         address: Option<String>,
+        /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
+        resumed_ns: Option<i64>,
     },
     /// Read an order for the last time.
     Stop { contract: ContractNo },
@@ -160,9 +162,10 @@ impl Thread {
     fn obey(&mut self, command: Command) -> bool {
         let now = clock::now();
         match command {
-            Command::Start { contract, target, metered, reserved, address } => {
+            Command::Start { contract, target, metered, reserved, address, resumed_ns } => {
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
+                let restored = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
                 let started = self.sampler.start(contract.0, target, &metered, &reserved, restored, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());

@@ -74,7 +74,7 @@ pub(crate) fn render(core: &Core, alarms: &Alarms, dir: &Path, now: Now) -> Stri
                 "state": contract.state,
                 "service": service,
                 "product": contract.offer.as_ref().map(|(_, offer, _)| offer.product_id.clone()),
-                "service_end": contract.deal.as_ref().map(|(_, deal)| rfc3339(deal.service_end)),
+                "service_end": contract.in_force.map(|in_force| rfc3339(in_force.service_end)),
                 "records": contract.last.as_ref().map(|(_, record)| (record.order_seq + 1).to_string()),
                 "usage": contract.last.as_ref().map(|(_, record)| {
                     record.readings.iter().map(|reading| {
@@ -90,7 +90,9 @@ pub(crate) fn render(core: &Core, alarms: &Alarms, dir: &Path, now: Now) -> Stri
                     "total_cny": billed.bill.total,
                     "receipted": billed.receipted,
                     "refused": billed.refused,
-                    "paid": contract.paid,
+                    "due_cny": billed.due.total,
+                    "paid": billed.paid.is_some(),
+                    "refunded": billed.refunded,
                 })).collect::<Vec<_>>(),
             })
         })

@@ -8,6 +8,7 @@ hufu_audit::texts! {
     KeyFileMode { path, mode } => "key file {path} has mode {mode}, others can read it; run: chmod 600 {path}", "密钥文件 {path} 的权限为 {mode}，他人可读；请执行：chmod 600 {path}";
     LedgerInUse { path } => "ledger {path} is in use by another process; stop it first", "账本 {path} 正被另一进程使用；请先停止该进程";
     ConfigWrong { path, why } => "configuration {path}: {why}", "配置 {path} 有误：{why}";
+    NotNamed { path, subject, party, dns } => "{path}: the certificate is of {subject}; it must name {party}: common name {party} or DNS name {dns}", "{path} 有误：证书属于 {subject}，须指明 {party}：通用名为 {party} 或 DNS 名为 {dns}";
     Unreachable { what, why } => "cannot reach {what}: {why}; is it running?", "无法连接 {what}：{why}；它在运行吗？";
     Usage { why } => "{why}; see --help", "{why}；请看 --help";
     Bug { why } => "internal error: {why}; please report it with the command line", "内部错误：{why}；请连同命令行一起报告";
@@ -29,6 +30,8 @@ hufu_audit::texts! {
     // The buyer.
     OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
     DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
+    ChangeGood { act, contract } => "the node recorded {act} of contract {contract}", "节点已记录合约 {contract} 的操作 {act}";
+    Corrected { number, before, total } => "correction {number} recorded: {total} CNY due, {before} before", "更正 {number} 已记录：应付 {total} 元，原为 {before} 元";
     ScoreGood { overall } => "score recorded, overall {overall}", "评分已记录，总分 {overall}";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";
@@ -78,6 +81,7 @@ hufu_audit::texts! {
     LedgerThere { path } => "there is a ledger in {path} already; nothing was changed", "{path} 中已有账本；未作任何更改";
     LedgerDamaged { path, why } => "ledger {path} is damaged: {why}; see: hufu ledger check {path}", "账本 {path} 已损坏：{why}；请执行：hufu ledger check {path}";
     LedgerChecked { entries, signatures, problems } => "{entries} entries, {signatures} good signatures, {problems} problems", "{entries} 个条目，{signatures} 个有效签名，{problems} 个问题";
+    LedgerFirstBad { log, height } => "first bad block: {log} height {height}", "首个异常区块：{log} 高度 {height}";
     LedgerExported { path, blocks, entries } => "{blocks} blocks and {entries} entries written to {path}", "已将 {blocks} 个区块和 {entries} 个条目写入 {path}";
     SelfConsistentOnly {} => "self-consistent only: without --trust no signature is checked", "仅自洽：未给出 --trust，不检查签名";
     SignerUntrusted { path } => "{path} is not signed by a certificate of this ledger that the trust anchors reach", "{path} 的签名证书不在本账本中，或不被信任锚认可";

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use hufu_gm::sm3::Hash;
 use hufu_ledger::{Ledger, Log, NewBlock, Signer};
 use hufu_metering::Target;
 use hufu_trade::{
@@ -19,9 +20,11 @@ use hufu_trade::{
 };
 
 use crate::{
+    change,
     clock::{self, Now},
     exchange::name_of,
     link::{Outbound, Stub},
+    local::Correct,
     node::{Core, Effect, Event, Fatal},
     provision::{self, Provisioner},
     sampler::Command,
@@ -39,6 +42,8 @@ pub(crate) enum Input {
     Place { contract: ContractNo, outcome: Result<(Target, Option<String>), String> },
     /// The sampler's state, to be kept for a restart.
     MeterState(Vec<u8>),
+    /// The site corrects a bill; what is due then, or why not.
+    Correct { order: Correct, answer: tokio::sync::oneshot::Sender<String> },
     /// Somebody asks how things are.
     Status(tokio::sync::oneshot::Sender<String>),
     /// End.
@@ -96,6 +101,7 @@ impl Writer {
         for height in finance..self.ledger.size(Log::Finance) {
             self.apply_block(Log::Finance, height)?;
         }
+        self.core.find_places(clock::now());
         Ok(())
     }
 
@@ -153,14 +159,7 @@ impl Writer {
 
     fn take(&mut self, input: Input) -> Result<(), WriterError> {
         match input {
-            Input::Event(event) => {
-                let ended = if let Event::Final { contract, .. } = &event { Some(*contract) } else { None };
-                self.event(event)?;
-                if let Some(contract) = ended {
-                    self.provisioner.withdraw(contract);
-                }
-                Ok(())
-            }
+            Input::Event(event) => self.event(event),
             Input::Message { topic, payload, stub } => {
                 self.event(Event::Message { topic, payload })?;
                 // Acknowledged only now, when everything it led to is durable. A full channel means a stalled link: the
@@ -173,7 +172,8 @@ impl Writer {
                     let Some(known) = self.core.book.contracts.get(&contract) else { return Ok(()) };
                     let metered = self.core.metered(known).into_iter().filter(|resource| !resource.reserved).collect();
                     let reserved = self.core.reserved(known);
-                    let command = Command::Start { contract, target, metered, reserved, address };
+                    let resumed_ns = known.resumed;
+                    let command = Command::Start { contract, target, metered, reserved, address, resumed_ns };
                     self.sampler.send(command).map_err(|_| WriterError::Sampler)
                 }
                 Err(why) => self.event(Event::Provisioned { contract, outcome: Err(why) }),
@@ -182,6 +182,19 @@ impl Writer {
                 if let Err(error) = self.meter_state.write(&self.ledger.stamp(), &bytes) {
                     tracing::warn!(%error, "meter state not written");
                 }
+                Ok(())
+            }
+            Input::Correct { order, answer } => {
+                let judged = change::correct(&self.core, clock::now().real_ns, (&order.bill_no, order.adjustments));
+                let said = match judged {
+                    Ok((correction, blocks)) => {
+                        self.append(&blocks)?;
+                        serde_json::json!({ "ok": correction })
+                    }
+                    Err(problem) => serde_json::json!({ "error": problem }),
+                };
+                // Whoever asked may be gone; the correction stands all the same.
+                answer.send(said.to_string()).ok();
                 Ok(())
             }
             Input::Status(answer) => {
@@ -219,7 +232,7 @@ impl Writer {
                 let records = self.records(contract)?;
                 self.event(Event::Records { contract, records })
             }
-            Effect::Reply { interface, re, contract } => self.reply(interface, &re, contract),
+            Effect::Reply { interface, re, contract, signed } => self.reply(interface, &re, (contract, signed)),
             Effect::Provision(contract) => {
                 if let Some(job) = provision::job(&self.core, contract) {
                     self.provisioner.provide(job);
@@ -228,6 +241,14 @@ impl Writer {
             }
             Effect::Withdraw(contract) => {
                 self.sampler.send(Command::Stop { contract }).map_err(|_| WriterError::Sampler)
+            }
+            Effect::Pause(contract) => {
+                self.provisioner.pause(contract);
+                Ok(())
+            }
+            Effect::Remove(contract) => {
+                self.provisioner.withdraw(contract);
+                Ok(())
             }
             Effect::Alarm { what, detail } => {
                 if self.alarms.raise(what, detail.clone(), clock::now().real_ns) {
@@ -299,9 +320,14 @@ impl Writer {
         Ok(records)
     }
 
-    fn reply(&mut self, interface: Interface, re: &str, contract: ContractNo) -> Result<(), WriterError> {
+    fn reply(
+        &mut self,
+        interface: Interface,
+        re: &str,
+        (contract, signed): (ContractNo, Option<Hash>),
+    ) -> Result<(), WriterError> {
         let mut entries = Vec::new();
-        for name in self.core.reply_entries(interface, contract) {
+        for name in self.core.reply_entries(interface, contract, signed) {
             let log = if name.log == 1 { Log::Finance } else { Log::Trade };
             let bytes = self.ledger.entry(log, name.height, name.index)?;
             let body = hufu_ledger::Entry::from_bytes(&bytes)?.body;

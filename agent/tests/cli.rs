@@ -45,7 +45,7 @@ fn node(dir: &Path) {
     run(&["key", "new", "-o", "root.key"]);
     run(&["pki", "root", "--key", "root.key", "--subject", "CN=root,C=CN", "-o", "root.pem"]);
     run(&["key", "new", "-o", "platform.key"]);
-    run(&["key", "csr", "--key", "platform.key", "--subject", "CN=platform", "-o", "platform.csr"]);
+    run(&["key", "csr", "--key", "platform.key", "--subject", "CN=s1/platform", "-o", "platform.csr"]);
     let issue = |csr: &str, out: &str| {
         run(&["pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", csr, "-o", out]);
     };
@@ -129,6 +129,43 @@ fn a_failed_init_leaves_nothing_behind_and_a_second_one_is_refused() {
 }
 
 #[test]
+fn a_certificate_that_names_another_is_refused_before_a_ledger_is_made() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    object(at, &["key", "new", "-o", "k.key"]);
+    let certify = |subject: &str, dns: &str, out: &str| {
+        let csr = format!("{out}.csr");
+        let request = ["key", "csr", "--key", "k.key", "--subject", subject, "-o", &csr];
+        let names = ["--dns", dns];
+        object(at, &[&request[..], if dns.is_empty() { &[] } else { &names }].concat());
+        object(at, &["pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", &csr, "-o", out]);
+    };
+    let named = ["init", "--site", "s1", "--node", "n1", "--broker", "127.0.0.1:1", "--trust", "root.pem"];
+    let init = |to: &'static str, cert: &'static str, platform: &'static str| {
+        let more = ["--dir", to, "--key", "k.key", "--cert", cert, "--platform-cert", platform];
+        [&named[..], &more].concat()
+    };
+    for (number, subject, dns) in [(1, "CN=n1", "n1"), (2, "CN=s2/n1", "n1.s2"), (3, "CN=s1/platform", "")] {
+        certify(subject, dns, "k.pem");
+        refused(at, &init("refused", "k.pem", "platform.pem"), 78, "it must name s1/n1");
+        assert_eq!(fs::read_dir(at.join("refused")).unwrap().count(), 0, "{number}");
+        fs::remove_file(at.join("k.pem")).unwrap();
+        fs::remove_file(at.join("k.pem.csr")).unwrap();
+    }
+    certify("CN=Rack 4", "n1.s1", "k.pem");
+    refused(at, &init("refused", "k.pem", "n1.pem"), 78, "it must name s1/platform");
+    object(at, &init("taken", "k.pem", "platform.pem"));
+    // The same rule at the daemon's start, for a certificate that came later.
+    certify("CN=s1/n2", "", "later.pem");
+    fs::copy(at.join("later.pem"), at.join("taken/node.pem")).unwrap();
+    for command in ["agent", "check-config"] {
+        refused(at, &[command, "--config", "taken/hufu.toml"], 78, "it must name s1/n1");
+        refused(at, &["--lang", "zh", command, "--config", "taken/hufu.toml"], 78, "须指明 s1/n1");
+    }
+}
+
+#[test]
 fn a_new_node_checks_lists_and_proves_its_ledger() {
     let dir = TempDir::new().unwrap();
     let at = dir.path();
@@ -155,23 +192,31 @@ fn a_new_node_checks_lists_and_proves_its_ledger() {
 }
 
 #[test]
-fn a_flipped_byte_of_a_ledger_is_found() {
+fn a_check_names_the_first_bad_block_and_lists_the_rest() {
     let dir = TempDir::new().unwrap();
     let at = dir.path();
     node(at);
-    let segment = fs::read_dir(at.join("node/ledger"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seg-")))
-        .unwrap();
+    assert_eq!(object(at, &["ledger", "check", "node/ledger"])["first_bad"], serde_json::Value::Null);
+    // The last byte of a block is the last of its last entry's body.
+    object(at, &["ledger", "export", "node/ledger", "--out", "out"]);
+    let block = fs::read(at.join("out/blocks/trade-1.der")).unwrap();
+    let segment = at.join("node/ledger/seg-00000000");
     let mut bytes = fs::read(&segment).unwrap();
-    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    bytes[last / 2] ^= 1;
+    let place = bytes.windows(block.len()).position(|window| window == block).unwrap();
+    bytes[place + block.len() - 1] ^= 1;
     fs::write(&segment, bytes).unwrap();
-    let checked = hufu(at, &["--json", "ledger", "check", "node/ledger", "--trust", "root.pem"]);
+    // Block 1 holds the certificates: with --trust nobody's signature would count.
+    let words = ["ledger", "check", "node/ledger"];
+    let checked = hufu(at, &[&["--json"], &words[..]].concat());
     assert_eq!(checked.status.code(), Some(1));
     let report: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
-    assert!(report["problems"].as_array().is_some_and(|problems| !problems.is_empty()));
+    assert_eq!(report["first_bad"], serde_json::json!({ "log": "trade", "height": "1" }));
+    let problems = report["problems"].as_array().unwrap();
+    let says = |what: &str| problems.iter().any(|problem| problem["what"].as_str().unwrap().contains(what));
+    assert!(problems.len() >= 2 && says("frame CRC") && says("wrong root"), "{problems:?}");
+    let text = String::from_utf8(hufu(at, &words).stdout).unwrap();
+    assert!(text.contains("\nfirst bad block: trade height 1\n"), "{text}");
+    assert!(text.contains(&format!(" {} problems", problems.len())), "{text}");
 }
 
 #[test]

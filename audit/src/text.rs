@@ -22,6 +22,7 @@ crate::texts! {
     OtherSigner { role, told, found } => "signed by the {role}'s certificate {found}, but the entry names {told}", "由 {role} 的证书 {found} 签名，但条目指明 {told}";
     OtherSignature {} => "the signature inside the entry is not the one listed in the index", "条目内的签名与索引所列签名不同";
     TwoRoles { first, second } => "one certificate signs as {first} and as {second}", "同一证书既作为 {first} 又作为 {second} 签名";
+    NotNamed { role, certificate, party } => "the {role}'s certificate ({certificate}) does not name {party}: another one signed in its place", "{role} 的证书（{certificate}）未指明 {party}：由他人代签";
     NotInEntry {} => "these bytes are not the ones inside the signed entry", "这些字节与已签名条目内的不同";
     ViewDiffers {} => "this view says something else than bill.der", "此视图与 bill.der 不一致";
     HashLink { to, by } => "{by} names another {to} by its hash", "{by} 以哈希指明的 {to} 是另一个";

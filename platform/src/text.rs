@@ -7,6 +7,7 @@ hufu_audit::texts! {
     DirUnwritable { path, why } => "cannot use directory {path}: {why}; choose a directory this user may write", "无法使用目录 {path}：{why}；请选择当前用户可写的目录";
     KeyFileMode { path, mode } => "key file {path} has mode {mode}, others can read it; run: chmod 600 {path}", "密钥文件 {path} 的权限为 {mode}，他人可读；请执行：chmod 600 {path}";
     ConfigWrong { path, why } => "{path}: {why}", "{path} 有误：{why}";
+    NotNamed { path, subject, party, dns } => "{path}: the certificate is of {subject}; it must name {party}: common name {party} or DNS name {dns}", "{path} 有误：证书属于 {subject}，须指明 {party}：通用名为 {party} 或 DNS 名为 {dns}";
     NoDatabase { path } => "no database at {path}; start hufu-platform serve with this directory first", "{path} 处没有数据库；请先用该目录启动 hufu-platform serve";
     Database { path, why } => "database {path}: {why}", "数据库 {path}：{why}";
     PortInUse { address, why } => "cannot listen on {address}: {why}; choose another port or free it", "无法监听 {address}：{why}；请换用其他端口或释放该端口";

@@ -12,10 +12,11 @@ import asn1tools
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BODIES = {
     1: "SignedStatement", 2: "SignedStatement", 3: "Deal", 4: "SignedStatement", 10: "Rules", 11: "Window",
-    12: "UsageRecord", 13: "UsageRecord", 14: "OrderStatus", 21: "Signed", 22: "Signed", 23: "Certificates",
-    24: "FinanceLink", 25: "SetAside", 26: "Epoch", 40: "Bill", 42: "Payment",
+    12: "UsageRecord", 13: "UsageRecord", 14: "OrderStatus", 15: "Signed", 21: "Signed", 22: "Signed",
+    23: "Certificates", 24: "FinanceLink", 25: "SetAside", 26: "Epoch", 40: "Bill", 41: "Correction", 42: "Payment",
+    43: "RefundPaid",
 }
-SIGNED = {21: "Receipt", 22: "Offer"}
+SIGNED = {15: "Notice", 21: "Receipt", 22: "Offer"}
 STATEMENTS = (1, 2, 4)
 
 

@@ -3,6 +3,8 @@
 
 #[path = "../tests/all/golden.rs"]
 mod golden;
+#[path = "../tests/all/golden_after.rs"]
+mod golden_after;
 #[path = "../tests/all/golden_parts.rs"]
 mod golden_parts;
 #[path = "../tests/all/parties.rs"]

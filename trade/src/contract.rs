@@ -3,6 +3,7 @@
 
 use crate::{
     Error,
+    entry::EntryKind,
     resource::KINDS,
     rules::{Guard, Party, RuleTable, Write},
     statement::ScoreItem,
@@ -23,7 +24,7 @@ pub struct Facts {
     pub within_offer: bool,
     /// The service window is still open: there is no deal yet, or its service ends after the act's time.
     pub window_open: bool,
-    /// The amount is the bill's total.
+    /// The amount is what is due for the bill, or what was paid above it.
     pub amount_matches: bool,
 }
 
@@ -112,6 +113,25 @@ pub fn next<'a>(table: &'a RuleTable, state: &str, act: &str, facts: Facts) -> R
         return Err(Refusal::Guarded { act: act.to_owned(), guard: row.guard });
     }
     Ok(Step { next: &row.next, writes: &row.writes })
+}
+
+/// One step of a contract as an entry of its log shows it: [`next`], and the rule must write an entry of that kind. So no notice
+/// and no status ever does what takes a bill, a payment or a score.
+///
+/// # Errors
+/// The [`Refusal`]; an entry of another kind is an act that is not allowed.
+pub fn replay<'a>(
+    table: &'a RuleTable,
+    state: &str,
+    act: &str,
+    kind: EntryKind,
+    facts: Facts,
+) -> Result<Step<'a>, Refusal> {
+    let step = next(table, state, act, facts)?;
+    if step.writes.iter().any(|write| write.kind() == kind) {
+        return Ok(step);
+    }
+    Err(Refusal::NotAllowed { state: state.to_owned(), act: act.to_owned() })
 }
 
 /// The overall score in hundredths (paper formula 10): weights of the scored kinds scaled to 10,000, half-even.

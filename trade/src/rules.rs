@@ -346,6 +346,11 @@ impl RuleTable {
         self.metered.iter().any(|metered| metered == state)
     }
 
+    /// Whether an order is metered in a state or may be later.
+    pub fn may_be_metered(&self, state: &str) -> bool {
+        self.reached(state, |_| true).iter().any(|reached| self.is_metered(reached))
+    }
+
     /// Whether capacity is held in a state.
     pub fn is_holding(&self, state: &str) -> bool {
         self.holding.iter().any(|holding| holding == state)

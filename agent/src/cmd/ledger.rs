@@ -16,6 +16,7 @@ use hufu_trade::{
     decode,
     entry::{Certificates, EntryKind},
     octets::rfc3339,
+    party::is_named,
 };
 use serde_json::{Value, json};
 
@@ -111,7 +112,7 @@ fn open(dir: &Path) -> Result<Ledger, Failure<Text>> {
     Ledger::open_read_only(dir).map_err(|e| failure(dir, &e))
 }
 
-/// Keys of the certificates the ledger itself holds whose chain ends in `anchors`, as of the block they stand in.
+/// Keys of the node's certificates the ledger itself holds whose chain ends in `anchors`, as of the block they stand in.
 fn trusted_keys(dir: &Path, anchors: &[Certificate]) -> BTreeMap<Hash, PublicKey> {
     let mut keys = BTreeMap::new();
     let Ok(ledger) = Ledger::open_read_only(dir) else { return keys };
@@ -125,7 +126,10 @@ fn trusted_keys(dir: &Path, anchors: &[Certificate]) -> BTreeMap<Hash, PublicKey
             let chain: Vec<Certificate> =
                 found.certificates.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
             let Some((leaf, rest)) = chain.split_first() else { continue };
-            if verify_chain(leaf, rest, anchors, &[], block.header().time, Usage::Signing).is_ok() {
+            let header = block.header();
+            if is_named(leaf, &header.node)
+                && verify_chain(leaf, rest, anchors, &[], header.time, Usage::Signing).is_ok()
+            {
                 keys.insert(leaf.id(), leaf.public_key().clone());
             }
         }
@@ -175,6 +179,7 @@ fn report_json(report: &Report, trusted: bool) -> Value {
         .set_aside
         .iter()
         .map(|tail| json!({ "segment": tail.segment, "offset": tail.offset.to_string(), "length": tail.length.to_string(), "sm3": hex::encode(tail.sm3) }));
+    let first_bad = report.first_bad_block();
     json!({
         "node": report.node,
         "trust": if trusted { "anchored" } else { "self-consistent only" },
@@ -183,6 +188,7 @@ fn report_json(report: &Report, trusted: bool) -> Value {
         "entries": report.entries,
         "signatures": report.signatures,
         "set_aside": set_aside.collect::<Vec<_>>(),
+        "first_bad": first_bad.map(|(log, height)| json!({ "log": log.to_string(), "height": height.to_string() })),
         "problems": problems.collect::<Vec<_>>(),
     })
 }
@@ -194,6 +200,10 @@ fn report_text(report: &Report, context: &Context) -> String {
         let root = found.root.map_or_else(|| "-".to_owned(), hex::encode);
         let time = found.head_time.map_or_else(|| "-".to_owned(), rfc3339);
         out.push_str(&format!("{log}: {} · {root} · {time}\n", found.size));
+    }
+    if let Some((log, height)) = report.first_bad_block() {
+        let first = Text::LedgerFirstBad { log: log.to_string(), height: height.to_string() };
+        out.push_str(&format!("{}\n", first.render(context.lang)));
     }
     for problem in &report.problems {
         out.push_str(&format!("{problem}\n"));

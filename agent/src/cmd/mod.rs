@@ -3,6 +3,7 @@
 
 mod buyer;
 mod capacity;
+mod correct;
 mod demo;
 mod dispute;
 mod file;
@@ -86,6 +87,8 @@ enum Command {
     Report(report::Args),
     /// Where two evidence packs of one contract part
     Dispute(dispute::Args),
+    /// Take something off a bill in dispute
+    Correct(correct::Args),
     /// The buyer's side: browse, order, score, fetch evidence
     #[command(subcommand)]
     Buyer(buyer::Command),
@@ -138,6 +141,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Verify(args) => verify::run(args, &context),
         Command::Report(args) => report::run(args, &context),
         Command::Dispute(args) => dispute::run(args, &context),
+        Command::Correct(args) => correct::run(args, &context),
         Command::Buyer(command) => buyer::run(command, &context),
     }
 }

@@ -1,7 +1,7 @@
 //! `hufu agent`, `check-config`, `status`, `products`: the daemon's command line. The daemon itself is `crate::daemon`.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,10 +11,11 @@ use hufu_audit::{Exit, Failure};
 use serde_json::{Value, json};
 
 use crate::{
-    cmd::{Context, Outcome},
+    cmd::{Context, Outcome, bug},
     config::Config,
     contract::Book,
     daemon::{self, Lifetime},
+    local::Question,
     setup,
     stock::{Capacity, Shop},
     text::Text,
@@ -62,7 +63,7 @@ pub(super) fn check_config(args: &ConfigArgs, context: &Context) -> Outcome {
 /// What the running daemon says.
 pub(super) fn status(args: &ConfigArgs, context: &Context) -> Outcome {
     let config = Config::load(&args.config)?;
-    let found = ask(&config.socket)?;
+    let found = ask(&config.socket, &Question::Status)?;
     context.show(&found, || status_text(&found, context))?;
     Ok(Exit::Done)
 }
@@ -111,14 +112,17 @@ fn status_text(status: &Value, context: &Context) -> String {
     out
 }
 
-/// The status of the agent behind a socket.
-pub(super) fn ask(socket: &Path) -> Result<Value, Failure<Text>> {
+/// What the agent behind a socket answers.
+pub(super) fn ask(socket: &Path, question: &Question) -> Result<Value, Failure<Text>> {
     let what = socket.display().to_string();
     let away = |why: &dyn std::fmt::Display| {
         Failure::new(Exit::Unavailable, Text::AgentAway { socket: what.clone(), why: why.to_string() })
     };
     let mut stream = UnixStream::connect(socket).map_err(|e| away(&e))?;
     stream.set_read_timeout(Some(STATUS_TIMEOUT)).map_err(|e| away(&e))?;
+    let mut line = serde_json::to_vec(question).map_err(|e| bug(&e))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(|e| away(&e))?;
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(|e| away(&e))?;
     serde_json::from_str(&text).map_err(|_| away(&"no answer"))

@@ -6,25 +6,32 @@ use std::collections::BTreeMap;
 use hufu_gm::Signed;
 use hufu_ledger::Log;
 use hufu_trade::{
-    bill::Bill,
     contract::overall_score,
+    correction::{Adjustment, Due, RefundPaid},
     decode,
     entry::{Deal, EntryKind, Payment, SignedStatement},
     if2::{Answer, Envelope, Interface, PLATFORM, PaymentState, SendOrder},
+    money::Money,
+    notice::{Notice, Renewal},
     octets::{ContractNo, Octets, rfc3339},
     rating::{Before, Recorded, Terms, rate},
-    rules::DEFAULT,
-    statement::{Offer, ScoreCard, ScoreItem},
+    rules::{DEFAULT, RENEW, Row, Write},
+    statement::{ContractValue, Offer, Payment as Paying, ScoreCard, ScoreItem},
     usage::Reason,
 };
 
+use super::change;
 use super::market::{Market, POOL, QUALITY, SECOND, core, party, replay};
 use crate::node::Event;
 
 const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
 /// Sequences a table, and acts in each.
 const SEEDS: u64 = 10;
-const ACTS: u32 = 120;
+const ACTS: u32 = 200;
+
+/// What every table's sequences come to.
+const COMMON: [EntryKind; 6] =
+    [EntryKind::Deal, EntryKind::Usage, EntryKind::Gap, EntryKind::Bill, EntryKind::Payment, EntryKind::Score];
 
 /// Numbers from a seed (splitmix64): the same sequence in every run.
 struct Dice(u64);
@@ -57,7 +64,7 @@ struct Course {
 
 impl Course {
     fn act(&mut self) {
-        match self.dice.below(12) {
+        match self.dice.below(16) {
             0 | 1 => self.browse(),
             2 | 3 => self.order(),
             4 => self.order_again(),
@@ -70,6 +77,9 @@ impl Course {
             8 => self.market.receipt(if self.dice.below(2) == 0 { Log::Trade } else { Log::Finance }),
             9 => self.pay(),
             10 => self.score(),
+            11 | 12 => self.notice(),
+            13 => self.correct(),
+            14 => self.refund(),
             _ => self.provision(),
         }
         self.finals();
@@ -153,7 +163,7 @@ impl Course {
     /// The platform says that a bill was paid, sometimes with another amount.
     fn pay(&mut self) {
         let bills = self.market.core.book.contracts.values().flat_map(|contract| &contract.bills);
-        let bills: Vec<Bill> = bills.map(|billed| billed.bill.clone()).collect();
+        let bills: Vec<Due> = bills.map(|billed| billed.due.clone()).collect();
         let Some(bill) = self.dice.of(&bills) else { return };
         let amount = if self.dice.below(3) == 0 { "77.77".to_owned() } else { bill.total.to_string() };
         let paid_at = Some(rfc3339(self.market.now().real_ns));
@@ -163,6 +173,68 @@ impl Course {
             amount_cny: Some(amount),
             paid_at,
             ..PaymentState::default()
+        };
+        self.market.say(Interface::PaymentConfirm, &Answer::Ok(state));
+    }
+
+    /// A notice of any act that the table lets somebody sign, by the right party or not.
+    fn notice(&mut self) {
+        let contracts = self.market.core.book.contracts.values();
+        let dealt: Vec<ContractNo> = contracts.filter(|contract| contract.deal.is_some()).map(|c| c.no).collect();
+        let Some(no) = self.dice.of(&dealt).copied() else { return };
+        let table = self.market.core.book.tables[0].2.clone();
+        let state = self.market.state(no).to_owned();
+        let notices = |row: &&Row| row.writes == [Write::Notice];
+        let here: Vec<Row> = table.rows.iter().filter(notices).filter(|row| row.state == state).cloned().collect();
+        let all: Vec<Row> = table.rows.iter().filter(notices).cloned().collect();
+        let of_here = self.dice.below(4) > 0 && !here.is_empty();
+        let Some(row) = self.dice.of(if of_here { &here } else { &all }).cloned() else { return };
+        let mut notice = change::notice(&self.market, no, &row.act);
+        // Two notices of one instant would be one.
+        notice.time -= i64::try_from(self.dice.below(1_000_000)).unwrap();
+        notice.bill = self.market.core.book.contracts[&no].bills.last().map(|billed| billed.name.hash);
+        if row.act == RENEW {
+            let amount = Money(i128::from(self.dice.below(40)) * 100_000_000);
+            let contract_value = ContractValue { payment: Paying::Postpaid, amount };
+            notice.renewal = Some(Renewal { term_ns: (1 + self.dice.below(4000)) * SECOND, contract_value });
+        }
+        let platform = row.signers == [hufu_trade::rules::Party::Platform];
+        let request = if platform == (self.dice.below(5) > 0) {
+            change::by_platform(&self.market, &notice)
+        } else {
+            change::by_buyer(&self.market, &notice)
+        };
+        self.market.say(Interface::OrderChange, &request);
+    }
+
+    /// The site takes something off a bill, more than is due now and then.
+    fn correct(&mut self) {
+        let bills = self.market.core.book.contracts.values().flat_map(|contract| &contract.bills);
+        let bills: Vec<String> = bills.map(|billed| billed.bill.number.clone()).collect();
+        let Some(number) = self.dice.of(&bills).cloned() else { return };
+        let amount = Money(-i128::from(self.dice.below(12)) * 1_000_000);
+        let less = vec![Adjustment { resource: String::new(), why: "slow".to_owned(), amount }];
+        let now_ns = self.market.now().real_ns;
+        if let Ok((_, blocks)) = crate::change::correct(&self.market.core, now_ns, (&number, less)) {
+            self.market.execute(vec![crate::node::Effect::Append(blocks)]);
+        }
+    }
+
+    /// The platform says that something went back, sometimes another amount.
+    fn refund(&mut self) {
+        let bills = self.market.core.book.contracts.values().flat_map(|contract| &contract.bills);
+        let paid: Vec<_> = bills.filter_map(|b| Some((b.bill.number.clone(), b.paid?, b.due.total))).collect();
+        let Some((bill_no, paid, due)) = self.dice.of(&paid).cloned() else { return };
+        let more = Money(i128::from(self.dice.below(3) == 0) * 1_000_000);
+        let back = paid.minus(due).unwrap().plus(more).unwrap();
+        let at = Some(rfc3339(self.market.now().real_ns));
+        let state = PaymentState {
+            bill_no,
+            state: "refunded".to_owned(),
+            amount_cny: Some(paid.to_string()),
+            paid_at: at.clone(),
+            refunded_cny: Some(back.to_string()),
+            refunded_at: at,
         };
         self.market.say(Interface::PaymentConfirm, &Answer::Ok(state));
     }
@@ -208,6 +280,7 @@ fn check_signatures(market: &Market) -> BTreeMap<u16, u32> {
         seen.push((no, kind));
     };
     let mut orders: BTreeMap<ContractNo, SignedStatement> = BTreeMap::new();
+    let mut notices: Vec<Vec<u8>> = Vec::new();
     for (kind, body) in market.entries() {
         *counts.entry(kind.number()).or_default() += 1;
         match kind {
@@ -236,6 +309,25 @@ fn check_signatures(market: &Market) -> BTreeMap<u16, u32> {
                 assert_eq!(opened.payload.from, PLATFORM);
                 once(payment.contract_no, kind);
             }
+            EntryKind::Notice => {
+                let signed = Signed::from_bytes(&body).unwrap();
+                let notice: Notice = decode(signed.tbs(), "Notice").unwrap();
+                let by = |party| match party {
+                    hufu_trade::rules::Party::Buyer => signed.verify(buyer).is_valid(),
+                    _ => signed.verify(platform).is_valid(),
+                };
+                let rows = market.core.book.tables[0].2.rows.iter().filter(|row| row.act == notice.act);
+                assert!(rows.flat_map(|row| &row.signers).all(|party| by(*party)), "{}", notice.act);
+                assert!(!notices.contains(&signed.tbs().to_vec()), "the same notice twice");
+                notices.push(signed.tbs().to_vec());
+            }
+            EntryKind::RefundPaid => {
+                let refund: RefundPaid = decode(&body, "RefundPaid").unwrap();
+                let received = refund.confirmation.as_bytes();
+                let envelope = Envelope::parse(received).unwrap();
+                envelope.open::<Answer<PaymentState>>(platform, Interface::PaymentConfirm, POOL, received).unwrap();
+                once(refund.contract_no, kind);
+            }
             _ => {}
         }
     }
@@ -259,7 +351,13 @@ fn check_bills(market: &Market) {
             (previous, end) = (name.hash, record.end);
         }
         let mut before: Option<Before> = None;
+        let mut totals = Vec::new();
         for (count, billed) in (1..).zip(&contract.bills) {
+            let left = contract.in_force.unwrap().left(totals.iter().copied()).unwrap();
+            totals.push(billed.bill.total);
+            assert!(billed.due.total <= billed.bill.total && billed.due.total >= Money(0));
+            assert!(billed.paid.is_none_or(|paid| paid >= billed.due.total && paid <= billed.bill.total));
+            assert!(!billed.refunded || billed.paid > Some(billed.due.total));
             let (_, offer, hash) = contract.offer.as_ref().unwrap();
             let first = before.as_ref().map_or(0, |before| before.last.order_seq + 1);
             let due = |(_, record): &&Recorded| (first..=billed.bill.last_seq).contains(&record.order_seq);
@@ -272,7 +370,7 @@ fn check_bills(market: &Market) {
                 offer: *hash,
                 tariff: &offer.tariff,
                 gap_rule: "free",
-                left: None,
+                left,
             };
             assert_eq!(billed.bill, rate(&terms, before.as_ref(), &due).unwrap());
             assert_eq!(billed.bill.period_start, before.as_ref().map_or(start, |before| before.last.end));
@@ -291,16 +389,25 @@ fn check_replay(market: &Market) {
     assert_eq!((live.book.obligation, live.book.window_end), (again.book.obligation, again.book.window_end));
     assert_eq!(live.book.contracts.len(), again.book.contracts.len());
     for (live, again) in live.book.contracts.values().zip(again.book.contracts.values()) {
-        assert_eq!((&live.state, live.since, live.paid), (&again.state, again.since, again.paid), "{}", live.no);
+        assert_eq!(
+            (&live.state, live.since, live.in_force),
+            (&again.state, again.since, again.in_force),
+            "{}",
+            live.no
+        );
         let told = |contract: &crate::contract::Contract| {
-            let names: Vec<_> = contract.bills.iter().map(|billed| (billed.name.clone(), billed.linked)).collect();
-            format!("{:?} {:?} {:?} {names:?}", contract.deal, contract.last, contract.score)
+            let names: Vec<_> =
+                contract.bills.iter().map(|b| (b.name.clone(), b.linked, b.due.clone(), b.paid, b.refunded)).collect();
+            format!(
+                "{:?} {:?} {:?} {:?} {:?} {names:?}",
+                contract.deal, contract.last, contract.score, contract.base, contract.notices
+            )
         };
         assert_eq!(told(live), told(again));
     }
 }
 
-fn check(text: &str, seeds: std::ops::Range<u64>) {
+fn check(text: &str, kinds: &[EntryKind], seeds: std::ops::Range<u64>) {
     let mut counts: BTreeMap<u16, u32> = BTreeMap::new();
     for seed in seeds {
         let mut market = Market::under(text);
@@ -318,19 +425,18 @@ fn check(text: &str, seeds: std::ops::Range<u64>) {
         check_replay(&course.market);
     }
     // The sequences are worth something only if they come as far as this.
-    for kind in
-        [EntryKind::Deal, EntryKind::Usage, EntryKind::Gap, EntryKind::Bill, EntryKind::Payment, EntryKind::Score]
-    {
+    for kind in kinds {
         assert!(counts.get(&kind.number()).is_some_and(|count| *count > 1), "{}: {counts:?}", kind.name());
     }
 }
 
 #[test]
 fn whatever_happens_the_default_contract_keeps_its_word() {
-    check(DEFAULT, 0..SEEDS);
+    let more = [EntryKind::Notice, EntryKind::Correction, EntryKind::RefundPaid];
+    check(DEFAULT, &[&COMMON[..], &more].concat(), 0..SEEDS);
 }
 
 #[test]
 fn whatever_happens_another_contract_keeps_its_word() {
-    check(OTHER, 1000..1000 + SEEDS);
+    check(OTHER, &[&COMMON[..], &[EntryKind::Notice]].concat(), 1000..1000 + SEEDS);
 }

@@ -14,7 +14,7 @@ use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer};
 use hufu_metering::{OrderDraft, Total, WindowDraft};
 use hufu_trade::{
     decode, encode,
-    entry::{Deal, EntryKind, Receipt, ReceivedBill, Rules, key_of},
+    entry::{Deal, EntryKind, Receipt, ReceivedBill, Refused, Rules, key_of},
     if2::{Accepted, Answer, Browse, Envelope, Interface, Offered, PLATFORM, Sealed, SendOrder, Topic},
     octets::{ContractNo, Octets},
     rating::Recorded,
@@ -68,6 +68,8 @@ pub(super) struct Market {
     pub(super) alarms: Vec<String>,
     pub(super) withdrawn: Vec<ContractNo>,
     pub(super) provided: Vec<ContractNo>,
+    /// Workloads that were suspended or stopped.
+    pub(super) workloads: Vec<(&'static str, ContractNo)>,
 }
 
 pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
@@ -125,14 +127,25 @@ impl Market {
         let dir = tempfile::tempdir().unwrap();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
-            (party(Some(&root), "platform", 2), party(Some(&root), "node", 3), party(Some(&root), "buyer", 4));
+            (party(Some(&root), "site-1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer", 4));
         let options = Options::new(POOL);
         Ledger::create(dir.path(), &options, [5; 16]).unwrap();
         let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
         let core = core(&platform, &node, &root);
-        let (published, alarms, withdrawn, provided) = Default::default();
-        let mut market =
-            Self { core, ledger, dir, platform, buyer, elapsed_ns: 0, published, alarms, withdrawn, provided };
+        let (published, alarms, withdrawn, provided, workloads) = Default::default();
+        let mut market = Self {
+            core,
+            ledger,
+            dir,
+            platform,
+            buyer,
+            elapsed_ns: 0,
+            published,
+            alarms,
+            withdrawn,
+            provided,
+            workloads,
+        };
         let rules = Rules { version: 1, text: rules.to_owned() };
         let body = encode(&rules, "Rules").unwrap();
         let entry = NewEntry { kind: EntryKind::Rules.number(), body, key: key_of(None) };
@@ -185,8 +198,8 @@ impl Market {
                     queue.extend(self.core.handle(now, Event::Appended(entries)).unwrap());
                 }
                 Effect::Publish { topic, payload, .. } => self.published.push((topic, payload)),
-                Effect::Reply { interface, re, contract } => {
-                    let names = self.core.reply_entries(interface, contract);
+                Effect::Reply { interface, re, contract, signed } => {
+                    let names = self.core.reply_entries(interface, contract, signed);
                     let entries: Vec<_> = names
                         .into_iter()
                         .map(|name| {
@@ -203,6 +216,8 @@ impl Market {
                 }
                 Effect::Provision(no) => self.provided.push(no),
                 Effect::Withdraw(no) => self.withdrawn.push(no),
+                Effect::Pause(no) => self.workloads.push(("pause", no)),
+                Effect::Remove(no) => self.workloads.push(("remove", no)),
                 Effect::CheckReceipt { receipt, signed } => {
                     queue.extend(self.core.handle(self.now(), Event::Receipted { receipt, signed }).unwrap());
                 }
@@ -387,6 +402,16 @@ impl Market {
     }
 
     pub(super) fn receipt(&mut self, log: Log) {
+        self.receive(log, Vec::new());
+    }
+
+    /// The platform refuses the bill of a contract.
+    pub(super) fn refuse(&mut self, no: ContractNo) {
+        let entry = self.core.book.contracts[&no].bills[0].name.hash;
+        self.receive(Log::Finance, vec![Refused { entry, code: "amount".to_owned() }]);
+    }
+
+    fn receive(&mut self, log: Log, refused: Vec<Refused>) {
         let bills = if log == Log::Finance {
             let bills = self.core.book.contracts.values().flat_map(|c| &c.bills);
             bills.map(|b| ReceivedBill { entry: b.name.hash, number: b.bill.number.clone() }).collect()
@@ -400,7 +425,7 @@ impl Market {
             size: self.ledger.size(log),
             root: Octets(self.ledger.root(log)),
             stored_at: self.now().real_ns,
-            refused: Vec::new(),
+            refused,
             bills,
         };
         let tbs = encode(&receipt, "Receipt").unwrap();

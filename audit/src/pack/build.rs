@@ -158,7 +158,7 @@ impl Draft {
     /// Adds a signature once and returns the name of its signed bytes.
     fn signature(&mut self, kind: Kind, stem: &str, tbs: &[u8], sig: &[u8], cert: Hash) -> Result<String, Error> {
         let what = || format!("signature {stem}");
-        let signed_at = kind.time(tbs).ok_or_else(|| input(what(), format!("not a {}", kind.name())))?;
+        let signed_at = kind.said(tbs).ok_or_else(|| input(what(), format!("not a {}", kind.name())))?.at;
         let missing = || {
             let role = kind.role().name();
             input(what(), format!("the {role}'s certificate {} is not given", Octets(cert)))

@@ -131,14 +131,20 @@ fn field(name: &str) -> String {
     format!("{}#{name}", layout::BILL)
 }
 
-/// Bill, deal and offer are of one buyer and one computing pool.
+/// Bill, deal, offer and every statement are of one buyer and one computing pool.
 fn parties(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
     let deal = evidence.deal.as_ref().map(|found| ("deal", found.value.buyer, &found.value.computing_pool_id));
     let offer = evidence.offer.as_ref().map(|found| {
         let offer = &found.value.offer;
         ("offer", offer.buyer, &offer.computing_pool_id)
     });
-    for (by, buyer, pool) in [deal, offer].into_iter().flatten() {
+    let stated = [("browse", &evidence.browse), ("order", &evidence.order)];
+    let stated = stated.into_iter().filter_map(|(by, found)| Some((by, found.as_ref()?)));
+    let stated = stated.chain(evidence.scores.iter().map(|found| ("score", found))).map(|(by, found)| {
+        let statement = &found.value.statement;
+        (by, statement.buyer, &statement.computing_pool_id)
+    });
+    for (by, buyer, pool) in [deal, offer].into_iter().flatten().chain(stated) {
         let (told, found) = (buyer.to_string(), bill.buyer.to_string());
         out.check(told == found, field("buyer"), || Text::FieldDiffers { by: by.into(), told, found });
         let (told, found) = (pool.clone(), bill.computing_pool_id.clone());

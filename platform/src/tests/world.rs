@@ -94,7 +94,7 @@ impl World {
         let folder = Folder::new();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
-            (party(Some(&root), "platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
+            (party(Some(&root), "s1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
         let store = Store::open(folder.path(), Create::IfMissing).await.expect("a database");
         let identity = Arc::new(Identity {
             cert_id: platform.id(),

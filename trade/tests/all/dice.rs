@@ -4,12 +4,14 @@ use der::asn1::OctetString;
 use hufu_gm::Signed;
 use hufu_trade::{
     bill::{Bill, Line, RatedGap},
+    correction::{Adjustment, Correction, RefundPaid},
     entry::{
         Certificates, Countersignature, Deal, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt,
         ReceivedBill, Refused, Rules, SetAside, SignedStatement,
     },
     if2::Blocks,
     money::{Money, UnitPrice},
+    notice::{Notice, Renewal},
     octets::Octets,
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Payment as Paying, Requirement, RequirementItem, Reservation,
@@ -309,6 +311,53 @@ impl Dice<'_> {
             contract_no: self.hash(),
             number: self.text(),
             bill: self.hash(),
+            amount: self.money(),
+            paid_at: self.i64(),
+            rests_on: self.entry_name(),
+            confirmation: self.bytes(),
+        }
+    }
+    pub(crate) fn renewal(&mut self) -> Renewal {
+        Renewal { term_ns: self.u64(), contract_value: self.contract_value() }
+    }
+    pub(crate) fn notice(&mut self) -> Notice {
+        Notice {
+            version: self.u8(),
+            contract_no: self.hash(),
+            computing_pool_id: self.text(),
+            deal: self.hash(),
+            act: self.text(),
+            time: self.i64(),
+            bill: self.maybe(Self::hash),
+            renewal: self.maybe(Self::renewal),
+            why: self.text(),
+        }
+    }
+    pub(crate) fn adjustment(&mut self) -> Adjustment {
+        Adjustment { resource: self.text(), why: self.text(), amount: self.money() }
+    }
+    pub(crate) fn correction(&mut self) -> Correction {
+        Correction {
+            version: self.u8(),
+            number: self.text(),
+            contract_no: self.hash(),
+            computing_pool_id: self.text(),
+            bill: self.hash(),
+            previous: self.maybe(Self::hash),
+            rests_on: self.entry_name(),
+            time: self.i64(),
+            before: self.money(),
+            adjustments: self.some(Self::adjustment),
+            total: self.money(),
+        }
+    }
+    pub(crate) fn refund_paid(&mut self) -> RefundPaid {
+        RefundPaid {
+            version: self.u8(),
+            contract_no: self.hash(),
+            number: self.text(),
+            bill: self.hash(),
+            correction: self.hash(),
             amount: self.money(),
             paid_at: self.i64(),
             rests_on: self.entry_name(),

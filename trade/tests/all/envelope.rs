@@ -155,8 +155,15 @@ fn an_answer_is_exactly_one_of_ok_and_error() {
         remedy: Remedy { en: "wait".to_owned(), zh: "等待".to_owned() },
     };
     let state = PaymentState { bill_no: "b".to_owned(), state: "unpaid".to_owned(), ..PaymentState::default() };
+    let refunded = PaymentState {
+        bill_no: "b".to_owned(),
+        state: "refunded".to_owned(),
+        refunded_cny: Some("0.11".to_owned()),
+        ..PaymentState::default()
+    };
     for (answer, want) in [
         (Answer::Ok(state), r#"{"ok":{"bill_no":"b","state":"unpaid"}}"#),
+        (Answer::Ok(refunded), r#"{"ok":{"bill_no":"b","state":"refunded","refunded_cny":"0.11"}}"#),
         (Answer::Error(problem), r#"{"error":{"code":"state","remedy":{"en":"wait","zh":"等待"}}}"#),
     ] {
         assert_eq!(serde_json::to_string(&answer).unwrap(), want);
@@ -170,7 +177,8 @@ fn an_answer_is_exactly_one_of_ok_and_error() {
 #[test]
 fn every_interface_has_a_name_of_the_alphabet_and_one_direction() {
     let names: Vec<&str> = Interface::ALL.iter().map(|interface| interface.name()).collect();
-    assert_eq!(names, ["product-report", "blocks", "bill-push", "payment-confirm", "browse", "order", "score"]);
+    assert_eq!(names[..4], ["product-report", "blocks", "bill-push", "payment-confirm"]);
+    assert_eq!(names[4..], ["browse", "order", "score", "order-change"]);
     for interface in Interface::ALL {
         assert!(segment_ok(interface.name()));
         assert_eq!(Interface::from_name(interface.name()), Some(*interface));

@@ -1,4 +1,4 @@
-//! The golden files: one trade from browse to payment between fixed parties, every structure of `docs/evidence.asn1` once.
+//! The golden files: one trade from browse to refund between fixed parties, every structure of `docs/evidence.asn1` once.
 //! Writing them is the example `golden`; comparing them is a test; openssl and asn1tools check them from outside.
 
 use der::Encode;
@@ -21,6 +21,7 @@ use hufu_trade::{
 };
 
 use crate::{
+    golden_after::{Before, after},
     golden_parts::{block, lone, others, receipt, usage_parts},
     parties::{MINUTE, POOL, Parties, Party, SECOND, T0},
     usage::records,
@@ -174,6 +175,7 @@ pub(crate) fn files() -> Outcome<Files> {
     lone(&mut files, "payment", EntryKind::Payment, 1, &body)?;
     score(&mut files, &parties, &order.0, deal_name.hash)?;
     others(&mut files, &parties, browse.contract_no)?;
+    after(&mut files, &parties, &Before { terms, records, bill: (bill_name, bill), paid_at })?;
     Ok(files)
 }
 
@@ -326,7 +328,7 @@ fn score(files: &mut Files, parties: &Parties, order: &Statement, deal: Digest) 
 }
 
 /// An envelope, the characters it signs, and the signature by itself.
-fn keep(files: &mut Files, name: &str, bytes: &[u8], party: &Party) -> Outcome<()> {
+pub(crate) fn keep(files: &mut Files, name: &str, bytes: &[u8], party: &Party) -> Outcome<()> {
     let payload = Envelope::parse(bytes)?.payload;
     files.raw(&format!("{name}.json"), bytes);
     files.raw(&format!("{name}.payload"), payload.as_bytes());

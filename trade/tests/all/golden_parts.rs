@@ -85,7 +85,7 @@ fn header((log, height): (Log, u64), previous: [u8; 32], root: Digest) -> BlockH
     }
 }
 
-/// One entry as a file, at a place of the trade log, or of the finance log for bills and payments.
+/// One entry as a file, at a place of the trade log, or of the finance log for what is about money.
 pub(crate) fn lone(files: &mut Files, name: &str, kind: EntryKind, height: u64, body: &[u8]) -> Outcome<EntryName> {
     let (der, entry_name) = entry(kind, height, body)?;
     files.raw(&format!("Entry-{name}.der"), &der);

@@ -6,15 +6,23 @@ mod commands;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod correction;
+#[cfg(test)]
 mod dice;
 #[cfg(test)]
 mod envelope;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod golden_after;
+#[cfg(test)]
 mod golden_parts;
 #[cfg(test)]
 mod golden_test;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod notice;
 #[cfg(test)]
 mod openssl;
 #[cfg(test)]

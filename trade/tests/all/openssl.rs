@@ -61,12 +61,13 @@ fn openssl_hashes_every_structure_as_we_do() {
 fn openssl_verifies_every_signature_and_refuses_it_under_another_key() {
     let directory = tempfile::tempdir().unwrap();
     let signer = |name: &str| match name {
-        name if name.starts_with("Receipt") || name == "envelope-answer.sig" => "platform",
-        name if name.starts_with("Statement-") => "buyer",
+        name if name.starts_with("Receipt") => "platform",
+        "envelope-answer.sig" | "envelope-refund.sig" | "Notice-uphold.sig" => "platform",
+        name if name.starts_with("Statement-") || name.starts_with("Notice-") => "buyer",
         _ => "node",
     };
     let signatures = names(".sig");
-    assert_eq!(signatures.len(), 15, "{signatures:?}");
+    assert_eq!(signatures.len(), 19, "{signatures:?}");
     for signature in signatures {
         let stem = signature.trim_end_matches(".sig");
         let file = if stem.starts_with("envelope") { format!("{stem}.payload") } else { format!("{stem}.der") };
@@ -159,6 +160,13 @@ fn openssl_hashes_of_entries_are_what_others_name() {
         ("Entry-bill.der", "Receipt-finance.der"),
         ("Entry-bill.der", "Payment.der"),
         ("Entry-deal.der", "Payment.der"),
+        ("Entry-deal.der", "Notice-renew.der"),
+        ("Entry-bill.der", "Notice-dispute.der"),
+        ("Entry-bill.der", "Correction.der"),
+        ("Entry-notice-dispute.der", "Correction.der"),
+        ("Entry-correction.der", "Correction-again.der"),
+        ("Entry-bill.der", "RefundPaid.der"),
+        ("Entry-correction-again.der", "RefundPaid.der"),
     ] {
         assert!(hex(named_in).contains(&hash(entry)), "{named_in} does not name {entry}");
     }

@@ -3,17 +3,23 @@
 
 use hufu_trade::{
     Error,
+    bill::Bill,
     entry::EntryName,
     money::{FEN, Money},
+    notice::InForce,
     octets::{ContractNo, Octets},
     rating::{Before, Rated, Recorded, Terms, quantities, rate, rate_quantities},
     resource::{Kind, Resource},
+    statement::{ContractValue, Payment},
     tariff::Tariff,
     usage::{Reading, Reason, Status},
 };
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
-use crate::usage::{reading, record};
+use crate::{
+    golden_test::read,
+    usage::{reading, record},
+};
 
 const NO: ContractNo = Octets([7; 16]);
 const HOUR: u128 = 3_600_000_000_000;
@@ -293,4 +299,99 @@ fn an_unknown_resource_code_is_refused() {
     assert!(matches!(quantities(None, &records), Err(Error::UnknownResource { .. })));
     let name = EntryName { log: 0, height: 0, index: 0, hash: Octets([0; 32]) };
     assert_eq!(quantities(None, &[(name, chain(&[(1, 0)])[0].1.clone())]).unwrap(), [], "never read, never billed");
+}
+
+/// At this price a second costs one CNY.
+const BY_THE_SECOND: &str = "price = \"3600\"";
+const SECOND: u32 = 1_000_000_000;
+
+fn money(text: &str) -> Money {
+    text.parse().unwrap()
+}
+
+/// What the parts of a bill come to: lines, gaps, rounding and what is over the ceiling.
+fn parts(bill: &Bill) -> Money {
+    let amounts = bill.lines.iter().map(|line| line.amount).chain(bill.gaps.iter().map(|gap| gap.amount));
+    amounts.chain([bill.rounding]).chain(bill.over_ceiling).try_fold(Money(0), Money::plus).unwrap()
+}
+
+#[test]
+fn a_bill_is_cut_at_what_is_left_of_the_ceiling() {
+    let tariff = cpu_tariff(BY_THE_SECOND);
+    // 1.253 CNY of usage, a gap between.
+    let records = chain(&[(0, SECOND), (2, 0), (0, SECOND / 1_000 * 253)]);
+    for (name, left, total, over) in [
+        ("no ceiling", None, "1.25", None),
+        ("far below it", Some("9"), "1.25", None),
+        ("at it", Some("1.25"), "1.25", None),
+        ("a fen above it", Some("1.24"), "1.24", Some("-0.01")),
+        ("a fen is left", Some("0.01"), "0.01", Some("-1.24")),
+        ("nothing is left", Some("0"), "0", Some("-1.25")),
+    ] {
+        let terms = Terms { left: left.map(money), ..terms(&tariff, "free") };
+        let bill = rate(&terms, None, &records).unwrap();
+        assert_eq!((bill.total, bill.over_ceiling), (money(total), over.map(money)), "{name}");
+        assert_eq!((bill.rounding, bill.gaps.len()), (money("-0.003"), 1), "{name}: the rest stands as it was used");
+        assert_eq!(parts(&bill), bill.total, "{name}: the parts add up");
+    }
+}
+
+#[test]
+fn a_bill_of_nothing_is_cut_by_nothing() {
+    let tariff = cpu_tariff(BY_THE_SECOND);
+    for left in [None, Some(money("0")), Some(money("1"))] {
+        let terms = Terms { left, ..terms(&tariff, "free") };
+        let bill = rate(&terms, None, &chain(&[(0, 0), (2, 0)])).unwrap();
+        assert_eq!((bill.total, bill.over_ceiling, bill.lines.len()), (Money(0), None, 1), "{left:?}");
+    }
+}
+
+#[test]
+fn the_next_bill_has_what_the_bills_before_left() {
+    let tariff = cpu_tariff(BY_THE_SECOND);
+    let in_force = InForce { service_end: 0, value: ContractValue { payment: Payment::Postpaid, amount: money("2") } };
+    let records = chain(&[(0, SECOND / 4 * 5), (0, SECOND), (0, SECOND)]);
+    let (mut bills, mut before) = (Vec::<Bill>::new(), None);
+    for (record, (total, over)) in records.iter().zip([("1.25", None), ("0.75", Some("-0.25")), ("0", Some("-1"))]) {
+        let left = in_force.left(bills.iter().map(|bill| bill.total)).unwrap();
+        let terms = Terms { left, ..terms(&tariff, "free") };
+        let bill = rate(&terms, before.as_ref(), std::slice::from_ref(record)).unwrap();
+        assert_eq!((bill.total, bill.over_ceiling), (money(total), over.map(money)), "bill {}", bill.number);
+        assert_eq!(parts(&bill), bill.total);
+        let count = u32::try_from(bills.len()).unwrap() + 1;
+        before = Some(Before { hash: Octets([8; 32]), count, last: record.1.clone() });
+        bills.push(bill);
+    }
+}
+
+#[test]
+fn the_golden_bill_that_is_cut_differs_in_nothing_else() {
+    let [full, capped] =
+        ["Bill.der", "Bill-capped.der"].map(|name| hufu_trade::decode::<Bill>(&read(name), "Bill").unwrap());
+    assert_eq!((capped.total, capped.over_ceiling), (money("0.5"), Some(money("-0.57"))));
+    assert_eq!(parts(&capped), capped.total);
+    assert_eq!(Bill { total: full.total, over_ceiling: None, ..capped }, full);
+    let json = serde_json::to_value(&full).unwrap();
+    assert!(json.get("over_ceiling").is_none(), "absent, not null: {json}");
+}
+
+#[test]
+fn a_suspension_is_in_the_chain_and_costs_nothing() {
+    let tariff = cpu_tariff(BY_THE_SECOND);
+    let mut records = chain(&[(0, SECOND)]);
+    let seconds = u128::from(SECOND);
+    let mut add = |reason, delta: u128, total: u128| {
+        let (name, last) = records.last().unwrap();
+        let times = (last.end, last.end + 600);
+        let made =
+            record(NO, (last.order_seq + 1, name.hash), times, reason, vec![reading(0, Some(delta), Some(total))]);
+        records.push(made.unwrap());
+    };
+    add(Reason::Suspended, 0, seconds);
+    add(Reason::Continue, seconds, 2 * seconds);
+    let bill = rate(&terms(&tariff, "free"), None, &records).unwrap();
+    assert_eq!((bill.total, bill.gaps.len(), bill.last_seq), (money("2"), 0, 2));
+    assert_eq!((bill.period_start, bill.period_end), (0, 1_260));
+    readings(&mut records, 1)[0].total = Some(seconds + 1);
+    assert!(rate(&terms(&tariff, "free"), None, &records).is_err(), "totals are carried over it");
 }

@@ -7,12 +7,14 @@ use der::{Decode, Encode};
 use hufu_gm::Signed;
 use hufu_trade::{
     bill::{Bill, Line, RatedGap},
+    correction::{Adjustment, Correction, RefundPaid},
     decode, encode,
     entry::{
         Certificates, Countersignature, Deal, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt,
         ReceivedBill, Refused, Rules, SetAside, SignedStatement,
     },
     if2::Blocks,
+    notice::{Notice, Renewal},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Requirement, RequirementItem, Reservation, ScoreCard,
         ScoreItem, Statement,
@@ -78,6 +80,11 @@ round_trips! {
     bills_read_back: bill,
     finance_links_read_back: finance_link,
     payments_read_back: payment,
+    renewals_read_back: renewal,
+    notices_read_back: notice,
+    adjustments_read_back: adjustment,
+    corrections_read_back: correction,
+    refunds_read_back: refund_paid,
     set_asides_read_back: set_aside,
     epochs_read_back: epoch,
     receipts_read_back: receipt,
@@ -96,11 +103,13 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         };
     }
     by_name!(
+        Adjustment,
         Bill,
         Blocks,
         Certificates,
         ContractNoInput,
         ContractValue,
+        Correction,
         Countersignature,
         Deal,
         EntryName,
@@ -110,6 +119,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Line,
         MeterIdentity,
         Metered,
+        Notice,
         Offer,
         OrderStatus,
         Payment,
@@ -118,7 +128,9 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Reading,
         Receipt,
         ReceivedBill,
+        RefundPaid,
         Refused,
+        Renewal,
         Requirement,
         RequirementItem,
         Reservation,

@@ -77,9 +77,10 @@ pub(crate) fn node(left: Digest, right: Digest) -> Digest {
     Octets(sm3(&[&[1], &left.0, &right.0]))
 }
 
-/// An entry at its place in the trade log, alone in its block; the salt is made up from the place.
+/// An entry at its place in the log of its kind, alone in its block; the salt is made up from the place.
 pub(crate) fn entry(kind: EntryKind, height: u64, body: &[u8]) -> Result<(Vec<u8>, EntryName), Error> {
-    let log = u8::from(matches!(kind, EntryKind::Bill | EntryKind::Payment));
+    let finance = [EntryKind::Bill, EntryKind::Correction, EntryKind::Payment, EntryKind::RefundPaid];
+    let log = u8::from(finance.contains(&kind));
     let hash = sm3(&[b"test salt", &[log], &height.to_be_bytes()]);
     let mut salt = [0; 16];
     salt.copy_from_slice(&hash[..16]);

@@ -136,7 +136,7 @@ impl Platform {
 }
 
 /// A refusal by node or platform: `busy` means ask again, everything else is a no.
-fn refusal(problem: &Problem, lang: Lang) -> Failure<Text> {
+pub(in crate::cmd) fn refusal(problem: &Problem, lang: Lang) -> Failure<Text> {
     let exit = if problem.code == "busy" { Exit::Unavailable } else { Exit::No };
     let field = problem.field.as_ref().map(|field| format!(" {field}")).unwrap_or_default();
     let remedy = match lang {

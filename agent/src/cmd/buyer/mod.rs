@@ -1,6 +1,7 @@
 //! `hufu buyer`: the buyer's side of a contract. It holds a key, a certificate and an address; it signs here, checks what it
 //! is given before it signs, and never sends a key. Checks are `check.rs`, statements `sign.rs`, transport `channel.rs`.
 
+mod change;
 mod channel;
 mod check;
 mod list;
@@ -28,6 +29,7 @@ use crate::{
     cmd::{Context, Outcome, bug, file, term},
     text::Text,
 };
+pub(super) use channel::refusal;
 use channel::{Channel, Reply};
 use sign::Buyer;
 use state::State;
@@ -67,6 +69,8 @@ pub(super) enum Command {
         #[arg(value_name = "RESOURCE=SCORE", required_unless_present = "answer", value_parser = score_item)]
         scores: Vec<ScoreItem>,
     },
+    /// Ask for an act of the contract: suspend, resume, renew, terminate, dispute, withdraw
+    Change(change::Change),
     /// Fetch the evidence pack of a bill
     Pack {
         #[command(flatten)]
@@ -164,6 +168,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
         Command::Order { common, quantity, term, ceiling } => order(common, (*quantity, *term, *ceiling), context),
         Command::Score { common, scores } => score(common, scores, context),
+        Command::Change(args) => change::run(args, context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
     }
 }

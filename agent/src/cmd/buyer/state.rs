@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
-use hufu_trade::if2::{Accepted, Browse, Offered, SendOrder};
+use hufu_trade::if2::{Accepted, Browse, Offered, OrderChange, SendOrder};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -102,6 +102,21 @@ impl State {
 
     pub(super) fn keep_deal(&self, deal: &Accepted) -> Result<(), Failure<Text>> {
         self.keep("deal.json", deal)
+    }
+
+    /// A notice that was signed and not answered yet.
+    pub(super) fn change(&self, act: &str) -> Result<Option<OrderChange>, Failure<Text>> {
+        self.find(&format!("change-{act}.json"))
+    }
+
+    pub(super) fn keep_change(&self, act: &str, change: &OrderChange) -> Result<(), Failure<Text>> {
+        self.keep(&format!("change-{act}.json"), change)
+    }
+
+    /// After the answer: the same act may be asked for again.
+    pub(super) fn forget_change(&self, act: &str) -> Result<(), Failure<Text>> {
+        let path = self.dir.join(format!("change-{act}.json"));
+        std::fs::remove_file(&path).map_err(|error| file::unwritable(&path, &error))
     }
 
     pub(super) fn score(&self) -> Result<Option<SendOrder>, Failure<Text>> {

@@ -47,7 +47,7 @@ impl<'a> Watch<'a> {
     }
 
     fn status(&self) -> Option<Value> {
-        crate::cmd::node::ask(&self.demo.dirs.agent.join("hufu.sock")).ok()
+        crate::cmd::node::ask(&self.demo.dirs.agent.join("hufu.sock"), &crate::local::Question::Status).ok()
     }
 
     /// Until the agent answers and has its broker.

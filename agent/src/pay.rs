@@ -1,0 +1,175 @@
+//! Bills and money in the IF2 conversation: pushed, asked about, paid, refunded. Everything else of it is `exchange.rs`.
+
+use hufu_trade::{
+    contract::{Facts, next},
+    correction::RefundPaid,
+    encode,
+    entry::{EntryKind, Payment, octet_string},
+    if2::{Answer, BillPush, Interface, PaymentConfirm, PaymentState, Problem, Sealed},
+    money::Money,
+    octets::ContractNo,
+    rules::REFUND,
+};
+
+use crate::{
+    act::{self, malformed, problem},
+    books,
+    clock::Now,
+    contract::{Billed, Contract},
+    node::{Core, Effect},
+};
+
+/// Pause before the first repetition of a question, ns; doubles to a minute.
+const ASK_NS: u64 = 1_000_000_000;
+const ASK_MAX_NS: u64 = 60_000_000_000;
+/// A bill push is repeated after this, ns, until it is answered.
+const PUSH_NS: u64 = 10_000_000_000;
+/// A bill push that was answered is never repeated on this link.
+const NEVER: u64 = u64::MAX;
+
+impl Core {
+    /// The platform says whether a bill was paid, or what was paid too much went back.
+    ///
+    /// # Errors
+    /// The [`Problem`] with what it says.
+    pub(crate) fn payment(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
+        let opened = self.open::<Answer<PaymentState>>(Interface::PaymentConfirm, payload)?;
+        let Answer::Ok(state) = opened.payload.body else { return Ok(Vec::new()) };
+        let found = self.book.contracts.values().find_map(|contract| {
+            let billed = contract.bills.iter().find(|billed| billed.bill.number == state.bill_no)?;
+            Some((contract, billed))
+        });
+        let Some((contract, billed)) = found else {
+            return Err(malformed("payment of a bill this node never made"));
+        };
+        let (act, kind) = match (state.state.as_str(), billed.paid) {
+            ("paid", None) => ("pay", EntryKind::Payment),
+            ("refunded", Some(_)) if !billed.refunded => (REFUND, EntryKind::RefundPaid),
+            _ => return Ok(Vec::new()),
+        };
+        let (amount, at) = match act {
+            REFUND => (&state.refunded_cny, &state.refunded_at),
+            _ => (&state.amount_cny, &state.paid_at),
+        };
+        let amount: Money = amount.as_deref().unwrap_or_default().parse().map_err(malformed)?;
+        let at = at.as_deref().unwrap_or_default().parse::<jiff::Timestamp>().map_err(malformed)?;
+        let (Some(moved), Ok(at)) = (contract.moved.clone(), i64::try_from(at.as_nanosecond())) else {
+            return Err(malformed("the time is out of range"));
+        };
+        let due = billed.paid.map_or(Ok(billed.due.total), |paid| paid.minus(billed.due.total)).map_err(malformed)?;
+        if amount != due {
+            let en = format!("{amount} where {due} is due");
+            return Err(problem("amount", Some("amount_cny"), en, format!("金额 {amount}，应为 {due}")));
+        }
+        let facts = Facts { platform_signed: true, amount_matches: true, ..self.facts(contract, at) };
+        let Some((.., table)) = self.book.table_of(Some(contract)) else { return Ok(Vec::new()) };
+        next(table, &contract.state, act, facts).map_err(|refusal| act::refused(&refusal))?;
+        let (no, number, bill) = (contract.no, state.bill_no, billed.name.hash);
+        let confirmation = octet_string(&opened.received, "Payment").map_err(malformed)?;
+        let body = if let (EntryKind::RefundPaid, Some(correction)) = (kind, billed.due.last) {
+            let refund = RefundPaid {
+                version: 1,
+                contract_no: no,
+                number,
+                bill,
+                correction,
+                amount,
+                paid_at: at,
+                rests_on: moved,
+                confirmation,
+            };
+            encode(&refund, "RefundPaid")
+        } else {
+            let payment = Payment {
+                version: 1,
+                contract_no: no,
+                number,
+                bill,
+                amount,
+                paid_at: at,
+                rests_on: moved,
+                confirmation,
+            };
+            encode(&payment, "Payment")
+        };
+        let blocks = books::confirmed(self, no, kind, body.map_err(malformed)?).map_err(malformed)?;
+        self.asks.remove(&no);
+        Ok(vec![Effect::Append(blocks)])
+    }
+
+    /// The platform has a pushed bill.
+    ///
+    /// # Errors
+    /// The [`Problem`] with what it says.
+    pub(crate) fn push_answered(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
+        let opened = self.open::<Answer<serde_json::Value>>(Interface::BillPush, payload)?;
+        if let Answer::Ok(state) = opened.payload.body {
+            let number = state.get("bill_no").and_then(serde_json::Value::as_str).unwrap_or_default();
+            let no = self.book.contracts.values().find(|c| c.bills.iter().any(|b| b.bill.number == number));
+            if let Some(no) = no.map(|contract| contract.no) {
+                self.pushed.insert(no, NEVER);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Pushes of bills the platform holds and has not answered.
+    pub(crate) fn push_bills(&mut self, now: Now) -> Vec<Effect> {
+        let due: Vec<(ContractNo, BillPush)> = self
+            .book
+            .contracts
+            .values()
+            .filter(|contract| self.pushed.get(&contract.no).is_none_or(|at| *at <= now.mono_ns))
+            .filter_map(|contract| {
+                let billed = contract.bills.last().filter(|billed| billed.receipted && billed.paid.is_none())?;
+                let bill = hufu_trade::encode(&billed.bill, "Bill").ok()?;
+                let place = (hufu_ledger::Log::Finance, billed.name.height, billed.name.index);
+                let kind = EntryKind::Bill.number();
+                let (entry, _) = hufu_ledger::foresee(&self.identity.salt_key, place, kind, bill).ok()?;
+                let push = BillPush {
+                    bill_no: billed.bill.number.clone(),
+                    contract_no: contract.no.to_string(),
+                    entry: Sealed(entry),
+                    height: billed.name.height,
+                    total_cny: billed.bill.total.to_string(),
+                };
+                Some((contract.no, push))
+            })
+            .collect();
+        let mut effects = Vec::new();
+        for (no, push) in due {
+            self.pushed.insert(no, now.mono_ns.saturating_add(PUSH_NS));
+            effects.extend(self.say(now, Interface::BillPush, None, &push));
+        }
+        effects
+    }
+
+    /// Questions whether receipted bills were paid, and whether what was paid too much went back.
+    pub(crate) fn ask_payments(&mut self, now: Now) -> Vec<Effect> {
+        let open = |contract: &Contract, billed: &&Billed| {
+            let Some((.., table)) = self.book.table_of(Some(contract)) else { return false };
+            let (act, open) = match billed.paid {
+                None => ("pay", !billed.refused),
+                Some(_) => (REFUND, !billed.refunded),
+            };
+            open && billed.receipted && table.row(&contract.state, act).is_some()
+        };
+        let due: Vec<(ContractNo, String)> = self
+            .book
+            .contracts
+            .values()
+            .filter(|contract| self.asks.get(&contract.no).is_none_or(|(at, _)| *at <= now.mono_ns))
+            .filter_map(|contract| {
+                let billed = contract.bills.iter().find(|billed| open(contract, billed))?;
+                Some((contract.no, billed.bill.number.clone()))
+            })
+            .collect();
+        let mut effects = Vec::new();
+        for (no, bill_no) in due {
+            let pause = self.asks.get(&no).map_or(ASK_NS, |(_, pause)| (pause * 2).min(ASK_MAX_NS));
+            self.asks.insert(no, (now.mono_ns.saturating_add(pause), pause));
+            effects.extend(self.say(now, Interface::PaymentConfirm, None, &PaymentConfirm { bill_no }));
+        }
+        effects
+    }
+}
