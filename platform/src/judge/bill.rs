@@ -76,7 +76,7 @@ pub(super) fn bill(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> 
     if contract.bills.iter().any(|earlier| !earlier.refused && earlier.bill.number == bill.number) {
         return Err(Refusal::new(Code::Duplicate, format!("bill {} a second time", bill.number)));
     }
-    let after = step(table, contract, "bill", given(contract, bill.period_end))?;
+    let after = step((contract, table), ("bill", place.kind), given(contract, bill.period_end))?;
     Ok(match check(facts, (contract, table), place.name.hash, &bill) {
         Ok(()) => Judged::Accepted(after),
         Err(refusal) => Judged::Disputed(refusal, after),

@@ -5,7 +5,7 @@
 use hufu_gm::{Signed, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
-    contract::{Facts as Act, next, overall_score},
+    contract::{Facts as Act, overall_score, replay},
     correction::{Correction, RefundPaid},
     decode,
     entry::{
@@ -129,10 +129,14 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
     }
 }
 
-/// One step of the contract; the state after it.
-pub(super) fn step(table: &RuleTable, contract: &Contract, act: &str, given: Act) -> Result<Option<String>, Refusal> {
+/// One step of the contract by an entry of a kind; the state after it.
+pub(super) fn step(
+    (contract, table): (&Contract, &RuleTable),
+    (act, kind): (&str, EntryKind),
+    given: Act,
+) -> Result<Option<String>, Refusal> {
     let state = if contract.state.is_empty() { table.start.as_str() } else { contract.state.as_str() };
-    let step = next(table, state, act, given).map_err(|refusal| {
+    let step = replay(table, state, act, kind, given).map_err(|refusal| {
         let code = match refusal.code() {
             "signature" => Code::Signature,
             "stock" => Code::Stock,
@@ -192,7 +196,7 @@ fn browse(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
     let table = facts.table(None).ok_or_else(|| Refusal::new(Code::Unknown, "no rule table"))?;
     let fresh = Contract::default();
     let contract = facts.contracts.get(&statement.contract_no).unwrap_or(&fresh);
-    step(table, contract, "browse", Act { buyer_signed, ..given(contract, statement.contract_time) })
+    step((contract, table), ("browse", place.kind), Act { buyer_signed, ..given(contract, statement.contract_time) })
 }
 
 fn score(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
@@ -204,7 +208,7 @@ fn score(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
         return Ok(Judged::Waits);
     }
     let act = Act { buyer_signed: true, ..given(contract, statement.contract_time) };
-    Ok(step(table, contract, "score", act).into())
+    Ok(step((contract, table), ("score", place.kind), act).into())
 }
 
 /// Whether a score statement is the buyer's, of this contract, with the overall score the contract computes.
@@ -256,7 +260,7 @@ fn status(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     if table.other_log_may_allow(&contract.state, &status.act) && !facts.waited {
         return Ok(Judged::Waits);
     }
-    let after = step(table, contract, &status.act, given(contract, status.time))?;
+    let after = step((contract, table), (&status.act, place.kind), given(contract, status.time))?;
     if status.from == contract.state && Some(&status.to) == after.as_ref() {
         Ok(Judged::Accepted(after))
     } else {

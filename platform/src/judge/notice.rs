@@ -69,7 +69,7 @@ pub(super) fn notice(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal
     }
     let within_offer = is_within_offer(contract, &notice);
     let act = Act { buyer_signed, platform_signed, within_offer, ..given(contract, notice.time) };
-    Ok(step(table, contract, &notice.act, act).into())
+    Ok(step((contract, table), (&notice.act, place.kind), act).into())
 }
 
 /// Whether a renewal, if it is one, stays within the offer.

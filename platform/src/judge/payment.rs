@@ -84,7 +84,7 @@ pub(super) fn correction(facts: &Facts, place: &Place<'_>) -> Result<Judged, Ref
         };
         Refusal::new(code, error)
     })?;
-    let after = step(table, contract, CORRECT, given(contract, correction.time))?;
+    let after = step((contract, table), (CORRECT, place.kind), given(contract, correction.time))?;
     let mended = if billed.refused { mends(facts, (contract, table), billed, &correction) } else { Ok(()) };
     // One that does not go far enough stands in the log, and the next one follows it: as with the bill itself, the contract
     // moves and the bill stays refused.
@@ -136,7 +136,7 @@ pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusa
         amount_matches: payment.amount == due && paid == due,
         ..given(contract, payment.paid_at)
     };
-    Ok(step(table, contract, "pay", given).into())
+    Ok(step((contract, table), ("pay", place.kind), given).into())
 }
 
 pub(super) fn refund(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
@@ -164,7 +164,7 @@ pub(super) fn refund(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal
         amount_matches: over > Money(0) && refund.amount == over && back == over,
         ..given(contract, refund.paid_at)
     };
-    Ok(step(table, contract, REFUND, given).into())
+    Ok(step((contract, table), (REFUND, place.kind), given).into())
 }
 
 fn is(text: &Option<String>, amount: Money) -> bool {

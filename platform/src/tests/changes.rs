@@ -175,6 +175,22 @@ async fn no_notice_pays_a_bill() {
 }
 
 #[tokio::test]
+async fn no_status_of_the_node_stands_for_another_entry() {
+    let mut world = World::open().await;
+    let sold = world.sell();
+    world.status(&sold, ["bill", "ended", "billed"]);
+    world.send_all().await;
+    assert_eq!(states(&world).await.0, "ended");
+    world.bill(&sold, |_| {});
+    let dispute = world.notice(&sold, "dispute");
+    world.noticed(&dispute, buyer);
+    world.status(&sold, ["correct", "disputed", "billed"]);
+    world.send_all().await;
+    assert_eq!(states(&world).await, ("disputed".to_owned(), vec!["disputed".to_owned()]));
+    assert_eq!(alarm_codes(&world).await, ["state", "state"]);
+}
+
+#[tokio::test]
 async fn the_platform_revokes_a_service() {
     let mut world = World::open().await;
     let mut sold = world.deal();
