@@ -109,7 +109,10 @@ fn a_contract_is_changed_disputed_corrected_and_refunded_and_every_pack_holds() 
     wait::until_true("what is due can be paid", 60, || operator(&house, "pay", &number, &due) == 0);
     comes_to(&house, &contract, "paid");
     let (pack, verdict) = verified(&house, &url, &contract, &number);
-    assert_eq!((&verdict["billed_total_cny"], &verdict["due_total_cny"]), (&found["total_cny"], &Value::from(due.clone())));
+    assert_eq!(
+        (&verdict["billed_total_cny"], &verdict["due_total_cny"]),
+        (&found["total_cny"], &Value::from(due.clone()))
+    );
 
     change(&house, &url, &contract, &["dispute", "--pack", &pack, "--why", "and too small"]);
     comes_to(&house, &contract, "reopened");
