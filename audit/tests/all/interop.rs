@@ -1,5 +1,5 @@
 //! `tests/interop/verify.py`, which is written from the documents alone, says of every good and bad pack of this test set
-//! what our own verifier says: each verdict, the totals, the exit status.
+//! what our own verifier says: each verdict, the totals, what is due, the exit status.
 
 use std::{
     io::Cursor,
@@ -31,6 +31,7 @@ fn ours(pack: &[u8], trust: &[hufu_gm::Certificate]) -> Value {
                 "results": each,
                 "billed": verdicts.billed_total,
                 "recomputed": verdicts.recomputed_total,
+                "due": verdicts.due_total,
             })
         }
         Err(Error::Unreadable { .. } | Error::TooLarge { .. } | Error::NoBill) => json!({ "exit": 65 }),
@@ -49,6 +50,7 @@ fn theirs(said: &Value) -> Value {
         "results": each,
         "billed": said["billed_total_cny"],
         "recomputed": said["recomputed_total_cny"],
+        "due": said["due_total_cny"],
     })
 }
 
