@@ -1335,6 +1335,8 @@ def check_links(pack, ev, authentic, out):
             out.check(found.said.deal == ev.deal.hash, found.field("deal"), "it names another deal")
             same = found.said.computingPoolId == ev.deal.value.computingPoolId
             out.check(same, found.field("computingPoolId"), "the deal is of another node")
+        known = [bill.hash for bill in ev.bills()] + [link.value.finance.hash for link in ev.links if link.value.kind == 40]
+        out.check(found.said.bill is None or found.said.bill in known, found.field("bill"), "no bill of this contract")
         first = next(other for other in ev.notices if other.value.tbs == signed.tbs)
         out.check(first.place == found.place, found.name, "the same notice stands in the log twice")
     for found, state in [*((paid, "paid") for paid in ev.payments), *((paid, "refunded") for paid in ev.refunds)]:

@@ -5,6 +5,7 @@ use hufu_gm::{Hash, sm2::PublicKey, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
     confirm,
+    entry::EntryKind,
     octets::{Digest, Octets},
 };
 
@@ -74,6 +75,13 @@ fn notice(found: &Found<'_, Noticed>, evidence: &Evidence<'_>, authentic: &Authe
         let (told, pool) = (deal.value.computing_pool_id.clone(), notice.computing_pool_id.clone());
         let differs = || Text::FieldDiffers { by: "deal".into(), told: told.clone(), found: pool.clone() };
         out.check(told == pool, found.field("computingPoolId"), differs);
+    }
+    if let Some(bill) = notice.bill {
+        // Of the contract's other bills the pack holds what the trade log says of them.
+        let linked = evidence.links.iter().filter(|link| link.value.kind == EntryKind::Bill.number());
+        let here = evidence.bill_before.iter().chain(&evidence.bill_entry).map(|found| found.hash);
+        let known = here.chain(linked.map(|link| link.value.finance.hash.0)).any(|hash| hash == bill.0);
+        out.check(known, found.field("bill"), || Text::HashLink { to: "bill".into(), by: "notice".into() });
     }
     let first = evidence.notices.iter().find(|other| other.value.signed.tbs() == signed.tbs());
     out.check(first.is_some_and(|first| first.place == found.place), found.name, || Text::NoticeTwice {});

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use zip::CompressionMethod;
 
 use crate::{
-    Files, damage, hostile, pack_of, pack_with,
+    Files, changes, damage, hostile, money, pack_of, pack_with,
     parties::{NAMES, parties},
     stored, story,
     synthetic::Plan,
@@ -115,8 +115,8 @@ fn good_packs_and_stories_with_one_thing_in_them() {
         set.add(name, &pack_of(&plan).1);
         set.add(format!("{name}, each entry a file"), &pack_with(&plan, ENTRY_FILES_MAX).1);
     }
-    for (name, plan, _, _) in story::causes() {
-        if name != "usage invented" {
+    for (name, plan, _, says) in story::causes().into_iter().chain(changes::causes()).chain(money::causes()) {
+        if !story::UNBILLABLE.contains(&says) {
             set.add(name, &pack_of(&plan).1);
         }
     }
