@@ -95,6 +95,23 @@ pub mod time {
     }
 }
 
+/// Reads what [`rfc3339`] writes, and no other spelling of a time: `2026-01-01T00:00:00Z`, with at most nine digits of a second.
+pub fn from_rfc3339(text: &str) -> Option<i64> {
+    let (seconds, fraction) = text.strip_suffix('Z')?.split_once('.').unwrap_or((text.get(..text.len() - 1)?, "0"));
+    let form = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    };
+    let plain = seconds.len() == 19 && seconds.bytes().enumerate().all(form) && !seconds.ends_with("60");
+    let digits = (1..=9).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !plain || !digits {
+        return None;
+    }
+    i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
+}
+
 /// RFC 3339 UTC text of an instant in nanoseconds since 1970-01-01Z.
 pub fn rfc3339(time_ns: i64) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(time_ns)) {
