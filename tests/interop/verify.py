@@ -1703,7 +1703,8 @@ def within_offer(ev):
     said, offer = ev.order.said, ev.offer.offer
     if said.requirement is None:
         return False
-    fits = all(i.productId == offer.productId and i.quantity <= offer.stock for i in said.requirement["items"])
+    items = said.requirement["items"]
+    fits = all(item.productId == offer.productId for item in items) and sum(item.quantity for item in items) <= offer.stock
     fits &= said.requirement.catalogueRevision == offer.catalogueRevision and said.requirement.termNs <= offer.termNsMax
     return fits and offer.validFrom <= said.contractTime < offer.validUntil
 
