@@ -188,7 +188,8 @@ impl Ledger {
             let (previous, epoch) = head.map_or((NO_PARENT, 0), |head| (head.hash, head.header.epoch));
             End { height: self.size(log), previous, epoch }
         };
-        Plan { node: self.node().to_owned(), ends: PerLog { trade: end(Log::Trade), finance: end(Log::Finance) } }
+        let ends = PerLog { trade: end(Log::Trade), finance: end(Log::Finance) };
+        Plan { node: self.node().to_owned(), ends, chain: self.journal.chain() }
     }
 
     /// Appends a batch that was signed ahead: one frame, one sync, durable on return, all or none.
@@ -224,7 +225,7 @@ impl Ledger {
             tip.head = Some(Head { hash, header: block.header().clone() });
             batch.push(Framed { block, hash, bytes: kept.bytes.clone(), keys: kept.keys.clone() });
         }
-        self.journal.append(&batch)
+        self.journal.append(&batch, None)
     }
 
     /// Packs one segment: the oldest that is not packed yet, lies wholly below these heights and is not among the last two.
@@ -232,8 +233,8 @@ impl Ledger {
     /// dispute what lies below is the caller's to know. A call reads and writes one segment, some tenths of a second.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when the segment is: it is left as it is, and the next call goes on behind it. [`Error::Io`],
-    /// [`Error::NoSpace`]: the segment or its archive is there, whole; appending goes on.
+    /// [`Error::Damaged`], [`Error::Io`]: the next call goes on behind this segment. [`Error::NoSpace`]: the next call tries it
+    /// again. In each case the segment or its archive is there as it was, and appending goes on.
     pub fn archive(&mut self, below: PerLog<u64>) -> Result<Option<Archived>, Error> {
         self.journal.archive(below)
     }

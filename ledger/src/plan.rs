@@ -7,9 +7,9 @@ use crate::{
     block::{Block, Place, Signer, TimeQuality, build},
     entry::{Log, PerLog},
     error::{Error, Fault},
-    journal::{Framed, Journal, check_place},
+    journal::{Framed, Journal, check_place, new_frame},
     log::{AppendedBlock, NewBlock},
-    segment::BATCH_BLOCKS_MAX,
+    segment::{BATCH_BLOCKS_MAX, NewFrame},
 };
 
 /// Where one log will stand.
@@ -26,6 +26,8 @@ pub(crate) struct End {
 pub struct Plan {
     pub(crate) node: String,
     pub(crate) ends: PerLog<End>,
+    /// Chain hash after the last frame.
+    pub(crate) chain: Hash,
 }
 
 /// Signed blocks on their way into the ledger: one frame. Nothing of it may be shown to anybody before
@@ -33,6 +35,8 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Batch {
     framed: Vec<Framed>,
+    /// The frame it becomes if nothing comes between: to hash it is no work for who waits for the disk.
+    frame: NewFrame,
 }
 
 impl Plan {
@@ -63,8 +67,9 @@ impl Plan {
             *end = End { height: height.saturating_add(1), previous: hash, epoch };
             framed.push(Framed { block, hash, bytes, keys: new.entries.iter().map(|entry| entry.key).collect() });
         }
-        self.ends = ends;
-        Ok(Batch { framed })
+        let frame = new_frame(self.chain, &framed);
+        (self.ends, self.chain) = (ends, frame.chain);
+        Ok(Batch { framed, frame })
     }
 }
 
@@ -77,7 +82,7 @@ impl Batch {
             check_place(journal.tips.of(log), log, &journal.identity.node, first)
                 .map_err(|fault| fault.refused(Some(log), Some(first.height)))?;
         }
-        journal.append(&self.framed)?;
+        journal.append(&self.framed, Some(self.frame))?;
         Ok(self.framed.into_iter().map(appended).collect())
     }
 }

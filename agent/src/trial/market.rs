@@ -128,7 +128,8 @@ impl Market {
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
             (party(Some(&root), "site-1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer", 4));
-        let options = Options::new(POOL);
+        // Segments so small that a contract lies in several.
+        let options = Options { segment_size: 4096, ..Options::new(POOL) };
         Ledger::create(dir.path(), &options, [5; 16]).unwrap();
         let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
         let core = core(&platform, &node, &root);
