@@ -153,7 +153,8 @@ impl Course<'_> {
             }
             Does::Refunds(refund) => {
                 let right = |(due, paid): &(Due, Option<Money>)| {
-                    paid.and_then(|paid| paid.minus(due.total).ok()).is_some_and(|above| above == refund.amount)
+                    let above = paid.and_then(|paid| paid.minus(due.total).ok());
+                    above.is_some_and(|above| above > Money(0) && above == refund.amount)
                 };
                 facts.amount_matches = self.dues.get(&refund.bill.0).is_none_or(right);
             }
