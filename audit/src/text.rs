@@ -132,6 +132,16 @@ crate::texts! {
     ReportMore { count } => "{count} more are not shown; hufu verify lists up to 200 of a verdict, the pack holds all", "另有 {count} 条未显示；hufu verify 每项裁定最多列出 200 条，证据包含有全部";
     ReportCharts {} => "Usage and cost over time", "用量与费用随时间变化";
     ReportKey {} => "not measured: a gap, or no reading of this resource.", "未计量：间隙，或该资源无读数。";
+    ReportPausedKey {} => "suspended: not measured, as agreed.", "已暂停：按约定不计量。";
+    ReportPaused {} => "suspended", "已暂停";
+    ReportSuspensions { count } => "Suspended by the contract: {count}", "按合约暂停：{count} 次";
+    ReportAfter {} => "After the bill", "出账之后";
+    ReportCorrection {} => "correction", "更正";
+    ReportPaid {} => "paid, as the platform says", "已支付（平台确认）";
+    ReportRefunded {} => "refunded, as the platform says", "已退款（平台确认）";
+    ReportDueNow {} => "due", "应付";
+    ReportCorrected { amount } => "due after corrections: {amount} CNY", "更正后应付：{amount} 元";
+    ReportOver {} => "above the signed ceiling, not charged", "超出签署上限，不收取";
     ReportZone {} => "Times are UTC.", "时间均为 UTC。";
     ReportAbsent {} => "not measured", "未计量";
     ReportUsage {} => "usage", "用量";

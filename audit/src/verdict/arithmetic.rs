@@ -48,6 +48,13 @@ pub(crate) fn check(
     ceiling(bill, evidence, in_force, &mut found);
     let again = recompute(bill, evidence, records, (table, in_force));
     if let Ok(again) = &again {
+        // Corrections mend amounts: under another number or currency it is another bill.
+        for (field, told, found) in
+            [("number", &bill.number, &again.number), ("currency", &bill.currency, &again.currency)]
+        {
+            let differs = || Text::Recomputed { told: told.clone(), found: found.clone() };
+            out.check(told == found, bill_field(field), differs);
+        }
         compare(bill, again, &mut found);
     }
     let recomputed = again.as_ref().ok().map(|again| again.total);
@@ -179,12 +186,10 @@ fn recorded(found: Found<'_, UsageRecord>) -> Recorded {
 fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
     let shown = |value: &dyn std::fmt::Display| value.to_string();
     for (field, told, found) in [
-        ("number", shown(&bill.number), shown(&again.number)),
         ("periodStart", shown(&bill.period_start), shown(&again.period_start)),
         ("periodEnd", shown(&bill.period_end), shown(&again.period_end)),
         ("firstSeq", shown(&bill.first_seq), shown(&again.first_seq)),
         ("lastSeq", shown(&bill.last_seq), shown(&again.last_seq)),
-        ("currency", shown(&bill.currency), shown(&again.currency)),
         ("roundingRule", shown(&bill.rounding_rule), shown(&again.rounding_rule)),
         ("rounding", shown(&bill.rounding), shown(&again.rounding)),
         ("overCeiling", over(bill), over(again)),

@@ -153,7 +153,8 @@ impl Course<'_> {
             }
             Does::Refunds(refund) => {
                 let right = |(due, paid): &(Due, Option<Money>)| {
-                    paid.and_then(|paid| paid.minus(due.total).ok()).is_some_and(|above| above == refund.amount)
+                    let above = paid.and_then(|paid| paid.minus(due.total).ok());
+                    above.is_some_and(|above| above > Money(0) && above == refund.amount)
                 };
                 facts.amount_matches = self.dues.get(&refund.bill.0).is_none_or(right);
             }
@@ -317,10 +318,9 @@ fn within_offer(evidence: &Evidence<'_>) -> bool {
     let (Some(order), Some(offer)) = (&evidence.order, &evidence.offer) else { return true };
     let (statement, offer) = (&order.value.statement, &offer.value.offer);
     let Some(requirement) = &statement.requirement else { return false };
-    let fits = |item: &hufu_trade::statement::RequirementItem| {
-        item.product_id == offer.product_id && item.quantity <= offer.stock
-    };
-    requirement.items.iter().all(fits)
+    let quantity: u64 = requirement.items.iter().map(|item| u64::from(item.quantity)).sum();
+    requirement.items.iter().all(|item| item.product_id == offer.product_id)
+        && quantity <= u64::from(offer.stock)
         && requirement.catalogue_revision == offer.catalogue_revision
         && requirement.term_ns <= offer.term_ns_max
         && (offer.valid_from..offer.valid_until).contains(&statement.contract_time)

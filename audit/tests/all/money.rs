@@ -108,6 +108,18 @@ fn wrong_amounts() -> Vec<Cause> {
             "pppf",
             "#overCeiling",
         ),
+        (
+            "another bill put right",
+            Plan {
+                bill: |bill| {
+                    bill.number = bill.number.replace("-1", "-2");
+                    (bill.total.0, bill.rounding.0) = (bill.total.0 + 5_000_000, bill.rounding.0 + 5_000_000);
+                },
+                ..after(disputed(vec![correct(5)]))
+            },
+            "pppf",
+            "#number",
+        ),
         ("a wrong bill that nobody corrected", above(Vec::new()), "pppf", "#rounding"),
         ("a wrong bill not lowered enough", above(disputed(vec![correct(1)])), "pppf", "follow from the usage"),
         ("a correction without a dispute", after(vec![correct(1)]), "pfpw", "correct is not allowed in state billed"),

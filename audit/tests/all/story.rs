@@ -207,6 +207,20 @@ pub(crate) fn causes() -> Vec<Cause> {
             "WithinOffer",
         ),
         (
+            "more than the offer in two items",
+            Plan {
+                order: |order| {
+                    if let Some(requirement) = order.requirement.as_mut() {
+                        requirement.items.extend(requirement.items.clone());
+                        requirement.items.iter_mut().for_each(|item| item.quantity = 6);
+                    }
+                },
+                ..plan()
+            },
+            "pfpp",
+            "WithinOffer",
+        ),
+        (
             "another price",
             Plan {
                 order: |order| {
