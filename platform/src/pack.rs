@@ -198,6 +198,20 @@ async fn certificates(db: &mut SqliteConnection, pool: &str, input: &mut PackInp
     Ok(())
 }
 
+/// The proof that an entry stands in its node's log, and the oldest receipt that covers it.
+///
+/// # Errors
+/// [`Error`] from the database.
+pub(crate) async fn prove(
+    db: &mut SqliteConnection,
+    pool: &str,
+    name: &EntryName,
+) -> Result<(Proof, Option<Vec<u8>>), Error> {
+    let mut roots = Roots { pool, due: BTreeMap::new(), receipts: BTreeMap::new() };
+    let proof = roots.prove(db, name).await?;
+    Ok((proof, roots.receipts.into_values().flatten().map(|(_, bytes)| bytes).next()))
+}
+
 /// Size and bytes of a receipt, if there is one yet.
 type Covering = Option<(u64, Vec<u8>)>;
 
