@@ -62,6 +62,7 @@ crate::texts! {
     ViewMissing {} => "missing; it is no evidence, but belongs to every pack", "缺失；它不是证据，但每个证据包都应有";
     // data quality
     Gap { start, end, why } => "not measured from {start} to {end}: {why}", "{start} 至 {end} 未计量：{why}";
+    NotSuspended { start, end } => "not measured from {start} to {end}: the record says suspended, the contract was not", "{start} 至 {end} 未计量：记录称已暂停，而合约并未暂停";
     Reading { resource, status, why } => "{resource} is {status}: {why}", "{resource} 为 {status}：{why}";
     TimeUncertain { state } => "the clock was {state} and nothing corroborates it", "时钟状态为 {state}，且没有旁证";
     TimeContradicted { block, stored } => "block time {block} lies after {stored}, when the platform already held it", "区块时间 {block} 晚于平台已持有它的时间 {stored}";

@@ -1694,7 +1694,7 @@ def rule_table(text):
         right &= bool(alone(timer["state"], timer["act"])) and whole(timer["after_s"], 0, TEN_YEARS_S)
     if not right:
         raise Bad("a state that is never reached, or a timer without its rule")
-    return table["start"], rows
+    return table["start"], rows, table["metered"]
 
 
 def within_offer(ev):
@@ -1775,10 +1775,10 @@ def acts_of(ev):
 
 
 def check_course(table, ev, out):
-    """Section 9: the contract replayed."""
-    state, rows = table
+    """Section 9: the contract replayed; from which places of the trade log on it is metered, and from which not."""
+    state, rows, metered_states = table
     in_force, dues = ev.deal and InForce(ev.deal.value), {}
-    billed, moved = False, None
+    billed, moved, metered = False, None, []
     for at, found, act, time in acts_of(ev):
         value, row = found.value, rows.get((state, act))
         guards = {"within_offer": within_offer(ev), "amount_matches": True, "window_open": in_force is None or time < in_force.end}
@@ -1794,7 +1794,8 @@ def check_course(table, ev, out):
             guards["amount_matches"] = due.paid is not None and 0 < due.paid - due.total == value.amount
         holds = row and set(row["signers"]) <= signed and guards.get(row["guard"], True) and found.kind in row["writes"]
         if not holds:
-            return out.fail(found.name, f"the contract does not allow {act} in state {state}")
+            out.fail(found.name, f"the contract does not allow {act} in state {state}")
+            return metered
         if found.kind == "order_status":
             right = (value["from"], value.to) == (state, row["next"])
             out.check(right, found.name, f"the rules lead from {state} to {row['next']}")
@@ -1805,6 +1806,7 @@ def check_course(table, ev, out):
         if found.kind == "refund_paid" and due:
             out.check(value.correction == due.last, found.field("correction"), "not the bill's last correction")
         state, billed = row["next"], billed or found.kind == "bill"
+        metered.append((at, state in metered_states))
         moved = (found.place, found.hash) if found.place[0] == 0 else moved
         if found.kind == "bill":
             dues[found.hash] = Due(found)
@@ -1814,16 +1816,17 @@ def check_course(table, ev, out):
             due.paid = value.amount
         elif renewal and in_force:
             in_force.renew(renewal)
-    return out.check(billed, "contract.toml", f"the rules end in state {state}, not after a bill")
+    out.check(billed, "contract.toml", f"the rules end in state {state}, not after a bill")
+    return metered
 
 
 # ---------------------------------------------------------------- third verdict: data quality
 
 AGREE_NS = 5_000_000_000
-SYNCHRONISED, UNSET, MISSING = 3, 0, 2
+SYNCHRONISED, UNSET, MISSING, SUSPENDED = 3, 0, 2, 6
 
 
-def check_quality(ev, proven, out):
+def check_quality(ev, proven, metered, out):
     last = ev.bill and (ev.bill.lastRecord.log, ev.bill.lastRecord.height, ev.bill.lastRecord.index)
     bill_at = ev.bill_entry and ev.bill_entry.place
     agrees = False
@@ -1847,6 +1850,9 @@ def check_quality(ev, proven, out):
                 if reading.status:
                     how = "missing" if reading.status == MISSING else "estimated"
                     out.warn(found.field(f"readings.{number}"), f"{resource_name(reading) or reading.code} is {how}: {reading.why or '-'}")
+        before = [is_metered for at, is_metered in metered if at < found.place[1:]]
+        if record.reason == SUSPENDED and record.end > record.start and before and before[-1]:
+            out.warn(found.name, "not measured: the record says suspended, the contract was not")
         if record.end < record.start:
             out.fail(found.field("end"), "the interval ends before it begins")
             continue
@@ -1950,7 +1956,7 @@ def add_up(before, records):
                 raise Bad(f"record {record.orderSeq}: {name} totals {reading.total} where its deltas give {total}")
             if record.reason in (4, 5) and reading.delta:
                 raise Bad(f"record {record.orderSeq}: {name} has usage in a gap")
-            if record.reason == 6 and reading.delta:
+            if record.reason == SUSPENDED and reading.delta:
                 raise Bad(f"record {record.orderSeq}: {name} has usage while suspended")
             run = running.setdefault(name, [0, 0, False])
             run[1:] = total, run[2] or reading.delta is not None
@@ -2083,13 +2089,13 @@ def verify(data, anchors, openssl):
     check_links(pack, ev, authentic, signatures)
     proven = Proven(pack, ev, authentic, verdicts)
     check_completeness(pack, ev, proven, completeness)
-    text = pack.text("contract.toml")
+    text, metered = pack.text("contract.toml"), []
     if text is not None:
         try:
-            check_course(rule_table(text), ev, completeness)
+            metered = check_course(rule_table(text), ev, completeness)
         except Bad as error:
             completeness.warn("contract.toml", f"cannot judge the contract's course: {error}")
-    check_quality(ev, proven, quality)
+    check_quality(ev, proven, metered, quality)
     recomputed, due = check_arithmetic(pack, ev, arithmetic)
     return verdicts, ev.bill.total if ev.bill else None, recomputed, due
 

@@ -89,7 +89,12 @@ struct Course<'a> {
     moved: Option<EntryName>,
 }
 
-pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdict) {
+/// From which places of the trade log on the contract is metered, and from which it is not.
+pub(crate) type Metered = Vec<((u64, i64), bool)>;
+
+/// Replays the contract as far as the rules allow.
+pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdict) -> Metered {
+    let mut metered = Metered::new();
     let ordered = within_offer(evidence);
     let in_force = evidence.deal.as_ref().map(|deal| InForce::of(&deal.value));
     let mut course =
@@ -113,15 +118,17 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdic
                 }
                 course.follows(&act, out);
                 course.state = step.next;
+                metered.push((at, table.is_metered(step.next)));
                 course.go_on(act);
             }
             Err(refusal) => {
                 out.fail(act.place, Text::Act { act: act.name.to_owned(), why: refusal.to_string() });
-                return;
+                return metered;
             }
         }
     }
     out.check(course.billed, layout::CONTRACT, || Text::Unbilled { state: course.state.to_owned() });
+    metered
 }
 
 impl Course<'_> {

@@ -293,6 +293,12 @@ fn wrong_service() -> Vec<Cause> {
             "does not begin where",
         ),
         (
+            "a gap told as a suspension",
+            service(vec![Step::Suspended(3), Step::Records(2)], vec![EXPIRE]),
+            "ppwp",
+            "the record says suspended, the contract was not",
+        ),
+        (
             "resumed by nobody",
             service(
                 vec![notice("suspend", By::Buyer), Step::Status(PAUSE), Step::Suspended(3), Step::Records(2)],
