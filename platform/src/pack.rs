@@ -124,8 +124,10 @@ impl Papers {
         let mut entries = Vec::new();
         let mut first_seq = bill.first_seq;
         let mut offer = None;
-        // What the platform refused is no part of the contract's course; its receipts say so.
-        for entry in found.into_iter().filter(|entry| entry.refused.is_none()) {
+        // What the platform refused is no part of the contract's course; its receipts say so. A correction that does not go far
+        // enough moved the contract all the same, and the next one follows it.
+        let corrects = |entry: &StoredEntry| entry.kind == EntryKind::Correction.number();
+        for entry in found.into_iter().filter(|entry| entry.refused.is_none() || corrects(entry)) {
             let body = Entry::from_bytes(&entry.bytes)?.body;
             match EntryKind::from_number(entry.kind) {
                 Some(EntryKind::Bill) => {
