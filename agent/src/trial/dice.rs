@@ -24,7 +24,7 @@ use super::change;
 use super::market::{Market, POOL, QUALITY, SECOND, core, party, replay};
 use crate::node::Event;
 
-const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
+pub(super) const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
 /// Sequences a table, and acts in each.
 const SEEDS: u64 = 10;
 const ACTS: u32 = 200;
@@ -407,22 +407,28 @@ fn check_replay(market: &Market) {
     }
 }
 
+/// A random course under a rule table, as many acts long.
+pub(super) fn course(text: &str, seed: u64, acts: u32) -> Market {
+    let mut market = Market::under(text);
+    market.event(Event::Linked);
+    let (offers, orders, totals) = Default::default();
+    let mut course = Course { market, dice: Dice(seed), nonce: 0, offers, orders, totals, stopped: 0 };
+    for _ in 0..acts {
+        course.act();
+        check_capacity(&course.market);
+    }
+    course.market
+}
+
 fn check(text: &str, kinds: &[EntryKind], seeds: std::ops::Range<u64>) {
     let mut counts: BTreeMap<u16, u32> = BTreeMap::new();
     for seed in seeds {
-        let mut market = Market::under(text);
-        market.event(Event::Linked);
-        let (offers, orders, totals) = Default::default();
-        let mut course = Course { market, dice: Dice(seed), nonce: 0, offers, orders, totals, stopped: 0 };
-        for _ in 0..ACTS {
-            course.act();
-            check_capacity(&course.market);
-        }
-        for (kind, count) in check_signatures(&course.market) {
+        let market = course(text, seed, ACTS);
+        for (kind, count) in check_signatures(&market) {
             *counts.entry(kind).or_default() += count;
         }
-        check_bills(&course.market);
-        check_replay(&course.market);
+        check_bills(&market);
+        check_replay(&market);
     }
     // The sequences are worth something only if they come as far as this.
     for kind in kinds {

@@ -66,6 +66,8 @@ pub(super) struct Market {
     pub(super) elapsed_ns: u64,
     pub(super) published: Vec<(Topic, Vec<u8>)>,
     pub(super) alarms: Vec<String>,
+    /// Log and height of each block, in the order they were written.
+    pub(super) appended: Vec<(Log, u64)>,
     pub(super) withdrawn: Vec<ContractNo>,
     pub(super) provided: Vec<ContractNo>,
     /// Workloads that were suspended or stopped.
@@ -133,7 +135,7 @@ impl Market {
         Ledger::create(dir.path(), &options, [5; 16]).unwrap();
         let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
         let core = core(&platform, &node, &root);
-        let (published, alarms, withdrawn, provided, workloads) = Default::default();
+        let (published, alarms, appended, withdrawn, provided, workloads) = Default::default();
         let mut market = Self {
             core,
             ledger,
@@ -143,6 +145,7 @@ impl Market {
             elapsed_ns: 0,
             published,
             alarms,
+            appended,
             withdrawn,
             provided,
             workloads,
@@ -192,6 +195,8 @@ impl Market {
                     let now = self.now();
                     let written =
                         self.ledger.append(&blocks, &signer, 0, now.real_ns, ledger_quality(QUALITY)).unwrap();
+                    self.appended
+                        .extend(blocks.iter().zip(&written).map(|(new, done)| (new.log, done.entries[0].height)));
                     let pairs = blocks.into_iter().zip(written).flat_map(|(new, done)| {
                         new.entries.into_iter().zip(done.entries).map(|(e, at)| (name_of(&at), e.kind, e.body))
                     });

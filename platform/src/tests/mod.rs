@@ -4,6 +4,7 @@
 
 pub(crate) mod acts;
 mod changes;
+mod courses;
 pub(crate) mod far;
 pub(crate) mod judgement;
 pub(crate) mod parties;

@@ -27,6 +27,7 @@ pub(super) struct Proof {
 }
 
 /// Whom the reader believes, and when it reads.
+#[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) anchors: &'a [Certificate],
     pub(super) now_ns: i64,
@@ -84,5 +85,117 @@ impl Proof {
             && said.computing_pool_id == pool
             && said.log == header.log.number()
             && verify_path(&leaf(&block_hash(tbs)), header.height, said.size, &path, &said.root.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hufu_gm::{
+        SecretKey,
+        ca::{self, Role, Terms},
+    };
+    use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState, merkle::path_to_text};
+    use hufu_trade::{encode, octets::Octets};
+
+    use super::*;
+
+    const NOW_NS: i64 = 1_800_000_000_000_000_000;
+    const POOL: &str = "s1/n1";
+
+    /// What is done to a proof.
+    type Change<'a> = &'a dyn Fn(&mut Proof);
+
+    struct Party {
+        key: SecretKey,
+        certificate: Certificate,
+    }
+
+    fn party(issuer: Option<&Party>, name: &str, n: u8) -> Party {
+        let key = SecretKey::from_scalar(&[n; 32]).unwrap();
+        let (from, to) = (NOW_NS / 1_000_000_000 - 1000, NOW_NS / 1_000_000_000 + 86_400);
+        let terms = Terms { serial: &[n; 8], not_before_s: from, not_after_s: to, dns_names: &[] };
+        let subject = format!("CN={name}");
+        let certificate = match issuer {
+            None => ca::root(&key, &subject, None, &terms),
+            Some(ca) => ca::issue(&ca.certificate, &ca.key, Role::Signer, &subject, &key.public_key(), &terms),
+        };
+        Party { key, certificate: certificate.unwrap() }
+    }
+
+    /// The ledger of a node whose third block holds a score, with the proof of it under the platform's receipt.
+    fn world(node: &Party, platform: &Party) -> (Proof, Vec<u8>, Vec<u8>) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(POOL);
+        Ledger::create(dir.path(), &options, [1; 16]).unwrap();
+        let (mut ledger, _) = Ledger::open(dir.path(), &options).unwrap();
+        let (statement, signature) = (b"what the buyer said".to_vec(), b"and signed".to_vec());
+        let body = SignedStatement::new(&statement, &signature, &[]).unwrap();
+        let body = encode(&body, "SignedStatement").unwrap();
+        let entry = |kind: EntryKind| NewEntry { kind: kind.number(), body: body.clone(), key: [0; 32] };
+        let kinds = [EntryKind::Browse, EntryKind::Order, EntryKind::Score, EntryKind::Browse];
+        let blocks = kinds.map(|kind| NewBlock { log: Log::Trade, entries: vec![entry(kind)] });
+        let signer = Signer { key: &node.key, cert_id: node.certificate.id(), salt_key: &[2; 32] };
+        let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
+        ledger.append(&blocks, &signer, 0, NOW_NS, quality).unwrap();
+        let block = hufu_ledger::Block::from_bytes(&ledger.block(Log::Trade, 2).unwrap()).unwrap();
+        let receipt = Receipt {
+            version: 1,
+            computing_pool_id: POOL.to_owned(),
+            log: 0,
+            size: 4,
+            root: Octets(ledger.root(Log::Trade)),
+            stored_at: NOW_NS,
+            refused: Vec::new(),
+            bills: Vec::new(),
+        };
+        let receipt = encode(&receipt, "Receipt").unwrap();
+        let receipt = Signed::seal(receipt, &platform.certificate.id(), &platform.key).unwrap();
+        let proof = Proof {
+            entry: Sealed(block.entries()[0].clone()),
+            index: 0,
+            header: Sealed(block.signed().to_bytes().unwrap()),
+            entry_path: path_to_text(&block.entry_path(0).unwrap()),
+            log_path: path_to_text(&ledger.prove(Log::Trade, 2, 4).unwrap()),
+            receipt: Some(Sealed(receipt.to_bytes().unwrap())),
+            certificates: vec![Sealed(node.certificate.der().to_vec())],
+        };
+        (proof, statement, signature)
+    }
+
+    #[test]
+    fn a_score_is_proven_by_its_block_and_receipt_and_by_nothing_less() {
+        let root = party(None, "root", 1);
+        let (node, platform) = (party(Some(&root), POOL, 2), party(Some(&root), "s1/platform", 3));
+        let other = party(Some(&root), "s1/n2", 4);
+        let anchors = [root.certificate.clone()];
+        let platforms = [platform.certificate.clone()];
+        let reader = Reader { anchors: &anchors, now_ns: NOW_NS, platforms: &platforms };
+        let holds = |change: &dyn Fn(&mut Proof), pool: &str, reader: &Reader<'_>| {
+            let (mut proof, statement, signature) = world(&node, &platform);
+            change(&mut proof);
+            proof.holds(pool, (&statement, &signature), reader)
+        };
+        assert!(holds(&|_| {}, POOL, &reader));
+        assert!(holds(&|proof| proof.receipt = None, POOL, &reader), "then the node alone vouches");
+        assert!(!holds(&|_| {}, "s1/n2", &reader), "the score of another node");
+        assert!(!holds(&|_| {}, POOL, &Reader { anchors: &[], ..reader }), "nobody is believed");
+        let (proof, statement, signature) = world(&other, &platform);
+        assert!(!proof.holds(POOL, (&statement, &signature), &reader), "another node's signature");
+        let (proof, statement, signature) = world(&node, &other);
+        let wrong = [other.certificate.clone()];
+        let reader_of = Reader { platforms: &wrong, ..reader };
+        assert!(!proof.holds(POOL, (&statement, &signature), &reader_of), "a receipt by a node");
+        assert!(!proof.holds(POOL, (b"something else", &signature), &reader), "another statement");
+        let cases: [(&str, Change<'_>); 6] = [
+            ("the entry", &|proof| *proof.entry.0.last_mut().unwrap() ^= 1),
+            ("the index", &|proof| proof.index = 1),
+            ("the header", &|proof| *proof.header.0.last_mut().unwrap() ^= 1),
+            ("the path", &|proof| proof.entry_path = format!("L {}\n", "0".repeat(64))),
+            ("the path to the receipt", &|proof| proof.log_path = String::new()),
+            ("the receipt", &|proof| *proof.receipt.as_mut().unwrap().0.last_mut().unwrap() ^= 1),
+        ];
+        for (name, change) in cases {
+            assert!(!holds(change, POOL, &reader), "{name}");
+        }
     }
 }
