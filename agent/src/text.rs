@@ -80,6 +80,7 @@ hufu_audit::texts! {
     LedgerThere { path } => "there is a ledger in {path} already; nothing was changed", "{path} 中已有账本；未作任何更改";
     LedgerDamaged { path, why } => "ledger {path} is damaged: {why}; see: hufu ledger check {path}", "账本 {path} 已损坏：{why}；请执行：hufu ledger check {path}";
     LedgerChecked { entries, signatures, problems } => "{entries} entries, {signatures} good signatures, {problems} problems", "{entries} 个条目，{signatures} 个有效签名，{problems} 个问题";
+    LedgerFirstBad { log, height } => "first bad block: {log} height {height}", "首个异常区块：{log} 高度 {height}";
     LedgerExported { path, blocks, entries } => "{blocks} blocks and {entries} entries written to {path}", "已将 {blocks} 个区块和 {entries} 个条目写入 {path}";
     SelfConsistentOnly {} => "self-consistent only: without --trust no signature is checked", "仅自洽：未给出 --trust，不检查签名";
     SignerUntrusted { path } => "{path} is not signed by a certificate of this ledger that the trust anchors reach", "{path} 的签名证书不在本账本中，或不被信任锚认可";

@@ -155,23 +155,31 @@ fn a_new_node_checks_lists_and_proves_its_ledger() {
 }
 
 #[test]
-fn a_flipped_byte_of_a_ledger_is_found() {
+fn a_check_names_the_first_bad_block_and_lists_the_rest() {
     let dir = TempDir::new().unwrap();
     let at = dir.path();
     node(at);
-    let segment = fs::read_dir(at.join("node/ledger"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seg-")))
-        .unwrap();
+    assert_eq!(object(at, &["ledger", "check", "node/ledger"])["first_bad"], serde_json::Value::Null);
+    // The last byte of a block is the last of its last entry's body.
+    object(at, &["ledger", "export", "node/ledger", "--out", "out"]);
+    let block = fs::read(at.join("out/blocks/trade-1.der")).unwrap();
+    let segment = at.join("node/ledger/seg-00000000");
     let mut bytes = fs::read(&segment).unwrap();
-    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    bytes[last / 2] ^= 1;
+    let place = bytes.windows(block.len()).position(|window| window == block).unwrap();
+    bytes[place + block.len() - 1] ^= 1;
     fs::write(&segment, bytes).unwrap();
-    let checked = hufu(at, &["--json", "ledger", "check", "node/ledger", "--trust", "root.pem"]);
+    // Block 1 holds the certificates: with --trust nobody's signature would count.
+    let words = ["ledger", "check", "node/ledger"];
+    let checked = hufu(at, &[&["--json"], &words[..]].concat());
     assert_eq!(checked.status.code(), Some(1));
     let report: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
-    assert!(report["problems"].as_array().is_some_and(|problems| !problems.is_empty()));
+    assert_eq!(report["first_bad"], serde_json::json!({ "log": "trade", "height": "1" }));
+    let problems = report["problems"].as_array().unwrap();
+    let says = |what: &str| problems.iter().any(|problem| problem["what"].as_str().unwrap().contains(what));
+    assert!(problems.len() >= 2 && says("frame CRC") && says("wrong root"), "{problems:?}");
+    let text = String::from_utf8(hufu(at, &words).stdout).unwrap();
+    assert!(text.contains("\nfirst bad block: trade height 1\n"), "{text}");
+    assert!(text.contains(&format!(" {} problems", problems.len())), "{text}");
 }
 
 #[test]

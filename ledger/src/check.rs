@@ -1,27 +1,31 @@
 //! The full check of a ledger from its bytes: every file, frame, block, link, root and signature, and the indexes made
 //! again from the frames. It only reads, goes on after each problem, and may run beside the agent. What a problem means for
-//! a bill is `audit`'s business.
+//! a bill is `audit`'s business; one block alone is `check/block.rs`.
+
+mod block;
 
 use std::{path::Path, time::Duration};
 
 use hufu_gm::{Hash, sm3::sm3};
 
 use crate::{
-    block::{BlockHeader, Expected, NO_PARENT, check_entries, read_parts},
-    entry::{Entry, Log, PerLog, salt},
+    archive::Archive,
+    block::{BlockHeader, NO_PARENT},
+    entry::{Log, PerLog},
     error::{Error, Fault},
     identity::{Identity, last_nonzero},
-    index::{BlockSlot, Frames, Index},
-    merkle::{self, Frontier},
+    index::{Frames, Index},
+    merkle::Frontier,
     recover::{SetAside, set_aside_files},
     report::{CheckOptions, LogReport, Problem, Report},
     seal::Seal,
+    sealed::{open_segment, segment_numbers},
     segment::{
-        FRAME_HEAD_LEN, FrameAt, FramedBlock, HEADER_BYTES, HEADER_LEN, SegmentFile, SegmentHeader, find_frame,
-        io_error, read_frame, read_loose, read_payload, segment_name,
+        FIRST_LOG_AT, FRAME_HEAD_LEN, FrameAt, HEADER_BYTES, HEADER_LEN, SegmentFile, SegmentHeader, find_frame,
+        read_frame, read_loose, read_payload,
     },
     storage::{Access, Directory, Storage},
-    verifier::{Task, Verifier},
+    verifier::Verifier,
 };
 
 /// Time between two looks at a frame that the agent may be writing right now.
@@ -102,11 +106,7 @@ impl<'a, 'scope> Walk<'a, 'scope> {
             Err(error) => return Err(error),
         }
         self.report.set_aside = set_aside_files(self.storage)?;
-        let names = self.storage.list().map_err(|error| io_error(self.storage.path(""), error))?;
-        let number =
-            |name: &String| name.strip_prefix("seg-")?.parse::<u32>().ok().filter(|n| segment_name(*n) == *name);
-        let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
-        numbers.sort_unstable();
+        let numbers = segment_numbers(self.storage)?;
         let mut wanted = 0;
         for (place, number) in numbers.iter().enumerate() {
             if *number != wanted {
@@ -149,7 +149,7 @@ impl<'a, 'scope> Walk<'a, 'scope> {
     fn segment(&mut self, number: u32, next: Option<u32>) -> Result<(), Error> {
         self.at = (number, 0);
         self.report.segments += 1;
-        let file = SegmentFile::open(self.storage, &segment_name(number), Access::Read)?;
+        let Some(file) = self.open(number)? else { return Ok(()) };
         let size = file.size()?;
         let header = if size < HEADER_LEN { None } else { SegmentHeader::decode(&file.array::<HEADER_BYTES>(0)?) };
         let header = header.filter(|header| header.capacity <= size);
@@ -178,10 +178,36 @@ impl<'a, 'scope> Walk<'a, 'scope> {
         }
     }
 
+    /// Opens a segment; of an archive everything is unpacked once, and what is damaged reads as zeros from then on.
+    fn open(&mut self, number: u32) -> Result<Option<SegmentFile>, Error> {
+        let ledger = self.identity.as_ref().map(|identity| identity.id);
+        let opened = open_segment(self.storage, number, ledger, Access::Read).and_then(|mut file| {
+            let found = file.archive_mut().map_or(Ok(Vec::new()), Archive::survey)?;
+            Ok((file, found))
+        });
+        let (file, found) = match opened {
+            Ok((file, found)) => (Some(file), found),
+            Err(Error::Damaged { offset, fault, .. }) => {
+                self.lose_track();
+                (None, vec![(offset, fault)])
+            }
+            Err(error) => return Err(error),
+        };
+        for (offset, fault) in found {
+            self.at = (number, offset);
+            self.problem(fault);
+        }
+        self.at = (number, 0);
+        Ok(file)
+    }
+
     fn header(&mut self, number: u32, header: &SegmentHeader) {
-        let sizes = PerLog { trade: self.logs.trade.size, finance: self.logs.finance.size };
-        let lost = self.previous_end.is_none();
-        let linked = (lost || header.start == sizes)
+        // Of a log whose blocks a hole took only this is known: that it stands no lower.
+        let follows = |log: &Log| {
+            let (start, standing) = (*header.start.of(*log), self.logs.of(*log));
+            start == standing.size || (standing.previous.is_none() && start > standing.size)
+        };
+        let linked = Log::ALL.iter().all(follows)
             && self.chain.is_none_or(|chain| chain == header.chain)
             && self.previous_end.is_none_or(|end| end == header.previous_end);
         let ours = self.identity.as_ref().is_none_or(|identity| identity.id == header.ledger);
@@ -189,9 +215,11 @@ impl<'a, 'scope> Walk<'a, 'scope> {
             self.problem(Fault::SegmentLink);
         }
         self.chain = Some(header.chain);
-        if lost {
-            self.logs.trade.size = header.start.trade;
-            self.logs.finance.size = header.start.finance;
+        for log in Log::ALL {
+            if self.logs.of(log).previous.is_none() {
+                self.missing(log, *header.start.of(log));
+                self.logs.of_mut(log).size = *header.start.of(log);
+            }
         }
     }
 
@@ -225,18 +253,39 @@ impl<'a, 'scope> Walk<'a, 'scope> {
                 tries += 1;
                 continue;
             }
-            self.problem(fault.unwrap_or(Fault::BadTail(tail.len() as u64)));
+            // A frame that still says which log its first block belongs to hides a block of that log; what is no frame, none.
+            let of = fault.as_ref().and_then(|_| tail.get(FRAME_HEAD_LEN + FIRST_LOG_AT).copied());
+            let fault = fault.unwrap_or(Fault::BadTail(tail.len() as u64));
             if let Some((payload, chain)) = read_loose(file, offset, capacity)? {
-                self.blocks(&payload, index);
+                self.loose(&payload, fault, index);
                 offset += (FRAME_HEAD_LEN + payload.len()) as u64;
                 self.chain = Some(chain);
-            } else if let Some(at) = find_frame(&tail) {
-                offset += at as u64;
-                self.lose_track();
-            } else {
-                return Ok(offset);
+                continue;
             }
+            match of.and_then(Log::from_number) {
+                Some(log) => self.block_problem(log, self.logs.of(log).size, fault),
+                None => self.problem(fault),
+            }
+            let Some(at) = find_frame(&tail) else { return Ok(offset) };
+            offset += at as u64;
+            self.lose_track();
         }
+    }
+
+    /// A damaged frame whose blocks can be read: they say which of them is damaged. If none does, what is wrong is said of
+    /// the first.
+    fn loose(&mut self, payload: &[u8], fault: Fault, index: &mut Index) {
+        let (at, found) = (self.at, self.problems.len());
+        self.problem(fault);
+        let first = read_payload(payload).and_then(|blocks| blocks.first().map(|block| block.log));
+        let height = first.map(|log| self.logs.of(log).size);
+        self.blocks(payload, index);
+        if self.problems.len() == found + 1
+            && let Some((_, problem)) = self.problems.last_mut()
+        {
+            (problem.log, problem.height) = (first, height);
+        }
+        self.at = at;
     }
 
     /// A tail is accounted for when the segment's seal says that the frames end before it, and a file keeps it.
@@ -248,7 +297,10 @@ impl<'a, 'scope> Walk<'a, 'scope> {
 
     fn frame(&mut self, payload: &[u8], chain: Hash, index: &mut Index) {
         if self.chain.is_some_and(|before| sm3(&[&before, payload]) != chain) {
-            self.problem(Fault::FrameChain);
+            match payload.get(FIRST_LOG_AT).copied().and_then(Log::from_number) {
+                Some(log) => self.block_problem(log, self.logs.of(log).size, Fault::FrameChain),
+                None => self.problem(Fault::FrameChain),
+            }
         }
         self.chain = Some(chain);
         self.blocks(payload, index);
@@ -260,87 +312,6 @@ impl<'a, 'scope> Walk<'a, 'scope> {
         for framed in blocks {
             self.at.1 = frame.saturating_add((FRAME_HEAD_LEN + framed.offset) as u64);
             self.block(&framed, index);
-        }
-    }
-
-    fn block(&mut self, framed: &FramedBlock<'_>, index: &mut Index) {
-        let log = framed.log;
-        self.blocks += 1;
-        let standing = self.logs.of(log).clone();
-        let (signed, header, entries) = match read_parts(framed.bytes) {
-            Ok(parts) => parts,
-            Err(fault) => {
-                self.block_problem(log, standing.size, fault);
-                let lost = self.logs.of_mut(log);
-                (lost.size, lost.previous, lost.frontier) = (standing.size + 1, None, None);
-                return;
-            }
-        };
-        let (height, hash) = (header.height, crate::block::block_hash(signed.tbs()));
-        let node = self.identity.as_ref().map_or_else(|| header.node.clone(), |identity| identity.node.clone());
-        let previous = standing.previous.unwrap_or(header.previous);
-        let placed = Expected { log, node: &node, height: standing.size, previous }.check(&header);
-        if let Err(fault) = placed {
-            let doubled = height < standing.size && header.log == log;
-            self.block_problem(log, height, if doubled { Fault::DuplicateHeight(height) } else { fault });
-        }
-        let from = standing.head.as_ref().map_or(0, |head| head.epoch);
-        if header.epoch < from {
-            self.block_problem(log, height, Fault::EpochBackwards { from, to: header.epoch });
-        }
-        if let Some(key_of) = self.options.key_of {
-            match key_of(&signed.cert_id()) {
-                None => self.block_problem(log, height, Fault::UnknownCertificate),
-                Some(key) => {
-                    let ((segment, offset), number) = (self.at, self.blocks);
-                    let fault = Fault::BadSignature;
-                    let problem = Problem { segment, offset, log: Some(log), height: Some(height), fault };
-                    self.verifier.verify(Task { signed, key, number, problem });
-                }
-            }
-        }
-        self.entries(framed, &header, &entries);
-        if height < standing.size {
-            return;
-        }
-        let now = self.logs.of_mut(log);
-        let mut nodes = Vec::new();
-        match &mut now.frontier {
-            Some(frontier) if height == standing.size => nodes = frontier.push(merkle::leaf(&hash)),
-            other => *other = None,
-        }
-        (now.size, now.previous) = (height.saturating_add(1), Some(hash));
-        let slot = BlockSlot::new(self.at.1, framed.bytes);
-        index.push(log, slot, &nodes, framed.keys);
-        now.head = Some(header);
-        self.checkpoints(log);
-    }
-
-    fn entries(&mut self, framed: &FramedBlock<'_>, header: &BlockHeader, entries: &[Vec<u8>]) {
-        self.report.entries += entries.len() as u64;
-        if let Err(fault) = check_entries(header, entries) {
-            self.block_problem(framed.log, header.height, fault);
-        }
-        if entries.len() != framed.keys.len() {
-            self.block_problem(framed.log, header.height, Fault::FramePayload);
-        }
-        let Some(salt_key) = self.options.salt_key else { return };
-        for (index, entry) in (0_u32..).zip(entries) {
-            let good = Entry::from_bytes(entry)
-                .is_ok_and(|entry| entry.salt == salt(salt_key, header.log, header.height, index));
-            if !good {
-                self.block_problem(framed.log, header.height, Fault::WrongSalt(index));
-            }
-        }
-    }
-
-    fn checkpoints(&mut self, log: Log) {
-        let size = self.logs.of(log).size;
-        let Some(frontier) = &self.logs.of(log).frontier else { return };
-        let kept = self.options.checkpoints.iter().filter(|kept| kept.log == log && kept.size == size);
-        let wrong = kept.filter(|kept| kept.root != frontier.root()).count();
-        for _ in 0..wrong {
-            self.block_problem(log, size.saturating_sub(1), Fault::WrongCheckpoint(size));
         }
     }
 

@@ -224,6 +224,35 @@ pub enum Fault {
     /// The segment does not continue the one before it.
     #[error("segment does not continue the one before it")]
     SegmentLink,
+    /// The archive's header is damaged.
+    #[error("archive header damaged")]
+    ArchiveHeader,
+    /// The archive's table of chunks is damaged.
+    #[error("archive table damaged")]
+    ArchiveTable,
+    /// The archive says that it holds another segment than its name does.
+    #[error("archive of segment {0}")]
+    ArchiveNumber(u32),
+    /// The archive belongs to another ledger.
+    #[error("archive of another ledger")]
+    ArchiveLedger,
+    /// The archive is shorter or longer than it says.
+    #[error("archive of {found} bytes where {wanted} belong")]
+    ArchiveLength {
+        /// Bytes it must have, as far as it can be read.
+        wanted: u64,
+        /// Bytes it has.
+        found: u64,
+    },
+    /// A chunk of the archive has another CRC than its table says, or does not unpack to the bytes it stands for.
+    #[error("chunk {0} of the archive damaged")]
+    ArchiveChunk(usize),
+    /// What the archive unpacks to has another SM3 than what was packed.
+    #[error("archive gives back other bytes than were packed")]
+    ArchiveHash,
+    /// Blocks are not there; the height is the first of them.
+    #[error("blocks up to height {0} are missing or cannot be read")]
+    BlocksMissing(u64),
     /// The log's root at this size is not the checkpoint's.
     #[error("another root than the checkpoint's at size {0}")]
     WrongCheckpoint(u64),

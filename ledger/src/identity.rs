@@ -90,7 +90,7 @@ pub(crate) fn create(storage: &dyn Storage, identity: &Identity, segment_size: u
     let names = storage.list().map_err(|error| io_error(storage.path(""), error))?;
     let exists = || Error::Exists { path: storage.path("") };
     // Without an identity only what an interrupted creation leaves may be here: one segment without frames.
-    let segments = names.iter().filter(|name| name.starts_with("seg-") && !name.ends_with(NEW));
+    let segments = names.iter().filter(|name| is_segment(name) && !name.ends_with(NEW));
     for name in segments {
         if *name != segment_name(0) || holds_frames(storage, name)? {
             return Err(exists());
@@ -110,6 +110,10 @@ pub(crate) fn create(storage: &dyn Storage, identity: &Identity, segment_size: u
     create_segment(storage, &header)?;
     write_new(storage, NAME, |file| file.write(&identity.encode(), 0))?;
     Ok(())
+}
+
+fn is_segment(name: &str) -> bool {
+    name.starts_with("seg-") || name.starts_with("arc-")
 }
 
 fn holds_frames(storage: &dyn Storage, name: &str) -> Result<bool, Error> {

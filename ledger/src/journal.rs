@@ -64,6 +64,8 @@ pub(crate) struct Journal {
     pub(crate) active: Option<Active>,
     pub(crate) tips: PerLog<Tip>,
     pub(crate) mode: Mode,
+    /// Segments below this number are archived, or were looked at.
+    pub(crate) archive_from: u32,
     /// Held, never used: the lock goes when the file is closed.
     pub(crate) _lock: Option<SegmentFile>,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 pub(crate) struct Framed {
     pub(crate) block: Block,
+    /// Its hash, computed once: half of what appending computes is SM3.
+    pub(crate) hash: Hash,
     pub(crate) bytes: Vec<u8>,
     pub(crate) keys: Vec<[u8; 32]>,
 }
@@ -125,7 +129,7 @@ impl Journal {
         active.frames.end = offset + frame.len() as u64;
         let places = read_payload(payload).ok_or(Fault::FramePayload.damaged(active.number, offset))?;
         for (framed, made) in places.iter().zip(batch) {
-            push(&mut active.index, &mut self.tips, offset, framed, &made.block);
+            push(&mut active.index, &mut self.tips, offset, framed, (made.block.header(), made.hash));
         }
         Ok(())
     }
@@ -280,15 +284,21 @@ fn take_in_block(
     if block.entries().len() != framed.keys.len() {
         return Err(Fault::FramePayload);
     }
-    push(index, tips, frame_offset, framed, &block);
+    push(index, tips, frame_offset, framed, (block.header(), block.hash()));
     Ok(())
 }
 
 /// Puts a block that has been checked on top of its log.
-fn push(index: &mut Index, tips: &mut PerLog<Tip>, frame_offset: u64, framed: &FramedBlock<'_>, block: &Block) {
-    let (tip, hash) = (tips.of_mut(framed.log), block.hash());
+fn push(
+    index: &mut Index,
+    tips: &mut PerLog<Tip>,
+    frame_offset: u64,
+    framed: &FramedBlock<'_>,
+    (header, hash): (&BlockHeader, Hash),
+) {
+    let tip = tips.of_mut(framed.log);
     let nodes = tip.frontier.push(merkle::leaf(&hash));
-    tip.head = Some(Head { hash, header: block.header().clone() });
+    tip.head = Some(Head { hash, header: header.clone() });
     let at = frame_offset.saturating_add((FRAME_HEAD_LEN + framed.offset) as u64);
     index.push(framed.log, BlockSlot::new(at, framed.bytes), &nodes, framed.keys);
 }

@@ -13,6 +13,7 @@ use crate::{
     identity::{self, Identity, check_node},
     journal::{Framed, Head, Journal, check_place},
     merkle::{self, PathStep},
+    pack::Archived,
     plan::{Batch, End, Plan},
     recover::{Recovery, open_read, open_write},
     segment::{BATCH_BLOCKS_MAX, io_error},
@@ -218,11 +219,23 @@ impl Ledger {
             if block.entries().len() != kept.keys.len() {
                 return Err(refused(Fault::FramePayload));
             }
-            tip.frontier.push(merkle::leaf(&block.hash()));
-            tip.head = Some(Head { hash: block.hash(), header: block.header().clone() });
-            batch.push(Framed { block, bytes: kept.bytes.clone(), keys: kept.keys.clone() });
+            let hash = block.hash();
+            tip.frontier.push(merkle::leaf(&hash));
+            tip.head = Some(Head { hash, header: block.header().clone() });
+            batch.push(Framed { block, hash, bytes: kept.bytes.clone(), keys: kept.keys.clone() });
         }
         self.journal.append(&batch)
+    }
+
+    /// Packs one segment: the oldest that is not packed yet, lies wholly below these heights and is not among the last two.
+    /// Its blocks, keys and proofs are found as before, only slower. `None` when there is none. Whether anybody may still
+    /// dispute what lies below is the caller's to know. A call reads and writes one segment, some tenths of a second.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the segment is: it is left as it is, and the next call goes on behind it. [`Error::Io`],
+    /// [`Error::NoSpace`]: the segment or its archive is there, whole; appending goes on.
+    pub fn archive(&mut self, below: PerLog<u64>) -> Result<Option<Archived>, Error> {
+        self.journal.archive(below)
     }
 
     /// The node whose ledger this is.

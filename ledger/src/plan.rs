@@ -59,9 +59,9 @@ impl Plan {
             }
             let place = Place { log, node: &self.node, epoch, height, previous, time: time_ns, quality };
             let block = build(place, new.entries.iter().map(|entry| (entry.kind, entry.body.as_slice())), signer)?;
-            *end = End { height: height.saturating_add(1), previous: block.hash(), epoch };
-            let bytes = block.to_bytes()?;
-            framed.push(Framed { block, bytes, keys: new.entries.iter().map(|entry| entry.key).collect() });
+            let (hash, bytes) = (block.hash(), block.to_bytes()?);
+            *end = End { height: height.saturating_add(1), previous: hash, epoch };
+            framed.push(Framed { block, hash, bytes, keys: new.entries.iter().map(|entry| entry.key).collect() });
         }
         self.ends = ends;
         Ok(Batch { framed })
@@ -87,7 +87,7 @@ fn appended(framed: Framed) -> AppendedBlock {
     AppendedBlock {
         log: block.header().log,
         height: block.header().height,
-        block_hash: block.hash(),
+        block_hash: framed.hash,
         entries: block.entry_refs(),
         bytes: framed.bytes,
     }

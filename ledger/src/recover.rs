@@ -12,10 +12,10 @@ use crate::{
     index::{Frames, Index},
     journal::{Active, Journal, Mode, Tip, take_in},
     seal::Seal,
-    sealed::Sealed,
+    sealed::{Sealed, open_segment, segment_numbers},
     segment::{
         FIRST_LOG_AT, FRAME_HEAD_LEN, FrameAt, HEADER_BYTES, HEADER_LEN, SegmentFile, SegmentHeader, find_frame,
-        io_error, read_frame, segment_name,
+        io_error, read_frame,
     },
     storage::{Access, Storage},
 };
@@ -42,7 +42,7 @@ pub struct Recovery {
     pub set_aside: Vec<SetAside>,
     /// Sizes of the logs.
     pub sizes: PerLog<u64>,
-    /// Segment files.
+    /// Segments, those in archives included.
     pub segments: u32,
 }
 
@@ -78,13 +78,13 @@ fn open(storage: Arc<dyn Storage>, identity: Identity, segment_size: u64, mode: 
     let before = match last.checked_sub(1) {
         None => None,
         Some(number) => {
-            let file = SegmentFile::open(storage.as_ref(), &segment_name(number), Access::Read)?;
+            let file = open_segment(storage.as_ref(), number, Some(identity.id), Access::Read)?;
             let seal = Seal::read(&file)?.filter(|seal| seal.number == number && seal.ledger == identity.id);
             Some((seal.ok_or(Fault::SegmentSeal.damaged(number, 0))?, file))
         }
     };
     let access = if mode == Mode::Write { Access::Write } else { Access::Read };
-    let file = SegmentFile::open(storage.as_ref(), &segment_name(last), access)?;
+    let file = open_segment(storage.as_ref(), last, Some(identity.id), access)?;
     let header = read_header(&file, (last, identity.id), before.as_ref().map(|(seal, _)| seal))?;
     // An index that was torn while it was written is made again from the frames.
     let whole = Seal::read_whole(&file)?;
@@ -96,12 +96,18 @@ fn open(storage: Arc<dyn Storage>, identity: Identity, segment_size: u64, mode: 
         (None, Some((seal, file))) => tips_of(seal, file)?,
         (None, None) => PerLog::default(),
     };
-    if let Some(seal) = whole.as_ref().filter(|_| mode == Mode::Write) {
+    if whole.is_none() && file.is_archive() {
+        return Err(Fault::SegmentSeal.damaged(last, header.capacity));
+    }
+    // An archive was durable before the segment in its place was removed.
+    if let Some(seal) = whole.as_ref().filter(|_| mode == Mode::Write && !file.is_archive()) {
         rewrite(&file, seal.capacity, seal.index_len().unwrap_or(0))?;
     }
     let is_sealed = whole.is_some();
     let sealed = Sealed::new(Arc::clone(&storage), identity.id, whole.or(before.map(|(seal, _)| seal)));
-    let mut journal = Journal { storage, identity, segment_size, sealed, active: None, tips, mode, _lock: None };
+    let active = None;
+    let mut journal =
+        Journal { storage, identity, segment_size, sealed, active, tips, mode, archive_from: 0, _lock: None };
     if !is_sealed {
         open_last(&mut journal, file, &header)?;
     }
@@ -110,10 +116,7 @@ fn open(storage: Arc<dyn Storage>, identity: Identity, segment_size: u64, mode: 
 
 /// The segments are numbered from 0 without a hole.
 fn count_segments(storage: &dyn Storage) -> Result<u32, Error> {
-    let names = storage.list().map_err(|error| io_error(storage.path(""), error))?;
-    let number = |name: &String| name.strip_prefix("seg-")?.parse::<u32>().ok().filter(|n| segment_name(*n) == *name);
-    let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
-    numbers.sort_unstable();
+    let numbers = segment_numbers(storage)?;
     let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
     match (0..count).zip(&numbers).find(|(wanted, found)| wanted != *found) {
         Some((missing, _)) => Err(Fault::SegmentMissing.damaged(missing, 0)),

@@ -39,9 +39,9 @@ impl Default for CheckOptions<'_> {
 /// A problem and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Segment file.
+    /// Number of the segment, whether it lies in a file of its own or in an archive.
     pub segment: u32,
-    /// Byte offset in it.
+    /// Byte offset in the segment.
     pub offset: u64,
     /// The log concerned, if known.
     pub log: Option<Log>,
@@ -87,7 +87,7 @@ pub struct Report {
     pub node: String,
     /// Both logs.
     pub logs: PerLog<LogReport>,
-    /// Segment files read.
+    /// Segments read, those in archives included.
     pub segments: u32,
     /// Entries read.
     pub entries: u64,
@@ -103,5 +103,12 @@ impl Report {
     /// The lowest height of a log with which something is wrong.
     pub fn first_bad(&self, log: Log) -> Option<u64> {
         self.problems.iter().filter(|problem| problem.log == Some(log)).filter_map(|problem| problem.height).min()
+    }
+
+    /// The first block with which something is wrong, in the order in which blocks were written. `None` when nothing is, or
+    /// only with what surrounds the blocks: an index, a header, a file.
+    pub fn first_bad_block(&self) -> Option<(Log, u64)> {
+        let log = self.problems.iter().find(|problem| problem.height.is_some())?.log?;
+        Some((log, self.first_bad(log)?))
     }
 }

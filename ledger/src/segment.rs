@@ -12,11 +12,15 @@
 //! Payload: version u8 = 1, blocks u16; for each: log u8, length u32, block, keys u16, keys of 32 bytes. All integers are
 //! big-endian.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use hufu_gm::{Hash, sm3::sm3};
 
 use crate::{
+    archive::Archive,
     entry::{Log, PerLog},
     error::{Error, Fault},
     storage::{Access, Storage, StoredFile},
@@ -44,10 +48,19 @@ pub(crate) fn segment_name(number: u32) -> String {
     format!("seg-{number:08}")
 }
 
-/// An open file with its path for messages.
+/// Where the bytes of a segment are.
+#[derive(Debug)]
+enum Bytes {
+    /// In a file, as they are.
+    Plain(Box<dyn StoredFile>),
+    /// In an archive, which gives them back.
+    Packed(Box<Archive>),
+}
+
+/// An open file with its path for messages. A segment that was archived reads as before; writing to it fails.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
-    file: Box<dyn StoredFile>,
+    bytes: Bytes,
     path: PathBuf,
 }
 
@@ -55,15 +68,49 @@ impl SegmentFile {
     pub(crate) fn open(storage: &dyn Storage, name: &str, access: Access) -> Result<Self, Error> {
         let path = storage.path(name);
         let file = storage.open(name, access).map_err(|error| io_error(path.clone(), error))?;
-        Ok(Self { file, path })
+        Ok(Self { bytes: Bytes::Plain(file), path })
+    }
+
+    pub(crate) fn packed(archive: Archive, path: PathBuf) -> Self {
+        Self { bytes: Bytes::Packed(Box::new(archive)), path }
+    }
+
+    /// The archive behind it, if it is one.
+    pub(crate) fn archive_mut(&mut self) -> Option<&mut Archive> {
+        match &mut self.bytes {
+            Bytes::Plain(_) => None,
+            Bytes::Packed(archive) => Some(archive),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn is_archive(&self) -> bool {
+        matches!(self.bytes, Bytes::Packed(_))
+    }
+
+    /// What only a file can do.
+    fn file(&self) -> io::Result<&dyn StoredFile> {
+        match &self.bytes {
+            Bytes::Plain(file) => Ok(file.as_ref()),
+            Bytes::Packed(_) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
     }
 
     pub(crate) fn size(&self) -> Result<u64, Error> {
-        self.file.size().map_err(|error| io_error(self.path.clone(), error))
+        match &self.bytes {
+            Bytes::Plain(file) => file.size().map_err(|error| io_error(self.path.clone(), error)),
+            Bytes::Packed(archive) => Ok(archive.size()),
+        }
     }
 
     pub(crate) fn fill(&self, bytes: &mut [u8], offset: u64) -> Result<(), Error> {
-        self.file.read_at(bytes, offset).map_err(|error| io_error(self.path.clone(), error))
+        match &self.bytes {
+            Bytes::Plain(file) => file.read_at(bytes, offset).map_err(|error| io_error(self.path.clone(), error)),
+            Bytes::Packed(archive) => archive.fill(bytes, offset),
+        }
     }
 
     pub(crate) fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
@@ -79,15 +126,15 @@ impl SegmentFile {
     }
 
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        self.file.write_at(bytes, offset).map_err(|error| io_error(self.path.clone(), error))
+        self.file().and_then(|file| file.write_at(bytes, offset)).map_err(|error| io_error(self.path.clone(), error))
     }
 
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(|error| io_error(self.path.clone(), error))
+        self.file().and_then(StoredFile::sync_data).map_err(|error| io_error(self.path.clone(), error))
     }
 
     pub(crate) fn try_lock(&self) -> Result<bool, Error> {
-        self.file.try_lock().map_err(|error| io_error(self.path.clone(), error))
+        self.file().and_then(StoredFile::try_lock).map_err(|error| io_error(self.path.clone(), error))
     }
 }
 
@@ -300,8 +347,12 @@ pub(crate) struct FramedBlock<'a> {
 }
 
 /// The payload of a batch: for each block its log, its bytes and its entries' keys.
-pub(crate) fn encode_payload<'a>(blocks: impl ExactSizeIterator<Item = (Log, &'a [u8], &'a [[u8; 32]])>) -> Vec<u8> {
-    let mut payload = vec![PAYLOAD_VERSION];
+pub(crate) fn encode_payload<'a>(
+    blocks: impl ExactSizeIterator<Item = (Log, &'a [u8], &'a [[u8; 32]])> + Clone,
+) -> Vec<u8> {
+    let length = blocks.clone().map(|(_, bytes, keys)| 7 + bytes.len() + keys.len() * 32);
+    let mut payload = Vec::with_capacity(length.fold(3, usize::saturating_add));
+    payload.push(PAYLOAD_VERSION);
     payload.extend(u16::try_from(blocks.len()).unwrap_or(u16::MAX).to_be_bytes());
     for (log, bytes, keys) in blocks {
         payload.push(log.number());

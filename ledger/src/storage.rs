@@ -40,7 +40,12 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// As the operating system says.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Makes creations and renames durable.
+    /// Takes a file's name away; who has it open reads on.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals durable.
     ///
     /// # Errors
     /// As the operating system says.
@@ -115,6 +120,10 @@ impl Storage for Directory {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         std::fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path(name))
     }
 
     fn sync_dir(&self) -> io::Result<()> {

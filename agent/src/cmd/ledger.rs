@@ -175,6 +175,7 @@ fn report_json(report: &Report, trusted: bool) -> Value {
         .set_aside
         .iter()
         .map(|tail| json!({ "segment": tail.segment, "offset": tail.offset.to_string(), "length": tail.length.to_string(), "sm3": hex::encode(tail.sm3) }));
+    let first_bad = report.first_bad_block();
     json!({
         "node": report.node,
         "trust": if trusted { "anchored" } else { "self-consistent only" },
@@ -183,6 +184,7 @@ fn report_json(report: &Report, trusted: bool) -> Value {
         "entries": report.entries,
         "signatures": report.signatures,
         "set_aside": set_aside.collect::<Vec<_>>(),
+        "first_bad": first_bad.map(|(log, height)| json!({ "log": log.to_string(), "height": height.to_string() })),
         "problems": problems.collect::<Vec<_>>(),
     })
 }
@@ -194,6 +196,10 @@ fn report_text(report: &Report, context: &Context) -> String {
         let root = found.root.map_or_else(|| "-".to_owned(), hex::encode);
         let time = found.head_time.map_or_else(|| "-".to_owned(), rfc3339);
         out.push_str(&format!("{log}: {} · {root} · {time}\n", found.size));
+    }
+    if let Some((log, height)) = report.first_bad_block() {
+        let first = Text::LedgerFirstBad { log: log.to_string(), height: height.to_string() };
+        out.push_str(&format!("{}\n", first.render(context.lang)));
     }
     for problem in &report.problems {
         out.push_str(&format!("{problem}\n"));

@@ -56,6 +56,10 @@ impl Storage for Counting {
         self.directory.rename(from, to)
     }
 
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.directory.remove(name)
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         self.directory.sync_dir()
     }

@@ -14,6 +14,7 @@ mod appending;
 mod counting;
 mod fixture;
 mod memory;
+mod packing;
 mod reading;
 
 use std::{error::Error, path::Path};
@@ -85,6 +86,7 @@ fn main() -> Outcome<()> {
         reading::full_check(*size, dir, &mut figures)?;
     }
     appending::at_every_height(&ledgers, &mut figures)?;
+    packing::archives(&root.path().join("archives"), &mut figures)?;
     match figures.missed {
         0 => Ok(()),
         missed => Err(format!("{missed} bars missed").into()),

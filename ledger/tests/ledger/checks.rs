@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use hufu_gm::Hash;
-use hufu_ledger::{AppendedBlock, CheckOptions, Checkpoint, Fault, Ledger, Log, Report, check, check::check_on};
+use hufu_ledger::{
+    AppendedBlock, CheckOptions, Checkpoint, Fault, Ledger, Log, PerLog, Problem, Report, check, check::check_on,
+};
 
 use crate::{
     common::{CERT_ID, ID, SALT_KEY, append, make, options, public_key},
@@ -84,7 +86,7 @@ fn every_changed_byte_is_found_and_opening_never_gives_other_bytes() {
     }
 }
 
-/// A ledger of two sealed segments, one of them with a tail that was set aside, and one that is being written.
+/// A ledger of an archive with a tail that was set aside, a sealed segment, and one that is being written.
 fn with_a_tail() -> FaultyStorage {
     let disk = FaultyStorage::default();
     let small = hufu_ledger::Options { segment_size: 1000, ..options() };
@@ -100,6 +102,8 @@ fn with_a_tail() -> FaultyStorage {
     append(&mut ledger, 2).unwrap();
     append(&mut ledger, 4).unwrap();
     append(&mut ledger, 6).unwrap();
+    let archived = ledger.archive(PerLog { trade: 1, finance: 0 }).unwrap();
+    assert_eq!(archived.map(|archived| archived.segment), Some(0));
     drop(ledger);
     disk.after(Cut::KeepAll)
 }
@@ -109,7 +113,7 @@ fn every_changed_bit_of_every_file_is_found() {
     let disk = with_a_tail();
     assert_eq!(checked(&disk).problems, []);
     let names = disk.names();
-    let wanted = ["LEDGER", "LOCK", "seg-00000000", "seg-00000001", "seg-00000002"];
+    let wanted = ["LEDGER", "LOCK", "arc-00000000", "seg-00000001", "seg-00000002"];
     assert!(wanted.iter().all(|name| names.iter().any(|found| found == name)) && names.len() == 6, "{names:?}");
     for name in &names {
         let mut bytes = Vec::new();
@@ -178,13 +182,16 @@ fn a_changed_entry_is_named_and_the_check_goes_on() {
 }
 
 #[test]
-fn a_missing_segment_is_named_and_the_rest_is_read() {
+fn a_missing_segment_and_its_blocks_are_named_and_the_rest_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = make(dir.path(), 12);
     std::fs::remove_file(dir.path().join("seg-00000001")).unwrap();
     let report = check(dir.path(), &CheckOptions::default()).unwrap();
-    let faults: Vec<&Fault> = report.problems.iter().map(|problem| &problem.fault).collect();
-    assert_eq!(faults, [&Fault::SegmentMissing]);
+    let found = |problem: &Problem| (problem.log, problem.height, problem.fault.clone());
+    let found: Vec<_> = report.problems.iter().map(found).collect();
+    let lost = |log, first, last| (Some(log), Some(first), Fault::BlocksMissing(last));
+    let wanted = [(None, None, Fault::SegmentMissing), lost(Log::Trade, 3, 4), lost(Log::Finance, 1, 1)];
+    assert_eq!(found, wanted);
     assert_eq!(report.logs.trade.size, ledger.size(Log::Trade));
     assert_eq!(report.logs.trade.root, None);
 }
@@ -208,7 +215,25 @@ fn a_check_beside_an_appending_writer_finds_no_problem() {
     });
     for number in 1..150 {
         append(&mut ledger, number).unwrap();
+        ledger.archive(PerLog { trade: number, finance: number }).unwrap();
     }
     done.send(()).unwrap();
     assert!(reader.join().unwrap() > 0);
+}
+
+#[test]
+fn a_frame_whose_blocks_cannot_be_read_or_show_nothing_is_named_by_its_block() {
+    let (disk, acked) = filled(2);
+    let second = acked.iter().find(|block| (block.log, block.height) == (Log::Trade, 1)).unwrap();
+    for (name, at) in [("its CRC", 4_usize), ("its length", 1), ("its chain hash", 20), ("its count of blocks", 42)] {
+        let bad = disk.after(Cut::KeepAll);
+        bad.damage("seg-00000000", |bytes| {
+            let place = bytes.windows(second.bytes.len()).position(|window| window == second.bytes).unwrap();
+            // 40 bytes of the frame and 8 of its payload stand before the block.
+            bytes[place - 48 + at] ^= 1;
+        });
+        let report = checked(&bad);
+        assert_eq!(report.first_bad_block(), Some((Log::Trade, 1)), "{name}: {:?}", report.problems);
+    }
+    assert_eq!(checked(&disk).first_bad_block(), None);
 }

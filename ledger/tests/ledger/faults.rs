@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hufu_ledger::{AppendedBlock, CheckOptions, Error, Ledger, Log, check::check_on};
+use hufu_ledger::{AppendedBlock, CheckOptions, Error, Ledger, Log, PerLog, check::check_on};
 
 use crate::{
     common::{ID, append, options},
@@ -16,12 +16,23 @@ fn open(disk: &FaultyStorage) -> Result<Ledger, Error> {
     Ledger::open_on(Arc::new(disk.clone()), &options()).map(|(ledger, _)| ledger)
 }
 
-/// Creates, appends, opens again, appends; stops at the first error. What was acknowledged is in `acked`.
+/// Packs every segment that may be packed.
+fn archive_all(ledger: &mut Ledger) -> Result<u32, Error> {
+    let all = PerLog { trade: u64::MAX, finance: u64::MAX };
+    let mut count = 0;
+    while ledger.archive(all)?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Creates, appends, archives, opens again, appends; stops at the first error. What was acknowledged is in `acked`.
 fn whole_life(disk: &FaultyStorage, acked: &mut Vec<AppendedBlock>) -> Result<(), Error> {
     Ledger::create_on(disk, &options(), ID)?;
     for numbers in [0..5, 5..8] {
         let mut ledger = open(disk)?;
         append_all(&mut ledger, numbers, acked)?;
+        archive_all(&mut ledger)?;
     }
     Ok(())
 }
@@ -65,6 +76,7 @@ fn verify(disk: &FaultyStorage, acked: &[AppendedBlock], what: &str) {
         let mut ledger = open(&disk).unwrap();
         all.extend(append(&mut ledger, 500).unwrap_or_else(|error| panic!("{what}: append: {error}")));
         all.extend(append(&mut ledger, 501).unwrap());
+        archive_all(&mut ledger).unwrap_or_else(|error| panic!("{what}: archive: {error}"));
     }
     let after = disk.after(Cut::LoseAll);
     compare(&after, &all, &format!("{what}, then the power was cut"));
@@ -113,7 +125,7 @@ fn fail_each_call(
 #[test]
 fn no_fault_of_a_whole_life_loses_anything_acknowledged() {
     let count = fail_each_call(&FaultyStorage::default(), &[], whole_life);
-    assert!(count > 60, "only {count} calls: the workload is too small");
+    assert!(count > 100, "only {count} calls: the workload is too small");
 }
 
 #[test]
@@ -171,6 +183,8 @@ fn no_subset_of_what_was_not_confirmed_costs_anything_acknowledged() {
     let count = {
         let disk = FaultyStorage::default();
         whole_life(&disk, &mut Vec::new()).unwrap();
+        let archives = disk.names().into_iter().filter(|name| name.starts_with("arc-")).count();
+        assert!(archives > 1, "only {archives} archives: the workload is too small");
         disk.calls()
     };
     let (mut tried, mut widest) = (0, 0);

@@ -74,12 +74,11 @@ fn sectors(offset: usize, part: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     std::iter::once((offset, head)).chain(rest)
 }
 
-/// A change of the directory: a new name, or another one for the same file.
+/// A change of the directory: a new name, another one for the same file, or a name less.
 #[derive(Clone, Debug)]
 struct Naming {
     from: Option<String>,
-    to: String,
-    place: usize,
+    to: Option<(String, usize)>,
 }
 
 /// What a disk writes whole or not at all.
@@ -104,6 +103,10 @@ impl Disk {
     fn call(&mut self) -> Option<Flavour> {
         self.calls += 1;
         self.fail.filter(|(at, _)| *at == self.calls).map(|(_, flavour)| flavour)
+    }
+
+    fn used(&self) -> usize {
+        self.live.values().map(|place| self.inodes[*place].live.len()).sum()
     }
 }
 
@@ -138,8 +141,9 @@ impl FaultyStorage {
         self.0.lock().unwrap().room = bytes;
     }
 
+    /// Bytes of the files that have a name; nothing here reads on in one that has lost it.
     pub(crate) fn used(&self) -> usize {
-        self.0.lock().unwrap().inodes.iter().map(|inode| inode.live.len()).sum()
+        self.0.lock().unwrap().used()
     }
 
     /// A disk of its own, as the next process finds it.
@@ -193,10 +197,10 @@ impl FaultyStorage {
             }
             inode.live = inode.durable.clone();
         }
-        for Naming { from, to, place } in std::mem::take(&mut disk.naming) {
+        for Naming { from, to } in std::mem::take(&mut disk.naming) {
             if keep() {
                 from.and_then(|from| disk.durable.remove(&from));
-                disk.durable.insert(to, place);
+                disk.durable.extend(to);
             }
         }
         disk.live = disk.durable.clone();
@@ -233,7 +237,7 @@ impl Storage for FaultyStorage {
             disk.inodes.push(Inode::default());
             let place = disk.inodes.len() - 1;
             disk.live.insert(name.to_owned(), place);
-            disk.naming.push(Naming { from: None, to: name.to_owned(), place });
+            disk.naming.push(Naming { from: None, to: Some((name.to_owned(), place)) });
         }
         if flavour.is_some() {
             return Err(failed());
@@ -256,7 +260,17 @@ impl Storage for FaultyStorage {
         if flavour != Some(Flavour::NotPersisted) {
             let place = disk.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
             disk.live.insert(to.to_owned(), place);
-            disk.naming.push(Naming { from: Some(from.to_owned()), to: to.to_owned(), place });
+            disk.naming.push(Naming { from: Some(from.to_owned()), to: Some((to.to_owned(), place)) });
+        }
+        flavour.map_or(Ok(()), |_| Err(failed()))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        let flavour = disk.call();
+        if flavour != Some(Flavour::NotPersisted) {
+            disk.live.remove(name).ok_or(io::ErrorKind::NotFound)?;
+            disk.naming.push(Naming { from: Some(name.to_owned()), to: None });
         }
         flavour.map_or(Ok(()), |_| Err(failed()))
     }
@@ -309,7 +323,7 @@ impl StoredFile for FaultyFile {
             Some(Flavour::Torn) => &bytes[..bytes.len() / 2],
         };
         let offset = usize::try_from(offset).unwrap();
-        let used: usize = disk.inodes.iter().map(|inode| inode.live.len()).sum();
+        let used = disk.used();
         let grows = (offset + keep.len()).saturating_sub(disk.inodes[self.place].live.len());
         if disk.room.is_some_and(|room| used + grows > room) {
             return Err(io::ErrorKind::StorageFull.into());

@@ -1,4 +1,4 @@
-//! A process is killed with SIGKILL while it appends, many times over one ledger: whatever it reported before is there.
+//! A process is killed with SIGKILL while it appends and archives, many times over one ledger: whatever it reported before is there.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use hufu_ledger::{Block, CheckOptions, Ledger, check};
+use hufu_ledger::{Block, CheckOptions, Ledger, PerLog, check};
 
 use crate::common::{ID, append, options, public_key};
 
@@ -15,7 +15,7 @@ const DIR: &str = "HUFU_LEDGER_KILL_DIR";
 const ROUNDS: usize = 60;
 const ROUNDS_ASKED: &str = "HUFU_KILL_ROUNDS";
 
-/// The child: appends for ever, and says after each return what is now durable. Without its variable it does nothing.
+/// The child: appends for ever, archives now and then, and says after each return what is now durable. Without its variable it does nothing.
 #[test]
 fn child_appends_until_killed() {
     let Some(dir) = std::env::var_os(DIR) else { return };
@@ -27,6 +27,9 @@ fn child_appends_until_killed() {
             if writeln!(out, "acked {} {} {hash}", block.log.number(), block.height).is_err() {
                 return;
             }
+        }
+        if number % 4 == 3 {
+            ledger.archive(PerLog { trade: u64::MAX, finance: u64::MAX }).unwrap();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Tests of the ledger from outside, in one binary. What a node does with a ledger is tested with the agent.
 
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
 mod blocks;
 #[cfg(test)]
 mod checks;

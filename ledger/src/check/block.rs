@@ -1,0 +1,108 @@
+//! The full check of one block and its entries, and where it leaves its log. Files, segments and frames are the parent's.
+
+use crate::{
+    block::{BlockHeader, Expected, check_entries, read_parts},
+    check::Walk,
+    entry::{Entry, Log, salt},
+    error::Fault,
+    index::{BlockSlot, Index},
+    merkle,
+    report::Problem,
+    segment::FramedBlock,
+    verifier::Task,
+};
+
+impl Walk<'_, '_> {
+    /// Names the first of the blocks that a hole took, up to the height below `next`.
+    pub(super) fn missing(&mut self, log: Log, next: u64) {
+        let first = self.logs.of(log).size;
+        if let Some(last) = next.checked_sub(1).filter(|last| *last >= first) {
+            self.block_problem(log, first, Fault::BlocksMissing(last));
+        }
+    }
+
+    pub(super) fn block(&mut self, framed: &FramedBlock<'_>, index: &mut Index) {
+        let log = framed.log;
+        self.blocks += 1;
+        let mut standing = self.logs.of(log).clone();
+        let (signed, header, entries) = match read_parts(framed.bytes) {
+            Ok(parts) => parts,
+            Err(fault) => {
+                self.block_problem(log, standing.size, fault);
+                let lost = self.logs.of_mut(log);
+                (lost.size, lost.previous, lost.frontier) = (standing.size + 1, None, None);
+                return;
+            }
+        };
+        let (height, hash) = (header.height, crate::block::block_hash(signed.tbs()));
+        let node = self.identity.as_ref().map_or_else(|| header.node.clone(), |identity| identity.node.clone());
+        if standing.previous.is_none() && header.log == log && header.height > standing.size {
+            self.missing(log, header.height);
+            standing.size = header.height;
+        }
+        let previous = standing.previous.unwrap_or(header.previous);
+        let placed = Expected { log, node: &node, height: standing.size, previous }.check(&header);
+        if let Err(fault) = placed {
+            let doubled = height < standing.size && header.log == log;
+            self.block_problem(log, height, if doubled { Fault::DuplicateHeight(height) } else { fault });
+        }
+        let from = standing.head.as_ref().map_or(0, |head| head.epoch);
+        if header.epoch < from {
+            self.block_problem(log, height, Fault::EpochBackwards { from, to: header.epoch });
+        }
+        if let Some(key_of) = self.options.key_of {
+            match key_of(&signed.cert_id()) {
+                None => self.block_problem(log, height, Fault::UnknownCertificate),
+                Some(key) => {
+                    let ((segment, offset), number) = (self.at, self.blocks);
+                    let fault = Fault::BadSignature;
+                    let problem = Problem { segment, offset, log: Some(log), height: Some(height), fault };
+                    self.verifier.verify(Task { signed, key, number, problem });
+                }
+            }
+        }
+        self.entries(framed, &header, &entries);
+        if height < standing.size {
+            return;
+        }
+        let now = self.logs.of_mut(log);
+        let mut nodes = Vec::new();
+        match &mut now.frontier {
+            Some(frontier) if height == standing.size => nodes = frontier.push(merkle::leaf(&hash)),
+            other => *other = None,
+        }
+        (now.size, now.previous) = (height.saturating_add(1), Some(hash));
+        let slot = BlockSlot::new(self.at.1, framed.bytes);
+        index.push(log, slot, &nodes, framed.keys);
+        now.head = Some(header);
+        self.checkpoints(log);
+    }
+
+    fn entries(&mut self, framed: &FramedBlock<'_>, header: &BlockHeader, entries: &[Vec<u8>]) {
+        self.report.entries += entries.len() as u64;
+        if let Err(fault) = check_entries(header, entries) {
+            self.block_problem(framed.log, header.height, fault);
+        }
+        if entries.len() != framed.keys.len() {
+            self.block_problem(framed.log, header.height, Fault::FramePayload);
+        }
+        let Some(salt_key) = self.options.salt_key else { return };
+        for (index, entry) in (0_u32..).zip(entries) {
+            let good = Entry::from_bytes(entry)
+                .is_ok_and(|entry| entry.salt == salt(salt_key, header.log, header.height, index));
+            if !good {
+                self.block_problem(framed.log, header.height, Fault::WrongSalt(index));
+            }
+        }
+    }
+
+    fn checkpoints(&mut self, log: Log) {
+        let size = self.logs.of(log).size;
+        let Some(frontier) = &self.logs.of(log).frontier else { return };
+        let kept = self.options.checkpoints.iter().filter(|kept| kept.log == log && kept.size == size);
+        let wrong = kept.filter(|kept| kept.root != frontier.root()).count();
+        for _ in 0..wrong {
+            self.block_problem(log, size.saturating_sub(1), Fault::WrongCheckpoint(size));
+        }
+    }
+}
