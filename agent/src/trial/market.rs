@@ -148,7 +148,7 @@ impl Market {
         };
         let rules = Rules { version: 1, text: rules.to_owned() };
         let body = encode(&rules, "Rules").unwrap();
-        let entry = NewEntry { kind: EntryKind::Rules.number(), body, key: key_of(None) };
+        let entry = NewEntry { kind: EntryKind::Rules.number(), body, key: key_of(None), sealed: false };
         market.execute(vec![Effect::Append(vec![NewBlock { log: Log::Trade, entries: vec![entry] }])]);
         market
     }
