@@ -57,7 +57,7 @@ weigh: release
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing
 
-# Not a part of `make test`: SQLite, redb and sled are more than two minutes of compiling that nothing else needs.
+# Not a part of `make test`: SQLite, redb and sled are minutes of compiling that nothing else needs. The CI runs the short one.
 store-bench:
 	$(CARGO) run --release --locked --manifest-path benches/store/Cargo.toml -- $(STORE_BENCH)
 

@@ -4,7 +4,7 @@
 use hufu_gm::{Signed, sm3::Hash, sm3::sm3};
 use hufu_ledger::{Log, NewBlock};
 use hufu_trade::{
-    contract::{Facts, next},
+    contract::{Facts, next, replay},
     correction::{Adjustment, Correction},
     decode, encode,
     entry::{EntryKind, Receipt},
@@ -12,7 +12,7 @@ use hufu_trade::{
     money::Money,
     notice::Notice,
     octets::{ContractNo, Digest, Octets},
-    rules::{CONTEST, CORRECT, Write},
+    rules::{CONTEST, CORRECT},
 };
 
 use crate::{
@@ -54,12 +54,7 @@ pub(crate) fn notice(core: &Core, now_ns: i64, request: &OrderChange) -> Result<
     }
     let facts = facts(core, contract, &notice, &signed)?;
     let Some((.., table)) = core.book.table_of(Some(contract)) else { return Err(act::own_fault("no rule table")) };
-    let step = next(table, &contract.state, &notice.act, facts).map_err(|refusal| act::refused(&refusal))?;
-    if step.writes != [Write::Notice] {
-        let en = format!("act {} does not happen by a notice", notice.act);
-        let zh = format!("操作 {} 不能由通知完成", notice.act);
-        return Err(problem("state", Some("act"), en, zh));
-    }
+    let step = replay(table, &contract.state, &notice.act, EntryKind::Notice, facts).map_err(|r| act::refused(&r))?;
     let mut batch = core.batch();
     if !table.is_metered(&contract.state) && table.is_metered(step.next) {
         books::suspended(core, &mut batch, contract, now_ns).map_err(act::own_fault)?;
@@ -160,7 +155,7 @@ pub(crate) fn receipts(
     batch.block(Log::Trade, waiting)?;
     let refused: Vec<Digest> = newest.refused.iter().map(|refused| refused.entry).collect();
     for contract in core.book.contracts.values() {
-        let Some(billed) = contract.bills.iter().find(|billed| refused.contains(&billed.name.hash)) else { continue };
+        let Some(billed) = contract.bills.iter().find(|billed| refused.contains(&billed.newest())) else { continue };
         let contested = core.book.table_of(Some(contract));
         if !contested.is_some_and(|(.., table)| table.row(&contract.state, CONTEST).is_some()) {
             continue;

@@ -11,7 +11,7 @@ use hufu_gm::{
 };
 use hufu_trade::{
     bill::Bill,
-    contract::{Facts, next},
+    contract::{Facts, replay},
     correction::{Correction, Due, RefundPaid},
     decode,
     entry::{Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Payment, Receipt, Rules, SignedStatement},
@@ -53,6 +53,13 @@ pub(crate) struct Billed {
     pub(crate) receipted: bool,
     /// The platform's receipt refuses it.
     pub(crate) refused: bool,
+}
+
+impl Billed {
+    /// Entry hash of the last correction, or of the bill where there is none: what the platform judges.
+    pub(crate) fn newest(&self) -> Digest {
+        self.due.last.unwrap_or(self.name.hash)
+    }
 }
 
 /// One contract.
@@ -189,13 +196,13 @@ impl Book {
                 let offer: Offer = read(decode(signed.tbs(), "Offer"))?;
                 let hash = Octets(sm3(&[signed.tbs()]));
                 self.contract(offer.contract_no)?.offer = Some((at.clone(), offer.clone(), hash));
-                self.step(offer.contract_no, "browse", offer.valid_from)
+                self.step(offer.contract_no, "browse", known, offer.valid_from)
             }
             EntryKind::Order => {
                 let (signed, statement) = statement_of(body)?;
                 let hash = sm3(&[signed.statement.as_bytes()]);
                 self.contract(statement.contract_no)?.order = Some((at.clone(), hash));
-                self.step(statement.contract_no, "order", statement.contract_time)
+                self.step(statement.contract_no, "order", known, statement.contract_time)
             }
             EntryKind::Deal => {
                 let deal: Deal = read(decode(body, "Deal"))?;
@@ -203,7 +210,7 @@ impl Book {
                 let contract = self.contract(no)?;
                 contract.in_force = Some(InForce::of(&deal));
                 (contract.deal, contract.moved) = (Some((at.clone(), deal)), Some(at.clone()));
-                self.step(no, "deal", time)
+                self.step(no, "deal", known, time)
             }
             EntryKind::Notice => self.notice(at, body),
             EntryKind::Score => {
@@ -213,12 +220,12 @@ impl Book {
                 (contract.score, contract.moved) = (Some((at.clone(), hash)), Some(at.clone()));
                 // The buyer chose this time, so no timer starts from it: it goes on from the state before.
                 let since = contract.since;
-                self.step(statement.contract_no, "score", since)
+                self.step(statement.contract_no, "score", known, since)
             }
             EntryKind::OrderStatus => {
                 let status: OrderStatus = read(decode(body, "OrderStatus"))?;
                 self.contract(status.contract_no)?.moved = Some(at.clone());
-                self.step(status.contract_no, &status.act, status.time)
+                self.step(status.contract_no, &status.act, known, status.time)
             }
             EntryKind::Window => {
                 let window: Window = read(decode(body, "Window"))?;
@@ -243,25 +250,25 @@ impl Book {
                 let billed =
                     Billed { name, bill, due, paid, refunded: false, linked: false, receipted: false, refused: false };
                 self.contract(no)?.bills.push(billed);
-                self.step(no, "bill", time)
+                self.step(no, "bill", known, time)
             }
             EntryKind::Correction => {
                 let correction: Correction = read(decode(body, "Correction"))?;
                 let billed = self.billed(correction.contract_no, correction.bill)?;
                 billed.due = read(billed.due.corrected(at.hash, &correction))?;
-                // The platform may have refused the bill; what is due now it has yet to judge.
+                // The platform may have refused what stood before; what is due now it has yet to judge.
                 billed.refused = false;
-                self.step(correction.contract_no, CORRECT, correction.time)
+                self.step(correction.contract_no, CORRECT, known, correction.time)
             }
             EntryKind::Payment => {
                 let payment: Payment = read(decode(body, "Payment"))?;
                 self.billed(payment.contract_no, payment.bill)?.paid = Some(payment.amount);
-                self.step(payment.contract_no, "pay", payment.paid_at)
+                self.step(payment.contract_no, "pay", known, payment.paid_at)
             }
             EntryKind::RefundPaid => {
                 let refund: RefundPaid = read(decode(body, "RefundPaid"))?;
                 self.billed(refund.contract_no, refund.bill)?.refunded = true;
-                self.step(refund.contract_no, REFUND, refund.paid_at)
+                self.step(refund.contract_no, REFUND, known, refund.paid_at)
             }
             EntryKind::FinanceLink => {
                 let link: FinanceLink = read(decode(body, "FinanceLink"))?;
@@ -283,7 +290,7 @@ impl Book {
     pub(crate) fn receipt(&mut self, receipt: Receipt) {
         for contract in self.contracts.values_mut() {
             for billed in contract.bills.iter_mut().filter(|b| b.name.log == receipt.log) {
-                billed.refused |= receipt.refused.iter().any(|refused| refused.entry == billed.name.hash);
+                billed.refused |= receipt.refused.iter().any(|refused| refused.entry == billed.newest());
                 billed.receipted |= billed.name.height < receipt.size;
             }
         }
@@ -346,7 +353,7 @@ impl Book {
             let last = contract.last.as_ref();
             contract.near_ceiling = last.is_some_and(|(_, record)| contract.is_near_ceiling(record));
         }
-        self.step(notice.contract_no, &notice.act, notice.time)
+        self.step(notice.contract_no, &notice.act, EntryKind::Notice, notice.time)
     }
 
     fn billed(&mut self, no: ContractNo, bill: Digest) -> Result<&mut Billed, String> {
@@ -361,10 +368,10 @@ impl Book {
         self.contracts.get_mut(&no).ok_or_else(|| format!("contract {no} was never browsed"))
     }
 
-    fn step(&mut self, no: ContractNo, act: &str, time: i64) -> Result<(), String> {
+    fn step(&mut self, no: ContractNo, act: &str, kind: EntryKind, time: i64) -> Result<(), String> {
         let contract = self.contracts.get(&no).ok_or("no such contract")?;
         let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
-        let state = read(next(table, &contract.state, act, REPLAYED))?.next.to_owned();
+        let state = read(replay(table, &contract.state, act, kind, REPLAYED))?.next.to_owned();
         if table.is_holding(&contract.state) != table.is_holding(&state) {
             self.revision += 1;
         }

@@ -1,6 +1,7 @@
 //! `hufu`: the daemon and the command line. Here is only the sequence; every command lives in `cmd/`.
 
 mod act;
+mod archive;
 mod batch;
 mod books;
 mod change;

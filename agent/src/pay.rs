@@ -43,7 +43,7 @@ impl Core {
             return Err(malformed("payment of a bill this node never made"));
         };
         let (act, kind) = match (state.state.as_str(), billed.paid) {
-            ("paid" | "refunded", None) => ("pay", EntryKind::Payment),
+            ("paid", None) => ("pay", EntryKind::Payment),
             ("refunded", Some(_)) if !billed.refunded => (REFUND, EntryKind::RefundPaid),
             _ => return Ok(Vec::new()),
         };

@@ -9,6 +9,7 @@ use hufu_trade::{
     encode,
     entry::{Certificates, EntryKind, Rules, key_of, octet_string},
     octets::Octets,
+    party::{is_named, platform_of},
 };
 
 use crate::{clock, config::Config, node::Identity, text::Text, writer::ledger_quality};
@@ -57,7 +58,21 @@ fn key(path: &Path) -> Result<SecretKey, Failure<Text>> {
     keyfile::read(path).map_err(|error| key_failure(path, &error))
 }
 
-/// Reads and checks keys and certificates: the key belongs to the certificate, both chains lead to an anchor now.
+/// Whether the certificate of a file names the node or platform that it has to.
+///
+/// # Errors
+/// Status 78.
+fn named(path: &Path, certificate: &Certificate, party: &str) -> Result<(), Failure<Text>> {
+    if is_named(certificate, party) {
+        return Ok(());
+    }
+    let (path, subject) = (path.display().to_string(), certificate.subject());
+    let dns = party.split_once('/').map_or_else(String::new, |(site, name)| format!("{name}.{site}"));
+    Err(Failure::new(Exit::Config, Text::NotNamed { path, subject, party: party.to_owned(), dns }))
+}
+
+/// Reads and checks keys and certificates: the key belongs to the certificate, both chains lead to an anchor now, both leaves
+/// name their party.
 ///
 /// # Errors
 /// Status 74 for files that cannot be read, 65 for malformed keys, 78 for everything that does not fit together.
@@ -82,6 +97,10 @@ pub(crate) fn material(config: &Config) -> Result<Material, Failure<Text>> {
     if *leaf.public_key() != key.public_key() {
         return Err(wrong(&config.certificates, &"the certificate does not belong to node.key"));
     }
+    // Every verifier refuses what a certificate of another name signed; so it must not sign at all.
+    let pool = config.pool();
+    named(&config.certificates, leaf, &pool)?;
+    named(&config.platform_certificates, platform_leaf, &platform_of(&pool))?;
     Ok(Material {
         identity: Identity {
             pool: config.pool(),

@@ -8,6 +8,7 @@ hufu_audit::texts! {
     KeyFileMode { path, mode } => "key file {path} has mode {mode}, others can read it; run: chmod 600 {path}", "密钥文件 {path} 的权限为 {mode}，他人可读；请执行：chmod 600 {path}";
     LedgerInUse { path } => "ledger {path} is in use by another process; stop it first", "账本 {path} 正被另一进程使用；请先停止该进程";
     ConfigWrong { path, why } => "configuration {path}: {why}", "配置 {path} 有误：{why}";
+    NotNamed { path, subject, party, dns } => "{path}: the certificate is of {subject}; it must name {party}: common name {party} or DNS name {dns}", "{path} 有误：证书属于 {subject}，须指明 {party}：通用名为 {party} 或 DNS 名为 {dns}";
     Unreachable { what, why } => "cannot reach {what}: {why}; is it running?", "无法连接 {what}：{why}；它在运行吗？";
     Usage { why } => "{why}; see --help", "{why}；请看 --help";
     Bug { why } => "internal error: {why}; please report it with the command line", "内部错误：{why}；请连同命令行一起报告";

@@ -129,8 +129,10 @@ impl Writer {
     /// [`WriterError`]: the daemon exits and is restarted; it never goes on after a failed append.
     pub(crate) fn run(mut self) -> Result<(), WriterError> {
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+        let mut archive_ns = 0;
         loop {
             let now = self.settle()?;
+            let now = self.archive(now, &mut archive_ns);
             sd_notify::notify(&[sd_notify::NotifyState::Watchdog]).ok();
             let wait = self.core.next_due_ns(now).saturating_sub(now.mono_ns).min(20_000_000_000);
             match self.inputs.recv_timeout(Duration::from_nanos(wait)) {

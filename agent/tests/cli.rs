@@ -45,7 +45,7 @@ fn node(dir: &Path) {
     run(&["key", "new", "-o", "root.key"]);
     run(&["pki", "root", "--key", "root.key", "--subject", "CN=root,C=CN", "-o", "root.pem"]);
     run(&["key", "new", "-o", "platform.key"]);
-    run(&["key", "csr", "--key", "platform.key", "--subject", "CN=platform", "-o", "platform.csr"]);
+    run(&["key", "csr", "--key", "platform.key", "--subject", "CN=s1/platform", "-o", "platform.csr"]);
     let issue = |csr: &str, out: &str| {
         run(&["pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", csr, "-o", out]);
     };
@@ -126,6 +126,43 @@ fn a_failed_init_leaves_nothing_behind_and_a_second_one_is_refused() {
     assert_eq!(fs::read_dir(at.join("other")).unwrap().count(), 0);
     let mode = fs::metadata(at.join("node")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_certificate_that_names_another_is_refused_before_a_ledger_is_made() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    object(at, &["key", "new", "-o", "k.key"]);
+    let certify = |subject: &str, dns: &str, out: &str| {
+        let csr = format!("{out}.csr");
+        let request = ["key", "csr", "--key", "k.key", "--subject", subject, "-o", &csr];
+        let names = ["--dns", dns];
+        object(at, &[&request[..], if dns.is_empty() { &[] } else { &names }].concat());
+        object(at, &["pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", &csr, "-o", out]);
+    };
+    let named = ["init", "--site", "s1", "--node", "n1", "--broker", "127.0.0.1:1", "--trust", "root.pem"];
+    let init = |to: &'static str, cert: &'static str, platform: &'static str| {
+        let more = ["--dir", to, "--key", "k.key", "--cert", cert, "--platform-cert", platform];
+        [&named[..], &more].concat()
+    };
+    for (number, subject, dns) in [(1, "CN=n1", "n1"), (2, "CN=s2/n1", "n1.s2"), (3, "CN=s1/platform", "")] {
+        certify(subject, dns, "k.pem");
+        refused(at, &init("refused", "k.pem", "platform.pem"), 78, "it must name s1/n1");
+        assert_eq!(fs::read_dir(at.join("refused")).unwrap().count(), 0, "{number}");
+        fs::remove_file(at.join("k.pem")).unwrap();
+        fs::remove_file(at.join("k.pem.csr")).unwrap();
+    }
+    certify("CN=Rack 4", "n1.s1", "k.pem");
+    refused(at, &init("refused", "k.pem", "n1.pem"), 78, "it must name s1/platform");
+    object(at, &init("taken", "k.pem", "platform.pem"));
+    // The same rule at the daemon's start, for a certificate that came later.
+    certify("CN=s1/n2", "", "later.pem");
+    fs::copy(at.join("later.pem"), at.join("taken/node.pem")).unwrap();
+    for command in ["agent", "check-config"] {
+        refused(at, &[command, "--config", "taken/hufu.toml"], 78, "it must name s1/n1");
+        refused(at, &["--lang", "zh", command, "--config", "taken/hufu.toml"], 78, "须指明 s1/n1");
+    }
 }
 
 #[test]

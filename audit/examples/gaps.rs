@@ -53,8 +53,9 @@ fn main() -> Made<()> {
     let mut arguments = std::env::args().skip(1);
     let (file, trust) = (arguments.next().ok_or("PACK.zip")?, arguments.next().ok_or("TRUST.pem")?);
     let dir = std::env::temp_dir().join(format!("hufu-gaps-{}", std::process::id()));
-    let parties = parties()?;
-    let input = play(&dir, &parties, &Plan { records: 1_440, record: spoil, ..Plan::default() });
+    let plan = Plan { records: 1_440, record: spoil, ..Plan::default() };
+    let parties = parties(plan.names)?;
+    let input = play(&dir, &parties, &plan);
     std::fs::remove_dir_all(&dir)?;
     let mut pack = Cursor::new(Vec::new());
     build(&input?, &mut pack)?;

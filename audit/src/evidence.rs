@@ -5,7 +5,9 @@ use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
     bill::Bill,
+    correction::{Correction, RefundPaid},
     entry::{Deal, EntryKind, FinanceLink, OrderStatus, Payment, Rules, SignedStatement},
+    notice::Notice,
     octets::ContractNo,
     statement::{Offer, Statement},
     tariff::Tariff,
@@ -61,6 +63,13 @@ pub(crate) struct Offered {
     pub(crate) hash: Hash,
 }
 
+/// A notice with its signature.
+#[derive(Clone, Debug)]
+pub(crate) struct Noticed {
+    pub(crate) signed: Signed,
+    pub(crate) notice: Notice,
+}
+
 enum Body {
     Browse(Stated),
     Order(Stated),
@@ -71,8 +80,11 @@ enum Body {
     Usage(UsageRecord),
     Window(Window),
     Status(OrderStatus),
+    Notice(Noticed),
     Bill(Bill),
+    Correction(Correction),
     Payment(Payment),
+    Refund(RefundPaid),
     Link(FinanceLink),
     Other,
 }
@@ -93,7 +105,12 @@ pub(crate) struct Evidence<'a> {
     pub(crate) scores: Vec<Found<'a, Stated>>,
     pub(crate) rules: Vec<Found<'a, Rules>>,
     pub(crate) statuses: Vec<Found<'a, OrderStatus>>,
+    /// In the order of the trade log.
+    pub(crate) notices: Vec<Found<'a, Noticed>>,
+    /// In the order of the finance log.
+    pub(crate) corrections: Vec<Found<'a, Correction>>,
     pub(crate) payments: Vec<Found<'a, Payment>>,
+    pub(crate) refunds: Vec<Found<'a, RefundPaid>>,
     pub(crate) windows: Vec<Found<'a, Window>>,
     /// Where the trade log names finance entries back.
     pub(crate) links: Vec<Found<'a, FinanceLink>>,
@@ -124,6 +141,8 @@ impl<'a> Evidence<'a> {
         found.choose_bill(bills, bill_bytes);
         found.keep_contract(&mut findings.completeness);
         found.records.sort_by_key(|record| record.value.order_seq);
+        found.corrections.sort_by_key(|found| found.place);
+        found.notices.sort_by_key(|found| found.place);
         match members.bytes(layout::TARIFF).map(|bytes| hufu_trade::decode::<Tariff>(bytes, "Tariff")) {
             Some(Ok(tariff)) => found.tariff = Some(tariff),
             Some(Err(error)) => {
@@ -147,6 +166,9 @@ impl<'a> Evidence<'a> {
             Body::Usage(record) => self.records.push(empty.with(record)),
             Body::Window(window) => self.windows.push(empty.with(window)),
             Body::Status(status) => self.statuses.push(empty.with(status)),
+            Body::Notice(noticed) => self.notices.push(empty.with(noticed)),
+            Body::Correction(correction) => self.corrections.push(empty.with(correction)),
+            Body::Refund(refund) => self.refunds.push(empty.with(refund)),
             Body::Payment(payment) => self.payments.push(empty.with(payment)),
             Body::Bill(bill) => bills.push(empty.with(bill)),
             Body::Link(link) => self.links.push(empty.with(link)),
@@ -182,6 +204,9 @@ impl<'a> Evidence<'a> {
         self.statuses.retain(|found| own(found.name, found.value.contract_no));
         self.links.retain(|found| own(found.name, found.value.contract_no));
         self.payments.retain(|found| own(found.name, found.value.contract_no));
+        self.refunds.retain(|found| own(found.name, found.value.contract_no));
+        self.corrections.retain(|found| own(found.name, found.value.contract_no));
+        self.notices.retain(|found| own(found.name, found.value.notice.contract_no));
         self.scores.retain(|found| own(found.name, found.value.statement.contract_no));
         self.browse = self.browse.take().filter(|found| own(found.name, found.value.statement.contract_no));
         self.order = self.order.take().filter(|found| own(found.name, found.value.statement.contract_no));
@@ -189,6 +214,11 @@ impl<'a> Evidence<'a> {
         self.deal = self.deal.take().filter(|found| own(found.name, found.value.contract_no));
         self.bill_entry = self.bill_entry.take().filter(|found| own(found.name, found.value.contract_no));
         self.bill_before = self.bill_before.take().filter(|found| own(found.name, found.value.contract_no));
+    }
+
+    /// Whether the contract's buyer signed a notice; otherwise the platform must have.
+    pub(crate) fn is_buyers(&self, noticed: &Noticed) -> bool {
+        self.browse.as_ref().is_some_and(|found| found.value.statement.buyer.0 == noticed.signed.cert_id())
     }
 
     /// The price terms to rate with: those of the signed offer, or `tariff.der` where there is no offer.
@@ -255,10 +285,17 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::Usage | EntryKind::Gap => Body::Usage(decode(body, "UsageRecord")?),
         EntryKind::Window => Body::Window(decode(body, "Window")?),
         EntryKind::OrderStatus => Body::Status(decode(body, "OrderStatus")?),
+        EntryKind::Notice => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            let notice: Notice = decode(signed.tbs(), "Notice")?;
+            notice.check()?;
+            Body::Notice(Noticed { signed, notice })
+        }
+        EntryKind::Correction => Body::Correction(decode(body, "Correction")?),
+        EntryKind::RefundPaid => Body::Refund(decode(body, "RefundPaid")?),
         EntryKind::Bill => Body::Bill(decode(body, "Bill")?),
         EntryKind::Payment => Body::Payment(decode(body, "Payment")?),
         EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
         EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,
-        EntryKind::Notice | EntryKind::Correction | EntryKind::RefundPaid => Body::Other,
     })
 }

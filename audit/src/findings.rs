@@ -90,6 +90,15 @@ impl Verdict {
         }
     }
 
+    /// Takes over what another verdict found, failures as remarks only where they are `history`.
+    pub(crate) fn absorb(&mut self, other: Self, history: bool) {
+        self.checked = self.checked.saturating_add(other.checked);
+        self.more = self.more.saturating_add(other.more);
+        for Problem { place, what, outcome } in other.problems {
+            self.add(place, what, if history { outcome.min(Outcome::Warn) } else { outcome });
+        }
+    }
+
     /// True when nothing fails.
     pub(crate) fn holds(&self) -> bool {
         self.result != Outcome::Fail

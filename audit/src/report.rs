@@ -364,7 +364,7 @@ impl Sheet<'_> {
             let found = rows.entry((row.kind, subject.unwrap_or_else(|| "?".to_owned()))).or_default();
             found.count += 1;
             found.holding += usize::from(authentic.of(row.kind, tbs).is_some());
-            let at = row.kind.time(tbs);
+            let at = row.kind.said(tbs).map(|said| said.at);
             found.first = found.first.into_iter().chain(at).min();
             found.last = found.last.max(at);
         }

@@ -1,8 +1,11 @@
-//! The kinds of signatures in a pack: who makes one, and when it says it was made. Checking them is `verdict/signatures.rs`.
+//! The kinds of signatures in a pack: who makes one, and what the signed bytes say of when and of which node. Checking them is
+//! `verdict/signatures.rs`.
 
 use hufu_ledger::{BlockHeader, Checkpoint};
 use hufu_trade::{
     entry::{Countersignature, Receipt},
+    notice::Notice,
+    party::platform_of,
     statement::{Offer, Statement},
 };
 
@@ -24,6 +27,15 @@ impl Role {
     }
 }
 
+/// What signed bytes say about their own signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// When they were signed, ns since 1970.
+    pub(crate) at: i64,
+    /// The node or platform that the signer's certificate must name; a buyer is named by its certificate id instead.
+    pub(crate) signer: Option<String>,
+}
+
 /// What is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -32,14 +44,28 @@ pub(crate) enum Kind {
     Order,
     Deal,
     Score,
+    /// A notice of the buyer.
+    Notice,
+    /// A notice of the platform.
+    PlatformNotice,
     Block,
     Checkpoint,
     Receipt,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] =
-        [Kind::Browse, Kind::Offer, Kind::Order, Kind::Deal, Kind::Score, Kind::Block, Kind::Checkpoint, Kind::Receipt];
+    const ALL: [Kind; 10] = [
+        Kind::Browse,
+        Kind::Offer,
+        Kind::Order,
+        Kind::Deal,
+        Kind::Score,
+        Kind::Notice,
+        Kind::PlatformNotice,
+        Kind::Block,
+        Kind::Checkpoint,
+        Kind::Receipt,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -48,6 +74,8 @@ impl Kind {
             Kind::Order => "order",
             Kind::Deal => "deal",
             Kind::Score => "score",
+            Kind::Notice => "notice",
+            Kind::PlatformNotice => "platform-notice",
             Kind::Block => "block",
             Kind::Checkpoint => "checkpoint",
             Kind::Receipt => "receipt",
@@ -60,15 +88,15 @@ impl Kind {
 
     pub(crate) fn role(self) -> Role {
         match self {
-            Kind::Browse | Kind::Order | Kind::Score => Role::Buyer,
+            Kind::Browse | Kind::Order | Kind::Score | Kind::Notice => Role::Buyer,
             Kind::Offer | Kind::Deal | Kind::Block | Kind::Checkpoint => Role::Node,
-            Kind::Receipt => Role::Platform,
+            Kind::PlatformNotice | Kind::Receipt => Role::Platform,
         }
     }
 
-    /// When the signed bytes say they were signed, ns since 1970; `None` when they are not of this kind.
-    pub(crate) fn time(self, tbs: &[u8]) -> Option<i64> {
-        match self {
+    /// What the signed bytes say; `None` when they are not of this kind.
+    pub(crate) fn said(self, tbs: &[u8]) -> Option<Said> {
+        let (at, pool) = match self {
             Kind::Browse | Kind::Order | Kind::Score => {
                 let statement: Statement = hufu_trade::decode(tbs, "Statement").ok()?;
                 let due = match self {
@@ -76,13 +104,37 @@ impl Kind {
                     Kind::Order => 2,
                     _ => 4,
                 };
-                (statement.con_type == due).then_some(statement.contract_time)
+                if statement.con_type != due {
+                    return None;
+                }
+                (statement.contract_time, statement.computing_pool_id)
             }
-            Kind::Offer => Some(hufu_trade::decode::<Offer>(tbs, "Offer").ok()?.valid_from),
-            Kind::Deal => Some(hufu_trade::decode::<Countersignature>(tbs, "Countersignature").ok()?.time),
-            Kind::Block => Some(BlockHeader::from_bytes(tbs).ok()?.time),
-            Kind::Checkpoint => Some(Checkpoint::from_bytes(tbs).ok()?.time),
-            Kind::Receipt => Some(hufu_trade::decode::<Receipt>(tbs, "Receipt").ok()?.stored_at),
-        }
+            Kind::Notice | Kind::PlatformNotice => {
+                let notice: Notice = hufu_trade::decode(tbs, "Notice").ok()?;
+                (notice.time, notice.computing_pool_id)
+            }
+            Kind::Offer => {
+                let offer: Offer = hufu_trade::decode(tbs, "Offer").ok()?;
+                (offer.valid_from, offer.computing_pool_id)
+            }
+            Kind::Deal => {
+                let counter: Countersignature = hufu_trade::decode(tbs, "Countersignature").ok()?;
+                (counter.time, counter.computing_pool_id)
+            }
+            Kind::Block => BlockHeader::from_bytes(tbs).map(|header| (header.time, header.node)).ok()?,
+            Kind::Checkpoint => {
+                Checkpoint::from_bytes(tbs).map(|checkpoint| (checkpoint.time, checkpoint.node)).ok()?
+            }
+            Kind::Receipt => {
+                let receipt: Receipt = hufu_trade::decode(tbs, "Receipt").ok()?;
+                (receipt.stored_at, receipt.computing_pool_id)
+            }
+        };
+        let signer = match self.role() {
+            Role::Buyer => None,
+            Role::Node => Some(pool),
+            Role::Platform => Some(platform_of(&pool)),
+        };
+        Some(Said { at, signer })
     }
 }

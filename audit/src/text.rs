@@ -22,8 +22,12 @@ crate::texts! {
     OtherSigner { role, told, found } => "signed by the {role}'s certificate {found}, but the entry names {told}", "由 {role} 的证书 {found} 签名，但条目指明 {told}";
     OtherSignature {} => "the signature inside the entry is not the one listed in the index", "条目内的签名与索引所列签名不同";
     TwoRoles { first, second } => "one certificate signs as {first} and as {second}", "同一证书既作为 {first} 又作为 {second} 签名";
+    NotNamed { role, certificate, party } => "the {role}'s certificate ({certificate}) does not name {party}: another one signed in its place", "{role} 的证书（{certificate}）未指明 {party}：由他人代签";
     NotInEntry {} => "these bytes are not the ones inside the signed entry", "这些字节与已签名条目内的不同";
     ViewDiffers {} => "this view says something else than bill.der", "此视图与 bill.der 不一致";
+    Unconfirmed { why } => "the platform does not confirm this: {why}", "平台未确认此项：{why}";
+    UnknownConfirmer {} => "confirmed by a platform that signed no receipt here: nobody vouches for it", "确认方未在此签发任何收条，无人为其担保";
+    NoticeTwice {} => "the same notice stands in the log twice", "同一通知在账本中出现两次";
     HashLink { to, by } => "{by} names another {to} by its hash", "{by} 以哈希指明的 {to} 是另一个";
     FieldDiffers { by, told, found } => "{found} here, {told} in the {by}", "此处为 {found}，而 {by} 中为 {told}";
     PathWrong { header } => "the entry is not under the signed root of {header}", "该条目不在 {header} 的已签名根之下";
@@ -68,6 +72,10 @@ crate::texts! {
     // arithmetic
     NotRecomputed { why } => "cannot recompute the bill: {why}", "无法重新计算账单：{why}";
     Recomputed { told, found } => "the bill says {told}, recomputing gives {found}", "账单为 {told}，重新计算得 {found}";
+    CorrectionWrong { why } => "the correction does not hold: {why}", "更正不成立：{why}";
+    CorrectionAbove { due, right } => "after its corrections {due} CNY are due, {right} CNY follow from the usage", "更正后应付 {due} 元，而按用量应为 {right} 元";
+    Corrected { due } => "corrected: {due} CNY are due", "已更正：应付 {due} 元";
+    RefundWrong { told, right } => "{told} CNY went back, {right} CNY were paid above what is due", "退回 {told} 元，而多付的是 {right} 元";
     Ceiling { total, ceiling } => "the total {total} is above the amount {ceiling} that the buyer signed", "合计 {total} 超过买方签署的金额 {ceiling}";
     TariffHash { by } => "these price terms do not hash to what the {by} names", "这些价格条款的哈希与 {by} 所指不符";
     TariffMalformed { why } => "the price terms do not decode: {why}", "价格条款无法解码：{why}";

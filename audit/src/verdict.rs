@@ -45,6 +45,8 @@ pub struct Verdicts {
     pub billed_total: Option<Money>,
     /// What it should say, where it could be recomputed.
     pub recomputed_total: Option<Money>,
+    /// What is due after corrections.
+    pub due_total: Option<Money>,
     /// Role and subject of every certificate that signed something that holds.
     pub parties: Vec<(&'static str, String)>,
 }
@@ -72,12 +74,21 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
         course::check(table, &evidence, &mut findings.completeness);
     }
     quality::check(&evidence, &proven, &mut findings.data_quality);
-    let recomputed_total = arithmetic::check(members, &mut evidence, table.as_ref(), &mut findings.arithmetic);
+    let (recomputed_total, due_total) =
+        arithmetic::check(members, &mut evidence, table.as_ref(), &mut findings.arithmetic);
     let billed_total = evidence.bill.as_ref().map(|bill| bill.total);
     let parties = authentic.parties.into_iter().map(|(role, subject)| (role.name(), subject)).collect();
     let Findings { signatures, completeness, data_quality, arithmetic } = findings;
-    let mut verdicts =
-        Verdicts { signatures, completeness, data_quality, arithmetic, billed_total, recomputed_total, parties };
+    let mut verdicts = Verdicts {
+        signatures,
+        completeness,
+        data_quality,
+        arithmetic,
+        billed_total,
+        recomputed_total,
+        due_total,
+        parties,
+    };
     for verdict in verdicts.each_mut() {
         verdict.close();
     }
@@ -113,6 +124,7 @@ impl Verdicts {
             "verdicts": verdicts,
             "billed_total_cny": self.billed_total,
             "recomputed_total_cny": self.recomputed_total,
+            "due_total_cny": self.due_total,
         })
     }
 

@@ -1,7 +1,10 @@
 //! Certificates: X.509 with SM2 keys and SM2-with-SM3 signatures, kept as the bytes that were received. Whether one may be
 //! trusted is `chain.rs`'s question; `ca.rs` makes them.
 
-use der::{Decode, asn1::ObjectIdentifier};
+use der::{
+    Decode,
+    asn1::{ObjectIdentifier, PrintableString},
+};
 use x509_cert::{
     TbsCertificate, Version,
     ext::{
@@ -23,6 +26,7 @@ pub(crate) const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5
 pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 pub(crate) const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const KNOWN_CRITICAL: [ObjectIdentifier; 3] = [KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS];
 const LABEL: &str = "CERTIFICATE";
 
@@ -159,9 +163,16 @@ impl Certificate {
         self.parsed.issuer().to_string()
     }
 
-    /// The holder's common name, if there is exactly one that can be read.
+    /// The holder's common name, if there is exactly one and it is UTF8String or PrintableString. With two, a reader of the
+    /// first and a reader of the last would see different holders.
     pub fn common_name(&self) -> Option<String> {
-        self.parsed.subject().common_name().ok().flatten().map(|name| name.value().into_owned())
+        let mut found = self.parsed.subject().iter().filter(|part| part.oid == COMMON_NAME);
+        let (one, more) = (found.next()?, found.next());
+        if more.is_some() {
+            return None;
+        }
+        let printable = || one.value.decode_as::<PrintableString>().map(|text| text.as_str().to_owned());
+        one.value.decode_as::<String>().or_else(|_| printable()).ok()
     }
 
     /// The serial number in lower-case hexadecimal, without leading zero bytes.

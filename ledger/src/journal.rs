@@ -16,8 +16,8 @@ use crate::{
     sealed::Sealed,
     sealed_entry::{SealedEntry, StoredBlock, is_sealed},
     segment::{
-        BATCH_BLOCKS_MAX, FRAME_HEAD_LEN, FramedBlock, HEADER_LEN, PAYLOAD_LEN_MAX, SegmentFile, SegmentHeader,
-        encode_frame, encode_payload, read_payload,
+        BATCH_BLOCKS_MAX, FRAME_HEAD_LEN, FramedBlock, HEADER_LEN, NewFrame, PAYLOAD_LEN_MAX, SegmentFile,
+        SegmentHeader, read_payload,
     },
     storage::Storage,
 };
@@ -107,40 +107,47 @@ impl Journal {
         }
     }
 
-    /// Writes the batch, whose blocks are the next of their logs, as one frame. When this returns it is durable; when it fails,
-    /// only opening again can tell.
-    pub(crate) fn append(&mut self, batch: &[Framed]) -> Result<(), Error> {
+    /// Chain hash after the last frame.
+    pub(crate) fn chain(&self) -> Hash {
+        let sealed = || self.sealed.last().map(|seal| seal.chain);
+        self.active.as_ref().map(|active| active.frames.chain).or_else(sealed).unwrap_or_default()
+    }
+
+    /// Writes the batch, whose blocks are the next of their logs, as one frame: `ready`, if that was made for this place. When
+    /// this returns it is durable; when it fails, only opening again can tell.
+    pub(crate) fn append(&mut self, batch: &[Framed], ready: Option<NewFrame>) -> Result<(), Error> {
         self.check_writable()?;
-        let payload = encode_payload(batch.iter().map(|f| (f.block.header().log, f.stored(), f.keys.as_slice())));
-        if batch.is_empty() || batch.len() > BATCH_BLOCKS_MAX || payload.len() > PAYLOAD_LEN_MAX {
+        let ready = ready.filter(|frame| frame.before == self.chain());
+        let frame = ready.unwrap_or_else(|| new_frame(self.chain(), batch));
+        let bytes = frame.payload().len();
+        if batch.is_empty() || batch.len() > BATCH_BLOCKS_MAX || bytes > PAYLOAD_LEN_MAX {
             return Err(Error::BatchSize {
                 blocks: batch.len(),
-                bytes: payload.len(),
+                bytes,
                 blocks_max: BATCH_BLOCKS_MAX,
                 bytes_max: PAYLOAD_LEN_MAX,
             });
         }
-        let written = self.write(&payload, batch);
+        let written = self.write(&frame, batch);
         if written.is_err() {
             self.mode = Mode::Poisoned;
         }
         written
     }
 
-    fn write(&mut self, payload: &[u8], batch: &[Framed]) -> Result<(), Error> {
-        let needed = (FRAME_HEAD_LEN + payload.len()) as u64;
+    fn write(&mut self, frame: &NewFrame, batch: &[Framed]) -> Result<(), Error> {
+        let needed = frame.bytes.len() as u64;
         if self.active.as_ref().is_none_or(|active| active.frames.capacity - active.frames.end < needed) {
             self.seal()?;
             self.begin_segment(needed)?;
         }
         let Some(active) = &mut self.active else { return Err(Error::Poisoned) };
-        let (frame, chain) = encode_frame(&active.frames.chain, payload);
         let offset = active.frames.end;
-        active.file.write(&frame, offset)?;
+        active.file.write(&frame.bytes, offset)?;
         active.file.sync()?;
-        active.frames.chain = chain;
-        active.frames.end = offset + frame.len() as u64;
-        let places = read_payload(payload).ok_or(Fault::FramePayload.damaged(active.number, offset))?;
+        active.frames.chain = frame.chain;
+        active.frames.end = offset + needed;
+        let places = read_payload(frame.payload()).ok_or(Fault::FramePayload.damaged(active.number, offset))?;
         for (framed, made) in places.iter().zip(batch) {
             push(&mut active.index, &mut self.tips, offset, framed, (made.block.header(), made.hash));
         }
@@ -240,6 +247,11 @@ impl Journal {
         }
         Ok(found)
     }
+}
+
+/// The frame of a batch after `chain`.
+pub(crate) fn new_frame(chain: Hash, batch: &[Framed]) -> NewFrame {
+    NewFrame::new(chain, batch.iter().map(|f| (f.block.header().log, f.stored(), f.keys.as_slice())))
 }
 
 /// The entry at `index` of a block, if its whole key is `key`.

@@ -183,7 +183,8 @@ impl Ledger {
             let (previous, epoch) = head.map_or((NO_PARENT, 0), |head| (head.hash, head.header.epoch));
             End { height: self.size(log), previous, epoch }
         };
-        Plan { node: self.node().to_owned(), ends: PerLog { trade: end(Log::Trade), finance: end(Log::Finance) } }
+        let ends = PerLog { trade: end(Log::Trade), finance: end(Log::Finance) };
+        Plan { node: self.node().to_owned(), ends, chain: self.journal.chain() }
     }
 
     /// Appends a batch that was signed ahead: one frame, one sync, durable on return, all or none.
@@ -224,7 +225,7 @@ impl Ledger {
             batch.push(Framed { block, hash, bytes, keys, sealed, stored: None });
         }
         self.journal.seal_entries(&mut batch, Destroyed::StaysErased)?;
-        self.journal.append(&batch)
+        self.journal.append(&batch, None)
     }
 
     /// Packs one segment: the oldest that is not packed yet, lies wholly below these heights and is not among the last two.

@@ -7,10 +7,10 @@ use crate::{
     block::{Block, Place, Signer, TimeQuality, build},
     entry::{Log, PerLog},
     error::{Error, Fault},
-    journal::{Framed, Journal, check_place},
+    journal::{Framed, Journal, check_place, new_frame},
     log::{AppendedBlock, NewBlock},
     sealed_entry::Destroyed,
-    segment::BATCH_BLOCKS_MAX,
+    segment::{BATCH_BLOCKS_MAX, NewFrame},
 };
 
 /// Where one log will stand.
@@ -27,6 +27,8 @@ pub(crate) struct End {
 pub struct Plan {
     pub(crate) node: String,
     pub(crate) ends: PerLog<End>,
+    /// Chain hash after the last frame.
+    pub(crate) chain: Hash,
 }
 
 /// Signed blocks on their way into the ledger: one frame. Nothing of it may be shown to anybody before
@@ -34,6 +36,9 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Batch {
     framed: Vec<Framed>,
+    /// The frame it becomes if nothing comes between: to hash it is no work for who waits for the disk. Sealing is the
+    /// journal's, which has the keys: a batch with a sealed entry is framed there.
+    frame: Option<NewFrame>,
 }
 
 impl Plan {
@@ -70,8 +75,10 @@ impl Plan {
             };
             framed.push(Framed { block, hash, bytes, keys, sealed, stored: None });
         }
-        self.ends = ends;
-        Ok(Batch { framed })
+        let is_plain = framed.iter().all(|framed| framed.sealed.is_empty());
+        let frame = is_plain.then(|| new_frame(self.chain, &framed));
+        (self.ends, self.chain) = (ends, frame.as_ref().map_or(self.chain, |frame| frame.chain));
+        Ok(Batch { framed, frame })
     }
 }
 
@@ -85,7 +92,7 @@ impl Batch {
                 .map_err(|fault| fault.refused(Some(log), Some(first.height)))?;
         }
         journal.seal_entries(&mut self.framed, Destroyed::Refuse)?;
-        journal.append(&self.framed)?;
+        journal.append(&self.framed, self.frame)?;
         Ok(self.framed.into_iter().map(appended).collect())
     }
 }

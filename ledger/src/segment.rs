@@ -231,16 +231,37 @@ impl SegmentHeader {
     }
 }
 
-/// A frame for `payload` after `chain`, and the chain hash after it.
-pub(crate) fn encode_frame(chain: &Hash, payload: &[u8]) -> (Vec<u8>, Hash) {
-    let length = u32::try_from(payload.len()).unwrap_or(0);
-    let chain = sm3(&[chain, payload]);
-    let mut frame = Vec::with_capacity(FRAME_HEAD_LEN + payload.len());
-    frame.extend(length.to_be_bytes());
-    frame.extend(frame_crc(length, &chain, payload).to_be_bytes());
-    frame.extend(chain);
-    frame.extend(payload);
-    (frame, chain)
+/// A frame ready to be written after a frame with a certain chain hash.
+#[derive(Debug)]
+pub(crate) struct NewFrame {
+    /// Chain hash before it.
+    pub(crate) before: Hash,
+    pub(crate) chain: Hash,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl NewFrame {
+    /// The frame of a batch: for each block its log, its bytes and its entries' keys.
+    pub(crate) fn new<'a>(
+        before: Hash,
+        blocks: impl ExactSizeIterator<Item = (Log, &'a [u8], &'a [[u8; 32]])> + Clone,
+    ) -> Self {
+        let room = blocks.clone().map(|(_, bytes, keys)| 7 + bytes.len() + keys.len() * 32);
+        let mut bytes = Vec::with_capacity(room.fold(FRAME_HEAD_LEN + 3, usize::saturating_add));
+        bytes.extend([0; FRAME_HEAD_LEN]);
+        encode_payload(&mut bytes, blocks);
+        let mut frame = Self { before, chain: before, bytes };
+        frame.chain = sm3(&[&before, frame.payload()]);
+        let length = u32::try_from(frame.payload().len()).unwrap_or(0);
+        let crc = frame_crc(length, &frame.chain, frame.payload());
+        let head = length.to_be_bytes().into_iter().chain(crc.to_be_bytes()).chain(frame.chain);
+        frame.bytes.iter_mut().zip(head).for_each(|(to, from)| *to = from);
+        frame
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.bytes.get(FRAME_HEAD_LEN..).unwrap_or_default()
+    }
 }
 
 fn frame_crc(length: u32, chain: &Hash, payload: &[u8]) -> u32 {
@@ -346,12 +367,7 @@ pub(crate) struct FramedBlock<'a> {
     pub(crate) keys: &'a [[u8; 32]],
 }
 
-/// The payload of a batch: for each block its log, its bytes and its entries' keys.
-pub(crate) fn encode_payload<'a>(
-    blocks: impl ExactSizeIterator<Item = (Log, &'a [u8], &'a [[u8; 32]])> + Clone,
-) -> Vec<u8> {
-    let length = blocks.clone().map(|(_, bytes, keys)| 7 + bytes.len() + keys.len() * 32);
-    let mut payload = Vec::with_capacity(length.fold(3, usize::saturating_add));
+fn encode_payload<'a>(payload: &mut Vec<u8>, blocks: impl ExactSizeIterator<Item = (Log, &'a [u8], &'a [[u8; 32]])>) {
     payload.push(PAYLOAD_VERSION);
     payload.extend(u16::try_from(blocks.len()).unwrap_or(u16::MAX).to_be_bytes());
     for (log, bytes, keys) in blocks {
@@ -361,10 +377,9 @@ pub(crate) fn encode_payload<'a>(
         payload.extend(u16::try_from(keys.len()).unwrap_or(u16::MAX).to_be_bytes());
         payload.extend(keys.as_flattened());
     }
-    payload
 }
 
-/// Reads what [`encode_payload`] wrote.
+/// Reads the payload of a frame.
 pub(crate) fn read_payload(payload: &[u8]) -> Option<Vec<FramedBlock<'_>>> {
     let mut pieces = Pieces(payload);
     if pieces.u8()? != PAYLOAD_VERSION {

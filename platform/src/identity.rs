@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{Certificate, Hash, Usage, keyfile, sm2::SecretKey, verify_chain};
 use hufu_trade::{
-    if2::segment_ok,
+    if2::{PLATFORM, segment_ok},
     octets::{Digest, Octets},
+    party::is_named,
 };
 
 use crate::text::Text;
@@ -25,8 +26,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Reads key, certificates and anchors, and checks that they belong together and are valid at `now_ns`: nodes would
-    /// refuse every receipt otherwise.
+    /// Reads key, certificates and anchors, and checks that they belong together, are valid at `now_ns` and name the platform
+    /// of `site`: nodes would refuse every receipt otherwise.
     ///
     /// # Errors
     /// 74 for a file that cannot be read, 78 for one that does not fit.
@@ -52,6 +53,11 @@ impl Identity {
         }
         verify_chain(leaf, rest, &anchors, &[], now_ns, Usage::Signing)
             .map_err(|error| wrong(&shown, &error.to_string()))?;
+        let party = format!("{site}/{PLATFORM}");
+        if !is_named(leaf, &party) {
+            let (subject, dns) = (leaf.subject(), format!("{PLATFORM}.{site}"));
+            return Err(Failure::new(Exit::Config, Text::NotNamed { path: shown, subject, party, dns }));
+        }
         Ok(Self { key: secret, cert_id: leaf.id(), chain, anchors })
     }
 

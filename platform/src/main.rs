@@ -6,6 +6,7 @@ mod broker;
 mod cli;
 mod clock;
 mod cmd;
+mod courier;
 mod envelope;
 mod error;
 mod file;

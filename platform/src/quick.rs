@@ -73,11 +73,10 @@ pub(crate) async fn take(
         },
         Interface::PaymentConfirm => match open::<PaymentConfirm>(&mut *db, (pool, interface), received).await? {
             Ok(opened) => {
-                let answer = match paid(&mut *db, pool, &opened.payload.body.bill_no).await? {
-                    Ok(state) => Answer::Ok(state),
-                    Err(refusal) => Answer::Error(refusal.problem()),
+                let (answer, is_final) = match paid(&mut *db, pool, &opened.payload.body.bill_no).await? {
+                    Ok((state, is_settled)) => (Answer::Ok(state), is_settled),
+                    Err(refusal) => (Answer::Error(refusal.problem()), false),
                 };
-                let is_final = matches!(&answer, Answer::Ok(state) if state.state == "paid");
                 call.reply(&mut *db, &opened, &answer, is_final).await
             }
             Err(refusal) => Ok(Err(refusal)),
@@ -171,19 +170,33 @@ async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Resul
     Ok(if is_same { Ok(()) } else { Err(Refusal::new(Code::Duplicate, format!("bill {number} is another one"))) })
 }
 
-/// What is known about the payment of a bill.
-async fn paid(db: &mut SqliteConnection, pool: &str, number: &str) -> Result<Result<PaymentState, Refusal>, Error> {
-    if bill::find(&mut *db, number).await?.is_none_or(|found| found.pool != pool) {
+/// What is known about the payment of a bill, and whether that is all there will be: while something of it is to go back, the
+/// node asks on.
+async fn paid(
+    db: &mut SqliteConnection,
+    pool: &str,
+    number: &str,
+) -> Result<Result<(PaymentState, bool), Refusal>, Error> {
+    let Some(found) = bill::find(&mut *db, number).await?.filter(|found| found.pool == pool) else {
         return Ok(Err(Refusal::new(Code::Unknown, format!("no bill {number} here"))));
-    }
+    };
     let payment = bill::payment(&mut *db, number).await?;
-    Ok(Ok(PaymentState {
+    let refund = bill::refund(&mut *db, number).await?;
+    let is_settled = refund.is_some() || payment.as_ref().is_some_and(|paid| paid.amount == found.due);
+    let state = match (&payment, &refund) {
+        (None, _) => "unpaid",
+        (Some(_), None) => "paid",
+        (Some(_), Some(_)) => "refunded",
+    };
+    let state = PaymentState {
         bill_no: number.to_owned(),
-        state: if payment.is_some() { "paid" } else { "unpaid" }.to_owned(),
-        amount_cny: payment.as_ref().map(|(amount, ..)| amount.clone()),
-        paid_at: payment.as_ref().map(|(.., at)| rfc3339(*at)),
-        ..PaymentState::default()
-    }))
+        state: state.to_owned(),
+        amount_cny: payment.as_ref().map(|paid| paid.amount.clone()),
+        paid_at: payment.as_ref().map(|paid| rfc3339(paid.at_ns)),
+        refunded_cny: refund.as_ref().map(|back| back.amount.clone()),
+        refunded_at: refund.as_ref().map(|back| rfc3339(back.at_ns)),
+    };
+    Ok(Ok((state, is_settled)))
 }
 
 /// Presence as a node or its will says it; not signed, so it is shown and never relied on.

@@ -20,7 +20,9 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     broker,
     cli::{Context, bug},
-    clock, file,
+    clock,
+    courier::Courier,
+    file,
     http::{self, Api},
     identity::Identity,
     inbox::Inbox,
@@ -117,6 +119,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let (outgoing, sent) = mpsc::channel(OUTGOING_MAX);
     let (answered, _) = broadcast::channel(ANSWERED_MAX);
     let relay = Relay::new(store.clone(), Arc::clone(&identity), outgoing, answered.clone(), clock::now_ns);
+    let courier = Courier { store: store.clone(), identity: Arc::clone(&identity), relay: relay.clone() };
     let api = Api { store: store.clone(), identity: Arc::clone(&identity), relay, now: clock::now_ns };
     let broker =
         link::Broker { host: host.clone(), port, site: args.site.clone(), boot: clock::now_ns() / 1_000_000_000 };
@@ -124,6 +127,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let link = Link { broker, inbox, outgoing: sent, answered, now: clock::now_ns };
     let (stop, stopped) = watch::channel(false);
     let mut linked = tokio::spawn(link.run(stopped.clone()));
+    let mut carried = tokio::spawn(courier.run(stopped.clone()));
     let mut quiet = stopped;
     let shutdown = async move { link::stopped(&mut quiet).await };
     let served = axum::serve(listener, http::router(Arc::new(api))).with_graceful_shutdown(shutdown);
@@ -140,10 +144,12 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let exit = tokio::select! {
         exit = ended(args.exit_with_parent) => exit?,
         _ = &mut linked => return Err(bug(&"the broker link ended by itself")),
+        _ = &mut carried => return Err(bug(&"the courier of notices ended by itself")),
         _ = &mut served => return Err(bug(&"the HTTP API ended by itself")),
     };
     stop.send_replace(true);
     linked.await.map_err(|error| bug(&error))?;
+    carried.await.map_err(|error| bug(&error))?;
     // A buyer that waits for a node is not waited for.
     served.abort();
     store.close().await;

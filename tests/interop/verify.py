@@ -584,6 +584,34 @@ def name_of(cursor):
     return cursor.data[first:cursor.at]
 
 
+def common_name(name):
+    """The only common name (2.5.4.3) of a distinguished name, if it is UTF8String or PrintableString."""
+    found, name = [], Cursor(name)
+    while name.more():
+        part = name.inner(0x31)
+        while part.more():
+            pair = part.inner()
+            kind = oid(pair.data, *pair.take(0x06)[2:])
+            tag, _, start, end = pair.take()
+            if kind == "2.5.4.3":
+                found.append(as_text(pair.data[start:end]) if tag in (0x0C, 0x13) else None)
+    return found[0] if len(found) == 1 else None
+
+
+def dns_names(extensions):
+    """The DNS names of subjectAltName."""
+    if "2.5.29.17" not in extensions:
+        return []
+    try:
+        names, found = Cursor(extensions["2.5.29.17"][1]), []
+        while names.more():
+            tag, _, start, end = names.take()
+            found += [names.data[start:end].decode("latin-1")] if tag == 0x82 else []
+    except Bad:
+        return []
+    return found
+
+
 def extensions_of(cursor):
     found = {}
     while cursor.more():
@@ -681,8 +709,16 @@ class Certificate(Envelope):
             self.usage = {bit for bit in range(8 * len(octets_used)) if octets_used[bit // 8] >> 7 - bit % 8 & 1}
         self.key_id = decode(octets(), extensions["2.5.29.14"][1]) if "2.5.29.14" in extensions else None
         self.authority = authority_key(extensions)
+        self.common_name, self.dns_names = common_name(self.subject), dns_names(extensions)
         self.odd = any(critical and name not in ("2.5.29.15", "2.5.29.17", "2.5.29.19")
                        for name, (critical, _) in extensions.items())
+
+    def is_named(self, party):
+        """Section 8: whether it names the node or platform `{site}/{node}`."""
+        if not re.fullmatch(r"[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64}", party):
+            return False
+        site, node = party.split("/")
+        return self.common_name == party or f"{node}.{site}" in self.dns_names
 
     @staticmethod
     def constraints(extensions):
@@ -1065,13 +1101,19 @@ class Evidence:
 
 # ---------------------------------------------------------------- first verdict: signatures
 
-# Kind of a line of signed/index.tsv: role, type of the signed bytes, the field that tells when (section 8).
+# Kind of a line of signed/index.tsv: role, type of the signed bytes, the field that tells when (section 8), conType.
 SIGNED_KINDS = {
     "browse": ("buyer", STATEMENT, "contractTime", 1), "offer": ("node", OFFER, "validFrom", None),
     "order": ("buyer", STATEMENT, "contractTime", 2), "deal": ("node", COUNTERSIGNATURE, "time", None),
     "score": ("buyer", STATEMENT, "contractTime", 4), "block": ("node", HEADER, "time", None),
     "checkpoint": ("node", CHECKPOINT, "time", None), "receipt": ("platform", RECEIPT, "storedAt", None),
 }
+
+
+def signer_of(role, said):
+    """The node or platform that a signer's certificate must name (section 8); a buyer is named by its certificate id."""
+    pool = said.get("computingPoolId") or said.get("node") or ""
+    return {"buyer": None, "node": pool, "platform": pool.partition("/")[0] + "/platform"}[role]
 
 
 class Authentic:
@@ -1092,13 +1134,17 @@ class Authentic:
         for kind, at, (tbs_name, tbs), (sig_name, signature), (cert_name, certificate) in rows:
             trust.judge(certificate, cert_name, at, out)
         trust.openssl.verify_all([(row[4][1].point, row[2][1], row[3][1]) for row in rows])
-        roles = {}
+        roles, named = {}, set()
         for kind, at, (tbs_name, tbs), (sig_name, signature), (cert_name, certificate) in rows:
             role = SIGNED_KINDS[kind][0]
             if not trust.openssl.verify(certificate.point, tbs, signature):
                 out.fail(sig_name, f"not the {role}'s signature over these bytes")
                 continue
             out.check(roles.setdefault(certificate.id, role) == role, cert_name, "one certificate in two roles")
+            signer = signer_of(role, decode(SIGNED_KINDS[kind][1], tbs))
+            if signer is not None and (certificate.id, signer) not in named:
+                named.add((certificate.id, signer))
+                out.check(certificate.is_named(signer), cert_name, f"the {role}'s certificate does not name {signer}")
             self.by[kind, tbs] = certificate.id, signature, tbs_name
         trust.strays({row[4][1].id for row in rows}, out)
 
@@ -1173,9 +1219,10 @@ def check_links(pack, ev, authentic, out):
     if bill:
         link("bill.der#deal", bill.deal, deal_hash)
         link("bill.der#offer", bill.offer, offer_hash)
-        for said in filter(None, (deal and deal.value, offer and offer.offer)):
+        stated = [found.said for found in (ev.browse, order, *ev.scores) if found]
+        for said in filter(None, (deal and deal.value, offer and offer.offer, *stated)):
             for field in ("buyer", "computingPoolId"):
-                out.check(said[field] == bill[field], f"bill.der#{field}", "deal or offer has another")
+                out.check(said[field] == bill[field], f"bill.der#{field}", "another piece has another")
     if ev.bill_entry:
         out.check(ev.bill_entry.body == ev.bill_bytes, "bill.der", "not the bytes in the bill's entry")
     if "bill.json" in pack.files and bill:
@@ -1252,13 +1299,14 @@ class Proven:
         self.headers, self.receipts, self.shown, self.rooted = {}, [], set(), set()
         signatures, completeness = self.verdicts = verdicts[:2]
         self.pack, self.authentic = pack, authentic
-        roots = {}
+        pool, roots = ev.bill.computingPoolId if ev.bill else "", {}
         for kind in ("checkpoint", "receipt"):
             for tbs, file in authentic.files(kind):
+                if kind == "checkpoint" and ev.bill:
+                    signatures.check(decode(CHECKPOINT, tbs).node == pool, f"{file}#node", "of another node")
                 log, size, root = self.root_of(kind, tbs)
                 completeness.check(roots.setdefault((log, size), root) == root, file, "two signed roots of one size")
         names = {found.hash: found.name for found in ev.all}
-        pool = ev.bill.computingPoolId if ev.bill else ""
         for tbs, file in authentic.files("receipt"):
             receipt = decode(RECEIPT, tbs)
             signatures.check(receipt.computingPoolId == pool, f"{file}#computingPoolId", "of another node")

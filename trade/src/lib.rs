@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bill;
+pub mod confirm;
 pub mod contract;
 pub mod correction;
 pub mod entry;
@@ -22,12 +23,14 @@ pub mod if2;
 pub mod money;
 pub mod notice;
 pub mod octets;
+pub mod party;
 pub mod rating;
 pub mod resource;
 pub mod rules;
 pub mod statement;
 pub mod tariff;
 pub mod usage;
+mod version;
 
 pub use error::Error;
 
@@ -39,13 +42,16 @@ pub fn encode<T: der::Encode>(value: &T, what: &'static str) -> Result<Vec<u8>, 
     value.to_der().map_err(|source| Error::Malformed { what, source: source.into() })
 }
 
-/// Reads a structure of the evidence; bytes that are not its only encoding are refused.
+/// Reads a structure of the evidence; bytes that are not its only encoding are refused, and so is a version other than 1 of a
+/// structure that has one. `what` is its name in `docs/evidence.asn1`.
 ///
 /// # Errors
-/// [`Error::Malformed`].
+/// [`Error::Malformed`]; [`Error::Field`] for the version.
 pub fn decode<T>(bytes: &[u8], what: &'static str) -> Result<T, Error>
 where
     T: for<'a> der::Decode<'a, Error = der::Error> + der::Encode,
 {
-    hufu_gm::signed::strict(bytes).map_err(|source| Error::Malformed { what, source })
+    let value = hufu_gm::signed::strict(bytes).map_err(|source| Error::Malformed { what, source })?;
+    version::check(bytes, what)?;
+    Ok(value)
 }

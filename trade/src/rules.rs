@@ -341,6 +341,14 @@ impl RuleTable {
         })
     }
 
+    /// Whether a contract in `state` is settled: whatever the rows still allow, nothing is metered or held any more, and
+    /// nothing but a score is written.
+    pub fn is_settled(&self, state: &str) -> bool {
+        let after = self.reached(state, |_| true);
+        let open = |row: &Row| after.contains(&row.state.as_str()) && row.writes != [Write::Score];
+        !after.iter().any(|state| self.is_metered(state) || self.is_holding(state)) && !self.rows.iter().any(open)
+    }
+
     /// Whether an order is metered in a state.
     pub fn is_metered(&self, state: &str) -> bool {
         self.metered.iter().any(|metered| metered == state)

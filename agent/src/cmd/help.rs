@@ -76,7 +76,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Show the public side of a key, certificate or request file", "显示密钥、证书或请求文件的公开部分"),
     ("File to make", "要生成的文件"),
     ("Secret key file", "私钥文件"),
-    ("Subject, for example CN=node-1,O=site,C=CN", "主体名，例如 CN=node-1,O=site,C=CN"),
+    ("Subject, for example CN=site-1/node-1,O=site,C=CN", "主体名，例如 CN=site-1/node-1,O=site,C=CN"),
     ("DNS name; may be given several times", "DNS 名称；可多次给出"),
     ("File to make; default stdout", "要生成的文件；默认标准输出"),
     ("File to read", "要读取的文件"),

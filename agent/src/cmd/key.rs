@@ -25,7 +25,7 @@ pub(super) enum Command {
         /// Secret key file
         #[arg(long, value_name = "F")]
         key: PathBuf,
-        /// Subject, for example CN=node-1,O=site,C=CN
+        /// Subject, for example CN=site-1/node-1,O=site,C=CN
         #[arg(long, value_name = "CN")]
         subject: String,
         /// DNS name; may be given several times

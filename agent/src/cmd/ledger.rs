@@ -16,6 +16,7 @@ use hufu_trade::{
     decode,
     entry::{Certificates, EntryKind},
     octets::rfc3339,
+    party::is_named,
 };
 use serde_json::{Value, json};
 
@@ -111,7 +112,7 @@ fn open(dir: &Path) -> Result<Ledger, Failure<Text>> {
     Ledger::open_read_only(dir).map_err(|e| failure(dir, &e))
 }
 
-/// Keys of the certificates the ledger itself holds whose chain ends in `anchors`, as of the block they stand in.
+/// Keys of the node's certificates the ledger itself holds whose chain ends in `anchors`, as of the block they stand in.
 fn trusted_keys(dir: &Path, anchors: &[Certificate]) -> BTreeMap<Hash, PublicKey> {
     let mut keys = BTreeMap::new();
     let Ok(ledger) = Ledger::open_read_only(dir) else { return keys };
@@ -125,7 +126,10 @@ fn trusted_keys(dir: &Path, anchors: &[Certificate]) -> BTreeMap<Hash, PublicKey
             let chain: Vec<Certificate> =
                 found.certificates.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
             let Some((leaf, rest)) = chain.split_first() else { continue };
-            if verify_chain(leaf, rest, anchors, &[], block.header().time, Usage::Signing).is_ok() {
+            let header = block.header();
+            if is_named(leaf, &header.node)
+                && verify_chain(leaf, rest, anchors, &[], header.time, Usage::Signing).is_ok()
+            {
                 keys.insert(leaf.id(), leaf.public_key().clone());
             }
         }

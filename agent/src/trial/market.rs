@@ -127,8 +127,9 @@ impl Market {
         let dir = tempfile::tempdir().unwrap();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
-            (party(Some(&root), "platform", 2), party(Some(&root), "node", 3), party(Some(&root), "buyer", 4));
-        let options = Options::new(POOL);
+            (party(Some(&root), "site-1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer", 4));
+        // Segments so small that a contract lies in several.
+        let options = Options { segment_size: 4096, ..Options::new(POOL) };
         Ledger::create(dir.path(), &options, [5; 16]).unwrap();
         let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
         let core = core(&platform, &node, &root);

@@ -3,6 +3,7 @@
 mod change;
 mod dice;
 mod market;
+mod settled;
 
 use hufu_ledger::Log;
 use hufu_trade::{

@@ -115,6 +115,12 @@ impl Draft {
                 self.offer = Some(hufu_trade::decode(signed.tbs(), "Offer")?);
                 self.signed(&signed, Kind::Offer, "offer")?;
             }
+            EntryKind::Notice => {
+                let signed = Signed::from_bytes(&entry.body)?;
+                let of_platform = self.certs.is_of(Role::Platform, &signed.cert_id());
+                let kind = if of_platform { Kind::PlatformNotice } else { Kind::Notice };
+                self.signed(&signed, kind, kind.name())?;
+            }
             EntryKind::Deal => {
                 let deal: Deal = hufu_trade::decode(&entry.body, "Deal")?;
                 self.signed(&deal.countersignature, Kind::Deal, "deal")?;
@@ -158,7 +164,7 @@ impl Draft {
     /// Adds a signature once and returns the name of its signed bytes.
     fn signature(&mut self, kind: Kind, stem: &str, tbs: &[u8], sig: &[u8], cert: Hash) -> Result<String, Error> {
         let what = || format!("signature {stem}");
-        let signed_at = kind.time(tbs).ok_or_else(|| input(what(), format!("not a {}", kind.name())))?;
+        let signed_at = kind.said(tbs).ok_or_else(|| input(what(), format!("not a {}", kind.name())))?.at;
         let missing = || {
             let role = kind.role().name();
             input(what(), format!("the {role}'s certificate {} is not given", Octets(cert)))

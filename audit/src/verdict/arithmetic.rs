@@ -4,6 +4,7 @@
 use hufu_gm::sm3::sm3;
 use hufu_trade::{
     bill::Bill,
+    correction::Due,
     entry::EntryName,
     money::Money,
     notice::InForce,
@@ -23,31 +24,48 @@ use crate::{
     verdict::quality::bill_field,
 };
 
-/// The recomputed total, if it could be recomputed. Takes the usage records out of `evidence`.
+/// What the bill should say, if it could be recomputed, and what is due after its corrections. Takes the usage records out of
+/// `evidence`.
 pub(crate) fn check(
     members: &Members,
     evidence: &mut Evidence<'_>,
     table: Option<&RuleTable>,
     out: &mut Verdict,
-) -> Option<Money> {
+) -> (Option<Money>, Option<Money>) {
     terms(members, evidence, out);
     let records = std::mem::take(&mut evidence.records);
     let Some(bill) = &evidence.bill else {
         out.fail(layout::BILL, Text::NotRecomputed { why: "no readable bill".to_owned() });
-        return None;
+        return (None, None);
     };
-    sums(bill, out);
-    ceiling(bill, evidence, out);
-    match recompute(bill, evidence, records, table) {
-        Ok(again) => {
-            compare(bill, &again, out);
-            Some(again.total)
-        }
-        Err(why) => {
-            out.fail(layout::BILL, Text::NotRecomputed { why });
-            None
+    let in_force = in_force(evidence);
+    let due = corrected(evidence, out);
+    let mut found = Verdict::default();
+    sums(bill, &mut found);
+    ceiling(bill, evidence, in_force, &mut found);
+    let again = recompute(bill, evidence, records, (table, in_force));
+    if let Ok(again) = &again {
+        compare(bill, again, &mut found);
+    }
+    let recomputed = again.as_ref().ok().map(|again| again.total);
+    // What a correction took off is no longer asked for: then the bill's mistakes are history.
+    let corrected = due.as_ref().filter(|due| due.count > 0).map(|due| due.total);
+    let is_history = corrected.zip(recomputed).is_some_and(|(due, right)| due <= right);
+    out.absorb(found, is_history);
+    if let Err(why) = again {
+        out.fail(layout::BILL, Text::NotRecomputed { why });
+    }
+    if let Some(asked) = corrected {
+        let due = asked.to_string();
+        match recomputed {
+            Some(right) if asked > right => {
+                let right = right.to_string();
+                out.fail(bill_field("total"), Text::CorrectionAbove { due, right });
+            }
+            _ => out.warn(bill_field("total"), Text::Corrected { due }),
         }
     }
+    (recomputed, due.map_or(Some(bill.total), |due| Some(due.total)))
 }
 
 /// The price terms in the pack are those that the buyer signed and the offer holds.
@@ -69,9 +87,37 @@ fn sums(bill: &Bill, out: &mut Verdict) {
     out.check(sum.is_ok_and(|sum| sum == bill.total), bill_field("total"), || Text::Sum {});
 }
 
-fn ceiling(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
+/// What renewals, in the order of the log, made of the deal. One beyond the range of times fails the course.
+fn in_force(evidence: &Evidence<'_>) -> Option<InForce> {
+    let deal = InForce::of(&evidence.deal.as_ref()?.value);
+    let renewals = evidence.notices.iter().filter_map(|found| found.value.notice.renewal.as_ref());
+    Some(renewals.fold(deal, |in_force, renewal| in_force.renewed(renewal).unwrap_or(in_force)))
+}
+
+/// What the bill asks for after its corrections, each of which must follow from what stood before.
+pub(crate) fn corrected(evidence: &Evidence<'_>, out: &mut Verdict) -> Option<Due> {
+    let entry = evidence.bill_entry.as_ref()?;
+    let mut due = Due::of(&entry.value.number, Octets(entry.hash), entry.value.total);
+    for found in evidence.corrections.iter().filter(|found| found.value.bill.0 == entry.hash) {
+        out.checked();
+        match due.corrected(Octets(found.hash), &found.value) {
+            Ok(after) => due = after,
+            Err(error) => out.fail(found.name, Text::CorrectionWrong { why: error.to_string() }),
+        }
+        let same = found.value.computing_pool_id == entry.value.computing_pool_id;
+        let differs = || Text::FieldDiffers {
+            by: "bill".into(),
+            told: entry.value.computing_pool_id.clone(),
+            found: found.value.computing_pool_id.clone(),
+        };
+        out.check(same, found.field("computingPoolId"), differs);
+    }
+    Some(due)
+}
+
+fn ceiling(bill: &Bill, evidence: &Evidence<'_>, in_force: Option<InForce>, out: &mut Verdict) {
     let signed = evidence.order.as_ref().and_then(|order| order.value.statement.contract_value);
-    let Some(value) = signed else { return };
+    let Some(value) = in_force.map(|in_force| in_force.value).or(signed) else { return };
     let exceeded = match value.payment {
         Payment::Prepaid | Payment::Postpaid => bill.total > value.amount,
     };
@@ -85,7 +131,7 @@ fn recompute(
     bill: &Bill,
     evidence: &Evidence<'_>,
     records: Vec<Found<'_, UsageRecord>>,
-    table: Option<&RuleTable>,
+    (table, in_force): (Option<&RuleTable>, Option<InForce>),
 ) -> Result<Bill, String> {
     let tariff = evidence.terms().ok_or("no price terms")?;
     let deal = evidence.deal.as_ref().ok_or("no deal")?;
@@ -104,7 +150,7 @@ fn recompute(
     let records: Vec<Recorded> =
         records.into_iter().filter(|found| found.value.order_seq >= first).map(recorded).collect();
     let billed = evidence.bill_before.iter().map(|found| found.value.total);
-    let left = InForce::of(&deal.value).left(billed).map_err(|error| error.to_string())?;
+    let left = in_force.map_or(Ok(None), |in_force| in_force.left(billed)).map_err(|error| error.to_string())?;
     let terms = Terms {
         contract_no: bill.contract_no,
         computing_pool_id: &deal.value.computing_pool_id,

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use hufu_gm::Hash;
 use hufu_trade::{
-    contract::{Facts, next},
-    rules::RuleTable,
+    contract::{Facts, replay},
+    correction::{Correction, Due},
+    entry::EntryKind,
+    money::Money,
+    notice::{InForce, Notice},
+    octets::{Digest, Octets},
+    rules::{CORRECT, REFUND, RuleTable},
 };
 
 use crate::{
@@ -32,45 +37,52 @@ pub(crate) fn table(members: &Members, out: &mut Verdict) -> Option<RuleTable> {
 struct Act<'a> {
     place: &'a str,
     name: &'a str,
-    /// States that the entry itself tells.
-    told: Option<(&'a str, &'a str)>,
-    amount_matches: bool,
+    kind: EntryKind,
+    does: Does<'a>,
     /// When, ns since 1970-01-01Z.
     time: i64,
 }
 
-fn act<'a>(place: &'a str, name: &'a str, time: i64) -> Act<'a> {
-    Act { place, name, told: None, amount_matches: true, time }
+/// What an act does besides moving the state, and what its guard asks about.
+enum Does<'a> {
+    Nothing,
+    /// The states that the entry itself tells.
+    Tells(&'a str, &'a str),
+    Notices {
+        notice: &'a Notice,
+        by_buyer: bool,
+    },
+    Bills(Due),
+    Corrects(Digest, &'a Correction),
+    Pays(Digest, Money),
+    Refunds(Digest, Money),
+}
+
+/// Where a contract is: its state, what is in force of the deal, what its bills ask for and what was paid of them.
+struct Course<'a> {
+    state: &'a str,
+    in_force: Option<InForce>,
+    dues: BTreeMap<Hash, (Due, Option<Money>)>,
+    billed: bool,
 }
 
 pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdict) {
-    let within_offer = within_offer(evidence);
-    let service_end = evidence.deal.as_ref().map(|deal| deal.value.service_end);
-    let mut state = table.start.as_str();
-    let mut billed = false;
+    let ordered = within_offer(evidence);
+    let in_force = evidence.deal.as_ref().map(|deal| InForce::of(&deal.value));
+    let mut course = Course { state: table.start.as_str(), in_force, dues: BTreeMap::new(), billed: false };
     for act in acts(evidence) {
-        let facts = Facts {
-            // Who signed what is the first verdict's matter.
-            buyer_signed: true,
-            node_signed: true,
-            platform_signed: true,
-            // Nobody but the node can know what was free; its countersignature says so.
-            capacity_free: true,
-            within_offer,
-            window_open: service_end.is_none_or(|end| act.time < end),
-            amount_matches: act.amount_matches,
-        };
+        let facts = course.facts(&act, evidence, ordered);
         out.checked();
-        match next(table, state, act.name, facts) {
+        match replay(table, course.state, act.name, act.kind, facts) {
             Ok(step) => {
-                if let Some((from, to)) = act.told
-                    && (from, to) != (state, step.next)
+                if let Does::Tells(from, to) = act.does
+                    && (from, to) != (course.state, step.next)
                 {
-                    let (told, found) = (format!("{from} -> {to}"), format!("{state} -> {}", step.next));
+                    let (told, found) = (format!("{from} -> {to}"), format!("{} -> {}", course.state, step.next));
                     out.fail(act.place, Text::State { told, found });
                 }
-                state = step.next;
-                billed |= act.name == "bill";
+                course.state = step.next;
+                course.go_on(act.does);
             }
             Err(refusal) => {
                 out.fail(act.place, Text::Act { act: act.name.to_owned(), why: refusal.to_string() });
@@ -78,51 +90,141 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdic
             }
         }
     }
-    out.check(billed, layout::CONTRACT, || Text::Unbilled { state: state.to_owned() });
+    out.check(course.billed, layout::CONTRACT, || Text::Unbilled { state: course.state.to_owned() });
 }
 
+impl Course<'_> {
+    fn facts(&self, act: &Act<'_>, evidence: &Evidence<'_>, ordered: bool) -> Facts {
+        let mut facts = Facts {
+            // Who signed what is the first verdict's matter.
+            buyer_signed: true,
+            node_signed: true,
+            platform_signed: true,
+            // Nobody but the node can know what was free; its countersignature says so.
+            capacity_free: true,
+            within_offer: ordered,
+            window_open: self.in_force.is_none_or(|in_force| act.time < in_force.service_end),
+            amount_matches: true,
+        };
+        match &act.does {
+            Does::Notices { notice, by_buyer } => {
+                (facts.buyer_signed, facts.platform_signed) = (*by_buyer, !by_buyer);
+                if let (Some(renewal), Some(offer)) = (&notice.renewal, &evidence.offer) {
+                    let offer = &offer.value.offer;
+                    facts.within_offer =
+                        self.in_force.is_some_and(|in_force| in_force.takes(renewal, offer, notice.time));
+                }
+            }
+            // The bill before last is not in the pack; what was paid of it is not judged here.
+            Does::Pays(bill, amount) => {
+                facts.amount_matches = self.dues.get(&bill.0).is_none_or(|(due, _)| due.total == *amount);
+            }
+            Does::Refunds(bill, amount) => {
+                let right = |(due, paid): &(Due, Option<Money>)| {
+                    paid.and_then(|paid| paid.minus(due.total).ok()).is_some_and(|above| above == *amount)
+                };
+                facts.amount_matches = self.dues.get(&bill.0).is_none_or(right);
+            }
+            _ => {}
+        }
+        facts
+    }
+
+    fn go_on(&mut self, does: Does<'_>) {
+        match does {
+            Does::Notices { notice, .. } => {
+                if let (Some(in_force), Some(renewal)) = (&mut self.in_force, &notice.renewal) {
+                    *in_force = in_force.renewed(renewal).unwrap_or(*in_force);
+                }
+            }
+            Does::Bills(due) => {
+                self.billed = true;
+                self.dues.insert(due.bill.0, (due, None));
+            }
+            // Whether it follows from the bill is the fourth verdict's matter.
+            Does::Corrects(hash, correction) => {
+                if let Some((due, _)) = self.dues.get_mut(&correction.bill.0) {
+                    *due = due.corrected(hash, correction).unwrap_or_else(|_| due.clone());
+                }
+            }
+            Does::Pays(bill, amount) => {
+                if let Some((_, paid)) = self.dues.get_mut(&bill.0) {
+                    *paid = Some(amount);
+                }
+            }
+            Does::Nothing | Does::Tells(..) | Does::Refunds(..) => {}
+        }
+    }
+}
+
+/// A place in the order of acts: height and index in the trade log.
+type At = (u64, i64);
+
 /// The acts of the entries in the order of the trade log. A finance entry happened where the trade log names it back; where
-/// that is not shown, a bill comes after everything else, then payments and scores by their own times.
+/// that is not shown, a bill comes after everything else, then what follows it by its own time.
 fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<Act<'a>> {
-    let mut acts: Vec<((u64, i64), Act<'a>)> = Vec::new();
+    let mut acts: Vec<(At, Act<'a>)> = Vec::new();
     let at = |height: u64, index: u32| (height, i64::from(index));
     // Where a finance entry is named twice, the first counts.
-    let mut links: BTreeMap<Hash, (u64, i64)> = BTreeMap::new();
+    let mut links: BTreeMap<Hash, At> = BTreeMap::new();
     for link in &evidence.links {
         links.entry(link.value.finance.hash.0).or_insert_with(|| at(link.place.1, link.place.2));
     }
     let linked = |finance: &Found<'_, ()>| links.get(&finance.hash).copied();
-    for (found, name) in [(evidence.browse.as_ref(), "browse"), (evidence.order.as_ref(), "order")] {
-        let Some(found) = found else { continue };
+    let stated = [(evidence.browse.as_ref(), "browse"), (evidence.order.as_ref(), "order")];
+    for (found, name) in stated.into_iter().filter_map(|(found, name)| Some((found?, name))) {
+        let kind = if name == "browse" { EntryKind::Browse } else { EntryKind::Order };
         let time = found.value.statement.contract_time;
-        acts.push((at(found.place.1, found.place.2), act(found.name, name, time)));
+        let act = Act { place: found.name, name, kind, does: Does::Nothing, time };
+        acts.push((at(found.place.1, found.place.2), act));
     }
-    let deals = evidence.deal.iter();
-    acts.extend(
-        deals.map(|found| (at(found.place.1, found.place.2), act(found.name, "deal", found.value.contract_time))),
-    );
+    if let Some(found) = &evidence.deal {
+        let time = found.value.contract_time;
+        let act = Act { place: found.name, name: "deal", kind: EntryKind::Deal, does: Does::Nothing, time };
+        acts.push((at(found.place.1, found.place.2), act));
+    }
     for found in &evidence.statuses {
         let status = &found.value;
-        let act = Act { told: Some((&status.from, &status.to)), ..act(found.name, &status.act, status.time) };
+        let (does, time) = (Does::Tells(&status.from, &status.to), status.time);
+        let act = Act { place: found.name, name: &status.act, kind: EntryKind::OrderStatus, does, time };
+        acts.push((at(found.place.1, found.place.2), act));
+    }
+    for found in &evidence.notices {
+        let notice = &found.value.notice;
+        let does = Does::Notices { notice, by_buyer: evidence.is_buyers(&found.value) };
+        let act = Act { place: found.name, name: &notice.act, kind: EntryKind::Notice, does, time: notice.time };
         acts.push((at(found.place.1, found.place.2), act));
     }
     let mut bill_shown = true;
     for found in evidence.bill_before.iter().chain(&evidence.bill_entry) {
-        let place = linked(&found.bare());
+        let (bill, place) = (&found.value, linked(&found.bare()));
         bill_shown &= place.is_some();
         let place = place.unwrap_or((u64::MAX - 1, i64::from(u32::try_from(found.place.1).unwrap_or(u32::MAX))));
-        acts.push((place, act(found.name, "bill", found.value.period_end)));
+        let does = Does::Bills(Due::of(&bill.number, Octets(found.hash), bill.total));
+        let time = bill.period_end;
+        acts.push((place, Act { place: found.name, name: "bill", kind: EntryKind::Bill, does, time }));
     }
-    let total = evidence.bill.as_ref().map(|bill| bill.total);
+    let after = |found: Found<'_, ()>, time: i64| linked(&found).filter(|_| bill_shown).unwrap_or((u64::MAX, time));
+    for found in &evidence.corrections {
+        let (value, kind) = (&found.value, EntryKind::Correction);
+        let (does, time) = (Does::Corrects(Octets(found.hash), value), value.time);
+        acts.push((after(found.bare(), time), Act { place: found.name, name: CORRECT, kind, does, time }));
+    }
     for found in &evidence.payments {
-        let amount_matches = Some(found.value.amount) == total;
-        let place = linked(&found.bare()).filter(|_| bill_shown).unwrap_or((u64::MAX, found.value.paid_at));
-        acts.push((place, Act { amount_matches, ..act(found.name, "pay", found.value.paid_at) }));
+        let (value, kind) = (&found.value, EntryKind::Payment);
+        let (does, time) = (Does::Pays(value.bill, value.amount), value.paid_at);
+        acts.push((after(found.bare(), time), Act { place: found.name, name: "pay", kind, does, time }));
+    }
+    for found in &evidence.refunds {
+        let (value, kind) = (&found.value, EntryKind::RefundPaid);
+        let (does, time) = (Does::Refunds(value.bill, value.amount), value.paid_at);
+        acts.push((after(found.bare(), time), Act { place: found.name, name: REFUND, kind, does, time }));
     }
     for found in &evidence.scores {
-        let own = (u64::MAX, found.value.statement.contract_time);
-        let place = if bill_shown { at(found.place.1, found.place.2) } else { own };
-        acts.push((place, act(found.name, "score", found.value.statement.contract_time)));
+        let time = found.value.statement.contract_time;
+        let place = if bill_shown { at(found.place.1, found.place.2) } else { (u64::MAX, time) };
+        let act = Act { place: found.name, name: "score", kind: EntryKind::Score, does: Does::Nothing, time };
+        acts.push((place, act));
     }
     acts.sort_by_key(|(place, _)| *place);
     acts.into_iter().map(|(_, act)| act).collect()

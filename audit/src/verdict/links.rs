@@ -1,14 +1,15 @@
 //! Still the first verdict: the entries hold what was signed, by whom they say, and name each other by hash. So a piece that
 //! carries no signature of its own hangs on one that does.
 
-use hufu_gm::{Hash, sm3::sm3};
+use hufu_gm::{Certificate, Hash, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
+    confirm,
     octets::{Digest, Octets},
 };
 
 use crate::{
-    evidence::{Evidence, Found, Stated},
+    evidence::{Evidence, Found, Noticed, Stated},
     findings::Verdict,
     layout,
     open::Members,
@@ -23,6 +24,10 @@ pub(crate) fn check(members: &Members, evidence: &Evidence<'_>, authentic: &Auth
     for (kind, found) in stated.into_iter().filter_map(|(kind, found)| Some((kind, found.as_ref()?))).chain(scores) {
         statement(kind, found, authentic, out);
     }
+    for found in &evidence.notices {
+        notice(found, evidence, authentic, out);
+    }
+    confirmations(members, evidence, authentic, out);
     offer(evidence, authentic, out);
     deal(evidence, authentic, out);
     hashes(evidence, out);
@@ -55,6 +60,58 @@ fn statement(kind: Kind, found: &Found<'_, Stated>, authentic: &Authentic, out: 
     let (signed, statement) = (&found.value.signed, &found.value.statement);
     let piece = (found.name, signed.statement.as_bytes(), signed.signature.as_bytes());
     listed(kind, piece, &statement.buyer.0, authentic, out);
+}
+
+/// A notice is signed by the contract's buyer or by the platform, names the deal, and stands there once.
+fn notice(found: &Found<'_, Noticed>, evidence: &Evidence<'_>, authentic: &Authentic, out: &mut Verdict) {
+    let Noticed { signed, notice } = &found.value;
+    let kind = if evidence.is_buyers(&found.value) { Kind::Notice } else { Kind::PlatformNotice };
+    listed(kind, (found.name, signed.tbs(), signed.signature()), &signed.cert_id(), authentic, out);
+    if let Some(deal) = &evidence.deal {
+        let to = || Text::HashLink { to: "deal".into(), by: "notice".into() };
+        out.check(notice.deal.0 == deal.hash, found.field("deal"), to);
+        let (told, pool) = (deal.value.computing_pool_id.clone(), notice.computing_pool_id.clone());
+        let differs = || Text::FieldDiffers { by: "deal".into(), told: told.clone(), found: pool.clone() };
+        out.check(told == pool, found.field("computingPoolId"), differs);
+    }
+    let first = evidence.notices.iter().find(|other| other.value.signed.tbs() == signed.tbs());
+    out.check(first.is_some_and(|first| first.place == found.place), found.name, || Text::NoticeTwice {});
+}
+
+/// What payments and refunds rest on is the word of the platform that signed the receipts here.
+fn confirmations(members: &Members, evidence: &Evidence<'_>, authentic: &Authentic, out: &mut Verdict) {
+    let Some(pool) = evidence.deal.as_ref().map(|deal| deal.value.computing_pool_id.as_str()) else { return };
+    let platforms: Vec<Certificate> = authentic
+        .certificates(Kind::Receipt)
+        .into_iter()
+        .filter_map(|id| {
+            let mut all = members.below("certs/").filter_map(|(_, pem)| std::str::from_utf8(pem).ok());
+            all.find_map(|pem| Certificate::from_pem_many(pem).ok()?.into_iter().find(|found| found.id() == id))
+        })
+        .collect();
+    let mut judge = |name: &str, confirmation: &[u8], holds: &dyn Fn(&Certificate) -> Result<(), hufu_trade::Error>| {
+        out.checked();
+        let signer = confirm::signer(confirmation);
+        let platform = signer.map(|id| platforms.iter().find(|platform| platform.id() == id));
+        match platform {
+            Ok(Some(platform)) => {
+                if let Err(error) = holds(platform) {
+                    out.fail(format!("{name}#confirmation"), Text::Unconfirmed { why: error.to_string() });
+                }
+            }
+            // Without its receipts nobody here vouches for the platform.
+            Ok(None) => out.warn(format!("{name}#confirmation"), Text::UnknownConfirmer {}),
+            Err(error) => out.fail(format!("{name}#confirmation"), Text::Unconfirmed { why: error.to_string() }),
+        }
+    };
+    for found in &evidence.payments {
+        let holds = |platform: &Certificate| confirm::payment(&found.value, platform.public_key(), pool);
+        judge(found.name, found.value.confirmation.as_bytes(), &holds);
+    }
+    for found in &evidence.refunds {
+        let holds = |platform: &Certificate| confirm::refund(&found.value, platform.public_key(), pool);
+        judge(found.name, found.value.confirmation.as_bytes(), &holds);
+    }
 }
 
 fn offer(evidence: &Evidence<'_>, authentic: &Authentic, out: &mut Verdict) {
@@ -131,14 +188,20 @@ fn field(name: &str) -> String {
     format!("{}#{name}", layout::BILL)
 }
 
-/// Bill, deal and offer are of one buyer and one computing pool.
+/// Bill, deal, offer and every statement are of one buyer and one computing pool.
 fn parties(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
     let deal = evidence.deal.as_ref().map(|found| ("deal", found.value.buyer, &found.value.computing_pool_id));
     let offer = evidence.offer.as_ref().map(|found| {
         let offer = &found.value.offer;
         ("offer", offer.buyer, &offer.computing_pool_id)
     });
-    for (by, buyer, pool) in [deal, offer].into_iter().flatten() {
+    let stated = [("browse", &evidence.browse), ("order", &evidence.order)];
+    let stated = stated.into_iter().filter_map(|(by, found)| Some((by, found.as_ref()?)));
+    let stated = stated.chain(evidence.scores.iter().map(|found| ("score", found))).map(|(by, found)| {
+        let statement = &found.value.statement;
+        (by, statement.buyer, &statement.computing_pool_id)
+    });
+    for (by, buyer, pool) in [deal, offer].into_iter().flatten().chain(stated) {
         let (told, found) = (buyer.to_string(), bill.buyer.to_string());
         out.check(told == found, field("buyer"), || Text::FieldDiffers { by: by.into(), told, found });
         let (told, found) = (pool.clone(), bill.computing_pool_id.clone());

@@ -58,6 +58,9 @@ pub(crate) fn check(
     for kind in [Kind::Checkpoint, Kind::Receipt] {
         for file in authentic.files(kind) {
             let Some((log, size, root)) = members.bytes(file).and_then(|tbs| root_of(kind, tbs)) else { continue };
+            if kind == Kind::Checkpoint {
+                of_pool(members, evidence, file, findings);
+            }
             let same = *roots.entry((log, size)).or_insert(root) == root;
             findings.completeness.check(same, file, || Text::Fork { size: size.to_string() });
         }
@@ -78,6 +81,18 @@ pub(crate) fn check(
     }
     same_node(evidence, findings, &proven);
     proven
+}
+
+/// A checkpoint is of the bill's computing pool.
+fn of_pool(members: &Members, evidence: &Evidence<'_>, file: &str, findings: &mut Findings) {
+    let checkpoint = members.bytes(file).and_then(|tbs| Checkpoint::from_bytes(tbs).ok());
+    let (Some(checkpoint), Some(bill)) = (checkpoint, &evidence.bill) else { return };
+    let (told, found) = (bill.computing_pool_id.clone(), checkpoint.node);
+    findings.signatures.check(told == found, format!("{file}#node"), || Text::FieldDiffers {
+        by: "bill".into(),
+        told,
+        found,
+    });
 }
 
 fn receipts(

@@ -1,16 +1,19 @@
-//! First verdict: every line of the index is a valid signature, made under a certificate that leads to a trust anchor and
-//! was good at the time. What the signed bytes must say to each other is `links.rs`.
+//! First verdict: every line of the index is a valid signature, made under a certificate that leads to a trust anchor, was
+//! good at the time, and names the node or platform that the signed bytes name. What the signed bytes must say to each other is `links.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_gm::{Certificate, ChainError, ChainFault, Crl, Hash, Usage, Verdict as Signature, sm3::sm3, verify_chain};
-use hufu_trade::octets::{Octets, rfc3339};
+use hufu_trade::{
+    octets::{Octets, rfc3339},
+    party::is_named,
+};
 
 use crate::{
     findings::Verdict,
     layout::{self, SignatureRow},
     open::Members,
-    signed::{Kind, Role},
+    signed::{Kind, Role, Said},
     text::Text,
     verdict::Options,
 };
@@ -37,6 +40,11 @@ pub(crate) struct Authentic {
 impl Authentic {
     pub(crate) fn of(&self, kind: Kind, tbs: &[u8]) -> Option<&Sealed> {
         self.by.get(&(kind, sm3(&[tbs])))
+    }
+
+    /// The certificates that signed something of a kind.
+    pub(crate) fn certificates(&self, kind: Kind) -> BTreeSet<Hash> {
+        self.by.iter().filter(|((found, _), _)| *found == kind).map(|(_, sealed)| sealed.certificate).collect()
     }
 
     /// The files of all signed bytes of a kind.
@@ -78,6 +86,7 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
     }
     let mut authentic = Authentic::default();
     let mut roles: BTreeMap<Hash, Role> = BTreeMap::new();
+    let mut named: BTreeSet<(Hash, &str)> = BTreeSet::new();
     for (row, wrong) in rows.iter().zip(verified) {
         out.checked();
         let role = row.kind.role();
@@ -90,6 +99,13 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
         if before != role {
             let (first, second) = (before.name().to_owned(), role.name().to_owned());
             out.fail(row.certificate_name.as_str(), Text::TwoRoles { first, second });
+        }
+        if let Some(signer) = row.signer.as_deref().filter(|signer| named.insert((row.certificate.id(), signer))) {
+            out.check(is_named(&row.certificate, signer), row.certificate_name.as_str(), || Text::NotNamed {
+                role: role.name().to_owned(),
+                certificate: row.certificate.subject(),
+                party: signer.to_owned(),
+            });
         }
         let party = (role, row.certificate.subject());
         if trusted && !authentic.parties.contains(&party) {
@@ -109,6 +125,8 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
 struct Row<'a> {
     kind: Kind,
     at: i64,
+    /// Whom the certificate must name.
+    signer: Option<String>,
     tbs_name: String,
     tbs: &'a [u8],
     signature_name: String,
@@ -133,7 +151,7 @@ fn read_row<'a>(
     members.bytes(&row.certificate).ok_or_else(|| missing(&row.certificate))?;
     let kind = row.kind;
     let not_this = || (row.tbs.clone(), Text::NotThis { what: kind.name().to_owned() });
-    let at = kind.time(tbs).ok_or_else(not_this)?;
+    let Said { at, signer } = kind.said(tbs).ok_or_else(not_this)?;
     let told: Vec<&str> = line.split('\t').collect();
     if told.get(3) != Some(&kind.role().name()) {
         let told = told.get(3).copied().unwrap_or_default().to_owned();
@@ -149,6 +167,7 @@ fn read_row<'a>(
     Ok(Row {
         kind,
         at,
+        signer,
         tbs_name: row.tbs,
         tbs,
         signature_name: row.signature,

@@ -11,7 +11,13 @@ use hufu_audit::{Error, Options, pack::ENTRY_FILES_MAX, verify};
 use serde_json::{Value, json};
 use zip::CompressionMethod;
 
-use crate::{Files, damage, hostile, pack_of, pack_with, parties::parties, stored, story, synthetic::Plan, unzip, zip};
+use crate::{
+    Files, damage, hostile, pack_of, pack_with,
+    parties::{NAMES, parties},
+    stored, story,
+    synthetic::Plan,
+    unzip, versions, zip,
+};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/interop/verify.py");
 
@@ -55,7 +61,7 @@ struct Set {
 
 impl Set {
     fn new() -> Self {
-        let trust = vec![parties().unwrap().root];
+        let trust = vec![parties(NAMES).unwrap().root];
         Self { dir: tempfile::tempdir().unwrap(), packs: Vec::new(), trust }
     }
 
@@ -142,6 +148,9 @@ fn damaged_and_cheated_packs() {
         let mut files = unzip(&pack);
         change(&mut files);
         set.add(name, &stored(&files));
+    }
+    for (name, pack, _) in versions::packs() {
+        set.add(format!("a later version: {name}"), &pack);
     }
     set.agree();
 }

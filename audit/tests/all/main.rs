@@ -10,6 +10,7 @@ mod parties;
 mod report;
 mod story;
 mod synthetic;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,7 @@ fn pack_of(plan: &Plan) -> (Parties, Vec<u8>) {
 /// The pack of `plan` with at most so many files of entries.
 fn pack_with(plan: &Plan, entry_files_max: usize) -> (Parties, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
-    let parties = parties().unwrap();
+    let parties = parties(plan.names).unwrap();
     let mut input = play(dir.path(), &parties, plan).unwrap();
     input.entry_files_max = entry_files_max;
     let mut pack = Cursor::new(Vec::new());

@@ -43,14 +43,29 @@ fn key(seed: u8) -> Made<SecretKey> {
     Ok(SecretKey::from_scalar(&[seed; 32])?)
 }
 
+/// What a certificate says of whose it is: subject and DNS names.
+pub(crate) type Name = (&'static str, &'static [&'static str]);
+
+/// Whom the certificates of node and platform name.
+#[derive(Clone, Copy)]
+pub(crate) struct Names {
+    pub(crate) node: Name,
+    pub(crate) platform: Name,
+}
+
+/// The right ones.
+pub(crate) const NAMES: Names =
+    Names { node: ("CN=site-1/node-1,C=CN", &[]), platform: ("CN=site-1/platform,C=CN", &[]) };
+
 /// Keys from fixed seeds, so that every run makes the same bytes.
-pub(crate) fn parties() -> Made<Parties> {
-    let terms = |serial: &'static [u8; 16]| Terms {
+pub(crate) fn parties(names: Names) -> Made<Parties> {
+    let named = |serial: &'static [u8; 16], dns_names| Terms {
         serial,
         not_before_s: START_S - 86_400,
         not_after_s: START_S + 400 * 86_400,
-        dns_names: &[],
+        dns_names,
     };
+    let terms = |serial| named(serial, &[]);
     let root_key = key(1)?;
     let root = ca::root(&root_key, "CN=Test Root,O=Hufu,C=CN", None, &terms(&[1; 16]))?;
     let site_key = key(2)?;
@@ -60,9 +75,12 @@ pub(crate) fn parties() -> Made<Parties> {
     let (buyer, node, platform) = (key(3)?, key(4)?, key(5)?);
     let buyer_cert =
         ca::issue(&root, &root_key, Role::Signer, "CN=buyer-1,C=CN", &buyer.public_key(), &terms(&[3; 16]))?;
-    let node_cert = ca::issue(&site, &site_key, Role::Signer, "CN=node-1,C=CN", &node.public_key(), &terms(&[4; 16]))?;
-    let platform_cert =
-        ca::issue(&root, &root_key, Role::Signer, "CN=platform,C=CN", &platform.public_key(), &terms(&[5; 16]))?;
+    let (subject, dns_names) = names.node;
+    let terms_4 = named(&[4; 16], dns_names);
+    let node_cert = ca::issue(&site, &site_key, Role::Signer, subject, &node.public_key(), &terms_4)?;
+    let (subject, dns_names) = names.platform;
+    let terms_5 = named(&[5; 16], dns_names);
+    let platform_cert = ca::issue(&root, &root_key, Role::Signer, subject, &platform.public_key(), &terms_5)?;
     let stranger = ca::issue(&root, &root_key, Role::Signer, "CN=lost,C=CN", &key(6)?.public_key(), &terms(&[6; 16]))?;
     let line = ca::Revocation { certificate: &stranger, at_s: START_S };
     let crl = ca::crl(&root, &root_key, 1, START_S, START_S + 86_400, &[line])?.der().to_vec();

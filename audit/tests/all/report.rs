@@ -68,7 +68,7 @@ fn the_page_shows_the_bill_its_verdicts_and_its_signers_in_both_languages() {
         let (verdicts, html) = report(Cursor::new(&pack), anchors, lang).unwrap();
         well_formed("right", &html);
         let total = verdicts.billed_total.unwrap().to_string();
-        let shown = [total.as_str(), "CN=buyer-1", "CN=platform", "net_tx", "core-hour", "line-half-even-8"];
+        let shown = [total.as_str(), "CN=buyer-1", "CN=site-1/platform", "net_tx", "core-hour", "line-half-even-8"];
         for word in words.iter().chain(&shown) {
             assert!(html.contains(word), "{word}");
         }

@@ -8,7 +8,9 @@ use hufu_trade::{
 };
 
 use crate::{
-    judge, pack_of, results, said,
+    judge, pack_of,
+    parties::{NAMES, Name, Names},
+    results, said,
     synthetic::{Plan, SECOND},
 };
 
@@ -34,8 +36,33 @@ pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> 
     let plan = Plan::default;
     // No state name of this table is the default's: nothing but the table's text decides.
     let other = || Plan { rules: OTHER.to_owned(), ..plan() };
+    // Every certificate of these is good and of one CA; only the name is another's.
+    let node =
+        |subject, dns: &'static [&'static str]| Plan { names: Names { node: (subject, dns), ..NAMES }, ..plan() };
+    let platform = |name: Name| Plan { names: Names { platform: name, ..NAMES }, ..plan() };
+    let (not_node, not_platform) = ("does not name site-1/node-1", "does not name site-1/platform");
     let [expired, closed] = [["expire", "running", "cooling"], ["close", "cooling", "closed"]];
     vec![
+        ("another node of the site signs", node("CN=site-1/node-2,C=CN", &[]), "fppp", not_node),
+        (
+            "a node of that name at another site signs",
+            node("CN=site-2/node-1,C=CN", &["node-1.site-2"]),
+            "fppp",
+            not_node,
+        ),
+        ("a node's bare name", node("CN=node-1,C=CN", &["node-1"]), "fppp", not_node),
+        ("two common names, one of them right", node("CN=site-1/node-1,CN=site-1/node-2", &[]), "fppp", not_node),
+        ("the platform signs as the node", node("CN=site-1/platform", &["platform.site-1"]), "fppp", not_node),
+        ("a node named by DNS name", node("O=Site", &["a.example", "node-1.site-1"]), "pppp", "recomputed"),
+        ("a node writes the receipts", platform(("CN=site-1/node-2,C=CN", &[])), "fppp", not_platform),
+        ("a buyer writes the receipts", platform(("CN=buyer-2,C=CN", &[])), "fppp", not_platform),
+        ("another site's platform", platform(("CN=site-2/platform,C=CN", &[])), "fppp", not_platform),
+        (
+            "a platform of two sites",
+            platform(("CN=Operator", &["platform.site-2", "platform.site-1"])),
+            "pppp",
+            "recomputed",
+        ),
         ("another table", Plan { ends: vec![expired, closed], ..other() }, "pppp", "recomputed"),
         (
             "billed before it was closed",
@@ -179,7 +206,7 @@ fn each_cause_is_found_by_its_own_verdict() {
         if name == "usage invented" {
             // Such usage cannot even be rated, so no such bill can be made with our own function.
             let dir = tempfile::tempdir().unwrap();
-            let parties = crate::parties::parties().unwrap();
+            let parties = crate::parties::parties(NAMES).unwrap();
             let error = crate::synthetic::play(dir.path(), &parties, &plan).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
             continue;

@@ -24,7 +24,7 @@ use hufu_trade::{
     usage::{self, Reading, Reason, Status, UsageRecord},
 };
 
-use crate::parties::{Parties, Party};
+use crate::parties::{NAMES, Names, Parties, Party};
 
 /// What a mistake here ends in; tests unwrap it.
 pub(crate) type Made<T> = Result<T, Box<dyn std::error::Error>>;
@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) receipts: bool,
     /// Changes the order statement before it is signed.
     pub(crate) order: fn(&mut Statement),
+    /// Whom the certificates of node and platform name.
+    pub(crate) names: Names,
 }
 
 impl Default for Plan {
@@ -74,6 +76,7 @@ impl Default for Plan {
             billed_before: None,
             receipts: true,
             order: |_| {},
+            names: NAMES,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `hufu-platform nodes|products|orders|bills|usage|alarms`: what the database holds, as a table or as one JSON object with
+//! `hufu-platform nodes|products|orders|bills|usage|notices|alarms`: what the database holds, as a table or as one JSON object with
 //! one list, named as the command is.
 
 use std::{collections::BTreeMap, path::Path};
@@ -31,6 +31,8 @@ pub(super) enum List {
     Bills,
     /// Usage by contract and resource.
     Usage,
+    /// Notices of the platform, newest first.
+    Notices,
     /// Alarms, newest first.
     Alarms,
 }
@@ -38,8 +40,8 @@ pub(super) enum List {
 impl List {
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [List; 6] =
-        [List::Nodes, List::Products, List::Orders, List::Bills, List::Usage, List::Alarms];
+    pub(super) const ALL: [List; 7] =
+        [List::Nodes, List::Products, List::Orders, List::Bills, List::Usage, List::Notices, List::Alarms];
 
     /// Name of the command and of the list in JSON.
     pub(super) fn name(self) -> &'static str {
@@ -49,6 +51,7 @@ impl List {
             List::Orders => "orders",
             List::Bills => "bills",
             List::Usage => "usage",
+            List::Notices => "notices",
             List::Alarms => "alarms",
         }
     }
@@ -85,9 +88,11 @@ impl List {
                 ("bill_no", "bill", "账单"),
                 ("node", "node", "节点"),
                 ("total_cny", "total, CNY", "合计（元）"),
+                ("due_cny", "due, CNY", "应付（元）"),
                 ("state", "state", "状态"),
                 ("paid_at", "paid", "支付时间"),
                 ("reference", "reference", "参考号"),
+                ("refunded_cny", "refunded, CNY", "退款（元）"),
             ],
             List::Usage => &[
                 ("contract_no", "contract", "合约"),
@@ -96,6 +101,14 @@ impl List {
                 ("quantity", "quantity", "用量"),
                 ("unit", "unit", "单位"),
                 ("until", "until", "截至"),
+            ],
+            List::Notices => &[
+                ("contract_no", "contract", "合约"),
+                ("node", "node", "节点"),
+                ("act", "act", "操作"),
+                ("made_at", "made", "时间"),
+                ("answer", "answer", "应答"),
+                ("why", "why", "原因"),
             ],
             List::Alarms => {
                 &[("at", "at", "时间"), ("node", "node", "节点"), ("code", "code", "代码"), ("detail", "what", "内容")]
@@ -111,6 +124,7 @@ impl List {
             List::Orders => Rows::Orders(list::orders(db).await?),
             List::Bills => Rows::Bills(list::bills(db).await?),
             List::Usage => Rows::Usage(list::usage(db).await?),
+            List::Notices => Rows::Notices(list::notices(db).await?),
             List::Alarms => Rows::Alarms(list::alarms(db).await?),
         })
     }
@@ -130,6 +144,8 @@ pub(super) enum Rows {
     Bills(Vec<list::BillRow>),
     /// See [`List::Usage`].
     Usage(Vec<list::UsageRow>),
+    /// See [`List::Notices`].
+    Notices(Vec<list::NoticeRow>),
     /// See [`List::Alarms`].
     Alarms(Vec<list::AlarmRow>),
 }

@@ -1,8 +1,12 @@
 //! The operator's commands over the platform's database, which `serve` may be using meanwhile.
 
+#[cfg(test)]
+mod disputes;
 mod lists;
+mod notice;
 mod pack;
 mod pay;
+mod refund;
 #[cfg(test)]
 mod tests;
 
@@ -35,10 +39,16 @@ pub(crate) enum Command {
     Bills(DirArgs),
     /// List what each contract used
     Usage(DirArgs),
+    /// List the platform's notices and their answers
+    Notices(DirArgs),
     /// List what somebody must look at
     Alarms(DirArgs),
     /// Record that a bill was paid
     Pay(pay::Args),
+    /// Record that what was paid above a corrected bill went back
+    Refund(refund::Args),
+    /// Move a contract in the platform's name
+    Notice(notice::Args),
     /// Write the evidence pack of a bill
     Pack(pack::Args),
 }
@@ -62,8 +72,11 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
         Command::Orders(args) => lists::show(lists::List::Orders, &args.dir, context).await,
         Command::Bills(args) => lists::show(lists::List::Bills, &args.dir, context).await,
         Command::Usage(args) => lists::show(lists::List::Usage, &args.dir, context).await,
+        Command::Notices(args) => lists::show(lists::List::Notices, &args.dir, context).await,
         Command::Alarms(args) => lists::show(lists::List::Alarms, &args.dir, context).await,
         Command::Pay(args) => pay::run(args, clock::now_ns(), context).await,
+        Command::Refund(args) => refund::run(args, clock::now_ns(), context).await,
+        Command::Notice(args) => notice::run(args, clock::now_ns(), context).await,
         Command::Pack(args) => pack::run(args, context).await,
     }
 }

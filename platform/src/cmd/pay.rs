@@ -10,7 +10,10 @@ use super::{DirArgs, Outcome, failed, open};
 use crate::{
     cli::Context,
     error::Error,
-    store::bill::{self, State},
+    store::{
+        bill::{self, Moved, State},
+        contract, list,
+    },
     text::Text,
 };
 
@@ -25,7 +28,7 @@ pub(crate) struct Args {
     pub(super) bill_no: String,
     #[command(flatten)]
     pub(super) place: DirArgs,
-    /// What was paid: exactly the bill's total
+    /// What was paid: exactly what is due
     #[arg(long, value_name = "CNY", allow_hyphen_values = true)]
     pub(super) amount: String,
     /// What the payment is known by, for example the bank's reference
@@ -33,19 +36,8 @@ pub(crate) struct Args {
     pub(super) reference: String,
 }
 
-/// A payment as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Paid {
-    /// Decimal CNY.
-    pub(super) amount: String,
-    /// What it is known by.
-    pub(super) reference: String,
-    /// When it was recorded first, ns since 1970-01-01Z.
-    pub(super) at_ns: i64,
-}
-
 pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome {
-    let Paid { amount, reference, at_ns } = settle(args, now_ns).await?;
+    let Moved { amount, reference, at_ns } = settle(args, now_ns).await?;
     let number = args.bill_no.clone();
     let shown = json!({
         "bill_no": number, "amount_cny": amount, "reference": reference, "state": "paid", "paid_at": rfc3339(at_ns),
@@ -55,8 +47,8 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 }
 
 /// Checks and records what the arguments say.
-pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Paid, Failure<Text>> {
-    let (amount, reference) = checked(args)?;
+pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
+    let (amount, reference) = checked(&args.amount, &args.reference)?;
     let store = open(&args.place.dir).await?;
     let recorded = async {
         let mut tx = store.write().await?;
@@ -71,10 +63,10 @@ pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Paid, Failure<Tex
 }
 
 /// The amount as money, and the reference without blanks around it.
-fn checked(args: &Args) -> Result<(Money, &str), Failure<Text>> {
-    let not_money = || Failure::new(Exit::Usage, Text::NotMoney { amount: args.amount.clone() });
-    let amount = args.amount.parse::<Money>().ok().filter(|amount| amount.0 >= 0).ok_or_else(not_money)?;
-    let reference = args.reference.trim();
+pub(super) fn checked<'a>(amount: &str, reference: &'a str) -> Result<(Money, &'a str), Failure<Text>> {
+    let not_money = || Failure::new(Exit::Usage, Text::NotMoney { amount: amount.to_owned() });
+    let amount = amount.parse::<Money>().ok().filter(|amount| amount.0 >= 0).ok_or_else(not_money)?;
+    let reference = reference.trim();
     let fits = (1..=REFERENCE_CHARS).contains(&reference.chars().count()) && !reference.chars().any(char::is_control);
     if fits {
         Ok((amount, reference))
@@ -84,14 +76,15 @@ fn checked(args: &Args) -> Result<(Money, &str), Failure<Text>> {
     }
 }
 
-/// Records a payment; the same one again is the same answer.
+/// Records a payment; the same one again is the same answer. One that the node's log does not hold gives way to the right
+/// amount when the bill was corrected meanwhile.
 async fn record(
     db: &mut SqliteConnection,
     number: &str,
     amount: Money,
     reference: &str,
     now_ns: i64,
-) -> Result<Result<Paid, Text>, Error> {
+) -> Result<Result<Moved, Text>, Error> {
     let named = || number.to_owned();
     let Some(found) = bill::find(&mut *db, number).await? else {
         return Ok(Err(Text::UnknownBill { number: named() }));
@@ -99,18 +92,25 @@ async fn record(
     if found.state == State::Refused {
         return Ok(Err(Text::BillRefused { number: named() }));
     }
-    let total: Money = found.total.parse()?;
-    if amount != total {
-        let (total, amount) = (total.to_string(), amount.to_string());
-        return Ok(Err(Text::WrongAmount { number: named(), total, amount }));
+    let before = bill::payment(&mut *db, number).await?;
+    if let Some(before) = before.clone().filter(|before| before.reference == reference)
+        && before.amount.parse::<Money>()? == amount
+    {
+        return Ok(Ok(before));
     }
-    if let Some((amount, known_by, at_ns)) = bill::payment(&mut *db, number).await? {
-        return Ok(if known_by == reference {
-            Ok(Paid { amount, reference: known_by, at_ns })
-        } else {
-            Err(Text::PaidOtherwise { number: named(), reference: known_by })
-        });
+    if amount != found.due.parse()? {
+        return Ok(Err(Text::WrongAmount { number: named(), due: found.due, amount: amount.to_string() }));
     }
-    bill::pay(&mut *db, number, &found.total, reference, now_ns).await?;
-    Ok(Ok(Paid { amount: found.total, reference: reference.to_owned(), at_ns: now_ns }))
+    let course = contract::course(&mut *db, &found.pool, list::contract_no(&found.contract)?).await?;
+    let (contract, table) = course.ok_or(Error::Damaged("bill without a contract"))?;
+    let is_logged = contract.bills.iter().any(|billed| billed.paid && billed.bill.number == number);
+    if let Some(before) = before.filter(|before| is_logged || before.amount == found.due) {
+        return Ok(Err(Text::PaidOtherwise { number: named(), reference: before.reference }));
+    }
+    if table.row(&contract.state, "pay").is_none() {
+        return Ok(Err(Text::NotPayable { number: named(), state: contract.state }));
+    }
+    let paid = Moved { amount: found.due, reference: reference.to_owned(), at_ns: now_ns };
+    bill::pay(&mut *db, number, &paid).await?;
+    Ok(Ok(paid))
 }

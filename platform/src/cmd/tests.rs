@@ -17,10 +17,10 @@ use super::{
     pack, pay,
 };
 use crate::{
-    store::{alarm, node},
+    store::{alarm, node, notice},
     tests::{
         parties::Folder,
-        world::{POOL, SECOND, START, World},
+        world::{POOL, SECOND, START, Sold, World},
     },
     text::Text,
 };
@@ -32,25 +32,25 @@ struct Line {
 }
 
 /// A trade up to its bill, everything at the platform.
-async fn billed(change: fn(&mut Bill)) -> (World, Bill) {
+pub(super) async fn billed(change: fn(&mut Bill)) -> (World, Sold, Bill) {
     let mut world = World::open().await;
     let sold = world.sell();
     let bill = world.bill(&sold, change);
     world.send_all().await;
-    (world, bill)
+    (world, sold, bill)
 }
 
-fn place(dir: &Path) -> DirArgs {
+pub(super) fn place(dir: &Path) -> DirArgs {
     DirArgs { dir: dir.to_owned() }
 }
 
-fn paying(dir: &Path, number: &str, amount: &str, reference: &str) -> pay::Args {
+pub(super) fn paying(dir: &Path, number: &str, amount: &str, reference: &str) -> pay::Args {
     let own = str::to_owned;
     pay::Args { bill_no: own(number), place: place(dir), amount: own(amount), reference: own(reference) }
 }
 
 /// Name of a text's variant, with the exit status.
-fn named<T: std::fmt::Debug>(result: Result<T, Failure<Text>>) -> (u8, String) {
+pub(super) fn named<T: std::fmt::Debug>(result: Result<T, Failure<Text>>) -> (u8, String) {
     let failure = result.expect_err("a refusal");
     let shown = format!("{:?}", failure.text);
     (failure.exit as u8, shown.split(' ').next().unwrap_or_default().to_owned())
@@ -64,6 +64,11 @@ fn the_command_table_is_well_formed() {
         ("p bills", false),
         ("p pay 1-1 --dir d --amount 1.00 --reference r", true),
         ("p pay 1-1 --dir d --amount 1.00", false),
+        ("p refund 1-1 --dir d --amount 1.00 --reference r", true),
+        ("p refund 1-1 --dir d --reference r", false),
+        ("p notice 00 revoke --dir d --why w", true),
+        ("p notice 00 uphold --dir d --why w --bill 1-1", true),
+        ("p notice 00 revoke --dir d", false),
         ("p pack 1-1 -o f --dir d", true),
         ("p pack 1-1 --dir d", false),
     ] {
@@ -73,7 +78,7 @@ fn the_command_table_is_well_formed() {
 
 #[tokio::test]
 async fn a_payment_is_recorded_once_and_only_when_it_is_right() {
-    let (world, bill) = billed(|_| {}).await;
+    let (world, _, bill) = billed(|_| {}).await;
     let (dir, number, total) = (world.folder.path(), bill.number.as_str(), bill.total.to_string());
     for (name, args, want) in [
         ("another bill", paying(dir, "ab-1", &total, "t1"), (1, "UnknownBill")),
@@ -99,7 +104,7 @@ async fn a_payment_is_recorded_once_and_only_when_it_is_right() {
 
 #[tokio::test]
 async fn a_refused_bill_cannot_be_paid() {
-    let (world, bill) = billed(|bill| bill.total.0 += hufu_trade::money::FEN).await;
+    let (world, _, bill) = billed(|bill| bill.total.0 += hufu_trade::money::FEN).await;
     let args = paying(world.folder.path(), &bill.number, &bill.total.to_string(), "t1");
     assert_eq!(named(pay::settle(&args, START).await), (1, "BillRefused".to_owned()));
 }
@@ -143,7 +148,7 @@ async fn a_pack_from_the_database_holds_in_all_four_verdicts() {
 
 #[tokio::test]
 async fn the_pack_of_a_refused_bill_says_so() {
-    let (world, bill) = billed(|bill| bill.total.0 += hufu_trade::money::FEN).await;
+    let (world, _, bill) = billed(|bill| bill.total.0 += hufu_trade::money::FEN).await;
     let output = world.folder.path().join("bill.zip");
     let args = pack::Args { bill_no: bill.number, output: output.clone(), place: place(world.folder.path()) };
     pack::write(&args).await.expect("a pack");
@@ -153,7 +158,7 @@ async fn the_pack_of_a_refused_bill_says_so() {
 
 #[tokio::test]
 async fn a_place_that_cannot_be_written_is_74() {
-    let (world, bill) = billed(|_| {}).await;
+    let (world, _, bill) = billed(|_| {}).await;
     let output = world.folder.path().join("missing/bill.zip");
     let args = pack::Args { bill_no: bill.number, output, place: place(world.folder.path()) };
     assert_eq!(named(pack::write(&args).await), (74, "FileUnwritable".to_owned()));
@@ -161,7 +166,7 @@ async fn a_place_that_cannot_be_written_is_74() {
 
 #[tokio::test]
 async fn every_list_shows_what_its_columns_name() {
-    let (world, bill) = billed(|_| {}).await;
+    let (world, sold, bill) = billed(|_| {}).await;
     let dir = world.folder.path();
     pay::settle(&paying(dir, &bill.number, &bill.total.to_string(), "t1"), START).await.expect("a payment");
     let price = ProductPrice {
@@ -182,6 +187,7 @@ async fn every_list_shows_what_its_columns_name() {
     let body = serde_json::to_string(&catalogue).expect("JSON");
     let mut tx = world.store.write().await.expect("a transaction");
     node::set_catalogue(&mut tx, POOL, 1, &body, START).await.expect("a catalogue");
+    notice::add(&mut tx, &world.notice(&sold, "uphold")).await.expect("a notice");
     alarm::raise(&mut tx, POOL, "fork", "a second past", START).await.expect("an alarm");
     tx.commit().await.expect("a commit");
     for list in List::ALL {
@@ -198,9 +204,11 @@ async fn every_list_shows_what_its_columns_name() {
         }
     }
     let bills = serde_json::to_value(read(List::Bills, dir).await.expect("a list")).expect("JSON");
+    let total = bill.total.to_string();
     let expected: Value = serde_json::json!([{
-        "bill_no": bill.number, "contract_no": bill.contract_no, "node": POOL, "total_cny": bill.total.to_string(),
-        "state": "paid", "paid_at": hufu_trade::octets::rfc3339(START), "reference": "t1",
+        "bill_no": bill.number, "contract_no": bill.contract_no, "node": POOL, "total_cny": total, "due_cny": total,
+        "state": "paid", "paid_at": hufu_trade::octets::rfc3339(START), "reference": "t1", "refunded_cny": null,
+        "refunded_at": null,
     }]);
     assert_eq!(bills, expected);
 }

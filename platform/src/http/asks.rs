@@ -1,4 +1,4 @@
-//! `POST` to a node: a buyer's signed browse, order or score, checked as far as the platform can and relayed. What a node
+//! `POST` to a node: a buyer's signed browse, order, score or notice, checked as far as the platform can and relayed. What a node
 //! answers goes back as it is. A score is kept here first, so that a site cannot swallow a bad one.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use axum::{
 use hufu_gm::{Certificate, sm2::PublicKey};
 use hufu_trade::{
     entry::SignedStatement,
-    if2::{Answer, Browse, Interface, PLATFORM, SendOrder, segment_ok},
+    if2::{Answer, Browse, Interface, OrderChange, PLATFORM, SendOrder, segment_ok},
     statement::{Statement, con_type},
 };
 use serde::Serialize;
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    judge::{Code, Refusal, certificate, entry::check_score},
+    judge::{Code, Refusal, certificate, entry::check_score, notice},
     store::{
         bill::{self, Source},
         contract, node,
@@ -100,6 +100,27 @@ pub(super) async fn score(
         }
         wrong
     })
+}
+
+pub(super) async fn order_change(
+    State(api): State<Arc<Api>>,
+    place: Place,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Wrong> {
+    let (pool, request) = (known(&api, place).await?, read::<OrderChange>(&headers, body)?);
+    let (signed, notice) = notice::open(&request.notice.0, &pool)?;
+    let mut tx = api.store.read().await?;
+    // The browse may still be on its way in the node's log; then the node alone judges.
+    let contract = contract::load(&mut tx, &pool, notice.contract_no, false).await?;
+    drop(tx);
+    // The platform's own notices do not come this way.
+    if let Some((id, key)) = contract.and_then(|contract| contract.buyer)
+        && !notice::is_by(&signed, (&id.0, &key))
+    {
+        return Err(Refusal::new(Code::Signature, "the notice is not signed by the buyer").into());
+    }
+    relay(&api, &pool, Interface::OrderChange, &request).await
 }
 
 /// The node that a path names, if it ever made itself known: strangers' names leave nothing behind.

@@ -45,8 +45,11 @@ pub(super) struct BillView {
     contract_no: String,
     node: String,
     total_cny: String,
+    due_cny: String,
     state: &'static str,
     paid_at: Option<String>,
+    refunded_cny: Option<String>,
+    refunded_at: Option<String>,
 }
 
 /// Which scores.
@@ -111,20 +114,19 @@ pub(super) async fn bill(
     let Path(number) = path.map_err(|_| Wrong::no_such("bill"))?;
     let mut tx = api.store.read().await?;
     let found = bill::find(&mut tx, &number).await?.ok_or_else(|| Wrong::no_such(&format!("bill {number}")))?;
-    let paid_at = match found.state {
-        BillState::Refused => None,
-        BillState::Payable => bill::payment(&mut tx, &number).await?.map(|(.., at_ns)| rfc3339(at_ns)),
+    let (paid, back) = match found.state {
+        BillState::Refused => (None, None),
+        BillState::Payable => (bill::payment(&mut tx, &number).await?, bill::refund(&mut tx, &number).await?),
     };
     Ok(Json(BillView {
         contract_no: list::contract_no(&found.contract)?.to_string(),
         node: found.pool,
         total_cny: found.total,
-        state: match (found.state, &paid_at) {
-            (BillState::Refused, _) => "refused",
-            (BillState::Payable, None) => "payable",
-            (BillState::Payable, Some(_)) => "paid",
-        },
+        due_cny: found.due,
+        state: bill::shown((found.state, found.is_disputed), (paid.is_some(), back.is_some())),
         bill_no: number,
-        paid_at,
+        paid_at: paid.map(|paid| rfc3339(paid.at_ns)),
+        refunded_at: back.as_ref().map(|back| rfc3339(back.at_ns)),
+        refunded_cny: back.map(|back| back.amount),
     }))
 }

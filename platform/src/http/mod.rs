@@ -48,6 +48,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/nodes/{site}/{node}/browse", post(asks::browse))
         .route("/v1/nodes/{site}/{node}/order", post(asks::order))
         .route("/v1/nodes/{site}/{node}/score", post(asks::score))
+        .route("/v1/nodes/{site}/{node}/order-change", post(asks::order_change))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -5,30 +5,26 @@
 use std::sync::Arc;
 
 use hufu_audit::{Options, Outcome, verify};
-use hufu_gm::{
-    Hash,
-    sm2::{PublicKey, SecretKey},
-};
 use hufu_ledger::Log;
 use hufu_trade::{
     bill::Bill,
-    if2::{Answer, Browse, Envelope, PLATFORM, Problem, Sealed, SendOrder, Topic},
-    octets::{Octets, rfc3339},
+    if2::{Answer, Browse, OrderChange, Problem, Sealed, SendOrder},
+    notice::Notice,
+    octets::rfc3339,
     statement::Statement,
 };
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{broadcast, mpsc},
 };
 
 use super::{Api, BODY_BYTES_MAX, router};
 use crate::{
-    inbox::{Answered, Inbox, Outgoing},
     judge::Code,
-    relay::Relay,
     tests::{
+        acts::signed,
+        far::{busy, relay},
         parties::{Party, party},
         world::{POOL, SECOND, START, Sold, World},
     },
@@ -66,36 +62,6 @@ impl Got {
     }
 }
 
-/// A node that answers.
-struct Node {
-    key: SecretKey,
-    id: Hash,
-    platform: PublicKey,
-    inbox: Inbox,
-    answer: Answer<Value>,
-}
-
-impl Node {
-    async fn run(mut self, mut sent: mpsc::Receiver<Outgoing>, answered: broadcast::Sender<Answered>) {
-        while let Some(Outgoing { topic, payload }) = sent.recv().await {
-            let Topic::Call { pool, interface, answer: false } = topic else { panic!("{topic}") };
-            let envelope = Envelope::parse(&payload).expect("an envelope");
-            let asked = envelope.open::<Value>(&self.platform, interface, POOL, &payload).expect("the platform's");
-            let id = Some(asked.payload.id.as_str());
-            let (key, cert) = (&self.key, Octets(self.id));
-            let sealed = Envelope::seal(interface, POOL, PLATFORM, START, id, None, &self.answer, key, cert);
-            let topic = Topic::Call { pool, interface, answer: true };
-            let taken = self.inbox.take(START, &topic, &sealed.expect("an answer").1).await.expect("the database");
-            taken.answered.and_then(|found| answered.send(found).ok());
-        }
-    }
-}
-
-/// What a node says that cannot answer now.
-fn busy() -> Answer<Value> {
-    Answer::Error(Code::Busy.problem(None, "the node starts"))
-}
-
 /// The API on a port of its own.
 struct Server {
     address: std::net::SocketAddr,
@@ -111,19 +77,7 @@ impl Drop for Server {
 impl Server {
     /// The API and, behind it, a node that answers everything with `answer`.
     async fn start(world: &World, now: fn() -> i64, answer: Answer<Value>) -> Self {
-        let (outgoing, sent) = mpsc::channel(8);
-        let (answered, _) = broadcast::channel(8);
-        let (store, identity) = (world.store.clone(), Arc::clone(&world.identity));
-        let relay = Relay::new(store.clone(), Arc::clone(&identity), outgoing, answered.clone(), now);
-        let node = Node {
-            key: world.node.key.clone(),
-            id: world.node.id(),
-            platform: identity.key.public_key(),
-            inbox: Inbox::new(store, identity),
-            answer,
-        };
-        // It ends when the relay, which ends with the server, does.
-        tokio::spawn(node.run(sent, answered));
+        let relay = relay(world, now, answer);
         let api = Api { store: world.store.clone(), identity: Arc::clone(&world.identity), relay, now };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -220,7 +174,8 @@ async fn lists_and_single_things_are_shown() {
     let shown = server.get(&format!("/v1/bills/{}", bill.number)).await.json();
     let want = json!({
         "bill_no": bill.number, "contract_no": sold.no, "node": POOL, "total_cny": bill.total.to_string(),
-        "state": "payable", "paid_at": null,
+        "due_cny": bill.total.to_string(), "state": "payable", "paid_at": null, "refunded_cny": null,
+        "refunded_at": null,
     });
     assert_eq!(shown, want);
 }
@@ -253,6 +208,35 @@ async fn only_signed_requests_of_known_buyers_reach_a_node() {
         let got = server.post(&format!("/v1/nodes/{POOL}/{verb}"), &request).await.problem();
         assert_eq!((got.0, got.1.as_str()), want, "{name}");
     }
+}
+
+#[tokio::test]
+async fn only_the_buyers_notices_reach_a_node() {
+    let (world, sold, bill) = billed().await;
+    let path = format!("/v1/nodes/{POOL}/order-change");
+    let request = |notice: &Notice, by: &Party| {
+        let notice = Sealed(signed(notice, by).to_bytes().expect("DER"));
+        body(&OrderChange { notice })
+    };
+    let right = world.notice(&sold, "dispute");
+    let elsewhere = Notice { computing_pool_id: "s1/n9".to_owned(), ..right.clone() };
+    let (nameless, stranger) = (Notice { bill: None, ..right.clone() }, party(Some(&world.root), "other", 8));
+    let server = Server::start(&world, late, busy()).await;
+    for (name, request, want) in [
+        ("the right one", request(&right, &world.buyer), (504, "busy")),
+        ("a stranger's", request(&right, &stranger), (403, "signature")),
+        ("the platform's own", request(&right, &world.platform), (403, "signature")),
+        ("another node's", request(&elsewhere, &world.buyer), (400, "malformed")),
+        ("a dispute of nothing", request(&nameless, &world.buyer), (400, "malformed")),
+        ("no notice", json!({ "notice": "AA" }), (400, "malformed")),
+        ("a member too many", json!({ "notice": "AA", "x": 1 }), (400, "malformed")),
+    ] {
+        let got = server.post(&path, &request).await.problem();
+        assert_eq!((got.0, got.1.as_str()), want, "{name}");
+    }
+    let accepted = json!({ "contract_no": sold.no, "height": 9, "index": 0 });
+    let server = Server::start(&world, late, Answer::Ok(accepted.clone())).await;
+    assert_eq!(server.post(&path, &request(&right, &world.buyer)).await.json(), accepted, "{}", bill.number);
 }
 
 #[tokio::test]

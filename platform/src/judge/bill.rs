@@ -1,14 +1,14 @@
-//! Judges usage records, bills and payments: the chain without holes, the bill computed again to the last digit. Pure.
+//! Judges usage records and bills: the chain without holes, the bill computed again to the last digit. Pure. What follows a
+//! bill is `payment.rs`.
 
 use hufu_trade::{
     bill::Bill,
-    contract::Facts as Act,
-    entry::{EntryKind, Payment},
-    if2::{Answer, Envelope, Interface, PaymentState},
+    entry::EntryKind,
+    money::Money,
+    octets::Digest,
     rating::{Before, Terms, rate},
     rules::RuleTable,
-    statement::Payment as Paying,
-    usage::{Reading, UsageRecord},
+    usage::{Reading, Reason, UsageRecord},
 };
 
 use super::{
@@ -44,7 +44,7 @@ pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
     Ok(None)
 }
 
-/// Total = total before + delta; a gap adds nothing.
+/// Total = total before + delta; a gap adds nothing, nor does a suspension.
 fn total(record: &UsageRecord, reading: &Reading, last: Option<&UsageRecord>) -> Result<(), Refusal> {
     let resource = reading.resource().map_err(|error| Refusal::new(Code::Malformed, error))?;
     let same = |other: &&Reading| other.code == reading.code && other.qualifier == reading.qualifier;
@@ -54,7 +54,8 @@ fn total(record: &UsageRecord, reading: &Reading, last: Option<&UsageRecord>) ->
         None => reading.delta.is_none() && before.is_none(),
         Some(total) => before.unwrap_or(0).checked_add(delta) == Some(total),
     };
-    if follows && !(record.reason.is_gap() && delta != 0) {
+    let adds_nothing = record.reason.is_gap() || record.reason == Reason::Suspended;
+    if follows && !(adds_nothing && delta != 0) {
         Ok(())
     } else {
         let why = format!("record {}: the total of {resource} does not follow from its deltas", record.order_seq);
@@ -72,42 +73,54 @@ pub(super) fn bill(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> 
     if table.other_log_may_allow(&contract.state, "bill") && !facts.waited {
         return Ok(Judged::Waits);
     }
-    if contract.bills.iter().any(|(_, earlier)| earlier.number == bill.number) {
+    if contract.bills.iter().any(|earlier| !earlier.refused && earlier.bill.number == bill.number) {
         return Err(Refusal::new(Code::Duplicate, format!("bill {} a second time", bill.number)));
     }
-    let after = step(table, contract, "bill", given(contract, bill.period_end))?;
-    Ok(match check(facts, contract, table, &bill) {
+    let after = step((contract, table), ("bill", place.kind), given(contract, bill.period_end))?;
+    Ok(match check(facts, (contract, table), place.name.hash, &bill) {
         Ok(()) => Judged::Accepted(after),
         Err(refusal) => Judged::Disputed(refusal, after),
     })
 }
 
-/// Whether a bill is exactly what follows from the records, and not above the ceiling.
-fn check(facts: &Facts, contract: &Contract, table: &RuleTable, bill: &Bill) -> Result<(), Refusal> {
-    let computed = compute(facts, contract, table, bill)?;
-    if let Some(what) = difference(bill, &computed) {
-        return Err(Refusal::new(Code::Amount, format!("bill {}: {what}", bill.number)));
+/// Whether a bill is exactly what follows from the records, cut at the ceiling.
+fn check(facts: &Facts, course: (&Contract, &RuleTable), hash: Digest, bill: &Bill) -> Result<(), Refusal> {
+    let computed = compute(facts, course, hash, bill)?;
+    match difference(bill, &computed) {
+        Some(what) => Err(Refusal::new(Code::Amount, format!("bill {}: {what}", bill.number))),
+        None => Ok(()),
     }
-    let value = contract.deal.as_ref().map(|(_, deal)| deal.contract_value);
-    if value.is_some_and(|value| value.payment == Paying::Postpaid && bill.total > value.amount) {
-        return Err(Refusal::new(Code::Amount, format!("bill {} is above the contract's ceiling", bill.number)));
-    }
-    Ok(())
 }
 
-/// The bill as it follows from the stored records and the deal's tariff.
-fn compute(facts: &Facts, contract: &Contract, table: &RuleTable, bill: &Bill) -> Result<Bill, Refusal> {
+/// What the bills before the one of an entry have left of the ceiling in force; `None`: there is no ceiling.
+fn left(contract: &Contract, hash: Digest) -> Result<Option<Money>, Refusal> {
+    let billed = contract.before(hash).into_iter().map(|billed| billed.bill.total);
+    let left = contract.in_force.map_or(Ok(None), |in_force| in_force.left(billed));
+    left.map_err(|error| Refusal::new(Code::Amount, error))
+}
+
+/// The bill as it follows from the stored records and the deal's tariff, in place of the one whose entry is `hash`.
+///
+/// # Errors
+/// The [`Refusal`].
+pub(super) fn compute(
+    facts: &Facts,
+    (contract, table): (&Contract, &RuleTable),
+    hash: Digest,
+    bill: &Bill,
+) -> Result<Bill, Refusal> {
     let unknown = |what: &str| Refusal::new(Code::Unknown, format!("bill {}: {what}", bill.number));
     let (deal_hash, _) = contract.deal.as_ref().ok_or_else(|| unknown("no deal"))?;
     let (offer_hash, offer) = contract.offer.as_ref().ok_or_else(|| unknown("no offer"))?;
     let (buyer, _) = contract.buyer.as_ref().ok_or_else(|| unknown("no buyer"))?;
-    let before = match contract.bills.last() {
+    let earlier = contract.before(hash);
+    let before = match earlier.last() {
         None => None,
-        Some((hash, last)) => {
-            let record = contract.records.iter().find(|(_, record)| record.order_seq == last.last_seq);
+        Some(last) => {
+            let record = contract.records.iter().find(|(_, record)| record.order_seq == last.bill.last_seq);
             let (_, record) = record.ok_or_else(|| unknown("the last record of the bill before is missing"))?;
-            let count = u32::try_from(contract.bills.len()).unwrap_or(u32::MAX);
-            Some(Before { hash: *hash, count, last: record.clone() })
+            let count = u32::try_from(earlier.len()).unwrap_or(u32::MAX);
+            Some(Before { hash: last.hash, count, last: record.clone() })
         }
     };
     let first = before.as_ref().map_or(0, |before| before.last.order_seq.saturating_add(1));
@@ -121,7 +134,7 @@ fn compute(facts: &Facts, contract: &Contract, table: &RuleTable, bill: &Bill) -
         offer: *offer_hash,
         tariff: &offer.tariff,
         gap_rule: &table.parameters.gap_rating,
-        left: contract.left().map_err(|error| Refusal::new(Code::Amount, error))?,
+        left: left(contract, hash)?,
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| Refusal::new(Code::Amount, error))
 }
@@ -137,43 +150,4 @@ fn difference(bill: &Bill, computed: &Bill) -> Option<String> {
     } else {
         Some("its period, references or terms are not those of the contract".to_owned())
     }
-}
-
-pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
-    let payment: Payment = read(place.body, "Payment")?;
-    let (contract, table) = known(facts, payment.contract_no)?;
-    let trade_size = facts.logs.first().map_or(0, |log| log.size);
-    let early = payment.rests_on.height >= trade_size || table.other_log_may_allow(&contract.state, "pay");
-    if early && !facts.waited {
-        return Ok(Judged::Waits);
-    }
-    let billed = contract.bills.iter().find(|(hash, bill)| *hash == payment.bill && bill.number == payment.number);
-    let (_, bill) = billed.ok_or_else(|| Refusal::new(Code::Unknown, format!("no bill {}", payment.number)))?;
-    let recorded = contract.payments.iter().find(|(number, _)| *number == payment.number);
-    let (_, amount) =
-        recorded.ok_or_else(|| Refusal::new(Code::Unknown, format!("no payment of {} here", payment.number)))?;
-    let given = Act {
-        platform_signed: confirmed(facts, &payment),
-        amount_matches: payment.amount == bill.total && *amount == bill.total,
-        ..given(contract, payment.paid_at)
-    };
-    Ok(step(table, contract, "pay", given).into())
-}
-
-/// Whether the confirmation inside is this platform's word that the bill was paid.
-fn confirmed(facts: &Facts, payment: &Payment) -> bool {
-    let Some((id, key)) = &facts.platform else { return false };
-    let received = payment.confirmation.as_bytes();
-    let Ok(envelope) = Envelope::parse(received) else { return false };
-    if envelope.signer().ok().map(|signer| signer.0) != Some(*id) {
-        return false;
-    }
-    let opened = envelope.open::<Answer<PaymentState>>(key, Interface::PaymentConfirm, &facts.pool, received);
-    opened.is_ok_and(|opened| match opened.payload.body {
-        Answer::Ok(state) => {
-            let amount = state.amount_cny.as_deref().and_then(|text| text.parse().ok());
-            state.bill_no == payment.number && state.state == "paid" && amount == Some(payment.amount)
-        }
-        Answer::Error(_) => false,
-    })
 }

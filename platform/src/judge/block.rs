@@ -15,6 +15,7 @@ use super::{
     code::{Code, Refusal},
     entry::{self, Judged, Place, contract_of},
     facts::Facts,
+    payment::rests_on,
 };
 
 /// What happens to a block.
@@ -75,8 +76,9 @@ pub(crate) fn needs(block: &Block) -> Needs {
     for entry in block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
         let Some(kind) = EntryKind::from_number(entry.kind) else { continue };
         if let Some(no) = contract_of(kind, &entry.body) {
-            *needs.contracts.entry(no).or_insert(false) |= kind == EntryKind::Bill;
+            *needs.contracts.entry(no).or_insert(false) |= matches!(kind, EntryKind::Bill | EntryKind::Correction);
         }
+        needs.named.extend(rests_on(kind, &entry.body));
         if kind == EntryKind::FinanceLink
             && let Ok(link) = decode::<FinanceLink>(&entry.body, "FinanceLink")
         {
@@ -193,8 +195,9 @@ fn absorb(facts: &mut Facts, judged: &JudgedEntry, kind: EntryKind, body: &[u8])
     }
     if let Some(no) = judged.contract.filter(|_| is_accepted || judged.state.is_some()) {
         let contract = facts.contracts.entry(no).or_default();
-        if is_accepted {
-            contract.absorb(kind, &judged.name, body);
+        match &judged.refused {
+            None => contract.absorb(kind, &judged.name, body),
+            Some(refusal) => contract.absorb_refused(kind, refusal.code.name(), &judged.name, body),
         }
         if let Some(state) = &judged.state {
             contract.state.clone_from(state);

@@ -71,12 +71,8 @@ pub(super) fn order(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
     }
     let (hash, offer) = contract.offer.as_ref().ok_or_else(|| differs("there is no offer"))?;
     within(&statement, contract, *hash, offer).map_err(differs)?;
-    step(
-        table,
-        contract,
-        "order",
-        Act { buyer_signed: true, within_offer: true, ..given(contract, statement.contract_time) },
-    )
+    let act = Act { buyer_signed: true, within_offer: true, ..given(contract, statement.contract_time) };
+    step((contract, table), ("order", place.kind), act)
 }
 
 pub(super) fn deal(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
@@ -110,5 +106,5 @@ pub(super) fn deal(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, R
         return Err(differs(why));
     }
     let act = Act { buyer_signed: true, within_offer: true, ..given(contract, deal.contract_time) };
-    step(table, contract, "deal", act)
+    step((contract, table), ("deal", place.kind), act)
 }

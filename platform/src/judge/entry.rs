@@ -1,15 +1,18 @@
 //! Judges one entry of a stored block: who signed it, what it names, what the contract allows. Pure. Offers, orders and
-//! deals are `deal.rs`, usage and money `bill.rs`. A refused entry stays stored, in dispute.
+//! deals are `deal.rs`, notices
+//! `notice.rs`, usage and bills `bill.rs`, what follows a bill `payment.rs`. A refused entry stays stored, in dispute.
 
 use hufu_gm::{Signed, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
-    contract::{Facts as Act, next, overall_score},
+    contract::{Facts as Act, overall_score, replay},
+    correction::{Correction, RefundPaid},
     decode,
     entry::{
         Certificates, Deal, EntryKind, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
         SignedStatement,
     },
+    notice::Notice,
     octets::{ContractNo, Octets},
     resource::Resource,
     rules::RuleTable,
@@ -23,6 +26,7 @@ use super::{
     code::{Code, Refusal},
     deal,
     facts::{Contract, Facts, node_certificates},
+    notice, payment,
 };
 
 /// An entry taken apart.
@@ -81,14 +85,21 @@ pub(crate) fn contract_of(kind: EntryKind, body: &[u8]) -> Option<ContractNo> {
         }
         EntryKind::FinanceLink => decode::<FinanceLink>(body, "FinanceLink").ok().map(|link| link.contract_no),
         EntryKind::Bill => decode::<Bill>(body, "Bill").ok().map(|bill| bill.contract_no),
+        EntryKind::Notice => {
+            let signed = Signed::from_bytes(body).ok()?;
+            decode::<Notice>(signed.tbs(), "Notice").ok().map(|notice| notice.contract_no)
+        }
+        EntryKind::Correction => decode::<Correction>(body, "Correction").ok().map(|correction| correction.contract_no),
         EntryKind::Payment => decode::<Payment>(body, "Payment").ok().map(|payment| payment.contract_no),
+        EntryKind::RefundPaid => decode::<RefundPaid>(body, "RefundPaid").ok().map(|refund| refund.contract_no),
         _ => None,
     }
 }
 
 /// Judges an entry against the facts.
 pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
-    let finance_kind = matches!(place.kind, EntryKind::Bill | EntryKind::Payment);
+    let finance_kind =
+        matches!(place.kind, EntryKind::Bill | EntryKind::Correction | EntryKind::Payment | EntryKind::RefundPaid);
     if finance_kind != (place.name.log == 1) {
         return Judged::Refused(Refusal::new(Code::Malformed, format!("{} in the wrong log", place.kind.name())));
     }
@@ -101,7 +112,10 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
         EntryKind::OrderStatus => status(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::Usage | EntryKind::Gap => bill::usage(facts, place).into(),
         EntryKind::Bill => bill::bill(facts, place).unwrap_or_else(Judged::Refused),
-        EntryKind::Payment => bill::payment(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::Notice => notice::notice(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::Correction => payment::correction(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::Payment => payment::payment(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::RefundPaid => payment::refund(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::FinanceLink => link(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::Rules => rules(place.body).into(),
         EntryKind::Receipt => receipt(facts, place.body).into(),
@@ -115,10 +129,14 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
     }
 }
 
-/// One step of the contract; the state after it.
-pub(super) fn step(table: &RuleTable, contract: &Contract, act: &str, given: Act) -> Result<Option<String>, Refusal> {
+/// One step of the contract by an entry of a kind; the state after it.
+pub(super) fn step(
+    (contract, table): (&Contract, &RuleTable),
+    (act, kind): (&str, EntryKind),
+    given: Act,
+) -> Result<Option<String>, Refusal> {
     let state = if contract.state.is_empty() { table.start.as_str() } else { contract.state.as_str() };
-    let step = next(table, state, act, given).map_err(|refusal| {
+    let step = replay(table, state, act, kind, given).map_err(|refusal| {
         let code = match refusal.code() {
             "signature" => Code::Signature,
             "stock" => Code::Stock,
@@ -178,7 +196,7 @@ fn browse(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
     let table = facts.table(None).ok_or_else(|| Refusal::new(Code::Unknown, "no rule table"))?;
     let fresh = Contract::default();
     let contract = facts.contracts.get(&statement.contract_no).unwrap_or(&fresh);
-    step(table, contract, "browse", Act { buyer_signed, ..given(contract, statement.contract_time) })
+    step((contract, table), ("browse", place.kind), Act { buyer_signed, ..given(contract, statement.contract_time) })
 }
 
 fn score(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
@@ -190,7 +208,7 @@ fn score(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
         return Ok(Judged::Waits);
     }
     let act = Act { buyer_signed: true, ..given(contract, statement.contract_time) };
-    Ok(step(table, contract, "score", act).into())
+    Ok(step((contract, table), ("score", place.kind), act).into())
 }
 
 /// Whether a score statement is the buyer's, of this contract, with the overall score the contract computes.
@@ -242,7 +260,7 @@ fn status(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     if table.other_log_may_allow(&contract.state, &status.act) && !facts.waited {
         return Ok(Judged::Waits);
     }
-    let after = step(table, contract, &status.act, given(contract, status.time))?;
+    let after = step((contract, table), (&status.act, place.kind), given(contract, status.time))?;
     if status.from == contract.state && Some(&status.to) == after.as_ref() {
         Ok(Judged::Accepted(after))
     } else {

@@ -3,20 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use hufu_gm::{Certificate, Hash, sm2::PublicKey, sm3::sm3};
+use hufu_gm::{Certificate, Hash, Signed, sm2::PublicKey, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
+    correction::{Correction, Due},
     decode,
-    entry::{Certificates, Deal, EntryKind, EntryName, Rules, SignedStatement},
+    entry::{Certificates, Deal, EntryKind, EntryName, Payment, Rules, SignedStatement},
     if2::PLATFORM,
     money::Money,
-    notice::InForce,
+    notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
     rating::Recorded,
     rules::RuleTable,
     statement::{Offer, Statement},
     usage::UsageRecord,
 };
+
+use super::code::Code;
 
 /// One log of one node as stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,21 @@ pub(crate) struct LogFacts {
     pub(crate) head: Hash,
     /// Epoch of the newest block.
     pub(crate) epoch: u64,
+}
+
+/// A bill of a contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Billed {
+    /// Hash of its entry.
+    pub(crate) hash: Digest,
+    /// As it was signed.
+    pub(crate) bill: Bill,
+    /// What it asks for now.
+    pub(crate) due: Due,
+    /// Another total follows from the records, and no correction has mended that.
+    pub(crate) refused: bool,
+    /// The log holds its payment.
+    pub(crate) paid: bool,
 }
 
 /// What the platform knows about one contract.
@@ -52,20 +70,25 @@ pub(crate) struct Contract {
     pub(crate) last: Option<Recorded>,
     /// Accepted records from the last one billed on; filled only where a bill is judged.
     pub(crate) records: Vec<Recorded>,
-    /// Accepted bills with their entry hashes.
-    pub(crate) bills: Vec<(Digest, Bill)>,
+    /// Bills in the order of the log; of the refused ones those that a correction may mend.
+    pub(crate) bills: Vec<Billed>,
+    /// SM3 of what was signed, of each notice: none counts twice.
+    pub(crate) notices: Vec<Digest>,
     /// Payments the operator recorded: bill number and amount.
     pub(crate) payments: Vec<(String, Money)>,
+    /// Refunds the operator recorded: bill number and amount.
+    pub(crate) refunds: Vec<(String, Money)>,
 }
 
 impl Contract {
-    /// What its bills have left of the ceiling.
-    ///
-    /// # Errors
-    /// [`hufu_trade::Error::Overflow`].
-    pub(crate) fn left(&self) -> Result<Option<Money>, hufu_trade::Error> {
-        let billed = self.bills.iter().map(|(_, bill)| bill.total);
-        self.in_force.map_or(Ok(None), |in_force| in_force.left(billed))
+    /// The bill of an entry.
+    pub(crate) fn billed(&self, hash: Digest) -> Option<&Billed> {
+        self.bills.iter().find(|billed| billed.hash == hash)
+    }
+
+    /// The bills that count before the one of an entry; all of them where that one is not here yet.
+    pub(crate) fn before(&self, hash: Digest) -> Vec<&Billed> {
+        self.bills.iter().take_while(|billed| billed.hash != hash).filter(|billed| !billed.refused).collect()
     }
 
     /// Takes over an accepted entry. Bytes that do not decode were never accepted, so they change nothing.
@@ -78,7 +101,7 @@ impl Contract {
                 self.browse = Some(name.hash);
             }
             EntryKind::Offer => {
-                let Ok(signed) = hufu_gm::Signed::from_bytes(body) else { return };
+                let Ok(signed) = Signed::from_bytes(body) else { return };
                 let Ok(offer) = decode::<Offer>(signed.tbs(), "Offer") else { return };
                 self.rules = Some(offer.rules);
                 self.offer = Some((Octets(sm3(&[signed.tbs()])), offer));
@@ -99,11 +122,53 @@ impl Contract {
                 self.records.push((name.clone(), record));
             }
             EntryKind::Bill => {
-                let Ok(bill) = decode::<Bill>(body, "Bill") else { return };
-                self.bills.push((name.hash, bill));
+                self.add_bill(name.hash, body, false);
+            }
+            EntryKind::Notice => {
+                let Ok(signed) = Signed::from_bytes(body) else { return };
+                let Ok(notice) = decode::<Notice>(signed.tbs(), "Notice") else { return };
+                self.notices.push(Octets(sm3(&[signed.tbs()])));
+                let renewed = notice.renewal.zip(self.in_force).and_then(|(longer, now)| now.renewed(&longer).ok());
+                self.in_force = renewed.or(self.in_force);
+            }
+            EntryKind::Correction => {
+                if let Some(billed) = self.corrected(name.hash, body) {
+                    billed.refused = false;
+                }
+            }
+            EntryKind::Payment => {
+                let Ok(payment) = decode::<Payment>(body, "Payment") else { return };
+                let paid = self.bills.iter_mut().filter(|billed| billed.hash == payment.bill);
+                paid.for_each(|billed| billed.paid = true);
             }
             _ => {}
         }
+    }
+
+    /// Takes over a refused entry: a bill whose amount is wrong stands in dispute until it is corrected far enough, every
+    /// other entry changes nothing.
+    pub(crate) fn absorb_refused(&mut self, kind: EntryKind, code: &str, name: &EntryName, body: &[u8]) {
+        match kind {
+            EntryKind::Bill if code == Code::Amount.name() => self.add_bill(name.hash, body, true),
+            EntryKind::Correction if code == Code::Amount.name() => {
+                self.corrected(name.hash, body);
+            }
+            _ => {}
+        }
+    }
+
+    /// The bill that a correction follows, with what is due after it.
+    fn corrected(&mut self, hash: Digest, body: &[u8]) -> Option<&mut Billed> {
+        let correction: Correction = decode(body, "Correction").ok()?;
+        let billed = self.bills.iter_mut().find(|billed| billed.hash == correction.bill)?;
+        billed.due = billed.due.corrected(hash, &correction).ok()?;
+        Some(billed)
+    }
+
+    fn add_bill(&mut self, hash: Digest, body: &[u8], refused: bool) {
+        let Ok(bill) = decode::<Bill>(body, "Bill") else { return };
+        let due = Due::of(&bill.number, hash, bill.total);
+        self.bills.push(Billed { hash, bill, due, refused, paid: false });
     }
 }
 

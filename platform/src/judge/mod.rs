@@ -8,6 +8,8 @@ pub(crate) mod code;
 pub(crate) mod deal;
 pub(crate) mod entry;
 pub(crate) mod facts;
+pub(crate) mod notice;
+pub(crate) mod payment;
 
 pub(crate) use code::{Code, Refusal};
 pub(crate) use facts::Facts;

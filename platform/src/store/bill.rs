@@ -1,22 +1,22 @@
-//! Bills, payments and scores.
+//! Bills, their payments and refunds, and scores.
 
 use hufu_trade::{
     bill::Bill,
     decode,
     entry::{EntryName, SignedStatement},
-    octets::ContractNo,
+    octets::{ContractNo, Digest},
     statement::Statement,
 };
 use sqlx::SqliteConnection;
 
 use crate::error::{Error, sql};
 
-/// Whether a bill may be paid.
+/// What judging a bill gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Stored, recomputed, not refused.
     Payable,
-    /// In dispute.
+    /// Another total follows from the records, and no correction has mended that yet.
     Refused,
 }
 
@@ -27,6 +27,33 @@ impl State {
             State::Refused => "refused",
         }
     }
+
+    /// The state of a row. One that was refused stays so in the receipts; with something due it was corrected.
+    pub(crate) fn of(judged: &str, due: Option<&String>) -> Self {
+        if judged == State::Payable.name() || due.is_some() { State::Payable } else { State::Refused }
+    }
+}
+
+/// How a bill stands, in one word, as lists show it.
+pub(crate) fn shown((state, is_disputed): (State, bool), (is_paid, is_refunded): (bool, bool)) -> &'static str {
+    match state {
+        State::Refused => "refused",
+        State::Payable if is_refunded => "refunded",
+        State::Payable if is_disputed => "disputed",
+        State::Payable if is_paid => "paid",
+        State::Payable => "payable",
+    }
+}
+
+/// Money that the operator recorded, for a bill or back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// Decimal CNY.
+    pub(crate) amount: String,
+    /// What it is known by.
+    pub(crate) reference: String,
+    /// When it was recorded first, ns since 1970-01-01Z.
+    pub(crate) at_ns: i64,
 }
 
 /// A bill as stored.
@@ -38,10 +65,14 @@ pub(crate) struct StoredBill {
     pub(crate) hash: Vec<u8>,
     /// Contract number.
     pub(crate) contract: Vec<u8>,
-    /// Decimal CNY.
+    /// As signed, decimal CNY.
     pub(crate) total: String,
+    /// After its corrections, decimal CNY.
+    pub(crate) due: String,
     /// Whether it may be paid.
     pub(crate) state: State,
+    /// Whether its buyer disputes it.
+    pub(crate) is_disputed: bool,
 }
 
 /// Who brought a score.
@@ -76,33 +107,67 @@ pub(crate) async fn add(
     Ok(())
 }
 
+/// What is due for a bill after a correction.
+pub(crate) async fn set_due(db: &mut SqliteConnection, pool: &str, bill: Digest, due: &str) -> Result<(), Error> {
+    let update = "UPDATE bills SET due = $3 WHERE pool = $1 AND hash = $2";
+    sqlx::query(update).bind(pool).bind(bill.0.to_vec()).bind(due).execute(db).await?;
+    Ok(())
+}
+
+/// Marks the bill that a notice disputes.
+pub(crate) async fn dispute(db: &mut SqliteConnection, pool: &str, bill: Digest) -> Result<(), Error> {
+    let update = "UPDATE bills SET disputed = 1 WHERE pool = $1 AND hash = $2";
+    sqlx::query(update).bind(pool).bind(bill.0.to_vec()).execute(db).await?;
+    Ok(())
+}
+
+/// Nothing of a contract is disputed any more.
+pub(crate) async fn settle(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<(), Error> {
+    let update = "UPDATE bills SET disputed = 0 WHERE contract = $2 AND pool = $1 AND disputed = 1";
+    sqlx::query(update).bind(pool).bind(no.0.to_vec()).execute(db).await?;
+    Ok(())
+}
+
 /// The bill of a number: the payable one, if there is one. A payable number holds its contract's, which is its node's alone.
 pub(crate) async fn find(db: &mut SqliteConnection, number: &str) -> Result<Option<StoredBill>, Error> {
-    let select = "SELECT pool, hash, contract, total, state FROM bills WHERE number = $1 ORDER BY state LIMIT 1";
-    type Row = (String, Vec<u8>, Vec<u8>, String, String);
+    let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills WHERE number = $1
+        ORDER BY CASE WHEN state = 'refused' AND due IS NULL THEN 1 ELSE 0 END, pool, height LIMIT 1";
+    type Row = (String, Vec<u8>, Vec<u8>, String, Option<String>, String, i64);
     let row: Option<Row> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
-    Ok(row.map(|(pool, hash, contract, total, state)| {
-        let state = if state == State::Payable.name() { State::Payable } else { State::Refused };
-        StoredBill { pool, hash, contract, total, state }
+    Ok(row.map(|(pool, hash, contract, total, due, state, disputed)| {
+        let state = State::of(&state, due.as_ref());
+        let due = due.unwrap_or_else(|| total.clone());
+        StoredBill { pool, hash, contract, total, due, state, is_disputed: disputed == 1 }
     }))
 }
 
-/// Amount, reference and time of a payment.
-pub(crate) async fn payment(db: &mut SqliteConnection, number: &str) -> Result<Option<(String, String, i64)>, Error> {
+/// The payment recorded for a bill.
+pub(crate) async fn payment(db: &mut SqliteConnection, number: &str) -> Result<Option<Moved>, Error> {
     let select = "SELECT amount, reference, paid_at FROM payments WHERE number = $1";
-    Ok(sqlx::query_as(select).bind(number).fetch_optional(db).await?)
+    let row: Option<(String, String, i64)> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
+    Ok(row.map(|(amount, reference, at_ns)| Moved { amount, reference, at_ns }))
 }
 
-/// Records a payment.
-pub(crate) async fn pay(
-    db: &mut SqliteConnection,
-    number: &str,
-    amount: &str,
-    reference: &str,
-    now_ns: i64,
-) -> Result<(), Error> {
-    let insert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)";
-    sqlx::query(insert).bind(number).bind(amount).bind(reference).bind(now_ns).execute(db).await?;
+/// Records a payment, in place of one that was recorded before.
+pub(crate) async fn pay(db: &mut SqliteConnection, number: &str, paid: &Moved) -> Result<(), Error> {
+    let upsert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (number) DO UPDATE SET amount = excluded.amount, reference = excluded.reference,
+        paid_at = excluded.paid_at";
+    sqlx::query(upsert).bind(number).bind(&paid.amount).bind(&paid.reference).bind(paid.at_ns).execute(db).await?;
+    Ok(())
+}
+
+/// The refund recorded for a bill.
+pub(crate) async fn refund(db: &mut SqliteConnection, number: &str) -> Result<Option<Moved>, Error> {
+    let select = "SELECT amount, reference, paid_at FROM refunds WHERE number = $1";
+    let row: Option<(String, String, i64)> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
+    Ok(row.map(|(amount, reference, at_ns)| Moved { amount, reference, at_ns }))
+}
+
+/// Records a refund.
+pub(crate) async fn pay_back(db: &mut SqliteConnection, number: &str, back: &Moved) -> Result<(), Error> {
+    let insert = "INSERT INTO refunds (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)";
+    sqlx::query(insert).bind(number).bind(&back.amount).bind(&back.reference).bind(back.at_ns).execute(db).await?;
     Ok(())
 }
 

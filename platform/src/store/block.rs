@@ -1,11 +1,14 @@
 //! Blocks and their entries, forks, waiting blocks.
 
-use hufu_gm::sm3::sm3;
+use hufu_gm::{Signed, sm3::sm3};
 use hufu_ledger::Entry;
 use hufu_trade::{
     bill::Bill,
+    correction::Correction,
     decode,
     entry::{EntryKind, SignedStatement},
+    notice::Notice,
+    rules::{CORRECT, DISPUTE},
 };
 use sqlx::SqliteConnection;
 
@@ -79,20 +82,42 @@ async fn append_entry(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEn
         let buyer = facts.contracts.get(&no).and_then(|contract| contract.buyer.as_ref()).map(|(id, _)| *id);
         contract::set_state(&mut *db, &facts.pool, no, state, buyer).await?;
     }
-    let kind = EntryKind::from_number(entry.kind);
-    if !matches!(kind, Some(EntryKind::Bill | EntryKind::Score)) {
-        return Ok(());
+    follow(&mut *db, facts, entry).await?;
+    // What ends a dispute is the state that it leads to.
+    if let (Some(no), Some(state)) = (entry.contract, &entry.state)
+        && facts.table(facts.contracts.get(&no)).is_none_or(|table| table.row(state, CORRECT).is_none())
+    {
+        bill::settle(&mut *db, &facts.pool, no).await?;
     }
-    let body = Entry::from_bytes(&entry.bytes)?.body;
-    if kind == Some(EntryKind::Bill) {
-        // A bill that does not decode is refused and stands among the entries; it has no number to list.
-        if let Ok(found) = decode::<Bill>(&body, "Bill") {
-            let state = if refused.is_some() { bill::State::Refused } else { bill::State::Payable };
-            bill::add(&mut *db, &facts.pool, &entry.name, &found, state).await?;
+    Ok(())
+}
+
+/// Keeps what lists and payments need of an entry beside its bytes.
+async fn follow(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
+    let (pool, body) = (facts.pool.as_str(), || Entry::from_bytes(&entry.bytes).map(|entry| entry.body));
+    match (EntryKind::from_number(entry.kind), &entry.refused) {
+        (Some(EntryKind::Bill), refused) => {
+            // A bill that does not decode is refused and stands among the entries; it has no number to list.
+            if let Ok(found) = decode::<Bill>(&body()?, "Bill") {
+                let state = if refused.is_some() { bill::State::Refused } else { bill::State::Payable };
+                bill::add(&mut *db, pool, &entry.name, &found, state).await?;
+            }
         }
-    } else if refused.is_none() {
-        let signed: SignedStatement = decode(&body, "SignedStatement")?;
-        bill::add_score(&mut *db, &facts.pool, &signed, bill::Source::Node, facts.now_ns).await?;
+        (Some(EntryKind::Score), None) => {
+            let signed: SignedStatement = decode(&body()?, "SignedStatement")?;
+            bill::add_score(&mut *db, pool, &signed, bill::Source::Node, facts.now_ns).await?;
+        }
+        (Some(EntryKind::Notice), None) => {
+            let notice: Notice = decode(Signed::from_bytes(&body()?)?.tbs(), "Notice")?;
+            if let Some(bill) = notice.bill.filter(|_| notice.act == DISPUTE) {
+                bill::dispute(&mut *db, pool, bill).await?;
+            }
+        }
+        (Some(EntryKind::Correction), None) => {
+            let correction: Correction = decode(&body()?, "Correction")?;
+            bill::set_due(&mut *db, pool, correction.bill, &correction.total.to_string()).await?;
+        }
+        _ => {}
     }
     Ok(())
 }

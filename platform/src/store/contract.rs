@@ -4,12 +4,14 @@ use hufu_ledger::Entry;
 use hufu_trade::{
     entry::{EntryKind, EntryName},
     octets::{ContractNo, Digest, Octets},
+    rules::RuleTable,
 };
 use sqlx::SqliteConnection;
 
 use crate::{
     error::{Error, count, hash, sql},
-    judge::facts::Contract,
+    judge::{Facts, facts::Contract},
+    store::{bill, node},
 };
 
 /// One entry as stored.
@@ -80,22 +82,28 @@ pub(crate) async fn load(
         sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_optional(&mut *db).await?;
     let Some((state,)) = state else { return Ok(None) };
     let mut contract = Contract { state, ..Contract::default() };
-    for entry in entries(&mut *db, pool, no).await?.iter().filter(|entry| entry.refused.is_none()) {
-        absorb(&mut contract, entry)?;
+    for entry in entries(&mut *db, pool, no).await? {
+        absorb(&mut contract, &entry)?;
     }
     let first = if with_records {
-        contract.bills.last().map_or(0, |(_, bill)| bill.last_seq)
+        // A refused bill that is to be corrected is computed again, too.
+        let counted = contract.bills.iter().take_while(|billed| !billed.refused).last();
+        counted.map_or(0, |billed| billed.bill.last_seq)
     } else {
         newest_seq(&mut *db, pool, no).await?
     };
     for entry in records(&mut *db, pool, no, first).await? {
         absorb(&mut contract, &entry)?;
     }
-    for (_, bill) in &contract.bills {
-        let select = "SELECT amount FROM payments WHERE number = $1";
-        let paid: Option<(String,)> = sqlx::query_as(select).bind(&bill.number).fetch_optional(&mut *db).await?;
-        if let Some((amount,)) = paid {
-            contract.payments.push((bill.number.clone(), amount.parse()?));
+    for billed in contract.bills.iter().filter(|billed| !billed.refused) {
+        let number = &billed.bill.number;
+        for (moved, found) in [
+            (&mut contract.payments, bill::payment(&mut *db, number).await?),
+            (&mut contract.refunds, bill::refund(&mut *db, number).await?),
+        ] {
+            if let Some(found) = found {
+                moved.push((number.clone(), found.amount.parse()?));
+            }
         }
     }
     Ok(Some(contract))
@@ -109,10 +117,33 @@ async fn newest_seq(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Re
 }
 
 fn absorb(contract: &mut Contract, entry: &StoredEntry) -> Result<(), Error> {
-    if let Some(kind) = EntryKind::from_number(entry.kind) {
-        contract.absorb(kind, &entry.name, &Entry::from_bytes(&entry.bytes)?.body);
+    let Some(kind) = EntryKind::from_number(entry.kind) else { return Ok(()) };
+    let body = Entry::from_bytes(&entry.bytes)?.body;
+    match &entry.refused {
+        None => contract.absorb(kind, &entry.name, &body),
+        Some(code) => contract.absorb_refused(kind, code, &entry.name, &body),
     }
     Ok(())
+}
+
+/// Everything known about a contract but its usage records, and the rule table it runs by.
+pub(crate) async fn course(
+    db: &mut SqliteConnection,
+    pool: &str,
+    no: ContractNo,
+) -> Result<Option<(Contract, RuleTable)>, Error> {
+    let mut facts = Facts { pool: pool.to_owned(), ..Facts::default() };
+    node::rules(&mut *db, &mut facts).await?;
+    let Some(contract) = load(db, pool, no, false).await? else { return Ok(None) };
+    let table = facts.table(Some(&contract)).cloned();
+    Ok(table.map(|table| (contract, table)))
+}
+
+/// The node of a contract.
+pub(crate) async fn node_of(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<String>, Error> {
+    let select = "SELECT pool FROM contracts WHERE contract = $1";
+    let row: Option<(String,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
+    Ok(row.map(|(pool,)| pool))
 }
 
 /// Keeps the state of a contract.

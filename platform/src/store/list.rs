@@ -3,8 +3,8 @@
 use hufu_ledger::Entry;
 use hufu_trade::{
     decode,
-    entry::{Deal, EntryKind, SignedStatement},
-    if2::{Catalogue, ProductPrice, Sealed},
+    entry::{EntryKind, SignedStatement},
+    if2::{Answer, Catalogue, ProductPrice, Sealed},
     octets::{ContractNo, Octets, rfc3339},
     statement::RequirementItem,
     usage::UsageRecord,
@@ -14,7 +14,7 @@ use sqlx::SqliteConnection;
 
 use crate::{
     error::{Error, count},
-    store::contract,
+    store::{bill, contract},
 };
 
 /// Rows of one list at most.
@@ -64,9 +64,25 @@ pub(crate) struct BillRow {
     contract_no: String,
     node: String,
     total_cny: String,
-    state: String,
+    /// What is due after the bill's corrections.
+    due_cny: String,
+    state: &'static str,
     paid_at: Option<String>,
     reference: Option<String>,
+    refunded_cny: Option<String>,
+    refunded_at: Option<String>,
+}
+
+/// A notice of this platform.
+#[derive(Debug, Serialize)]
+pub(crate) struct NoticeRow {
+    contract_no: String,
+    node: String,
+    act: String,
+    why: String,
+    made_at: String,
+    /// `waiting`, `accepted`, or the code of the node's refusal.
+    answer: String,
 }
 
 /// What a contract used of one resource.
@@ -180,43 +196,82 @@ pub(crate) async fn order(db: &mut SqliteConnection, no: ContractNo) -> Result<O
     let row: Option<(String, String, Vec<u8>)> =
         sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(&mut *db).await?;
     let Some((node, state, buyer)) = row else { return Ok(None) };
-    let deal = deal(db, &node, no).await?;
+    let contract = contract::load(&mut *db, &node, no, false).await?.unwrap_or_default();
+    let deal = contract.deal.as_ref().map(|(_, deal)| deal);
     let item = |item: &RequirementItem| format!("{} x{}", item.product_id, item.quantity);
-    let items = deal.as_ref().map(|deal| deal.requirement.items.iter().map(item).collect::<Vec<_>>().join(", "));
+    let items = deal.map(|deal| deal.requirement.items.iter().map(item).collect::<Vec<_>>().join(", "));
     Ok(Some(OrderRow {
         contract_no: no.to_string(),
         node,
         state,
         buyer: hex::encode(buyer),
         product: items,
-        service_start: deal.as_ref().map(|deal| rfc3339(deal.contract_time)),
-        service_end: deal.as_ref().map(|deal| rfc3339(deal.service_end)),
+        service_start: deal.map(|deal| rfc3339(deal.contract_time)),
+        service_end: contract.in_force.map(|in_force| rfc3339(in_force.service_end)),
     }))
-}
-
-async fn deal(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<Option<Deal>, Error> {
-    let found = contract::entries(db, pool, no).await?;
-    let deal = found.iter().find(|entry| entry.kind == EntryKind::Deal.number() && entry.refused.is_none());
-    deal.map(|entry| Ok(decode(&Entry::from_bytes(&entry.bytes)?.body, "Deal")?)).transpose()
 }
 
 /// The bills with their payments.
 pub(crate) async fn bills(db: &mut SqliteConnection) -> Result<Vec<BillRow>, Error> {
-    let select = "SELECT b.number, b.contract, b.pool, b.total, b.state, p.paid_at, p.reference
-        FROM bills b LEFT JOIN payments p ON p.number = b.number AND b.state = 'payable'
-        ORDER BY b.pool, b.height LIMIT $1";
-    type Row = (String, Vec<u8>, String, String, String, Option<i64>, Option<String>);
+    let select = "SELECT b.number, b.contract, b.pool, b.total, b.due, b.state, b.disputed,
+        p.paid_at, p.reference, r.amount AS refunded, r.paid_at AS refunded_at
+        FROM bills b LEFT JOIN payments p ON p.number = b.number AND (b.state = 'payable' OR b.due IS NOT NULL)
+        LEFT JOIN refunds r ON r.number = p.number ORDER BY b.pool, b.height LIMIT $1";
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        number: String,
+        contract: Vec<u8>,
+        pool: String,
+        total: String,
+        due: Option<String>,
+        state: String,
+        disputed: i64,
+        paid_at: Option<i64>,
+        reference: Option<String>,
+        refunded: Option<String>,
+        refunded_at: Option<i64>,
+    }
     let rows: Vec<Row> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
-    let row = |(bill_no, contract, node, total_cny, state, paid_at, reference): Row| BillRow {
-        bill_no,
-        contract_no: hex::encode(contract),
-        node,
-        total_cny,
-        state: if paid_at.is_some() { "paid".to_owned() } else { state },
-        paid_at: paid_at.map(rfc3339),
-        reference,
+    let row = |row: Row| BillRow {
+        state: bill::shown(
+            (bill::State::of(&row.state, row.due.as_ref()), row.disputed == 1),
+            (row.paid_at.is_some(), row.refunded_at.is_some()),
+        ),
+        bill_no: row.number,
+        contract_no: hex::encode(row.contract),
+        node: row.pool,
+        due_cny: row.due.unwrap_or_else(|| row.total.clone()),
+        total_cny: row.total,
+        paid_at: row.paid_at.map(rfc3339),
+        reference: row.reference,
+        refunded_cny: row.refunded,
+        refunded_at: row.refunded_at.map(rfc3339),
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// The notices of this platform, newest first.
+pub(crate) async fn notices(db: &mut SqliteConnection) -> Result<Vec<NoticeRow>, Error> {
+    let select = "SELECT contract, pool, act, why, made_at, answer FROM notices ORDER BY made_at DESC, id LIMIT $1";
+    type Row = (Vec<u8>, String, String, String, i64, Option<String>);
+    let rows: Vec<Row> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
+    let row = |(contract, node, act, why, made_at, answer): Row| {
+        let answer: Option<Answer<serde_json::Value>> =
+            answer.map(|answer| serde_json::from_str(&answer)).transpose()?;
+        Ok(NoticeRow {
+            contract_no: hex::encode(contract),
+            node,
+            act,
+            why,
+            made_at: rfc3339(made_at),
+            answer: match answer {
+                None => "waiting".to_owned(),
+                Some(Answer::Ok(_)) => "accepted".to_owned(),
+                Some(Answer::Error(problem)) => problem.code,
+            },
+        })
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// Usage by contract and resource: the cumulative totals of the newest record.

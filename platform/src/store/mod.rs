@@ -8,6 +8,7 @@ pub(crate) mod contract;
 pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod node;
+pub(crate) mod notice;
 pub(crate) mod receipt;
 pub(crate) mod tree;
 
@@ -75,5 +76,30 @@ impl Store {
     /// Closes every connection.
     pub(crate) async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::parties::Folder;
+
+    #[tokio::test]
+    async fn a_database_of_the_first_schema_is_brought_up_to_date() {
+        let folder = Folder::new();
+        let path = folder.path().join(FILE);
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let old = SqlitePoolOptions::new().connect_with(options).await.expect("a database");
+        let mut first = sqlx::migrate!("./migrations");
+        first.migrations.to_mut().truncate(1);
+        first.run(&old).await.expect("the first schema");
+        let insert = "INSERT INTO bills (pool, hash, number, contract, height, total, state)
+            VALUES ('s1/n1', x'01', 'ab-1', x'02', 0, '1.00', 'payable')";
+        sqlx::query(insert).execute(&old).await.expect("a bill");
+        old.close().await;
+        let store = Store::open(folder.path(), Create::Never).await.expect("the database");
+        let mut tx = store.read().await.expect("a transaction");
+        let found = bill::find(&mut tx, "ab-1").await.expect("a query").expect("the bill");
+        assert_eq!((found.due.as_str(), found.state, found.is_disputed), ("1.00", bill::State::Payable, false));
     }
 }

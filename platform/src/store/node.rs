@@ -69,14 +69,20 @@ pub(crate) async fn facts(
     for (log, slot) in (0_u8..).zip(facts.logs.iter_mut()) {
         *slot = self::log(&mut *db, pool, log).await?;
     }
+    rules(&mut *db, &mut facts).await?;
+    Ok(facts)
+}
+
+/// Takes the node's rule tables into the facts.
+pub(crate) async fn rules(db: &mut SqliteConnection, facts: &mut Facts) -> Result<(), Error> {
     let select = "SELECT bytes FROM entries WHERE pool = $1 AND log = 0 AND kind = $2 AND refused IS NULL
         ORDER BY height, idx";
     let kind = i64::from(EntryKind::Rules.number());
-    let rules: Vec<(Vec<u8>,)> = sqlx::query_as(select).bind(pool).bind(kind).fetch_all(&mut *db).await?;
+    let rules: Vec<(Vec<u8>,)> = sqlx::query_as(select).bind(&facts.pool).bind(kind).fetch_all(db).await?;
     for (bytes,) in rules {
         facts.absorb(EntryKind::Rules, &Entry::from_bytes(&bytes)?.body);
     }
-    Ok(facts)
+    Ok(())
 }
 
 /// Size and head of one log.

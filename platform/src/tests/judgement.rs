@@ -8,14 +8,14 @@ use super::{
 };
 use crate::store::list;
 
-async fn alarm_codes(world: &World) -> Vec<String> {
+pub(crate) async fn alarm_codes(world: &World) -> Vec<String> {
     let mut tx = world.store.read().await.expect("a transaction");
     let rows = serde_json::to_value(list::alarms(&mut tx).await.expect("alarms")).expect("JSON");
     let rows = rows.as_array().expect("a list").iter();
     rows.map(|row| row["code"].as_str().expect("a code").to_owned()).collect()
 }
 
-async fn states(world: &World) -> (String, Vec<String>) {
+pub(crate) async fn states(world: &World) -> (String, Vec<String>) {
     let mut tx = world.store.read().await.expect("a transaction");
     let orders = serde_json::to_value(list::orders(&mut tx).await.expect("orders")).expect("JSON");
     let bills = serde_json::to_value(list::bills(&mut tx).await.expect("bills")).expect("JSON");
@@ -127,7 +127,7 @@ async fn a_flood_of_what_nobody_signed_leaves_a_bounded_trace() {
     assert_eq!(alarm_codes(&world).await.len(), 60);
 }
 
-const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
+pub(super) const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
 
 #[tokio::test]
 async fn another_rule_table_is_followed_with_no_code_changed() {

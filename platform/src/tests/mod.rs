@@ -1,7 +1,10 @@
 //! A whole small trade against the platform's own database: a node's real ledger, real keys, a SQLite file in a folder of
-//! its own. Nothing is mocked; the parties are `parties.rs`, the trade `world.rs`.
+//! its own. Nothing is mocked; the parties are `parties.rs`, the trade `world.rs` and `acts.rs`.
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
-mod judgement;
+pub(crate) mod acts;
+mod changes;
+pub(crate) mod far;
+pub(crate) mod judgement;
 pub(crate) mod parties;
 pub(crate) mod world;

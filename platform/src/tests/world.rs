@@ -1,27 +1,23 @@
-//! A node with a real ledger, a buyer and the platform's database: selling, metering, billing, scoring, sending.
+//! A node with a real ledger, a buyer and the platform's database: selling and sending. What comes
+//! after the deal is `acts.rs`.
 
 use std::sync::Arc;
 
 use hufu_gm::{Signed, sm2::SecretKey, sm3::sm3};
 use hufu_ledger::{EntryRef, Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState};
 use hufu_trade::{
-    bill::Bill,
-    contract::overall_score,
+    correction::Due,
     decode, encode,
     entry::{
-        Certificates, Countersignature, Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Receipt, Rules,
-        SignedStatement, key_of, octet_string,
+        Certificates, Countersignature, Deal, EntryKind, EntryName, Receipt, Rules, SignedStatement, key_of,
+        octet_string,
     },
     if2::{Answer, Blocks, Envelope, Interface, Sealed, SendOrder, Topic},
     octets::{ContractNo, Octets},
-    rating::{Recorded, Terms, rate},
-    rules::{self, RuleTable},
-    statement::{
-        ContractValue, Offer, Payment, Requirement, RequirementItem, ScoreCard, ScoreItem, Statement, con_type,
-        contract_no,
-    },
+    rating::Recorded,
+    rules,
+    statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no},
     tariff::Tariff,
-    usage::{self, Reading, Reason, Status, UsageRecord},
 };
 
 use super::parties::{Folder, Party, START_S, party};
@@ -48,7 +44,7 @@ pub(crate) struct Sold {
     pub(crate) offer_hash: Octets<32>,
     pub(crate) deal: EntryName,
     pub(crate) service_end: i64,
-    records: Vec<Recorded>,
+    pub(super) records: Vec<Recorded>,
 }
 
 /// The whole small world.
@@ -59,6 +55,7 @@ pub(crate) struct World {
     pub(crate) identity: Arc<Identity>,
     pub(crate) inbox: Inbox,
     pub(crate) root: Party,
+    pub(crate) platform: Party,
     pub(crate) node: Party,
     pub(crate) buyer: Party,
     /// What platform and node call now.
@@ -67,6 +64,14 @@ pub(crate) struct World {
     pub(crate) rules: String,
     /// Acts that end a service, each with the states before and after it.
     pub(crate) ends: Vec<[&'static str; 3]>,
+    /// The newest trade entry that moved the contract.
+    pub(crate) moved: Option<EntryName>,
+    /// Whether the trade log names finance entries back.
+    pub(crate) links: bool,
+    /// The ceiling of the contract, CNY.
+    pub(crate) ceiling: &'static str,
+    /// What the newest bill asks for.
+    pub(crate) due: Option<Due>,
 }
 
 /// What the platform answered to blocks.
@@ -89,7 +94,7 @@ impl World {
         let folder = Folder::new();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
-            (party(Some(&root), "platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
+            (party(Some(&root), "s1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
         let store = Store::open(folder.path(), Create::IfMissing).await.expect("a database");
         let identity = Arc::new(Identity {
             cert_id: platform.id(),
@@ -100,19 +105,37 @@ impl World {
         let inbox = Inbox::new(store.clone(), Arc::clone(&identity));
         let ledger = new_ledger(&folder, "ledger");
         let (now, rules) = (START, text.to_owned());
-        let mut world = Self { folder, ledger, store, identity, inbox, root, node, buyer, now, rules, ends };
-        world.found(text, &platform);
+        let (moved, due, ceiling) = (None, None, "100");
+        let mut world = Self {
+            folder,
+            ledger,
+            store,
+            identity,
+            inbox,
+            root,
+            platform,
+            node,
+            buyer,
+            now,
+            rules,
+            ends,
+            moved,
+            links: true,
+            ceiling,
+            due,
+        };
+        world.found(text);
         world
     }
 
-    fn found(&mut self, text: &str, platform: &Party) {
+    fn found(&mut self, text: &str) {
         let certificates = |role: &str, party: &Party| {
             let der = octet_string(party.certificate.der(), "Certificates").expect("octets");
             let listed = Certificates { role: role.to_owned(), certificates: vec![der] };
             (EntryKind::Certificates, None, encode(&listed, "Certificates").expect("DER"))
         };
         let rules = encode(&Rules { version: 1, text: text.to_owned() }, "Rules").expect("DER");
-        let listed = vec![certificates("node", &self.node), certificates("platform", platform)];
+        let listed = vec![certificates("node", &self.node), certificates("platform", &self.platform)];
         self.append(Log::Trade, vec![(EntryKind::Rules, None, rules)]);
         self.append(Log::Trade, listed);
     }
@@ -127,7 +150,7 @@ impl World {
         append(&mut self.ledger, &signer, self.now, log, entries)
     }
 
-    fn one(&mut self, log: Log, kind: EntryKind, no: ContractNo, body: Vec<u8>) -> EntryName {
+    pub(super) fn one(&mut self, log: Log, kind: EntryKind, no: ContractNo, body: Vec<u8>) -> EntryName {
         self.append(log, vec![(kind, Some(no), body)]).remove(0)
     }
 
@@ -170,15 +193,20 @@ impl World {
         self.send_blocks(log, first, blocks).await
     }
 
-    /// Sends both logs; asserts that everything was taken without a problem.
+    /// Sends both logs as often as they wait for each other; asserts that everything was taken without a problem.
     pub(crate) async fn send_all(&mut self) {
-        for log in [Log::Trade, Log::Finance, Log::Trade] {
-            let answered = self.send(log, 0).await;
-            assert_eq!(answered.problems, Vec::<String>::new());
+        let (mut sizes, mut before) = ([0, 0], [u64::MAX; 2]);
+        while sizes != before {
+            before = sizes;
+            for (log, size) in [Log::Trade, Log::Finance].into_iter().zip(&mut sizes) {
+                let answered = self.send(log, *size).await;
+                assert_eq!(answered.problems, Vec::<String>::new());
+                *size = answered.receipt.expect("a receipt").size;
+            }
         }
     }
 
-    fn sign(&self, statement: &Statement) -> (SignedStatement, Vec<u8>) {
+    pub(super) fn sign(&self, statement: &Statement) -> (SignedStatement, Vec<u8>) {
         let tbs = encode(statement, "Statement").expect("DER");
         let signature = self.buyer.key.sign(&tbs).expect("a signature");
         let is_browse = statement.con_type == con_type::BROWSE;
@@ -216,6 +244,13 @@ impl World {
 
     /// Browse, offer, order, deal, usage until the service has ended.
     pub(crate) fn sell(&mut self) -> Sold {
+        let mut sold = self.deal();
+        self.serve(&mut sold);
+        sold
+    }
+
+    /// Browse, offer, order, deal.
+    pub(crate) fn deal(&mut self) -> Sold {
         let browse = self.browse();
         let no = browse.contract_no;
         let body = self.sign(&browse).1;
@@ -249,7 +284,7 @@ impl World {
             term_ns: RECORDS * 60_000_000_000,
             tariff: offer.tariff.hash().expect("a hash"),
         };
-        let value = ContractValue { payment: Payment::Postpaid, amount: "100".parse().expect("money") };
+        let value = ContractValue { payment: Payment::Postpaid, amount: self.ceiling.parse().expect("money") };
         let order = Statement {
             con_type: con_type::ORDER,
             contract_time: self.now,
@@ -285,109 +320,12 @@ impl World {
             service_end,
         };
         let deal = self.one(Log::Trade, EntryKind::Deal, no, encode(&deal, "Deal").expect("DER"));
-        let mut sold = Sold { no, offer, offer_hash, deal, service_end, records: Vec::new() };
-        self.serve(&mut sold);
-        sold
+        self.moved = Some(deal.clone());
+        Sold { no, offer, offer_hash, deal, service_end, records: Vec::new() }
     }
 
     fn node_seals(&self, tbs: Vec<u8>) -> Signed {
         Signed::seal(tbs, &self.node.id(), &self.node.key).expect("a signature")
-    }
-
-    fn serve(&mut self, sold: &mut Sold) {
-        let mut previous = sold.deal.hash;
-        for seq in 0..RECORDS {
-            let (record, end) = (usage(sold.no, seq, previous, self.now), self.now + 60 * SECOND);
-            self.now = end;
-            let body = encode(&record, "UsageRecord").expect("DER");
-            let name = self.one(Log::Trade, EntryKind::Usage, sold.no, body);
-            previous = name.hash;
-            sold.records.push((name, record));
-        }
-        for [act, from, to] in self.ends.clone() {
-            let status = OrderStatus {
-                version: 1,
-                contract_no: sold.no,
-                act: act.to_owned(),
-                from: from.to_owned(),
-                to: to.to_owned(),
-                time: self.now,
-                why: "the term ended".to_owned(),
-            };
-            self.one(Log::Trade, EntryKind::OrderStatus, sold.no, encode(&status, "OrderStatus").expect("DER"));
-        }
-    }
-
-    /// Bills the contract; `change` comes before the signature.
-    pub(crate) fn bill(&mut self, sold: &Sold, change: fn(&mut Bill)) -> Bill {
-        let terms = Terms {
-            contract_no: sold.no,
-            computing_pool_id: POOL,
-            buyer: sold.offer.buyer,
-            deal: sold.deal.hash,
-            offer: sold.offer_hash,
-            tariff: &sold.offer.tariff,
-            gap_rule: "free",
-            left: None,
-        };
-        let mut bill = rate(&terms, None, &sold.records).expect("a bill");
-        change(&mut bill);
-        let finance = self.one(Log::Finance, EntryKind::Bill, sold.no, encode(&bill, "Bill").expect("DER"));
-        let link = FinanceLink { contract_no: sold.no, kind: EntryKind::Bill.number(), finance };
-        self.one(Log::Trade, EntryKind::FinanceLink, sold.no, encode(&link, "FinanceLink").expect("DER"));
-        bill
-    }
-
-    /// The buyer's score of CPU and memory, right in every respect.
-    pub(crate) fn score(&self, sold: &Sold, cpu: u8) -> Statement {
-        let items = vec![ScoreItem { code: 0, score: cpu }, ScoreItem { code: 1, score: 90 }];
-        let table = RuleTable::from_toml(rules::DEFAULT).expect("a table");
-        let overall = overall_score(&table, &items).expect("a score");
-        Statement {
-            con_type: con_type::SCORE,
-            contract_time: sold.service_end,
-            nonce: None,
-            offer: Some(sold.offer_hash),
-            follows: Some(sold.deal.hash),
-            score: Some(ScoreCard { overall, items }),
-            ..self.browse()
-        }
-    }
-
-    /// The node takes the buyer's score into its log.
-    pub(crate) fn log_score(&mut self, sold: &Sold, cpu: u8) {
-        let body = self.sign(&self.score(sold, cpu)).1;
-        self.one(Log::Trade, EntryKind::Score, sold.no, body);
-    }
-}
-
-fn usage(contract_no: ContractNo, seq: u64, previous: Octets<32>, start: i64) -> UsageRecord {
-    let reading = |code: u8, step: u128| Reading {
-        code,
-        qualifier: None,
-        status: Status::Measured,
-        delta: Some(step),
-        total: Some(step * (u128::from(seq) + 1)),
-        why: None,
-    };
-    UsageRecord {
-        version: 1,
-        contract_no,
-        order_seq: seq,
-        previous,
-        start,
-        end: start + 60 * SECOND,
-        reason: match seq {
-            0 => Reason::Begin,
-            _ if seq + 1 == RECORDS => Reason::End,
-            _ => Reason::Continue,
-        },
-        elapsed_ns: 60_000_000_000,
-        quality: usage::TimeQuality { state: usage::TimeState::Synchronised, max_error_ns: Some(1000) },
-        meter: Octets([9; 16]),
-        identity: None,
-        why: None,
-        readings: vec![reading(0, 57_600_000_000), reading(1, 257_698_037_760)],
     }
 }
 

@@ -55,7 +55,7 @@ impl Parties {
         };
         let buyer = issue(0x21, "buyer-1", b"golden buyer 001")?;
         let node = issue(0x32, POOL, b"golden node 0001")?;
-        let platform = issue(0x43, "platform", b"golden platform ")?;
+        let platform = issue(0x43, "site-1/platform", b"golden platform ")?;
         Ok(Self { root: Party { key: root_key, certificate: root }, buyer, node, platform })
     }
 }

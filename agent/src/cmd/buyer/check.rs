@@ -9,6 +9,7 @@ use hufu_trade::{
     entry::{Countersignature, Deal, EntryKind, SignedStatement},
     if2::{Accepted, Offered, SendOrder},
     octets::{Digest, Octets, rfc3339},
+    party::is_named,
     resource::{KINDS, Resource},
     rules::RuleTable,
     statement::{Offer, ScoreCard, ScoreItem, Statement},
@@ -65,9 +66,8 @@ pub(super) fn offer(
     let (node, rest) = certificates.split_first().ok_or_else(|| malformed("certificates", &"none"))?;
     verify_chain(node, rest, anchors, &[], now_ns, Usage::Signing)
         .map_err(|e| no(Text::OfferChain { why: e.to_string() }))?;
-    let name = node.common_name().unwrap_or_default();
-    if name != asked.pool {
-        return Err(no(Text::OfferNode { name, pool: asked.pool.clone() }));
+    if !is_named(node, &asked.pool) {
+        return Err(no(Text::OfferNode { name: node.subject(), pool: asked.pool.clone() }));
     }
     if signed.cert_id() != node.id() || !signed.verify(node.public_key()).is_valid() {
         return Err(no(Text::OfferSignature {}));
@@ -75,7 +75,6 @@ pub(super) fn offer(
     let request = &asked.request;
     let browsed: Statement = decode(&request.statement.0, "Statement").map_err(|e| malformed("request", &e))?;
     for (field, same) in [
-        ("version", offer.version == 1),
         ("contractNo", offer.contract_no == browsed.contract_no),
         ("computingPoolId", offer.computing_pool_id == asked.pool),
         ("buyer", offer.buyer == browsed.buyer),
@@ -145,7 +144,7 @@ pub(super) fn deal(checked: &Checked, order: &SendOrder, accepted: &Accepted) ->
     let term_ns = ordered.requirement.as_ref().map_or(0, |requirement| requirement.term_ns);
     let end = i64::try_from(term_ns).ok().and_then(|term| deal.contract_time.checked_add(term));
     for (field, same) in [
-        ("version", deal.version == 1 && deal.con_type == hufu_trade::statement::con_type::DEAL),
+        ("conType", deal.con_type == hufu_trade::statement::con_type::DEAL),
         ("contractNo", deal.contract_no == offer.contract_no && accepted.contract_no == deal.contract_no.to_string()),
         ("computingPoolId", deal.computing_pool_id == offer.computing_pool_id),
         ("buyer", deal.buyer == offer.buyer),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hufu_audit::Failure;
 use hufu_gm::{Certificate, SecretKey};
+use hufu_trade::party::platform_of;
 
 use crate::{
     cmd::{bug, file, init, pki},
@@ -75,7 +76,7 @@ pub(super) fn make_pki(dirs: &Dirs) -> Result<(), Failure<Text>> {
     let root = root.first().ok_or_else(|| file::malformed(&root_pem, &"no certificate"))?;
     for (dir, name, subject) in [
         (&dirs.pki, "node", format!("CN={}", pool())),
-        (&dirs.pki, "platform", "CN=demo platform".to_owned()),
+        (&dirs.pki, "platform", format!("CN={}", platform_of(&pool()))),
         (&dirs.buyer, "buyer", "CN=demo buyer".to_owned()),
     ] {
         certify(dir, name, &subject, root, &key)?;

@@ -1,0 +1,134 @@
+//! What of a ledger may be archived, contract by contract, and that a node whose past is archived is the same node.
+
+use hufu_ledger::{Log, PerLog};
+use hufu_trade::{
+    if2::{Answer, Interface, PaymentState},
+    octets::{ContractNo, rfc3339},
+    usage::Reason,
+};
+
+use super::market::{Market, QUALITY, START_NS, core, party, replay};
+use crate::{clock, node::Event, provision::Provisioner, status::Alarms, writer::Writer};
+
+/// A contract from browse to its bill.
+fn billed(market: &mut Market, nonce: u8) -> ContractNo {
+    let (no, _) = market.deal(nonce, 20);
+    market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
+    let last = market.draft(no, Reason::End, 100_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    assert_eq!(market.state(no), "billed");
+    no
+}
+
+fn pay(market: &mut Market, no: ContractNo) {
+    let bill = market.core.book.contracts[&no].bills[0].bill.clone();
+    let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(START_NS)));
+    let paid = PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at };
+    market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
+    assert_eq!(market.state(no), "paid");
+}
+
+fn receipts(market: &mut Market) -> PerLog<u64> {
+    market.receipt(Log::Trade);
+    market.receipt(Log::Finance);
+    let size = |index: usize| market.core.book.receipted[index].as_ref().unwrap().size;
+    PerLog { trade: size(0), finance: size(1) }
+}
+
+#[test]
+fn only_what_is_receipted_and_lies_before_every_open_contract_is_settled() {
+    let mut market = Market::open();
+    market.event(Event::Linked);
+    assert_eq!(market.core.book.settled_below(), PerLog::default(), "no receipt");
+    let first = billed(&mut market, 1);
+    let browse = market.core.book.contracts[&first].browse.height;
+    receipts(&mut market);
+    assert_eq!(market.core.book.settled_below(), PerLog { trade: browse, finance: 0 }, "a bill that is not paid");
+    pay(&mut market, first);
+    let (offer, _) = market.browse(2);
+    let whole = receipts(&mut market);
+    let open = market.core.book.contracts[&offer.contract_no].browse.height;
+    assert_eq!(market.core.book.settled_below(), PerLog { trade: open, ..whole }, "an offer that may be taken");
+    market.pass(3601 * super::SECOND);
+    let whole = receipts(&mut market);
+    assert_eq!(market.core.book.settled_below(), whole, "a lapsed offer is settled, and so is what may only be scored");
+    billed(&mut market, 3);
+    let refused = market.core.book.settled_below();
+    assert_eq!(refused.finance, whole.finance, "no more than was receipted");
+}
+
+#[test]
+fn a_node_whose_past_is_archived_replays_to_the_same_and_still_answers() {
+    let mut market = Market::open();
+    market.event(Event::Linked);
+    let paid: Vec<ContractNo> = (1..4)
+        .map(|nonce| {
+            let no = billed(&mut market, nonce);
+            receipts(&mut market);
+            pay(&mut market, no);
+            no
+        })
+        .collect();
+    let open = billed(&mut market, 9);
+    receipts(&mut market);
+    let keys = || paid.iter().map(|no| hufu_trade::entry::key_of(Some(*no)));
+    let found: Vec<_> = keys().map(|key| market.ledger.find(&key).unwrap()).collect();
+    let below = market.core.book.settled_below();
+    let mut archived = 0;
+    while let Some(done) = market.ledger.archive(below).unwrap() {
+        archived += usize::from(done.packed.is_some());
+    }
+    assert!(archived >= 2, "{archived} archives");
+    let root = party(None, "root", 1);
+    let mut again = core(&market.platform, &party(Some(&root), "node", 3), &root);
+    replay(&mut again, &market.ledger);
+    assert_eq!((again.sizes, again.book.settled_below()), (market.core.sizes, market.core.book.settled_below()));
+    assert_eq!(keys().map(|key| market.ledger.find(&key).unwrap()).collect::<Vec<_>>(), found);
+    assert!(paid.iter().all(|no| again.book.contracts[no].state == "paid"));
+    assert_eq!(again.book.contracts[&open].state, "billed");
+    pay(&mut market, open);
+    assert_eq!(hufu_ledger::check(market.dir.path(), &hufu_ledger::CheckOptions::default()).unwrap().problems, []);
+}
+
+#[test]
+fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
+    let mut market = Market::open();
+    market.event(Event::Linked);
+    for nonce in 1..5 {
+        let no = billed(&mut market, nonce);
+        receipts(&mut market);
+        pay(&mut market, no);
+    }
+    receipts(&mut market);
+    market.event(Event::Unlinked);
+    let Market { core, ledger, dir, .. } = market;
+    let (link, _sent) = tokio::sync::mpsc::channel(1);
+    let (sampler, _obeyed) = std::sync::mpsc::sync_channel(1);
+    let (writer, inputs) = std::sync::mpsc::sync_channel(1);
+    let (root, parent, command, timeout_s) = (dir.path().to_owned(), String::new(), Vec::new(), 1);
+    let provisioner = Provisioner { root, parent, command, timeout_s, writer };
+    let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
+    let (alarms, place) = (Alarms::default(), dir.path().to_owned());
+    let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, provisioner, alarms, dir: place };
+    let is_there = |name: &str| dir.path().join(name).exists();
+
+    let mut again_ns = 0;
+    let before = clock::now();
+    let now = writer.archive(before, &mut again_ns);
+    assert!(again_ns > now.mono_ns && now.mono_ns >= before.mono_ns);
+    assert!(is_there("arc-00000000") && !is_there("seg-00000000") && is_there("seg-00000001"));
+    writer.archive(clock::now(), &mut again_ns);
+    assert!(is_there("seg-00000001"), "not before its time");
+
+    let second = dir.path().join("seg-00000001");
+    let mut bytes = std::fs::read(&second).unwrap();
+    bytes[500] ^= 1;
+    std::fs::write(&second, bytes).unwrap();
+    for _ in 0..2 {
+        again_ns = 0;
+        writer.archive(clock::now(), &mut again_ns);
+    }
+    assert!(is_there("seg-00000001") && !is_there("arc-00000001") && is_there("arc-00000002"));
+    let status = crate::status::render(&writer.core, &writer.alarms, &writer.dir, clock::now());
+    assert!(status.contains("segment not archived"), "{status}");
+}

@@ -1,0 +1,96 @@
+//! Takes the notices that an operator made with `hufu-platform notice` to their nodes: signs each once, sends it until the
+//! node's answer stands for good, keeps the answer. Buyers' notices go by `relay.rs` alone.
+
+use std::{sync::Arc, time::Duration};
+
+use hufu_gm::Signed;
+use hufu_trade::if2::{Interface, OrderChange, Sealed};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    error::Error,
+    identity::Identity,
+    inbox::is_final,
+    link::stopped,
+    relay::Relay,
+    store::{
+        Store,
+        notice::{self, Pending},
+    },
+};
+
+/// Between two looks into the database.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Notices under way at once: nodes that are away must not take the places of buyers' requests.
+const AT_ONCE: usize = 8;
+
+/// What a courier works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Courier {
+    /// Where notices and answers are kept.
+    pub(crate) store: Store,
+    /// Signs them.
+    pub(crate) identity: Arc<Identity>,
+    /// The way to the nodes.
+    pub(crate) relay: Relay,
+}
+
+impl Courier {
+    /// Works until `stop` is true.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let round = async {
+                if let Err(error) = self.round().await {
+                    tracing::error!(%error, "notices not sent");
+                }
+                tokio::time::sleep(PAUSE).await;
+            };
+            tokio::select! {
+                () = round => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+    }
+
+    /// Takes every notice that waits to its node once.
+    ///
+    /// # Errors
+    /// [`Error`] from the database; the next round tries again.
+    pub(crate) async fn round(&self) -> Result<(), Error> {
+        let mut tx = self.store.read().await?;
+        let pending = notice::pending(&mut tx).await?;
+        drop(tx);
+        for some in pending.chunks(AT_ONCE) {
+            let mut under_way = JoinSet::new();
+            for pending in some.iter().cloned() {
+                under_way.spawn(self.clone().take(pending));
+            }
+            while let Some(taken) = under_way.join_next().await {
+                taken.unwrap_or(Err(Error::Damaged("a notice cannot be sent")))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(self, pending: Pending) -> Result<(), Error> {
+        let signed = match pending.signed {
+            Some(signed) => signed,
+            None => {
+                let signed = Signed::seal(pending.tbs, &self.identity.cert_id, &self.identity.key)?.to_bytes()?;
+                let mut tx = self.store.write().await?;
+                notice::sign(&mut tx, &pending.id, &signed).await?;
+                tx.commit().await?;
+                signed
+            }
+        };
+        let body = serde_json::to_value(OrderChange { notice: Sealed(signed) })?;
+        // A node that is away or busy is asked again in the next round.
+        let Ok(answer) = self.relay.ask(&pending.pool, Interface::OrderChange, body).await? else { return Ok(()) };
+        if is_final(&answer) {
+            let mut tx = self.store.write().await?;
+            notice::answer(&mut tx, &pending.id, &serde_json::to_string(&answer)?).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}
