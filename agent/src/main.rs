@@ -18,6 +18,7 @@ mod local;
 mod node;
 mod outbox;
 mod pay;
+mod personal;
 mod provision;
 mod sampler;
 mod setup;

@@ -43,6 +43,16 @@ pub enum HeldEntry {
     },
 }
 
+impl HeldEntry {
+    /// Its DER, where it can be read.
+    pub fn plain(&self) -> Option<&[u8]> {
+        match self {
+            HeldEntry::Plain(bytes) => Some(bytes),
+            HeldEntry::Sealed { .. } => None,
+        }
+    }
+}
+
 /// A block as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBlock {

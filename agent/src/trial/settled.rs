@@ -23,7 +23,8 @@ fn billed(market: &mut Market, nonce: u8) -> ContractNo {
 fn pay(market: &mut Market, no: ContractNo) {
     let bill = market.core.book.contracts[&no].bills[0].bill.clone();
     let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(START_NS)));
-    let paid = PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at };
+    let paid =
+        PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at, ..PaymentState::default() };
     market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
     assert_eq!(market.state(no), "paid");
 }
@@ -106,7 +107,8 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let (sampler, _obeyed) = std::sync::mpsc::sync_channel(1);
     let (writer, inputs) = std::sync::mpsc::sync_channel(1);
     let (root, parent, command, timeout_s) = (dir.path().to_owned(), String::new(), Vec::new(), 1);
-    let provisioner = Provisioner { root, parent, command, timeout_s, writer };
+    let provisioner =
+        Provisioner { root, parent, command, timeout_s, writer, turns: crate::provision::Turns::default() };
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
     let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, provisioner, alarms, dir: place };
