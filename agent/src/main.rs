@@ -20,6 +20,7 @@ mod outbox;
 mod pay;
 mod personal;
 mod provision;
+mod replay;
 mod sampler;
 mod setup;
 mod status;

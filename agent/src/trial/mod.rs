@@ -3,6 +3,7 @@
 mod change;
 mod dice;
 mod market;
+mod personal;
 mod settled;
 
 use hufu_ledger::Log;
