@@ -43,6 +43,26 @@ fn wrong_usage_is_2_for_both_programs() {
 }
 
 #[test]
+fn what_cannot_be_said_is_74() {
+    for line in ["hufu --help", "hufu --version", "hufu --lang zh ledger --help", "hufu-platform --help"] {
+        let (name, rest) = line.split_once(' ').expect("two words");
+        let shown = program::ours(name);
+        let ran = program::shell(&format!("{} {rest} > /dev/full", shown.display()), std::path::Path::new("/"));
+        refused(ran, 74, "stdout");
+    }
+}
+
+#[test]
+fn a_tariff_without_a_price_is_65() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in [("empty.toml", ""), ("comment.toml", "# nothing\n"), ("bytes.toml", "\u{1}")] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        refused(hufu(&["meter", "--tariff", path.to_str().expect("text"), "--", "true"]), 65, name);
+    }
+}
+
+#[test]
 fn help_and_version_are_no_failures() {
     for arguments in [["--help"], ["--version"]] {
         assert!(hufu(&arguments).expect(0).stdout.contains("hufu"));
@@ -62,6 +82,7 @@ fn a_configuration_that_is_absent_is_74_and_one_that_is_wrong_78() {
     for (name, text, names) in [
         ("not TOML", good.replace("[node]", "[node"), "hufu.toml"),
         ("an unknown key", good.replace("sample_ms", "sample_milliseconds"), "sample_milliseconds"),
+        ("no broker", good.replace("host = \"127.0.0.1\"", "host = \"\""), "mqtt.host"),
         ("a bad name", good.replace("name = \"n1\"", "name = \"N.1\""), "node.name"),
         ("a window that does not divide a day", good.replace("window_s = 2", "window_s = 7"), "window_s"),
         ("a product twice", format!("{good}{}", &good[good.find("\n[[product]]").expect("a product")..]), "twice"),
@@ -73,6 +94,13 @@ fn a_configuration_that_is_absent_is_74_and_one_that_is_wrong_78() {
         refused(hufu(&["check-config", "--config", &config]), 78, names);
         refused(hufu(&["--json", "agent", "--config", &config]), 78, names);
     }
+    fs::write(&config, [good.as_bytes(), b"# \xff\n"].concat()).expect("a configuration");
+    for command in ["check-config", "agent", "status", "products"] {
+        refused(hufu(&[command, "--config", &config]), 78, "UTF-8");
+    }
+    fs::write(&config, &good).expect("a configuration");
+    fs::write(house.at("node/platform.pem"), b"\xff").expect("a file");
+    refused(hufu(&["check-config", "--config", &config]), 78, "platform.pem");
 }
 
 #[test]
@@ -165,6 +193,104 @@ fn a_pack_that_is_no_pack_is_65_and_one_that_is_not_there_74() {
         fs::write(&pack, bytes).expect("a file");
         refused(verify(), 65, "x.zip");
     }
+}
+
+#[test]
+fn reports_and_disputes_need_packs_and_say_which_is_none() {
+    let house = House::new(free_port());
+    let (trust, page) = (house.path("root.pem"), house.path("page.html"));
+    let (absent, junk) = (house.path("absent.zip"), house.path("junk.zip"));
+    let mut foreign = hufu_tests::pack::Members::new();
+    foreign.insert("hello.txt".to_owned(), b"hello".to_vec());
+    hufu_tests::pack::write(&house.at("foreign.zip"), &foreign);
+    let foreign = house.path("foreign.zip");
+    fs::write(&junk, "PK or not").expect("a file");
+    for (arguments, code, names) in [
+        (&["report"][..], 2, "PACK"),
+        (&["report", &junk, "-o", &page], 2, "--trust"),
+        (&["report", &junk, "--trust", &trust], 2, "--output"),
+        (&["report", &junk, "--trust", &trust, "-o", &page, "--fast"], 2, "--fast"),
+        (&["report", &absent, "--trust", &trust, "-o", &page], 74, "absent.zip"),
+        (&["report", &house.path("node"), "--trust", &trust, "-o", &page], 74, "node"),
+        (&["report", &junk, "--trust", &absent, "-o", &page], 74, "absent.zip"),
+        (&["report", &junk, "--trust", &junk, "-o", &page], 65, "junk.zip"),
+        (&["report", &junk, "--trust", &trust, "-o", &page], 65, "junk.zip"),
+        (&["report", &foreign, "--trust", &trust, "-o", &page], 65, "foreign.zip"),
+        (&["report", "/dev/zero", "--trust", &trust, "-o", &page], 65, "/dev/zero"),
+        (&["dispute"], 2, "A.zip"),
+        (&["dispute", &junk], 2, "B.zip"),
+        (&["dispute", &junk, &foreign, &absent], 2, "absent.zip"),
+        (&["dispute", &absent, &junk], 74, "absent.zip"),
+        (&["dispute", &junk, &absent], 74, "absent.zip"),
+        (&["dispute", &foreign, &junk], 65, "foreign.zip"),
+        (&["dispute", &junk, &foreign, "--trust", &absent], 74, "absent.zip"),
+        (&["dispute", &junk, &foreign, "--trust", &foreign], 65, "foreign.zip"),
+    ] {
+        refused(hufu(arguments), code, names);
+        refused(hufu(&[&["--json"], arguments].concat()), code, names);
+    }
+    assert!(!house.at("page.html").exists() && !house.at("page.html.new").exists(), "no page of no pack");
+}
+
+#[test]
+fn the_papers_model_takes_no_nonsense() {
+    for (arguments, names) in [
+        (&["risk"][..], "--attacker"),
+        (&["risk", "--attacker", "1.5"], "--attacker"),
+        (&["risk", "--attacker=-0.1"], "--attacker"),
+        (&["risk", "--attacker", "nan"], "--attacker"),
+        (&["risk", "--attacker", "a tenth"], "--attacker"),
+        (&["risk", "--attacker", "0.1", "--blocks", "-1"], "-1"),
+        (&["risk", "--attacker", "0.1", "--blocks", "1000000000001"], "--blocks"),
+        (&["cost", "--bandwidth", "0"], "--bandwidth"),
+        (&["cost", "--nodes", "0"], "--nodes"),
+        (&["cost", "--repeat", "0"], "--repeat"),
+        (&["cost", "--repeat", "1001"], "--repeat"),
+        (&["cost", "1"], "1"),
+    ] {
+        refused(hufu(&[&["ledger"], arguments].concat()), 2, names);
+    }
+}
+
+#[test]
+fn the_papers_model_says_what_it_computed() {
+    let risk = |more: &[&str]| hufu(&[&["--json", "ledger", "risk"], more].concat()).expect(0).json();
+    // The first two are in section 11 of Nakamoto's paper: q = 0.3, z = 5 and q = 0.1, z = 10.
+    for (arguments, reading, formula) in [
+        (&["--attacker", "0.3", "--blocks", "5"][..], "1.773523114e-1", 1),
+        (&["--attacker", "0.1", "--blocks", "10", "--attacker-blocks", "10"], "1.241402175e-6", 2),
+        (&["--attacker", "0.1"], "3.455243466e-3", 1),
+        (&["--attacker", "0.1", "--blocks", "1000"], "3.20e-569", 1),
+        (&["--attacker", "0", "--blocks", "3"], "0", 1),
+        (&["--attacker", "0.2", "--blocks", "1000000000000"], "1.50e-276339129901", 1),
+    ] {
+        let said = risk(arguments);
+        assert_eq!(said["reading"]["probability"], reading, "{said}");
+        assert_eq!(said["printed"]["formula"], formula, "{said}");
+    }
+    let said = risk(&["--attacker", "0.5"]);
+    assert_eq!((&said["reading"]["probability"], said["printed"].is_null()), (&"1".into(), true), "{said}");
+    assert!(hufu(&["ledger", "risk", "--attacker", "0.1"]).expect(0).stdout.contains("4.091462520e-3"));
+    let zh = hufu(&["--lang", "zh", "ledger", "risk", "--attacker", "0.1"]).expect(0).stdout;
+    assert!(zh.contains("见证") && zh.contains("3.455243466e-3"), "{zh}");
+
+    let cost = ["--json", "ledger", "cost", "--repeat", "3", "--bandwidth", "1000000", "--nodes", "2"];
+    let said = hufu(&cost).expect(0).json();
+    let number =
+        |value: &serde_json::Value| value.as_str().and_then(|text| text.parse::<f64>().ok()).expect("a number");
+    let blocks = said["blocks"].as_array().expect("blocks");
+    let kinds: Vec<_> = blocks.iter().filter_map(|block| block["kind"].as_str()).collect();
+    assert_eq!(kinds, ["browse", "order", "deal", "score"]);
+    let bytes: f64 = blocks.iter().map(|block| number(&block["bytes"])).sum();
+    assert!(blocks.iter().all(|block| number(&block["make_ns"]) > 0.0 && number(&block["verify_ns"]) > 0.0), "{said}");
+    let production = number(&said["printed"]["production_s"]);
+    assert!((production - bytes * 8.0 * 2.0 / 1e6).abs() < 1e-8, "{said}");
+    let sum = production + number(&said["printed"]["validation_s"]);
+    assert!((number(&said["printed"]["total_s"]) - sum).abs() < 1e-8, "{said}");
+    assert!((number(&said["reading"]["total_s"]) - sum - number(&said["reading"]["making_s"])).abs() < 1e-8, "{said}");
+    let said = hufu(&["--json", "ledger", "cost", "--repeat", "1"]).expect(0).json();
+    assert!(said["printed"]["total_s"].is_null() && said["blocks"][0]["line_s"].is_null(), "{said}");
+    assert!(hufu(&["ledger", "cost", "--repeat", "1"]).expect(0).stdout.contains("deal"));
 }
 
 #[test]

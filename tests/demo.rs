@@ -163,6 +163,32 @@ fn a_demonstration_is_proved_with_hufu_and_with_openssl_and_goes_on_in_its_direc
     }
     // The first pack is what it was.
     verify(path, trust).expect(0);
+    packs_of_two_contracts(path, Path::new(text(&again, "pack")), trust, folder.path());
+}
+
+/// Two contracts do not contradict each other, and the page of a good pack goes where it can or not at all.
+fn packs_of_two_contracts(first: &Path, second: &Path, trust: &str, folder: &Path) {
+    let (one, other) = (first.to_str().expect("text"), second.to_str().expect("text"));
+    let junk = folder.join("junk.zip");
+    fs::write(&junk, "PK or not").expect("a file");
+    for (a, b, names) in [(one, other, other), (other, one, one), (one, junk.to_str().expect("text"), "junk.zip")] {
+        let ran = hufu(&["dispute", a, b, "--trust", trust, "--json"]).expect(65);
+        assert!(ran.stderr.contains(names) && ran.stdout.is_empty(), "{} {}", ran.stdout, ran.stderr);
+    }
+    hufu(&["dispute", one, one, "--trust", trust]).expect(0);
+    let page = |to: &Path| hufu(&["report", one, "--trust", trust, "--json", "-o", to.to_str().expect("text")]);
+    fs::create_dir(folder.join("there")).expect("a folder");
+    for place in ["absent/page.html", "junk.zip/page.html", "there"] {
+        let ran = page(&folder.join(place)).expect(74);
+        assert!(ran.stderr.contains(place) && ran.stdout.is_empty(), "{} {}", ran.stdout, ran.stderr);
+    }
+    assert!(!folder.join("absent").exists() && !folder.join("there.new").exists());
+    page(Path::new("/dev/full")).expect(74);
+    page(Path::new("/dev/null")).expect(0);
+    for device in ["/dev/full", "/dev/null"] {
+        assert!(!fs::metadata(device).expect("a device").is_file(), "{device} is what it was");
+    }
+    page(&folder.join("page.html")).expect(0);
 }
 
 /// The processes that work in this directory.

@@ -2,51 +2,16 @@
 //! provable, whatever was killed on the way.
 #![allow(clippy::expect_used, reason = "a panic is a failed test")]
 
-use std::{fs, path::Path};
+use std::fs;
 
 use hufu_tests::{
     broker::{Memory, Mosquitto, free_port},
-    house::{House, NODE, PRODUCT},
+    house::House,
     program::{Daemon, hufu},
+    trade::{Contract, bill, buy, lives, metered, text, workload},
     wait,
 };
 use serde_json::Value;
-
-/// A contract as the buyer knows it.
-struct Contract {
-    no: String,
-    state: &'static str,
-}
-
-/// Waits until the platform has the node's catalogue, then browses and orders with a process of the buyer's own.
-fn buy(house: &House, platform: &str, state: &'static str, term: &str) -> Contract {
-    wait::until_true("the platform has the catalogue", 60, || {
-        house.held("products").iter().any(|product| product["id"] == PRODUCT)
-    });
-    // `busy` (69) means that the node is not linked right now: ask again, with the same papers.
-    let answered = |verb: &str, more: &[&str]| {
-        wait::until(&format!("{verb} is answered"), 60, || {
-            let ran = house.buyer(verb, platform, state, more);
-            (ran.code != 69).then(|| ran.expect(0).json())
-        })
-    };
-    let offer = answered("browse", &["--node", NODE, "--product", PRODUCT]);
-    let deal = answered("order", &["--term", term, "--ceiling", "1000"]);
-    assert_eq!(offer["contract_no"], deal["contract_no"]);
-    Contract { no: deal["contract_no"].as_str().expect("a number").to_owned(), state }
-}
-
-/// The one bill of a contract that the platform holds.
-fn bill(house: &House, contract: &Contract) -> Option<Value> {
-    let mut bills = house.held("bills");
-    bills.retain(|bill| bill["contract_no"] == contract.no.as_str());
-    assert!(bills.len() <= 1, "one bill for one contract: {bills:?}");
-    bills.pop()
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value[name].as_str().unwrap_or_else(|| panic!("{name} is no text in {value}"))
-}
 
 /// The node knows that the platform holds everything it has to send.
 fn everything_is_receipted(house: &House) -> bool {
@@ -111,27 +76,6 @@ fn ledger_is_whole(house: &House, mut agent: Daemon) {
     assert_eq!(agent.signal("TERM"), 0);
     let checked = house.check_ledger();
     assert_eq!(checked["problems"].as_array().map(Vec::len), Some(0), "{checked}");
-}
-
-/// The process that the provisioning command started for a contract.
-fn workload(house: &House, contract: &Contract) -> u32 {
-    let path = house.at(&format!("{}.pid", contract.no));
-    wait::until("the workload was started", 20, || fs::read_to_string(&path).ok()?.trim().parse().ok())
-}
-
-fn lives(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
-
-/// Usage records of a contract so far, as the node says; `None` while it does not answer.
-fn records(house: &House, contract: &Contract) -> Option<u64> {
-    let status = house.try_status()?;
-    let found = status["contracts"].as_array()?.iter().find(|c| c["contract_no"] == contract.no.as_str())?.clone();
-    found["records"].as_str()?.parse().ok()
-}
-
-fn metered(house: &House, contract: &Contract, more_than: u64) -> u64 {
-    wait::until("another usage record", 60, || records(house, contract).filter(|count| *count > more_than))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which part of the ledger is settled, and when the writer has time to archive it (ADR 0009). Packing a segment is the
 //! ledger's; here is only what the ledger cannot know.
 
-use hufu_ledger::PerLog;
+use hufu_ledger::{Error, PerLog};
 
 use crate::{
     clock::{self, Now},
@@ -13,7 +13,7 @@ use crate::{
 const IDLE_NS: u64 = 1_000_000_000;
 /// Pause after a segment was packed, ns: a disk must not be kept busy with what has time.
 const PAUSE_NS: u64 = 10_000_000_000;
-/// Pause when there was nothing to pack, ns.
+/// Pause when there was nothing to pack, or no room for it, ns.
 const NOTHING_NS: u64 = 600_000_000_000;
 
 impl Book {
@@ -46,7 +46,7 @@ impl Writer {
         }
         let archived = self.ledger.archive(self.core.book.settled_below());
         let now = clock::now();
-        let pause = if matches!(archived, Ok(None)) { NOTHING_NS } else { PAUSE_NS };
+        let pause = if matches!(archived, Ok(None) | Err(Error::NoSpace { .. })) { NOTHING_NS } else { PAUSE_NS };
         *again_ns = now.mono_ns.saturating_add(pause);
         match archived {
             Ok(None) => {}

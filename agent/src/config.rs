@@ -215,10 +215,12 @@ impl Config {
     /// Status 74 when the file cannot be read, 78 when it is wrong: the line names the key and what would be right.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure<Text>> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
+        let bytes = std::fs::read(path)
             .map_err(|e| Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: e.to_string() }))?;
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::from_toml(&text, dir).map_err(|why| Failure::new(Exit::Config, Text::ConfigWrong { path: shown, why }))
+        let text = String::from_utf8(bytes).map_err(|e| format!("not UTF-8 text: {}", e.utf8_error()));
+        let config = text.and_then(|text| Self::from_toml(&text, dir));
+        config.map_err(|why| Failure::new(Exit::Config, Text::ConfigWrong { path: shown, why }))
     }
 
     fn from_toml(text: &str, dir: &Path) -> Result<Self, String> {
@@ -250,6 +252,12 @@ impl Config {
         }
         if node == hufu_trade::if2::PLATFORM {
             return Err("node.name = \"platform\" is the platform's own name".to_owned());
+        }
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("mqtt.host = {host:?}: the name or address of a broker expected"));
+        }
+        if port == 0 {
+            return Err("mqtt.port = 0: 1 to 65535 expected".to_owned());
         }
         if !(100..=60_000).contains(&raw.metering.sample_ms) {
             return Err("metering.sample_ms: 100 to 60000 expected".to_owned());

@@ -37,7 +37,8 @@ fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
 /// # Errors
 /// Status 74 or 78.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
-    let text = std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?;
+    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong(path, &"not UTF-8 text"))?;
     let found = Certificate::from_pem_many(&text).map_err(|e| wrong(path, &e))?;
     if found.is_empty() { Err(wrong(path, &"no certificate in it")) } else { Ok(found) }
 }

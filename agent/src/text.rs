@@ -87,6 +87,16 @@ hufu_audit::texts! {
     LedgerFirstBad { log, height } => "first bad block: {log} height {height}", "首个异常区块：{log} 高度 {height}";
     LedgerExported { path, blocks, entries } => "{blocks} blocks and {entries} entries written to {path}", "已将 {blocks} 个区块和 {entries} 个条目写入 {path}";
     SelfConsistentOnly {} => "self-consistent only: without --trust no signature is checked", "仅自洽：未给出 --trust，不检查签名";
+    RiskGiven { share, blocks, needed } => "the attacker makes the next block with probability β = {share} (α = 1 − β); the trade has n = {blocks} blocks, the attacker needs m = {needed}", "攻击方制造下一个区块的概率 β = {share}（α = 1 − β）；交易有 n = {blocks} 个区块，攻击方需要 m = {needed} 个";
+    RiskPrinted { number, formula, value } => "as printed, formula ({number}): P = {formula} = {value}", "按原文公式（{number}）：P = {formula} = {value}";
+    RiskUndefined {} => "as printed: not defined, the paper presupposes α > β", "按原文：无定义，论文以 α > β 为前提";
+    RiskReading { formula, value } => "our reading: P = {formula} = {value}", "我们的理解：P = {formula} = {value}";
+    RiskWhy {} => "why another reading: in Nakamoto's formula, where this comes from, the two cases are those of each i (up to n the attacker still has n − i blocks to catch up, beyond n it has won) and i = 0 counts too; printed they hang on m, and the chance does not fall with n for m = n, as the paper says it does; for α ≤ β the chance is 1", "为何另作理解：该式源自中本聪的公式，其中两种情形按每个 i 区分（i 不超过 n 时攻击方还差 n − i 个区块，超过 n 时已成功），且 i = 0 也计入；原文改按 m 区分，当 m = n 时概率并不如论文所述随 n 减小；α ≤ β 时概率为 1";
+    RiskDefence {} => "Hufu does not rest on this: each node is the only writer of its log, so there is no race; the platform's signed receipts witness what was signed, and two signed headers of one height prove a fork", "Hufu 不以此为依据：每个节点是其账本的唯一写入者，不存在竞争；已签内容由平台签署的收条见证，同一高度的两个已签区块头即为分叉证明";
+    CostColumns {} => "block|bytes|make and sign, ns|verify, ns|on the line, s", "区块|字节|生产与签名（纳秒）|验证（纳秒）|传输（秒）";
+    CostGiven { repeat, nodes } => "medians of {repeat} blocks of each type, made and verified in memory; δ = {nodes}, the nodes each block is sent to; ε = 1, they validate side by side", "每种区块在内存中生产并验证 {repeat} 次取中位数；δ = {nodes}，即每个区块发往的节点数；ε = 1，各节点同时验证";
+    CostPrinted { production, validation, total } => "as printed, formulas (3) to (5): Tpro = Σ δ·D/W = {production} s, Tval = Σ ε·t = {validation} s, T = {total} s", "按原文公式（3）至（5）：Tpro = Σ δ·D/W = {production} 秒，Tval = Σ ε·t = {validation} 秒，T = {total} 秒";
+    CostReading { making, production, validation, total } => "our reading: the print counts production on the line only; with making and signing {making} s, the line {production} s, validation {validation} s: T = {total} s", "我们的理解：原文的生产时间只含传输；计入生产与签名 {making} 秒、传输 {production} 秒、验证 {validation} 秒：T = {total} 秒";
     SignerUntrusted { path } => "{path} is not signed by a certificate of this ledger that the trust anchors reach", "{path} 的签名证书不在本账本中，或不被信任锚认可";
     NoEntry { index, height } => "block {height} has no entry {index}", "区块 {height} 中没有条目 {index}";
     FirmwareRefused { path, why } => "image {path} does not count: {why}", "镜像 {path} 无效：{why}";

@@ -279,6 +279,22 @@ pub(crate) fn build<'a>(
     Ok(Block { header, signed, entries: ders, leaves })
 }
 
+/// DER of a signed block of one entry `(kind, body)` at height 0 of the trade log of `node`, kept nowhere: what a block costs in
+/// time and bytes can be measured without a ledger.
+///
+/// # Errors
+/// As [`crate::Plan::sign`].
+pub fn sample_block(
+    node: &str,
+    entry: (u16, &[u8]),
+    signer: &Signer<'_>,
+    time: i64,
+    quality: TimeQuality,
+) -> Result<Vec<u8>, Error> {
+    let place = Place { log: Log::Trade, node, epoch: 0, height: 0, previous: NO_PARENT, time, quality };
+    build(place, std::iter::once(entry), signer)?.to_bytes()
+}
+
 /// The place a block must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {

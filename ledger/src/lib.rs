@@ -63,6 +63,7 @@ mod options;
 mod plan;
 
 pub mod check;
+pub mod model;
 mod report;
 pub mod state;
 mod verifier;
@@ -70,7 +71,8 @@ mod verifier;
 mod error;
 
 pub use block::{
-    Block, BlockHeader, Expected, Signer, TimeQuality, TimeState, block_hash, entry_path, verify_block, verify_header,
+    Block, BlockHeader, Expected, Signer, TimeQuality, TimeState, block_hash, entry_path, sample_block, verify_block,
+    verify_header,
 };
 pub use check::check;
 pub use checkpoint::{Checkpoint, verify_checkpoint};

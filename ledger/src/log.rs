@@ -233,8 +233,8 @@ impl Ledger {
     /// dispute what lies below is the caller's to know. A call reads and writes one segment, some tenths of a second.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when the segment is: it is left as it is, and the next call goes on behind it. [`Error::Io`],
-    /// [`Error::NoSpace`]: the segment or its archive is there, whole; appending goes on.
+    /// [`Error::Damaged`], [`Error::Io`]: the next call goes on behind this segment. [`Error::NoSpace`]: the next call tries it
+    /// again. In each case the segment or its archive is there as it was, and appending goes on.
     pub fn archive(&mut self, below: PerLog<u64>) -> Result<Option<Archived>, Error> {
         self.journal.archive(below)
     }

@@ -44,12 +44,16 @@ impl Journal {
         if Log::ALL.iter().any(|log| seal.size.of(*log) > below.of(*log)) {
             return Ok(None);
         }
-        // Whatever comes of it, the next call is for the next one: a segment is not tried twice in one life.
+        // Whatever comes of it, the next call is for the next one: a segment is tried once in one life, but for a full disk.
         self.archive_from = number.saturating_add(1);
         check_frames(&file, &seal)?;
         let bytes = file.size()?;
         let header = ArchiveHeader { number, ledger: self.identity.id, size: bytes, table_crc: 0 };
-        let packed = if header.chunks().is_some() { make(storage, &file, header)? } else { None };
+        let made = if header.chunks().is_some() { make(storage, &file, header) } else { Ok(None) };
+        if matches!(made, Err(Error::NoSpace { .. })) {
+            self.archive_from = number;
+        }
+        let packed = made?;
         if packed.is_some() {
             storage.remove(&segment_name(number)).map_err(|error| io_error(storage.path(""), error))?;
             storage.sync_dir().map_err(|error| io_error(storage.path(""), error))?;

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{ErrorKind, Write},
+    io::{ErrorKind, IsTerminal, Write},
 };
 
 use clap::{
@@ -70,6 +70,18 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Result<Exit, Failure<Te
     })
 }
 
+/// Writes help to stdout, with its colours where a person reads it. A reader that went away is no failure.
+fn show(text: &clap::builder::StyledStr) -> Result<(), Failure<Text>> {
+    let mut stdout = std::io::stdout().lock();
+    let shown = if stdout.is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Io, Text::FileUnwritable { path: "stdout".to_owned(), why: error.to_string() }))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What clap says, in one line of our own. Help and version are done; every other parse result is wrong usage.
 fn explain(error: &clap::Error) -> Result<Exit, Failure<Text>> {
     let name = |kind| match error.get(kind) {
@@ -81,7 +93,7 @@ fn explain(error: &clap::Error) -> Result<Exit, Failure<Text>> {
     let argument = name(ContextKind::InvalidArg);
     let text = match error.kind() {
         Wrong::DisplayHelp | Wrong::DisplayVersion => {
-            let _ = error.print();
+            show(&error.render())?;
             return Ok(Exit::Done);
         }
         Wrong::UnknownArgument => Text::UnknownArgument { argument },

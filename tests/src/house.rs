@@ -19,7 +19,8 @@ pub const NODE: &str = "s1/n1";
 /// The product on sale.
 pub const PRODUCT: &str = "small";
 
-/// Starts the buyer's workload in its place on `start`, ends it on `stop`; asked again it gives the same answer.
+/// Starts the buyer's workload in its place on `start`, or lets it go on; stops it for a while on `suspend`, ends it on `stop`;
+/// asked again it gives the same answer.
 const PROVISION: &str = r#"#!/bin/sh
 request=$(cat)
 folder=$(dirname "$0")
@@ -34,7 +35,9 @@ case $(field verb) in
       pid=$!
       echo "$pid" > "$folder/$no.pid"
     fi
+    kill -CONT "-$pid" 2> /dev/null || true
     echo "{\"pid\":$pid,\"address\":\"local:$pid\"}" ;;
+  suspend) [ -z "$pid" ] || kill -STOP "-$pid" 2> /dev/null || true ;;
   stop) [ -z "$pid" ] || kill -9 "-$pid" 2> /dev/null || true ;;
 esac
 "#;

@@ -11,3 +11,4 @@ pub mod program;
 pub mod broker;
 pub mod house;
 pub mod pack;
+pub mod trade;

@@ -108,6 +108,11 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> 
 
 /// Writes or replaces a file; readers see the old content or the new, nothing between.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
+    // A device or a pipe is written to; a file in its place would be a surprise to everybody else who uses it.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+        return written.map_err(|e| unwritable(path, &e));
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);

@@ -21,7 +21,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Make, request for and show keys", "生成密钥、申请证书、显示密钥"),
     ("A small test certificate authority", "小型测试证书机构"),
     ("The node's burnt-in record", "节点的固化记录"),
-    ("Check, list, write out and prove a ledger", "检查、列出、导出和证明账本"),
+    ("Check, list, write out and prove a ledger; the paper's model", "检查、列出、导出和证明账本；论文的模型"),
     ("Write the evidence pack of a bill", "写出账单的证据包"),
     ("Reach the four verdicts over an evidence pack", "对证据包作出四项结论"),
     ("The buyer's side: browse, order, score, fetch evidence", "买方：浏览、下单、评分、获取证据"),
@@ -126,6 +126,23 @@ const TABLE: &[(&str, &str)] = &[
     ("Write blocks and entries out as DER files", "将区块和条目导出为 DER 文件"),
     ("Prove that an entry is in the log", "证明条目在账本中"),
     ("The ledger's directory", "账本目录"),
+    (
+        "The paper's formulas (1) and (2): the chance to replace the blocks of a trade",
+        "论文公式（1）和（2）：替换一笔交易的区块的概率",
+    ),
+    (
+        "The paper's formulas (3) to (5): what the blocks of a trade cost on this machine",
+        "论文公式（3）至（5）：一笔交易的区块在本机的开销",
+    ),
+    ("Share of the block-making power that the attacker has, 0 to 1", "攻击方制造区块的能力占比，0 至 1"),
+    ("Blocks of one trade", "一笔交易的区块数"),
+    ("Blocks that the attacker needs; without it one more than the trade has", "攻击方需要的区块数；默认比交易多一个"),
+    (
+        "Bandwidth of the line, bits per second; without it no time on the line",
+        "线路带宽，比特每秒；不给则不计传输时间",
+    ),
+    ("Nodes that each block is sent to and that validate it, side by side", "每个区块发往并同时验证它的节点数"),
+    ("Blocks of each type to make and verify; the median counts", "每种区块生产并验证的次数；取中位数"),
     (
         "Trust anchor (PEM); may be given several times. Without it: self-consistent only",
         "信任锚（PEM）；可多次给出。不给则仅检查自洽",

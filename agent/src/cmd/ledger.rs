@@ -22,7 +22,7 @@ use hufu_trade::{
 use serde_json::{Value, json};
 
 use crate::{
-    cmd::{Context, Outcome, bug, erase, file, key},
+    cmd::{Context, Outcome, bug, erase, file, key, ledger_model},
     text::Text,
 };
 
@@ -66,6 +66,10 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 0)]
         index: u32,
     },
+    /// The paper's formulas (1) and (2): the chance to replace the blocks of a trade
+    Risk(ledger_model::RiskArgs),
+    /// The paper's formulas (3) to (5): what the blocks of a trade cost on this machine
+    Cost(ledger_model::CostArgs),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -88,6 +92,8 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
             };
             prove(dir, (log, *height, *index), context)
         }
+        Command::Risk(args) => ledger_model::risk(args, context),
+        Command::Cost(args) => ledger_model::cost(args, context),
     }
 }
 

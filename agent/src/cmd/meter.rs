@@ -299,7 +299,9 @@ fn exit_of(pidfd: Option<OwnedFd>) -> Result<oneshot::Receiver<()>, Failure<Text
 }
 
 fn read_tariff(path: &Path) -> Result<Tariff, Failure<Text>> {
-    Tariff::from_toml(&file::read_text(path)?).map_err(|e| file::malformed(path, &e))
+    let tariff = Tariff::from_toml(&file::read_text(path)?).map_err(|e| file::malformed(path, &e))?;
+    // It would price everything at nothing, which nobody asks for by naming a tariff.
+    if tariff.prices.is_empty() { Err(file::malformed(path, &"no [[price]] in it")) } else { Ok(tariff) }
 }
 
 #[cfg(test)]

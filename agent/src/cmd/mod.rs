@@ -13,11 +13,13 @@ mod help;
 mod init;
 mod key;
 mod ledger;
+mod ledger_model;
 mod meter;
 mod node;
 mod pack;
 mod pki;
 mod report;
+mod sample;
 mod term;
 mod usage;
 mod verify;
@@ -77,7 +79,7 @@ enum Command {
     /// The node's burnt-in record
     #[command(subcommand)]
     Firmware(firmware::Command),
-    /// Check, list, write out and prove a ledger
+    /// Check, list, write out and prove a ledger; the paper's model
     #[command(subcommand)]
     Ledger(ledger::Command),
     /// Write the evidence pack of a bill

@@ -1,9 +1,23 @@
 //! What clap says, in one line of our own and in both languages; help and version go to stdout as they are.
 
+use std::io::{IsTerminal, Write};
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use hufu_audit::{Exit, Failure};
 
 use crate::{cmd::Outcome, text::Text};
+
+/// Writes help to stdout, with its colours where a person reads it. A reader that went away is no failure.
+fn show(text: &clap::builder::StyledStr) -> Result<(), Failure<Text>> {
+    let mut stdout = std::io::stdout().lock();
+    let shown = if stdout.is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Io, Text::FileUnwritable { path: "stdout".to_owned(), why: error.to_string() }))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Help and version are done; every other parse result is wrong usage.
 pub(super) fn explain(error: &clap::Error) -> Outcome {
@@ -16,7 +30,7 @@ pub(super) fn explain(error: &clap::Error) -> Outcome {
     let argument = name(ContextKind::InvalidArg);
     let text = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
+            show(&error.render())?;
             return Ok(Exit::Done);
         }
         ErrorKind::UnknownArgument => Text::UnknownArgument { argument },

@@ -1,6 +1,9 @@
 //! `hufu verify`: the four verdicts over a pack. Judging is `hufu-audit`'s; here are only files, trust and the statement.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use hufu_audit::{Error, Failure, Options, limits::PACK_BYTES_MAX, verify};
 
@@ -33,11 +36,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 
 /// The bytes of a pack, within the limit of any pack.
 pub(super) fn read_pack(path: &Path) -> Result<Vec<u8>, Failure<Text>> {
-    let size = std::fs::metadata(path).map_err(|e| file::unreadable(path, &e))?.len();
-    if size > PACK_BYTES_MAX {
+    // A device or a pipe does not tell its size; so what is read is bounded, not what is promised.
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| file::unreadable(path, &e))?;
+    file.take(PACK_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| file::unreadable(path, &e))?;
+    if u64::try_from(bytes.len()).map_or(true, |size| size > PACK_BYTES_MAX) {
         return Err(file::malformed(path, &format!("larger than {PACK_BYTES_MAX} bytes")));
     }
-    std::fs::read(path).map_err(|e| file::unreadable(path, &e))
+    Ok(bytes)
 }
 
 /// Why there are no verdicts over a file: there is no pack in it.

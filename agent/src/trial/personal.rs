@@ -158,7 +158,7 @@ fn an_erased_contract_is_closed_for_good_and_the_node_starts_again_as_it_was() {
     market.pass(MONTH_S * SECOND + SECOND);
     market.receipt(Log::Trade);
     market.receipt(Log::Finance);
-    let request = notice(&market, gone, "dispute");
+    let request = notice(&market, gone, "suspend");
     let before = market.core.book.contracts[&gone].clone();
     let stamp = market.ledger.stamp();
     let options = Options::new(POOL);
