@@ -55,7 +55,8 @@ pub(super) fn socket_beside(ledger: &Path) -> PathBuf {
     place.with_file_name(SOCKET)
 }
 
-/// Has the agent write down that personal data is read (`read`) or written out (`export`); true when it stands in its ledger.
+/// Has the agent write down that personal data of some contracts is read (`read`) or written out (`export`): on return it
+/// stands in its ledger.
 ///
 /// # Errors
 /// Status 69 without an agent, 1 when the agent refuses: it is not this ledger's.
