@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn an_operator_has_the_name_this_machine_gives_him() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\n:x:7:7::/:\nbroken\nzhang:x:1000:1000::/home/zhang:/bin/sh\n";
+        let passwd = "root:x:0:0:root::/bin/sh\n:x:7:7::/:\nbroken\nzhang:x:1000:1000:::/bin/sh\n";
         assert_eq!(name_in(passwd, 1000).as_deref(), Some("zhang"));
         assert_eq!(name_in(passwd, 0).as_deref(), Some("root"));
         assert_eq!((name_in(passwd, 7), name_in(passwd, 1)), (None, None));

@@ -291,6 +291,9 @@ impl Writer {
                 Err(error @ Error::Erased { .. }) => {
                     let detail = error.to_string();
                     self.execute(Effect::Alarm { what: "the platform asks for a block that was erased", detail })?;
+                    if blocks.is_empty() {
+                        return Ok(());
+                    }
                     break;
                 }
                 read => read?,
@@ -300,9 +303,6 @@ impl Writer {
             if bytes > hufu_trade::if2::MESSAGE_BYTES_MAX {
                 break;
             }
-        }
-        if blocks.is_empty() {
-            return Ok(());
         }
         let message = Blocks::pack(log.number(), from, blocks).and_then(|b| hufu_trade::encode(&b, "Blocks"));
         let payload = message.map_err(|e| WriterError::Entry(e.to_string()))?;
