@@ -173,6 +173,16 @@ fn a_port_in_use_is_74() {
 }
 
 #[test]
+fn a_platform_under_another_name_does_not_start() {
+    let house = House::new(free_port());
+    let (key, cert, trust) = (house.path("platform.key"), house.path("platform.pem"), house.path("root.pem"));
+    let files = ["--key", &key, "--cert", &cert, "--trust", &trust, "--listen", "127.0.0.1:0", "--embedded-broker"];
+    let dir = house.path("other");
+    let ran = program::platform(&[&["serve", "--json", "--site", "s2", "--dir", &dir][..], &files].concat());
+    refused_daemon(ran, 78, "it must name s2/platform");
+}
+
+#[test]
 fn a_pack_that_is_no_pack_is_65_and_one_that_is_not_there_74() {
     let house = House::new(free_port());
     let trust = house.path("root.pem");

@@ -40,6 +40,12 @@ fn settle(house: &House, platform: &str, contract: &Contract) -> Value {
     });
     assert_eq!(scored["contract_no"], contract.no.as_str());
     the_next_buyer_sees_the_score(house, platform, contract);
+    wait::until_true("the score is proven", 60, || {
+        let listed = hufu(&["buyer", "browse", "--platform", platform, "--json", "--trust", &house.path("root.pem")]);
+        let listed = listed.expect(0).json();
+        let scores = listed["scores"].as_array().expect("scores");
+        scores.iter().any(|score| score["contract_no"] == contract.no.as_str() && score["proven"] == true)
+    });
     let pack = house.path(&format!("{}.zip", contract.state));
     house.buyer("pack", platform, contract.state, &[&number, "--output", &pack]).expect(0);
     let trust = house.path("root.pem");
@@ -68,6 +74,8 @@ fn the_next_buyer_sees_the_score(house: &House, platform: &str, contract: &Contr
         let mut scores = listed["scores"].as_array().expect("scores").iter();
         let score = scores.find(|score| score["contract_no"] == contract.no.as_str()).expect("the score");
         assert_eq!((&score["overall"], &score["verified"]), (&Value::from("93.00"), &verified), "{trust:?}");
+        let deals = listed["deals"].as_array().expect("deals");
+        assert!(deals.iter().any(|deal| deal["contract_no"] == contract.no.as_str()), "{deals:?}");
     }
 }
 

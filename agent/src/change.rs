@@ -156,8 +156,8 @@ pub(crate) fn receipts(
     let refused: Vec<Digest> = newest.refused.iter().map(|refused| refused.entry).collect();
     for contract in core.book.contracts.values() {
         let Some(billed) = contract.bills.iter().find(|billed| refused.contains(&billed.newest())) else { continue };
-        let contested = core.book.table_of(Some(contract));
-        if !contested.is_some_and(|(.., table)| table.row(&contract.state, CONTEST).is_some()) {
+        let table = core.book.table_of(Some(contract));
+        if table.is_none_or(|(.., table)| table.row(&contract.state, CONTEST).is_none()) {
             continue;
         }
         let why = format!("the platform refuses bill {}", billed.bill.number);

@@ -42,9 +42,10 @@ impl Core {
         let Some((contract, billed)) = found else {
             return Err(malformed("payment of a bill this node never made"));
         };
-        let (act, kind) = match (state.state.as_str(), billed.paid) {
-            ("paid", None) => ("pay", EntryKind::Payment),
-            ("refunded", Some(_)) if !billed.refunded => (REFUND, EntryKind::RefundPaid),
+        let (act, kind) = match (state.state.as_str(), billed.paid, billed.due.last) {
+            ("paid", None, _) => ("pay", EntryKind::Payment),
+            // Without a correction nothing was paid above what is due.
+            ("refunded", Some(_), Some(_)) if !billed.refunded => (REFUND, EntryKind::RefundPaid),
             _ => return Ok(Vec::new()),
         };
         let (amount, at) = match act {

@@ -285,3 +285,93 @@ fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> 
     child.wait().ok();
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::PermissionsExt,
+        sync::mpsc::{Receiver, sync_channel},
+    };
+
+    use hufu_trade::octets::Octets;
+
+    use super::*;
+
+    const NO: ContractNo = Octets([7; 16]);
+
+    /// A site's command that writes the verb into `log`, and fails while `broken` is there.
+    fn site(dir: &Path) -> (Provisioner, Receiver<Input>) {
+        let command = dir.join("command.sh");
+        let script = r#"#!/bin/sh
+d=$(dirname "$0")
+echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
+[ ! -e "$d/broken" ]
+"#;
+        std::fs::write(&command, script).unwrap();
+        std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (writer, inputs) = sync_channel(16);
+        let provisioner = Provisioner {
+            root: dir.to_owned(),
+            parent: "none".to_owned(),
+            command: vec![command.display().to_string()],
+            timeout_s: 10,
+            writer,
+            turns: Turns::default(),
+        };
+        (provisioner, inputs)
+    }
+
+    fn said(dir: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The next failure that the writer is told of.
+    fn failure(inputs: &Receiver<Input>) -> String {
+        match inputs.recv_timeout(Duration::from_secs(20)).unwrap() {
+            Input::Event(Event::Unstopped { contract: NO, why }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wait_for(what: impl Fn() -> bool) {
+        for _ in 0..1000 {
+            if what() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("waited too long");
+    }
+
+    #[test]
+    fn a_stop_that_fails_is_said_and_tried_until_it_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let (provisioner, inputs) = site(dir.path());
+        std::fs::write(dir.path().join("broken"), "").unwrap();
+        provisioner.withdraw(NO);
+        for _ in 0..2 {
+            assert!(failure(&inputs).contains("command.sh ended with"));
+        }
+        std::fs::remove_file(dir.path().join("broken")).unwrap();
+        wait_for(|| locked(&provisioner.turns.0).is_empty());
+        assert_eq!(said(dir.path()), ["stop", "stop", "stop"]);
+    }
+
+    #[test]
+    fn a_suspension_that_failed_is_not_tried_again_after_the_order_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (provisioner, inputs) = site(dir.path());
+        std::fs::write(dir.path().join("broken"), "").unwrap();
+        provisioner.pause(NO);
+        failure(&inputs);
+        std::fs::remove_file(dir.path().join("broken")).unwrap();
+        provisioner.provide(Job { contract: NO, quantity: 1, reserves: Vec::new(), service_end: 0 });
+        let provided = inputs.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(matches!(provided, Input::Place { contract: NO, .. }), "{provided:?}");
+        std::thread::sleep(AGAIN * 2);
+        assert_eq!(said(dir.path()), ["suspend", "start"]);
+        provisioner.withdraw(NO);
+        wait_for(|| said(dir.path()).len() == 3);
+    }
+}

@@ -63,7 +63,7 @@ fn key(path: &Path) -> Result<SecretKey, Failure<Text>> {
 ///
 /// # Errors
 /// Status 78.
-fn named(path: &Path, certificate: &Certificate, party: &str) -> Result<(), Failure<Text>> {
+pub(crate) fn named(path: &Path, certificate: &Certificate, party: &str) -> Result<(), Failure<Text>> {
     if is_named(certificate, party) {
         return Ok(());
     }

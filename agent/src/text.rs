@@ -107,7 +107,9 @@ hufu_audit::texts! {
     Linked {} => "connected", "已连接";
     NotLinked {} => "not connected", "未连接";
     BuyerProductColumns {} => "node|presence|product|name|stock|prices, CNY", "节点|状态|产品|名称|库存|价格（元）";
-    BuyerScoreColumns {} => "scored node|overall|contract|at|signature", "被评节点|总分|合约|时间|签名";
+    BuyerDealColumns {} => "deal with node|product|at|state|contract", "成交节点|产品|时间|状态|合约";
+    BuyerScoreColumns {} => "scored node|overall|contract|at|signature|in the node's log", "被评节点|总分|合约|时间|签名|在节点账本中";
+    ScoreUnproven {} => "not shown", "未证明";
     ScoreHolds {} => "holds", "成立";
     ScoreFalse {} => "DOES NOT HOLD", "不成立";
     ScoreUnchecked {} => "not checked: give --trust", "未检查：请用 --trust 指定信任锚";

@@ -155,6 +155,10 @@ fn a_certificate_that_names_another_is_refused_before_a_ledger_is_made() {
     }
     certify("CN=Rack 4", "n1.s1", "k.pem");
     refused(at, &init("refused", "k.pem", "n1.pem"), 78, "it must name s1/platform");
+    // In two steps the platform's is looked at in the first.
+    let first = [&named[..], &["--dir", "refused", "--platform-cert", "n1.pem"]].concat();
+    refused(at, &first, 78, "it must name s1/platform");
+    assert_eq!(fs::read_dir(at.join("refused")).unwrap().count(), 0);
     object(at, &init("taken", "k.pem", "platform.pem"));
     // The same rule at the daemon's start, for a certificate that came later.
     certify("CN=s1/n2", "", "later.pem");

@@ -112,7 +112,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) payments: Vec<Found<'a, Payment>>,
     pub(crate) refunds: Vec<Found<'a, RefundPaid>>,
     pub(crate) windows: Vec<Found<'a, Window>>,
-    /// Where the trade log names finance entries back.
+    /// Where the trade log names finance entries back, in its order.
     pub(crate) links: Vec<Found<'a, FinanceLink>>,
     /// In order of `order_seq`.
     pub(crate) records: Vec<Found<'a, UsageRecord>>,
@@ -143,6 +143,7 @@ impl<'a> Evidence<'a> {
         found.records.sort_by_key(|record| record.value.order_seq);
         found.corrections.sort_by_key(|found| found.place);
         found.notices.sort_by_key(|found| found.place);
+        found.links.sort_by_key(|found| found.place);
         match members.bytes(layout::TARIFF).map(|bytes| hufu_trade::decode::<Tariff>(bytes, "Tariff")) {
             Some(Ok(tariff)) => found.tariff = Some(tariff),
             Some(Err(error)) => {

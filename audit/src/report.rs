@@ -1,21 +1,22 @@
 //! The page a person reads: one HTML file of a pack, complete in itself, with what was used and what it costs over time, the
 //! lines of the bill, the four verdicts and who signed what. Nothing on it is evidence; judging is `verdict.rs`.
 
+mod after;
 mod chart;
 mod page;
 mod series;
+mod shown;
+mod signers;
 
-use std::{
-    collections::BTreeMap,
-    io::{Read, Seek},
-};
+use std::io::{Read, Seek};
 
 use hufu_gm::{Certificate, sm3::sm3};
 use hufu_trade::{
-    bill::{Bill, Line, RatedGap},
+    bill::{Bill, Line},
     money::Money,
+    notice::InForce,
     octets::Octets,
-    resource::{Kind as Measure, Resource},
+    resource::Resource,
     usage::UsageRecord,
 };
 
@@ -23,15 +24,16 @@ use crate::{
     Error, Lang, Outcome, Verdicts,
     evidence::Evidence,
     findings::{Findings, Verdict},
-    layout::{self, SignatureRow},
+    layout,
     open::Members,
     records,
     text::Text,
-    verdict::{Options, judge, signatures},
+    verdict::{Options, judge},
 };
 use chart::{Chart, minute};
 use page::Page;
 use series::{Series, series};
+use shown::{decimal, named_quantity, shown_rate};
 
 /// From the end of the language to the title.
 const HEAD: &str = include_str!("report/head.html");
@@ -104,7 +106,9 @@ impl Sheet<'_> {
         self.parties();
         if let Some(bill) = &self.evidence.bill {
             self.lines(bill);
+            self.after();
             self.gaps(bill);
+            self.suspensions(bill);
             self.charts(bill);
         }
         self.findings();
@@ -129,7 +133,12 @@ impl Sheet<'_> {
             .text(due)
             .raw("</p><p class=\"total\">")
             .text(total);
-        self.page.raw(" CNY</p><p class=\"soft\">").text(again).raw("</p></div></header>\n<div class=\"badges\">\n");
+        self.page.raw(" CNY</p><p class=\"soft\">").text(again).raw("</p>");
+        if let Some(due) = self.verdicts.due_total.filter(|due| Some(*due) != self.verdicts.billed_total) {
+            let due = self.say(Text::ReportCorrected { amount: due.to_string() });
+            self.page.raw("<p><b>").text(due).raw("</b></p>");
+        }
+        self.page.raw("</div></header>\n<div class=\"badges\">\n");
         for (name, verdict) in heads(self.verdicts) {
             let (name, result) = (self.say(name), self.say(result_text(verdict.result)));
             self.page.raw("<div class=\"badge ").raw(verdict.result.name()).raw("\"><b>").text(name).raw("</b><span>");
@@ -154,9 +163,11 @@ impl Sheet<'_> {
             self.term(Text::ReportProduct {}, format!("{} × {}", item.product_id, item.quantity));
         }
         if let Some(deal) = &self.evidence.deal {
-            let service = format!("{} – {}", minute(deal.value.contract_time), minute(deal.value.service_end));
+            let renewals = self.evidence.notices.iter().filter_map(|found| found.value.notice.renewal.as_ref());
+            let last = renewals.fold(InForce::of(&deal.value), |now, renewal| now.renewed(renewal).unwrap_or(now));
+            let service = format!("{} – {}", minute(deal.value.contract_time), minute(last.service_end));
             self.term(Text::ReportService {}, service);
-            self.term(Text::ReportCeiling {}, format!("{} CNY", deal.value.contract_value.amount));
+            self.term(Text::ReportCeiling {}, format!("{} CNY", last.value.amount));
         }
         self.page.raw("</dl>\n");
     }
@@ -186,6 +197,10 @@ impl Sheet<'_> {
         let total = self.say(Text::ReportTotal {});
         self.page.row(&[&sum_text, &"", &"", &"", &"", &sum]);
         self.page.row(&[&rounding, &"", &"", &"", &bill.rounding_rule, &bill.rounding]);
+        if let Some(over) = &bill.over_ceiling {
+            let above = self.say(Text::ReportOver {});
+            self.page.row(&[&above, &"", &"", &"", &"", over]);
+        }
         self.page.raw("<tr class=\"last\"><td>").text(total).raw("</td><td></td><td></td><td></td><td>");
         self.page.text(&bill.currency).raw("</td><td>").text(bill.total).raw("</td></tr>\n</tbody></table>\n");
     }
@@ -210,43 +225,6 @@ impl Sheet<'_> {
         }
     }
 
-    fn gaps(&mut self, bill: &Bill) {
-        if bill.gaps.is_empty() {
-            return;
-        }
-        self.heading(Text::ReportGaps { count: bill.gaps.len().to_string() });
-        self.page.raw("<table class=\"when\">\n");
-        let head =
-            [Text::ReportFrom {}, Text::ReportTo {}, Text::ReportWhy {}, Text::ReportRule {}, Text::ReportAmount {}];
-        let head = head.map(|text| self.say(text));
-        self.page.head(&head).raw("<tbody>\n");
-        let rows = self.joined(bill);
-        for (gap, end, amount, why) in rows.iter().take(ROWS_MAX) {
-            self.page.row(&[&minute(gap.start), &minute(*end), why, &gap.rule, amount]);
-        }
-        self.page.raw("</tbody></table>\n");
-        self.more(rows.len());
-    }
-
-    /// Gaps that touch and have one reason are one row: the first, the end of the last, what they cost, why.
-    fn joined<'b>(&self, bill: &'b Bill) -> Vec<(&'b RatedGap, i64, Money, String)> {
-        let records = self.evidence.records.iter().map(|found| &found.value);
-        let whys: BTreeMap<u64, &str> =
-            records.filter_map(|record| Some((record.order_seq, record.why.as_deref()?))).collect();
-        let mut rows: Vec<(&RatedGap, i64, Money, String)> = Vec::new();
-        for gap in &bill.gaps {
-            let why = whys.get(&gap.order_seq).copied().unwrap_or("–");
-            match rows.last_mut() {
-                Some((first, end, amount, known)) if *end == gap.start && known == why && first.rule == gap.rule => {
-                    *end = gap.end;
-                    *amount = amount.plus(gap.amount).unwrap_or(*amount);
-                }
-                _ => rows.push((gap, gap.end, gap.amount, why.to_owned())),
-            }
-        }
-        rows
-    }
-
     fn more(&mut self, count: usize) {
         if let Some(rest) = count.checked_sub(ROWS_MAX).filter(|rest| *rest > 0) {
             let text = self.say(Text::ReportMore { count: rest.to_string() });
@@ -265,7 +243,15 @@ impl Sheet<'_> {
         self.heading(Text::ReportCharts {});
         let (key, zone) = (self.say(Text::ReportKey {}), self.say(Text::ReportZone {}));
         self.page.raw("<p class=\"soft\"><svg class=\"key\" viewBox=\"0 0 26 14\"><rect class=\"gap\" width=\"26\" height=\"14\"/></svg>");
-        self.page.text(key).raw(" ").text(zone).raw("</p>\n");
+        self.page.text(key);
+        if all.iter().any(|one| !one.paused.is_empty()) {
+            let paused = self.say(Text::ReportPausedKey {});
+            self.page.raw(
+                " <svg class=\"key\" viewBox=\"0 0 26 14\"><rect class=\"pause\" width=\"26\" height=\"14\"/></svg>",
+            );
+            self.page.text(paused);
+        }
+        self.page.raw(" ").text(zone).raw("</p>\n");
         for one in &all {
             self.chart(bill, one);
         }
@@ -273,7 +259,7 @@ impl Sheet<'_> {
 
     fn chart(&mut self, bill: &Bill, one: &Series) {
         let whole = (bill.period_start, bill.period_end);
-        let absent_label = self.say(Text::ReportAbsent {});
+        let (absent_label, paused_label) = (self.say(Text::ReportAbsent {}), self.say(Text::ReportPaused {}));
         let used: Vec<_> = one.points.iter().map(|point| (point.at, point.rate)).collect();
         let highest = used
             .iter()
@@ -287,6 +273,8 @@ impl Sheet<'_> {
             values: &used,
             absent: &one.absent,
             absent_label: absent_label.clone(),
+            paused: &one.paused,
+            paused_label: paused_label.clone(),
             class: "use",
         };
         self.page.raw("<div class=\"panel\"><h3>").text(&one.resource).raw("</h3><div class=\"pair\">\n<div>");
@@ -303,6 +291,8 @@ impl Sheet<'_> {
                 values: &cost,
                 absent: &one.absent,
                 absent_label,
+                paused: &one.paused,
+                paused_label,
                 class: "cost",
             };
             cost.draw(&mut self.page);
@@ -351,49 +341,6 @@ impl Sheet<'_> {
             self.more(said.len());
         }
     }
-
-    /// Who signed what: one row for each kind of signature and signer.
-    fn signers(&mut self, anchors: &[Certificate]) {
-        let authentic = signatures::check(self.members, anchors, Options::default(), &mut Verdict::default());
-        let mut rows: BTreeMap<(crate::signed::Kind, String), Signings> = BTreeMap::new();
-        for line in self.members.text(layout::SIGNATURES).unwrap_or_default().lines() {
-            let Some(row) = SignatureRow::read(line) else { continue };
-            let Some(tbs) = self.members.bytes(&row.tbs) else { continue };
-            let pem = self.members.text(&row.certificate).unwrap_or_default();
-            let subject = Certificate::from_pem_many(pem).ok().and_then(|found| Some(found.first()?.subject()));
-            let found = rows.entry((row.kind, subject.unwrap_or_else(|| "?".to_owned()))).or_default();
-            found.count += 1;
-            found.holding += usize::from(authentic.of(row.kind, tbs).is_some());
-            let at = row.kind.said(tbs).map(|said| said.at);
-            found.first = found.first.into_iter().chain(at).min();
-            found.last = found.last.max(at);
-        }
-        self.heading(Text::ReportSigned {});
-        self.page.raw("<table>\n");
-        let head = [Text::ReportWhat {}, Text::ReportSigner {}, Text::ReportWhen {}, Text::ReportHolding {}];
-        let head = head.map(|text| self.say(text));
-        self.page.head(&head).raw("<tbody>\n");
-        for ((kind, subject), found) in rows {
-            let signer = format!("{} {subject}", self.say(role_text(kind.role().name())));
-            let when = match (found.first, found.last) {
-                (Some(first), Some(last)) if first == last => minute(first),
-                (Some(first), Some(last)) => format!("{} – {}", minute(first), minute(last)),
-                _ => "–".to_owned(),
-            };
-            let holding = format!("{} / {}", found.holding, found.count);
-            self.page.row(&[&kind.name(), &signer, &when, &holding]);
-        }
-        self.page.raw("</tbody></table>\n");
-    }
-}
-
-/// Signatures of one kind by one signer.
-#[derive(Default)]
-struct Signings {
-    count: usize,
-    holding: usize,
-    first: Option<i64>,
-    last: Option<i64>,
 }
 
 fn heads(verdicts: &Verdicts) -> impl Iterator<Item = (Text, &Verdict)> {
@@ -414,41 +361,5 @@ fn role_text(role: &str) -> Text {
         "buyer" => Text::ReportBuyer {},
         "node" => Text::ReportNode {},
         _ => Text::ReportPlatform {},
-    }
-}
-
-/// A decimal of which `digits` stand behind the point, without zeros at the end.
-fn decimal(value: u128, digits: u32) -> String {
-    let scale = 10_u128.pow(digits);
-    let rest = format!("{:0width$}", value % scale, width = usize::try_from(digits).unwrap_or(0));
-    let rest = rest.trim_end_matches('0');
-    if rest.is_empty() { (value / scale).to_string() } else { format!("{}.{rest}", value / scale) }
-}
-
-/// The quantity in the unit that its price is of; cut, not rounded: what counts stands beside it.
-fn named_quantity(line: &Line) -> String {
-    let units = line.resource.parse::<Resource>().map_or(1, |resource| resource.kind.priced_per().1);
-    let (whole, rest) = (line.quantity / units, line.quantity % units);
-    let parts = whole.saturating_mul(1_000_000).saturating_add(rest.saturating_mul(1_000_000) / units);
-    format!("{} {}", decimal(parts, 6), line.per)
-}
-
-/// A rate, given in thousandths of the base unit a second, in a unit that a person knows.
-fn shown_rate(resource: &Resource, rate: u128) -> String {
-    let bytes = |rate: u128| {
-        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-        let (mut rate, mut unit) = (rate, 0);
-        while rate >= 1_024_000 && unit + 1 < UNITS.len() {
-            (rate, unit) = (rate / 1_024, unit + 1);
-        }
-        format!("{} {}", decimal(rate, 3), UNITS.get(unit).copied().unwrap_or_default())
-    };
-    match resource.kind {
-        Measure::Cpu => format!("{} × CPU", decimal(rate / 1_000_000_000, 3)),
-        Measure::Gpu => format!("{} × GPU", decimal(rate / 1_000_000_000, 3)),
-        Measure::Memory | Measure::Storage | Measure::GpuMemory => bytes(rate),
-        Measure::DiskRead | Measure::DiskWrite | Measure::NetRx | Measure::NetTx => format!("{}/s", bytes(rate)),
-        Measure::DiskReadOps | Measure::DiskWriteOps => format!("{} /s", decimal(rate, 3)),
-        Measure::GpuEnergy => format!("{} W", decimal(rate / 1_000, 3)),
     }
 }

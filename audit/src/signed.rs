@@ -3,6 +3,7 @@
 
 use hufu_ledger::{BlockHeader, Checkpoint};
 use hufu_trade::{
+    confirm,
     entry::{Countersignature, Receipt},
     notice::Notice,
     party::platform_of,
@@ -51,10 +52,12 @@ pub(crate) enum Kind {
     Block,
     Checkpoint,
     Receipt,
+    /// The platform's word inside a payment or refund: the characters of its envelope's payload.
+    Confirmation,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Browse,
         Kind::Offer,
         Kind::Order,
@@ -65,6 +68,7 @@ impl Kind {
         Kind::Block,
         Kind::Checkpoint,
         Kind::Receipt,
+        Kind::Confirmation,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -79,6 +83,7 @@ impl Kind {
             Kind::Block => "block",
             Kind::Checkpoint => "checkpoint",
             Kind::Receipt => "receipt",
+            Kind::Confirmation => "confirmation",
         }
     }
 
@@ -90,7 +95,7 @@ impl Kind {
         match self {
             Kind::Browse | Kind::Order | Kind::Score | Kind::Notice => Role::Buyer,
             Kind::Offer | Kind::Deal | Kind::Block | Kind::Checkpoint => Role::Node,
-            Kind::PlatformNotice | Kind::Receipt => Role::Platform,
+            Kind::PlatformNotice | Kind::Receipt | Kind::Confirmation => Role::Platform,
         }
     }
 
@@ -129,6 +134,7 @@ impl Kind {
                 let receipt: Receipt = hufu_trade::decode(tbs, "Receipt").ok()?;
                 (receipt.stored_at, receipt.computing_pool_id)
             }
+            Kind::Confirmation => confirm::made(tbs)?,
         };
         let signer = match self.role() {
             Role::Buyer => None,

@@ -26,7 +26,6 @@ crate::texts! {
     NotInEntry {} => "these bytes are not the ones inside the signed entry", "这些字节与已签名条目内的不同";
     ViewDiffers {} => "this view says something else than bill.der", "此视图与 bill.der 不一致";
     Unconfirmed { why } => "the platform does not confirm this: {why}", "平台未确认此项：{why}";
-    UnknownConfirmer {} => "confirmed by a platform that signed no receipt here: nobody vouches for it", "确认方未在此签发任何收条，无人为其担保";
     NoticeTwice {} => "the same notice stands in the log twice", "同一通知在账本中出现两次";
     HashLink { to, by } => "{by} names another {to} by its hash", "{by} 以哈希指明的 {to} 是另一个";
     FieldDiffers { by, told, found } => "{found} here, {told} in the {by}", "此处为 {found}，而 {by} 中为 {told}";
@@ -57,10 +56,13 @@ crate::texts! {
     RulesUnknown { why } => "cannot judge the contract's course: {why}", "无法判断合约过程：{why}";
     Act { act, why } => "the contract does not allow {act}: {why}", "合约不允许 {act}：{why}";
     State { told, found } => "the entry says state {told}, the rules lead to {found}", "条目称状态为 {told}，按规则应为 {found}";
+    RestsOn {} => "it does not rest on the newest trade entry that moved the contract before it", "它所依据的不是此前最近一条推动合约的交易条目";
+    RefundFollows {} => "the refund does not follow the bill's last correction", "退款未承接该账单的最后一次更正";
     Unbilled { state } => "the rules end in state {state}, not after a bill", "按规则止于状态 {state}，而非出账之后";
     ViewMissing {} => "missing; it is no evidence, but belongs to every pack", "缺失；它不是证据，但每个证据包都应有";
     // data quality
     Gap { start, end, why } => "not measured from {start} to {end}: {why}", "{start} 至 {end} 未计量：{why}";
+    NotSuspended { start, end } => "not measured from {start} to {end}: the record says suspended, the contract was not", "{start} 至 {end} 未计量：记录称已暂停，而合约并未暂停";
     Reading { resource, status, why } => "{resource} is {status}: {why}", "{resource} 为 {status}：{why}";
     TimeUncertain { state } => "the clock was {state} and nothing corroborates it", "时钟状态为 {state}，且没有旁证";
     TimeContradicted { block, stored } => "block time {block} lies after {stored}, when the platform already held it", "区块时间 {block} 晚于平台已持有它的时间 {stored}";
@@ -75,7 +77,6 @@ crate::texts! {
     CorrectionWrong { why } => "the correction does not hold: {why}", "更正不成立：{why}";
     CorrectionAbove { due, right } => "after its corrections {due} CNY are due, {right} CNY follow from the usage", "更正后应付 {due} 元，而按用量应为 {right} 元";
     Corrected { due } => "corrected: {due} CNY are due", "已更正：应付 {due} 元";
-    RefundWrong { told, right } => "{told} CNY went back, {right} CNY were paid above what is due", "退回 {told} 元，而多付的是 {right} 元";
     Ceiling { total, ceiling } => "the total {total} is above the amount {ceiling} that the buyer signed", "合计 {total} 超过买方签署的金额 {ceiling}";
     TariffHash { by } => "these price terms do not hash to what the {by} names", "这些价格条款的哈希与 {by} 所指不符";
     TariffMalformed { why } => "the price terms do not decode: {why}", "价格条款无法解码：{why}";
@@ -132,6 +133,16 @@ crate::texts! {
     ReportMore { count } => "{count} more are not shown; hufu verify lists up to 200 of a verdict, the pack holds all", "另有 {count} 条未显示；hufu verify 每项裁定最多列出 200 条，证据包含有全部";
     ReportCharts {} => "Usage and cost over time", "用量与费用随时间变化";
     ReportKey {} => "not measured: a gap, or no reading of this resource.", "未计量：间隙，或该资源无读数。";
+    ReportPausedKey {} => "suspended: not measured, as agreed.", "已暂停：按约定不计量。";
+    ReportPaused {} => "suspended", "已暂停";
+    ReportSuspensions { count } => "Suspended by the contract: {count}", "按合约暂停：{count} 次";
+    ReportAfter {} => "After the bill", "出账之后";
+    ReportCorrection {} => "correction", "更正";
+    ReportPaid {} => "paid, as the platform says", "已支付（平台确认）";
+    ReportRefunded {} => "refunded, as the platform says", "已退款（平台确认）";
+    ReportDueNow {} => "due", "应付";
+    ReportCorrected { amount } => "due after corrections: {amount} CNY", "更正后应付：{amount} 元";
+    ReportOver {} => "above the signed ceiling, not charged", "超出签署上限，不收取";
     ReportZone {} => "Times are UTC.", "时间均为 UTC。";
     ReportAbsent {} => "not measured", "未计量";
     ReportUsage {} => "usage", "用量";

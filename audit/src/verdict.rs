@@ -70,10 +70,8 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
     let proven = proofs::check(members, &evidence, &authentic, &mut findings);
     completeness::check(members, &evidence, &proven, &mut findings.completeness);
     let table = course::table(members, &mut findings.completeness);
-    if let Some(table) = &table {
-        course::check(table, &evidence, &mut findings.completeness);
-    }
-    quality::check(&evidence, &proven, &mut findings.data_quality);
+    let metered = table.as_ref().map(|table| course::check(table, &evidence, &mut findings.completeness));
+    quality::check(&evidence, &proven, &metered.unwrap_or_default(), &mut findings.data_quality);
     let (recomputed_total, due_total) =
         arithmetic::check(members, &mut evidence, table.as_ref(), &mut findings.arithmetic);
     let billed_total = evidence.bill.as_ref().map(|bill| bill.total);

@@ -124,8 +124,10 @@ impl Papers {
         let mut entries = Vec::new();
         let mut first_seq = bill.first_seq;
         let mut offer = None;
-        // What the platform refused is no part of the contract's course; its receipts say so.
-        for entry in found.into_iter().filter(|entry| entry.refused.is_none()) {
+        // What the platform refused is no part of the contract's course; its receipts say so. A correction that does not go far
+        // enough moved the contract all the same, and the next one follows it.
+        let corrects = |entry: &StoredEntry| entry.kind == EntryKind::Correction.number();
+        for entry in found.into_iter().filter(|entry| entry.refused.is_none() || corrects(entry)) {
             let body = Entry::from_bytes(&entry.bytes)?.body;
             match EntryKind::from_number(entry.kind) {
                 Some(EntryKind::Bill) => {
@@ -197,6 +199,20 @@ async fn certificates(db: &mut SqliteConnection, pool: &str, input: &mut PackInp
         list.extend(ders.filter(|der| Certificate::from_der(der).is_ok()).map(<[u8]>::to_vec));
     }
     Ok(())
+}
+
+/// The proof that an entry stands in its node's log, and the oldest receipt that covers it.
+///
+/// # Errors
+/// [`Error`] from the database.
+pub(crate) async fn prove(
+    db: &mut SqliteConnection,
+    pool: &str,
+    name: &EntryName,
+) -> Result<(Proof, Option<Vec<u8>>), Error> {
+    let mut roots = Roots { pool, due: BTreeMap::new(), receipts: BTreeMap::new() };
+    let proof = roots.prove(db, name).await?;
+    Ok((proof, roots.receipts.into_values().flatten().map(|(_, bytes)| bytes).next()))
 }
 
 /// Size and bytes of a receipt, if there is one yet.

@@ -215,6 +215,10 @@ DEAL = sequence(
     ("buyer", DIGEST), ("order", ENTRY_NAME), ("offer", DIGEST), ("requirement", REQUIREMENT),
     ("contractValue", CONTRACT_VALUE), ("buyerSignature", BYTES), ("countersignature", SIGNED), ("serviceEnd", TIME))
 RULES = sequence(("version", VERSION), ("text", TEXT))
+RENEWAL = sequence(("termNs", U64), ("contractValue", CONTRACT_VALUE))
+NOTICE = sequence(
+    ("version", VERSION), ("contractNo", NO), ("computingPoolId", TEXT), ("deal", DIGEST), ("act", TEXT), ("time", TIME),
+    ("bill", DIGEST, 0), ("renewal", RENEWAL, 1), ("why", TEXT))
 ORDER_STATUS = sequence(
     ("version", VERSION), ("contractNo", NO), ("act", TEXT), ("from", TEXT), ("to", TEXT), ("time", TIME), ("why", TEXT))
 IDENTITY = sequence(("bootId", octets(16)), ("source", TEXT), ("path", TEXT), ("instance", U64))
@@ -237,11 +241,18 @@ BILL = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("buyer", DIGEST), ("deal", DIGEST),
     ("offer", DIGEST), ("periodStart", TIME), ("periodEnd", TIME), ("firstSeq", U64), ("lastSeq", U64),
     ("lastRecord", ENTRY_NAME), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
-    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("total", MONEY))
+    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY))
+CORRECTION = sequence(
+    ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("bill", DIGEST),
+    ("previous", DIGEST, 0), ("restsOn", ENTRY_NAME), ("time", TIME), ("before", MONEY),
+    ("adjustments", list_of(sequence(("resource", TEXT), ("why", TEXT), ("amount", MONEY)))), ("total", MONEY))
 LINK = sequence(("contractNo", NO), ("kind", U16), ("finance", ENTRY_NAME))
 PAYMENT = sequence(
     ("version", VERSION), ("contractNo", NO), ("number", TEXT), ("bill", DIGEST), ("amount", MONEY), ("paidAt", TIME),
     ("restsOn", ENTRY_NAME), ("confirmation", BYTES))
+REFUND_PAID = sequence(
+    ("version", VERSION), ("contractNo", NO), ("number", TEXT), ("bill", DIGEST), ("correction", DIGEST), ("amount", MONEY),
+    ("paidAt", TIME), ("restsOn", ENTRY_NAME), ("confirmation", BYTES))
 RECEIPT = sequence(
     ("version", VERSION), ("computingPoolId", TEXT), ("log", U8), ("size", U64), ("root", DIGEST), ("storedAt", TIME),
     ("refused", list_of(sequence(("entry", DIGEST), ("code", TEXT)))),
@@ -251,8 +262,9 @@ RECEIPT = sequence(
 KINDS = {
     1: ("browse", SIGNED_STATEMENT), 2: ("order", SIGNED_STATEMENT), 3: ("deal", DEAL), 4: ("score", SIGNED_STATEMENT),
     10: ("rules", RULES), 11: ("window", WINDOW), 12: ("usage", RECORD), 13: ("gap", RECORD), 14: ("order_status", ORDER_STATUS),
-    17: ("user_operation", None), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
-    25: ("set_aside", None), 26: ("epoch", None), 40: ("bill", BILL), 42: ("payment", PAYMENT),
+    15: ("notice", SIGNED), 17: ("user_operation", None), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
+    25: ("set_aside", None), 26: ("epoch", None), 40: ("bill", BILL), 41: ("correction", CORRECTION),
+    42: ("payment", PAYMENT), 43: ("refund_paid", REFUND_PAID),
 }
 
 # Section 6: kind, base unit, named unit, base units in one.
@@ -268,6 +280,18 @@ RESOURCES = [
 CODES = {row[0]: code for code, row in enumerate(RESOURCES)}
 ROUNDING = "line-half-even-8,total-down-2"
 FEN = 1_000_000
+POSTPAID = 1
+
+
+def from_rfc3339(text):
+    """Nanoseconds since 1970 of a time in UTC with `Z` and at most nine digits of a second; None for any other spelling."""
+    match = re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z", text, re.A)
+    try:
+        since = datetime.datetime.fromisoformat(match.group(1)) - datetime.datetime(1970, 1, 1) if match else None
+    except ValueError:
+        return None
+    whole = since and (since.days * 86_400 + since.seconds) * 10**9 + int((match.group(2) or "0").ljust(9, "0"))
+    return whole if whole is None or -2**63 <= whole < 2**63 else None
 
 
 def rfc3339(ns):
@@ -1011,7 +1035,7 @@ def statement_is_right(said):
             return False
     if said.requirement is not None:
         items, term = said.requirement["items"], said.requirement.termNs
-        if not 1 <= len(items) <= 64 or any(i.quantity == 0 for i in items) or not 0 < term <= 315_360_000_000_000_000:
+        if not 1 <= len(items) <= 64 or any(i.quantity == 0 for i in items) or not 0 < term <= TERM_NS_MAX:
             return False
     if said.contractValue is not None and said.contractValue.amount < 0:
         return False
@@ -1021,6 +1045,18 @@ def statement_is_right(said):
             return False
         return all(item.score <= 100 for item in said.score["items"])
     return True
+
+
+TERM_NS_MAX, WHY_CHARS_MAX = 315_360_000_000_000_000, 400
+
+
+def notice_is_right(notice):
+    """Section 9, *Notices*: the fields belong to the act and are in range."""
+    renewal = notice.renewal
+    right = re.fullmatch(r"[a-z_]{1,32}", notice.act) and (renewal is not None) == (notice.act == "renew")
+    right = right and (renewal is None or 0 < renewal.termNs <= TERM_NS_MAX) and (notice.act != "dispute" or notice.bill)
+    control = any(ord(c) < 32 or 127 <= ord(c) < 160 for c in notice.why)
+    return bool(right) and len(notice.why) <= WHY_CHARS_MAX and not control
 
 
 def read_entry(name, told, data):
@@ -1041,6 +1077,10 @@ def read_entry(name, told, data):
             raise Bad("the statement's fields do not belong to its type")
     if kind == "offer":
         found.offer, found.offer_hash = decode(OFFER, value.tbs), sm3(value.tbs)
+    if kind == "notice":
+        found.said = decode(NOTICE, value.tbs)
+        if not notice_is_right(found.said):
+            raise Bad("the notice's fields do not belong to its act")
     return found
 
 
@@ -1054,7 +1094,8 @@ class Evidence:
         if self.bill is None:
             signatures.fail("bill.der", "not a Bill")
         self.browse = self.offer = self.order = self.deal = None
-        by = {kind: [] for kind in ("score", "rules", "order_status", "payment", "window", "finance_link", "usage", "bill")}
+        by = {kind: [] for kind in ("score", "rules", "order_status", "notice", "correction", "payment", "refund_paid", "window",
+                                    "finance_link", "usage", "bill")}
         self.all = []
         for name, told, data in found:
             try:
@@ -1067,10 +1108,13 @@ class Evidence:
                 setattr(self, entry.kind, entry)
             elif entry.kind in by or entry.kind == "gap":
                 by["usage" if entry.kind == "gap" else entry.kind].append(entry)
-        self.scores, self.rules, self.statuses, self.payments, self.windows, self.links, self.records, bills = by.values()
+        self.scores, self.rules, self.statuses, self.notices, self.corrections, self.payments, self.refunds = list(by.values())[:7]
+        self.windows, self.links, self.records, bills = list(by.values())[7:]
         self.choose_bill(bills)
         self.keep_contract(completeness)
         self.records.sort(key=lambda found: found.value.orderSeq)
+        for found in (self.notices, self.corrections, self.links):
+            found.sort(key=lambda found: found.place)
         self.tariff = decoded(TARIFF, pack.files.get("tariff.der", b"")) if "tariff.der" in pack.files else None
         if self.tariff is None and "tariff.der" in pack.files:
             arithmetic.fail("tariff.der", "not a Tariff")
@@ -1091,12 +1135,102 @@ class Evidence:
             value = getattr(found, "said", None) or getattr(found, "offer", None) or found.value
             out.check(value.contractNo == self.bill.contractNo, found.name, "it belongs to another contract")
             return value.contractNo == self.bill.contractNo
-        for kind in ("records", "statuses", "links", "payments", "scores"):
+        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores"):
             setattr(self, kind, [found for found in getattr(self, kind) if own(found)])
         for kind in ("browse", "order", "offer", "deal", "bill_entry", "bill_before"):
             found = getattr(self, kind)
             if found and not own(found):
                 setattr(self, kind, None)
+
+    def is_buyers(self, notice):
+        """Whether the contract's buyer signed a notice; otherwise the platform must have."""
+        return self.browse is not None and self.browse.said.buyer == notice.value.certId
+
+    def bills(self):
+        return [found for found in (self.bill_before, self.bill_entry) if found]
+
+
+# ---------------------------------------------------------------- confirmations: the platform's word (docs/if2.md, 2 and 5.6)
+
+
+def unbase64url(text):
+    """Octets of base64url without padding, in its only form; None for anything else."""
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if re.fullmatch(r"[A-Za-z0-9_-]*", text) else None
+    except ValueError:
+        return None
+    return data if data is not None and base64.urlsafe_b64encode(data).decode().rstrip("=") == text else None
+
+
+def json_object(data, due, spare=None):
+    """A JSON object with the members `due`, all strings but `v` and `body`; others are refused, or taken where `spare` is None."""
+    def once(pairs):
+        if len({name for name, _ in pairs}) != len(pairs):
+            raise ValueError("a member twice")
+        return dict(pairs)
+    try:
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=once) if isinstance(data, bytes) else data
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not set(due) <= set(found) or spare is not None and not set(found) <= {*due, *spare}:
+        return None
+    texts = [found[name] for name in due if name not in ("v", "body")]
+    texts += [found[name] for name in spare or () if found.get(name) is not None]
+    return found if all(isinstance(text, str) for text in texts) else None
+
+
+TOLD = ("amount_cny", "paid_at", "refunded_cny", "refunded_at")
+
+
+def payload_of(tbs):
+    """The payload whose characters a platform signed, with its answer to payment-confirm; None when it is none."""
+    text = as_text(tbs)
+    data = None if text is None else unbase64url(text)
+    payload = None if data is None else json_object(data, ("id", "iface", "from", "to", "at", "body"), ("re", "expires"))
+    body = payload and payload["body"]
+    if not isinstance(body, dict) or list(body) not in (["ok"], ["error"]) or from_rfc3339(payload["at"]) is None:
+        return None
+    if "error" in body:
+        problem = json_object(body["error"], ("code", "remedy")) if isinstance(body["error"], dict) else None
+    else:
+        state = json_object(body["ok"], ("bill_no", "state"))
+        problem = state if state and all(isinstance(state.get(name), (str, type(None))) for name in TOLD) else None
+    return payload if problem else None
+
+
+def confirmation_said(tbs):
+    payload = payload_of(tbs)
+    return payload and Rec(at=from_rfc3339(payload["at"]), computingPoolId=payload["to"])
+
+
+def sealed(confirmation):
+    """Signed bytes, signature and certificate id of an envelope, or None."""
+    envelope = json_object(confirmation, ("v", "payload", "cert_id", "sig"), ()) if len(confirmation) <= 65_536 else None
+    if envelope is None or type(envelope["v"]) is not int or envelope["v"] != 1:
+        return None
+    signature = unbase64url(envelope["sig"])
+    if signature is None or not re.fullmatch(r"[0-9a-fA-F]{64}", envelope["cert_id"]):
+        return None
+    return envelope["payload"].encode(), signature, bytes.fromhex(envelope["cert_id"])
+
+
+def read_money(text):
+    """10^-8 CNY of a decimal, or None."""
+    match = re.fullmatch(r"(-?)([0-9]{1,18})(?:\.([0-9]{1,8}))?", text or "", re.A)
+    if not match:
+        return None
+    value = int(match.group(2)) * 10**8 + int((match.group(3) or "").ljust(8, "0"))
+    return -value if match.group(1) else value
+
+
+def confirms(tbs, state, entry, pool):
+    """Whether the platform said of this bill, to this node, that this amount was paid or went back at this time."""
+    payload = payload_of(tbs)
+    if payload is None or payload["iface"] != "payment-confirm" or payload["to"] != pool or "ok" not in payload["body"]:
+        return False
+    said, amount, at = payload["body"]["ok"], *(("amount_cny", "paid_at") if state == "paid" else ("refunded_cny", "refunded_at"))
+    told = said["bill_no"], said["state"], read_money(said.get(amount)), from_rfc3339(said.get(at) or "")
+    return told == (entry.number, state, entry.amount, entry.paidAt)
 
 
 # ---------------------------------------------------------------- first verdict: signatures
@@ -1107,7 +1241,15 @@ SIGNED_KINDS = {
     "order": ("buyer", STATEMENT, "contractTime", 2), "deal": ("node", COUNTERSIGNATURE, "time", None),
     "score": ("buyer", STATEMENT, "contractTime", 4), "block": ("node", HEADER, "time", None),
     "checkpoint": ("node", CHECKPOINT, "time", None), "receipt": ("platform", RECEIPT, "storedAt", None),
+    "notice": ("buyer", NOTICE, "time", None), "platform-notice": ("platform", NOTICE, "time", None),
+    "confirmation": ("platform", None, "at", None),
 }
+
+
+def said_of(kind, tbs):
+    """What signed bytes say, or None when they are not of the kind."""
+    form = SIGNED_KINDS[kind][1]
+    return decoded(form, tbs) if form else confirmation_said(tbs)
 
 
 def signer_of(role, said):
@@ -1141,7 +1283,7 @@ class Authentic:
                 out.fail(sig_name, f"not the {role}'s signature over these bytes")
                 continue
             out.check(roles.setdefault(certificate.id, role) == role, cert_name, "one certificate in two roles")
-            signer = signer_of(role, decode(SIGNED_KINDS[kind][1], tbs))
+            signer = signer_of(role, said_of(kind, tbs))
             if signer is not None and (certificate.id, signer) not in named:
                 named.add((certificate.id, signer))
                 out.check(certificate.is_named(signer), cert_name, f"the {role}'s certificate does not name {signer}")
@@ -1156,9 +1298,9 @@ class Authentic:
             if name not in pack.files:
                 raise Bad(name, "missing")
         kind = columns[5]
-        role, form, field, con_type = SIGNED_KINDS[kind]
+        role, _, field, con_type = SIGNED_KINDS[kind]
         tbs = pack.files[columns[0]]
-        said = decoded(form, tbs)
+        said = said_of(kind, tbs)
         if said is None or con_type and said.conType != con_type:
             raise Bad(columns[0], f"not a {kind}")
         if columns[3] != role:
@@ -1186,6 +1328,32 @@ def check_links(pack, ev, authentic, out):
     for kind, found in [("browse", ev.browse), ("order", ev.order), *(("score", score) for score in ev.scores)]:
         if found:
             listed(kind, found.name, found.value.statement, found.value.signature, found.said.buyer)
+    for found in ev.notices:
+        signed = found.value
+        listed("notice" if ev.is_buyers(found) else "platform-notice", found.name, signed.tbs, signed.signature, signed.certId)
+        if ev.deal:
+            out.check(found.said.deal == ev.deal.hash, found.field("deal"), "it names another deal")
+            same = found.said.computingPoolId == ev.deal.value.computingPoolId
+            out.check(same, found.field("computingPoolId"), "the deal is of another node")
+        known = [bill.hash for bill in ev.bills()] + [link.value.finance.hash for link in ev.links if link.value.kind == 40]
+        out.check(found.said.bill is None or found.said.bill in known, found.field("bill"), "no bill of this contract")
+        first = next(other for other in ev.notices if other.value.tbs == signed.tbs)
+        out.check(first.place == found.place, found.name, "the same notice stands in the log twice")
+    for found, state in [*((paid, "paid") for paid in ev.payments), *((paid, "refunded") for paid in ev.refunds)]:
+        if ev.deal:
+            place, word = found.field("confirmation"), sealed(found.value.confirmation)
+            if word is None:
+                out.fail(place, "not an envelope")
+                continue
+            listed("confirmation", place, *word)
+            says = confirms(word[0], state, found.value, ev.deal.value.computingPoolId)
+            if ("confirmation", word[0]) in authentic.by and not says:
+                out.fail(place, f"the platform did not say that this amount of this bill was {state} then")
+    for found in (*ev.corrections, *ev.payments, *ev.refunds):
+        for bill in ev.bills():
+            number = bill.value.number
+            numbered = found.value.number.startswith(f"{number}-c") if found.kind == "correction" else found.value.number == number
+            out.check(numbered == (found.value.bill == bill.hash), found.field("bill"), "number and hash are of two bills")
     if ev.offer:
         listed("offer", ev.offer.name, ev.offer.value.tbs, ev.offer.value.signature, ev.offer.value.certId)
     deal, order, offer = ev.deal, ev.order, ev.offer
@@ -1245,8 +1413,9 @@ def bill_view(bill):
     gap = lambda g: {"order_seq": g.orderSeq, "start": rfc3339(g.start), "end": rfc3339(g.end), "rule": g.rule,
                      "amount": money(g.amount)}
     last = bill.lastRecord
+    over = {} if bill.overCeiling is None else {"over_ceiling": money(bill.overCeiling)}
     return {
-        "version": bill.version, "number": bill.number, "contract_no": bill.contractNo.hex(),
+        **over, "version": bill.version, "number": bill.number, "contract_no": bill.contractNo.hex(),
         "computing_pool_id": bill.computingPoolId, "buyer": bill.buyer.hex(), "deal": bill.deal.hex(),
         "offer": bill.offer.hex(), "period_start": rfc3339(bill.periodStart), "period_end": rfc3339(bill.periodEnd),
         "first_seq": bill.firstSeq, "last_seq": bill.lastSeq,
@@ -1460,7 +1629,7 @@ def check_records(bill, ev, out):
     out.check(named, "bill.der#lastRecord", "another record is the last")
 
 
-WRITES = {"browse": {"buyer"}, "order": {"buyer"}, "score": {"buyer"}, "deal": {"buyer", "node"}, "payment": {"platform"},
+WRITES = {"notice": set(), "correction": set(), "refund_paid": {"platform"}, "browse": {"buyer"}, "order": {"buyer"}, "score": {"buyer"}, "deal": {"buyer", "node"}, "payment": {"platform"},
           "offer": set(), "order_status": set(), "bill": set()}
 ONCE = {"browse", "offer", "order", "deal", "score"}
 GUARDS = ("none", "capacity_free", "within_offer", "window_open", "amount_matches")
@@ -1496,6 +1665,8 @@ def rule_table(text):
             raise Bad("a rule that is unknown, or twice")
         if any(WRITES[write] - set(row["signers"]) for write in row["writes"]):
             raise Bad("a rule lacks the signer of what it writes")
+        if "notice" in row["writes"] and (row["signers"] not in (["buyer"], ["platform"]) or row["writes"] != ["notice"]):
+            raise Bad("a notice of nobody or of several, or one that comes with another entry")
         rows[row["state"], row["act"]] = row
     def reached_from(start):
         reached = [start]
@@ -1523,7 +1694,7 @@ def rule_table(text):
         right &= bool(alone(timer["state"], timer["act"])) and whole(timer["after_s"], 0, TEN_YEARS_S)
     if not right:
         raise Bad("a state that is never reached, or a timer without its rule")
-    return table["start"], rows
+    return table["start"], rows, table["metered"]
 
 
 def within_offer(ev):
@@ -1532,56 +1703,130 @@ def within_offer(ev):
     said, offer = ev.order.said, ev.offer.offer
     if said.requirement is None:
         return False
-    fits = all(i.productId == offer.productId and i.quantity <= offer.stock for i in said.requirement["items"])
+    items = said.requirement["items"]
+    fits = all(item.productId == offer.productId for item in items) and sum(item.quantity for item in items) <= offer.stock
     fits &= said.requirement.catalogueRevision == offer.catalogueRevision and said.requirement.termNs <= offer.termNsMax
     return fits and offer.validFrom <= said.contractTime < offer.validUntil
 
 
-def check_course(table, ev, out):
-    """Section 9: the contract replayed. A finance entry happened where the first link to it stands; where none is shown, a
-    bill comes after everything else, then payments and scores by their own times."""
-    state, rows = table
-    links, acts, late = {}, [], 2**64 - 1
+class Due:
+    """What a bill asks for after its corrections (section 3), and what was paid of it."""
+
+    def __init__(self, found):
+        self.number, self.bill, self.total = found.value.number, found.hash, found.value.total
+        self.count, self.last, self.paid = 0, None, None
+
+    def take(self, found):
+        """Takes a correction into account; False when it does not follow from what stood before."""
+        said, amounts = found.value, [line.amount for line in found.value["adjustments"]]
+        total = self.total + sum(amounts)
+        follows = (said.number, said.bill, said.previous) == (f"{self.number}-c{self.count + 1}", self.bill, self.last)
+        follows &= said.before == self.total and bool(amounts) and max(amounts) < 0
+        if not follows or said.total != total or total < 0 or total % FEN:
+            return False
+        self.count, self.last, self.total = self.count + 1, found.hash, total
+        return True
+
+
+class InForce:
+    """What renewals made of the deal: end of service and contract value."""
+
+    def __init__(self, deal):
+        self.end, self.value = deal.serviceEnd, deal.contractValue
+
+    def takes(self, renewal, offer, time):
+        value = renewal.contractValue
+        fits = renewal.termNs <= offer.termNsMax and value.payment == self.value.payment and value.amount >= self.value.amount
+        return fits and time < self.end and self.end + renewal.termNs < 2**63
+
+    def renew(self, renewal):
+        if self.end + renewal.termNs < 2**63:
+            self.end, self.value = self.end + renewal.termNs, renewal.contractValue
+
+
+# Heights from here on are no places of the trade log.
+UNPLACED = 2**64 - 2
+# Entries that move a contract: the act of each kind, and the field that tells when (sections 9 and 10).
+ACTS = {"browse": ("browse", "contractTime"), "order": ("order", "contractTime"), "deal": ("deal", "contractTime"),
+        "score": ("score", "contractTime"), "bill": ("bill", "periodEnd"), "payment": ("pay", "paidAt"),
+        "correction": ("correct", "time"), "refund_paid": ("refund", "paidAt")}
+
+
+def acts_of(ev):
+    """Place in the order of acts, entry, act and time. A finance entry happened where the first link to it stands; where none
+    is shown, a bill comes after everything else, then what follows it by its own time."""
+    links, acts = {}, []
     for link in ev.links:
         links.setdefault(link.value.finance.hash, link.place[1:])
-    for found, name in ((ev.browse, "browse"), (ev.order, "order")):
-        if found:
-            acts.append((found.place[1:], found.name, name, None, True, found.said.contractTime))
-    if ev.deal:
-        acts.append((ev.deal.place[1:], ev.deal.name, "deal", None, True, ev.deal.value.contractTime))
-    for found in ev.statuses:
-        said = found.value
-        acts.append((found.place[1:], found.name, said.act, (said["from"], said.to), True, said.time))
-    shown = True
-    for found in filter(None, (ev.bill_before, ev.bill_entry)):
-        shown &= found.hash in links
-        acts.append((links.get(found.hash, (late - 1, min(found.place[1], 2**32 - 1))), found.name, "bill", None, True, found.value.periodEnd))
-    for found in ev.payments:
-        at = links.get(found.hash) if shown else None
-        matches = ev.bill is not None and found.value.amount == ev.bill.total
-        acts.append((at or (late, found.value.paidAt), found.name, "pay", None, matches, found.value.paidAt))
-    for found in ev.scores:
-        acts.append((found.place[1:] if shown else (late, found.said.contractTime), found.name, "score", None, True, found.said.contractTime))
-    billed = False
-    for _, name, act, told, matches, time in sorted(acts, key=lambda act: act[0]):
-        row = rows.get((state, act))
-        is_open = not ev.deal or time < ev.deal.value.serviceEnd
-        guards = {"within_offer": within_offer(ev), "amount_matches": matches, "window_open": is_open}
-        holds = row and guards.get(row["guard"], True)
+    shown = all(found.hash in links for found in ev.bills())
+    for found in filter(None, (ev.browse, ev.order, ev.deal, *ev.statuses, *ev.notices, *ev.bills(), *ev.corrections,
+                               *ev.payments, *ev.refunds, *ev.scores)):
+        said = getattr(found, "said", None) or found.value
+        act, field = ACTS.get(found.kind) or (said.act, "time")
+        time = said[field]
+        if found.kind == "bill":
+            at = links.get(found.hash, (UNPLACED, min(found.place[1], 2**32 - 1)))
+        elif found.kind in ("correction", "payment", "refund_paid"):
+            at = shown and links.get(found.hash) or (UNPLACED + 1, time)
+        else:
+            at = found.place[1:] if shown or found.kind != "score" else (UNPLACED + 1, time)
+        acts.append((at, found, act, time))
+    return sorted(acts, key=lambda act: act[0])
+
+
+def check_course(table, ev, out):
+    """Section 9: the contract replayed; from which places of the trade log on it is metered, and from which not."""
+    state, rows, metered_states = table
+    in_force, dues = ev.deal and InForce(ev.deal.value), {}
+    billed, moved, metered = False, None, []
+    for at, found, act, time in acts_of(ev):
+        value, row = found.value, rows.get((state, act))
+        guards = {"within_offer": within_offer(ev), "amount_matches": True, "window_open": in_force is None or time < in_force.end}
+        signed, renewal = {"buyer", "node", "platform"}, None
+        due = dues.get(value.bill) if found.kind in ("correction", "payment", "refund_paid") else None
+        if found.kind == "notice":
+            signed, renewal = {"node", "buyer" if ev.is_buyers(found) else "platform"}, found.said.renewal
+            if renewal and ev.offer:
+                guards["within_offer"] = in_force is not None and in_force.takes(renewal, ev.offer.offer, time)
+        elif found.kind == "payment" and due:
+            guards["amount_matches"] = value.amount == due.total
+        elif found.kind == "refund_paid" and due:
+            guards["amount_matches"] = due.paid is not None and 0 < due.paid - due.total == value.amount
+        holds = row and set(row["signers"]) <= signed and guards.get(row["guard"], True) and found.kind in row["writes"]
         if not holds:
-            return out.fail(name, f"the contract does not allow {act} in state {state}")
-        out.check(told in (None, (state, row["next"])), name, f"the rules lead from {state} to {row['next']}")
-        state, billed = row["next"], billed or act == "bill"
-    return out.check(billed, "contract.toml", f"the rules end in state {state}, not after a bill")
+            out.fail(found.name, f"the contract does not allow {act} in state {state}")
+            return metered
+        if found.kind == "order_status":
+            right = (value["from"], value.to) == (state, row["next"])
+            out.check(right, found.name, f"the rules lead from {state} to {row['next']}")
+        if found.kind in ("correction", "payment", "refund_paid") and at[0] < UNPLACED:
+            name = value.restsOn
+            named = (name.log, name.height, name.index), name.hash
+            out.check(moved == named, found.field("restsOn"), "not the newest trade entry that moved the contract before it")
+        if found.kind == "refund_paid" and due:
+            out.check(value.correction == due.last, found.field("correction"), "not the bill's last correction")
+        state, billed = row["next"], billed or found.kind == "bill"
+        metered.append((at, state in metered_states))
+        moved = (found.place, found.hash) if found.place[0] == 0 else moved
+        if found.kind == "bill":
+            dues[found.hash] = Due(found)
+        elif found.kind == "correction" and due:
+            due.take(found)
+        elif found.kind == "payment" and due:
+            due.paid = value.amount
+        elif renewal and in_force:
+            in_force.renew(renewal)
+    out.check(billed, "contract.toml", f"the rules end in state {state}, not after a bill")
+    return metered
 
 
 # ---------------------------------------------------------------- third verdict: data quality
 
 AGREE_NS = 5_000_000_000
-SYNCHRONISED, UNSET, MISSING = 3, 0, 2
+SYNCHRONISED, UNSET, MISSING, SUSPENDED = 3, 0, 2, 6
 
 
-def check_quality(ev, proven, out):
+def check_quality(ev, proven, metered, out):
     last = ev.bill and (ev.bill.lastRecord.log, ev.bill.lastRecord.height, ev.bill.lastRecord.index)
     bill_at = ev.bill_entry and ev.bill_entry.place
     agrees = False
@@ -1605,6 +1850,9 @@ def check_quality(ev, proven, out):
                 if reading.status:
                     how = "missing" if reading.status == MISSING else "estimated"
                     out.warn(found.field(f"readings.{number}"), f"{resource_name(reading) or reading.code} is {how}: {reading.why or '-'}")
+        before = [is_metered for at, is_metered in metered if at < found.place[1:]]
+        if record.reason == SUSPENDED and record.end > record.start and before and before[-1]:
+            out.warn(found.name, "not measured: the record says suspended, the contract was not")
         if record.end < record.start:
             out.fail(found.field("end"), "the interval ends before it begins")
             continue
@@ -1708,6 +1956,8 @@ def add_up(before, records):
                 raise Bad(f"record {record.orderSeq}: {name} totals {reading.total} where its deltas give {total}")
             if record.reason in (4, 5) and reading.delta:
                 raise Bad(f"record {record.orderSeq}: {name} has usage in a gap")
+            if record.reason == SUSPENDED and reading.delta:
+                raise Bad(f"record {record.orderSeq}: {name} has usage while suspended")
             run = running.setdefault(name, [0, 0, False])
             run[1:] = total, run[2] or reading.delta is not None
     return {name: total - billed for name, (billed, total, read) in running.items() if read}
@@ -1718,6 +1968,18 @@ def named(reading):
     if name is None:
         raise Bad(f"code {reading.code} is no resource")
     return name
+
+
+def in_force_for_bill(ev):
+    """What renewals had made of the deal when the bill was made; None without a deal."""
+    if not ev.deal:
+        return None
+    in_force = InForce(ev.deal.value)
+    billed = next((link.place for link in ev.links if ev.bill_entry and link.value.finance.hash == ev.bill_entry.hash), None)
+    for notice in ev.notices:
+        if notice.said.renewal and (billed is None or notice.place < billed):
+            in_force.renew(notice.said.renewal)
+    return in_force
 
 
 def recompute(bill, ev):
@@ -1744,15 +2006,31 @@ def recompute(bill, ev):
     lines = [line for price in tariff.prices if price.resource in quantities
              for line in rate_price(price, quantities[price.resource])]
     amount = sum(line["amount"] for line in lines)
-    total = amount - amount % FEN
+    whole = total = amount - amount % FEN
+    value = in_force_for_bill(ev).value
+    if value.payment == POSTPAID:
+        left = max(0, value.amount - (ev.bill_before.value.total if ev.bill_before else 0))
+        total = min(whole, left - left % FEN)
     gaps = [{"orderSeq": r.orderSeq, "start": r.start, "end": r.end, "rule": "free", "amount": 0}
             for r in records if r.reason in (4, 5)]
     return {"number": f"{bill.contractNo.hex()}-{count}", "periodStart": records[0].start, "periodEnd": records[-1].end,
             "firstSeq": records[0].orderSeq, "lastSeq": records[-1].orderSeq, "currency": tariff.currency,
-            "roundingRule": tariff.rounding, "lines": lines, "gaps": gaps, "rounding": total - amount, "total": total}
+            "roundingRule": tariff.rounding, "lines": lines, "gaps": gaps, "rounding": whole - amount,
+            "overCeiling": total - whole or None, "total": total}
+
+
+def corrected(ev, bill, out):
+    """What a bill asks for after its corrections, each of which must follow from what stood before."""
+    due = Due(bill)
+    for found in ev.corrections:
+        if found.value.bill == bill.hash:
+            out.check(due.take(found), found.name, "it does not follow from the bill and its corrections before")
+            out.check(found.value.computingPoolId == bill.value.computingPoolId, found.field("computingPoolId"), "of another node")
+    return due
 
 
 def check_arithmetic(pack, ev, out):
+    """The recomputed total and what is due after corrections."""
     said = ev.order and ev.order.said.requirement
     if said and "tariff.der" in pack.files:
         out.check(sm3(pack.files["tariff.der"]) == said.tariff, "tariff.der", "not the price terms that the buyer signed")
@@ -1762,21 +2040,38 @@ def check_arithmetic(pack, ev, out):
     bill = ev.bill
     if bill is None:
         out.fail("bill.der", "no readable bill")
-        return None
+        return None, None
+    if ev.bill_before:
+        corrected(ev, ev.bill_before, out)
+    due, found = corrected(ev, ev.bill_entry, out) if ev.bill_entry else None, Verdict()
     amounts = [part.amount for part in (*bill.lines, *bill.gaps)]
-    out.check(sum(amounts) + bill.rounding == bill.total, "bill.der#total", "lines, gaps and rounding do not add up")
-    value = ev.order and ev.order.said.contractValue
+    whole = sum(amounts) + bill.rounding + (bill.overCeiling or 0)
+    found.check(whole == bill.total, "bill.der#total", "lines, gaps, rounding and overCeiling do not add up")
+    in_force = in_force_for_bill(ev)
+    value = in_force.value if in_force else ev.order and ev.order.said.contractValue
     if value:
-        out.check(bill.total <= value.amount, "bill.der#total", "above the amount that the buyer signed")
+        found.check(bill.total <= value.amount, "bill.der#total", "above the amount that the buyer signed")
+    right = None
     try:
         again = recompute(bill, ev)
+        right = again["total"]
+        for field, computed in again.items():
+            told = bill[field]
+            # Corrections mend amounts: under another number or currency it is another bill.
+            to = out if field in ("number", "currency") else found
+            to.check(told == computed, f"bill.der#{field}", f"the bill says {told}, recomputing gives {computed}")
     except Bad as error:
         out.fail("bill.der", f"cannot recompute the bill: {error}")
-        return None
-    for field, found in again.items():
-        told = bill[field]
-        out.check(told == found, f"bill.der#{field}", f"the bill says {told}, recomputing gives {found}")
-    return again["total"]
+    asked = due.total if due and due.count else None
+    # What a correction took off is no longer asked for: then the bill's mistakes are history.
+    is_history = None not in (asked, right) and asked <= right
+    for result, where, what in found.problems:
+        out.note("warn" if is_history else result, where, what)
+    if asked is not None and right is not None and asked > right:
+        out.fail("bill.der#total", f"after its corrections {money(asked)} CNY are due, {money(right)} follow from the usage")
+    elif asked is not None:
+        out.warn("bill.der#total", f"corrected: {money(asked)} CNY are due")
+    return right, due.total if due else bill.total
 
 
 # ---------------------------------------------------------------- all together
@@ -1785,7 +2080,7 @@ NAMES = ("signatures", "completeness", "data_quality", "arithmetic")
 
 
 def verify(data, anchors, openssl):
-    """The four verdicts, the billed total and the recomputed one."""
+    """The four verdicts, the billed total, the recomputed one and what is due."""
     pack = Pack(data)
     verdicts = signatures, completeness, quality, arithmetic = [Verdict() for _ in NAMES]
     ev = Evidence(pack, pieces(pack, completeness), verdicts)
@@ -1794,21 +2089,21 @@ def verify(data, anchors, openssl):
     check_links(pack, ev, authentic, signatures)
     proven = Proven(pack, ev, authentic, verdicts)
     check_completeness(pack, ev, proven, completeness)
-    text = pack.text("contract.toml")
+    text, metered = pack.text("contract.toml"), []
     if text is not None:
         try:
-            check_course(rule_table(text), ev, completeness)
+            metered = check_course(rule_table(text), ev, completeness)
         except Bad as error:
             completeness.warn("contract.toml", f"cannot judge the contract's course: {error}")
-    check_quality(ev, proven, quality)
-    recomputed = check_arithmetic(pack, ev, arithmetic)
-    return verdicts, ev.bill.total if ev.bill else None, recomputed
+    check_quality(ev, proven, metered, quality)
+    recomputed, due = check_arithmetic(pack, ev, arithmetic)
+    return verdicts, ev.bill.total if ev.bill else None, recomputed, due
 
 
 def judge(path, anchors, openssl):
     """What is said of one file, and its exit status."""
     try:
-        verdicts, billed, recomputed = verify(pathlib.Path(path).read_bytes(), anchors, openssl)
+        verdicts, billed, recomputed, due = verify(pathlib.Path(path).read_bytes(), anchors, openssl)
     except OSError as error:
         return {"file": path, "exit": 74, "error": str(error)}
     except NoPack as error:
@@ -1817,7 +2112,7 @@ def judge(path, anchors, openssl):
              for name, v in zip(NAMES, verdicts)}
     failed = any(verdict.result == "fail" for verdict in verdicts)
     return {"file": path, "exit": int(failed), "verdicts": shown, "billed_total_cny": money(billed),
-            "recomputed_total_cny": money(recomputed)}
+            "recomputed_total_cny": money(recomputed), "due_total_cny": money(due)}
 
 
 def main():
@@ -1845,7 +2140,8 @@ def main():
         elif "error" in said:
             print(f"{path}: {said['error']}", file=sys.stderr)
         else:
-            print(f"billed {said['billed_total_cny']} CNY, recomputed {said['recomputed_total_cny']} CNY")
+            print(f"billed {said['billed_total_cny']} CNY, recomputed {said['recomputed_total_cny']} CNY, "
+                  f"due {said['due_total_cny']} CNY")
             for name, verdict in said["verdicts"].items():
                 print(f"{name}: {verdict['result']}")
                 for problem in verdict["problems"]:

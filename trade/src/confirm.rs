@@ -1,26 +1,49 @@
 //! The platform's word inside payments and refunds: the envelope it answered with, kept byte for byte, and whether it says what
 //! the entry says. Whose key it is the caller knows.
 
-use hufu_gm::{Hash, sm2::PublicKey};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hufu_gm::sm2::PublicKey;
 
 use crate::{
     Error,
     correction::RefundPaid,
     entry::Payment,
+    if2::Payload,
     if2::{Answer, Envelope, Interface, PaymentState},
     money::Money,
+    octets::{Digest, from_rfc3339},
 };
 
 fn wrong(why: &str) -> Error {
     Error::Field { what: "Payment", field: "confirmation", why: why.to_owned() }
 }
 
-/// The certificate id of whoever signed a confirmation.
+/// A confirmation's detached signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// What is signed: the characters of the payload.
+    pub tbs: Vec<u8>,
+    /// DER of the signature.
+    pub signature: Vec<u8>,
+    /// The signer's certificate id.
+    pub cert_id: Digest,
+}
+
+/// The signature inside a confirmation, for whoever checks it apart from the envelope.
 ///
 /// # Errors
 /// [`Error::Field`] when the bytes are no envelope.
-pub fn signer(confirmation: &[u8]) -> Result<Hash, Error> {
-    Ok(Envelope::parse(confirmation)?.signer()?.0)
+pub fn sealed(confirmation: &[u8]) -> Result<Sealed, Error> {
+    let envelope = Envelope::parse(confirmation)?;
+    let cert_id = envelope.signer()?;
+    let signature = URL_SAFE_NO_PAD.decode(&envelope.sig).map_err(|_| wrong("the signature is not base64url"))?;
+    Ok(Sealed { tbs: envelope.payload.into_bytes(), signature, cert_id })
+}
+
+/// When the characters of a confirmation's payload say they were made, ns since 1970-01-01Z, and for which node.
+pub fn made(tbs: &[u8]) -> Option<(i64, String)> {
+    let payload: Payload<Answer<PaymentState>> = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(tbs).ok()?).ok()?;
+    Some((from_rfc3339(&payload.at)?, payload.to))
 }
 
 fn state(confirmation: &[u8], key: &PublicKey, pool: &str) -> Result<PaymentState, Error> {
@@ -36,13 +59,18 @@ fn state(confirmation: &[u8], key: &PublicKey, pool: &str) -> Result<PaymentStat
     }
 }
 
-fn says(state: &str, told: (&str, Option<&str>), entry: (&str, Money)) -> Result<(), Error> {
-    let amount = told.1.and_then(|text| text.parse::<Money>().ok());
-    if told.0 == entry.0 && amount == Some(entry.1) {
-        Ok(())
-    } else {
-        Err(wrong(&format!("the platform did not say that this amount of this bill was {state}")))
+/// Number, amount and time that the platform said.
+type Told<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+
+fn says(state: &str, (number, amount, at): Told<'_>, entry: (&str, Money, i64)) -> Result<(), Error> {
+    let amount = amount.and_then(|text| text.parse::<Money>().ok());
+    if number != entry.0 || amount != Some(entry.1) {
+        return Err(wrong(&format!("the platform did not say that this amount of this bill was {state}")));
     }
+    if at.and_then(from_rfc3339) != Some(entry.2) {
+        return Err(wrong(&format!("the platform named another time when it was {state}")));
+    }
+    Ok(())
 }
 
 /// Whether the platform with this key said that the bill was paid with this amount.
@@ -54,7 +82,8 @@ pub fn payment(payment: &Payment, key: &PublicKey, pool: &str) -> Result<(), Err
     if said.state != "paid" {
         return Err(wrong("the platform did not say paid"));
     }
-    says("paid", (&said.bill_no, said.amount_cny.as_deref()), (&payment.number, payment.amount))
+    let told = (said.bill_no.as_str(), said.amount_cny.as_deref(), said.paid_at.as_deref());
+    says("paid", told, (&payment.number, payment.amount, payment.paid_at))
 }
 
 /// Whether the platform with this key said that this amount of the bill went back.
@@ -66,5 +95,6 @@ pub fn refund(refund: &RefundPaid, key: &PublicKey, pool: &str) -> Result<(), Er
     if said.state != "refunded" {
         return Err(wrong("the platform did not say refunded"));
     }
-    says("refunded", (&said.bill_no, said.refunded_cny.as_deref()), (&refund.number, refund.amount))
+    let told = (said.bill_no.as_str(), said.refunded_cny.as_deref(), said.refunded_at.as_deref());
+    says("refunded", told, (&refund.number, refund.amount, refund.paid_at))
 }

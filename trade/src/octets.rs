@@ -102,10 +102,58 @@ pub mod time {
     }
 }
 
+/// Reads what [`rfc3339`] writes, and no other spelling of a time: `2026-01-01T00:00:00Z`, with at most nine digits of a second.
+pub fn from_rfc3339(text: &str) -> Option<i64> {
+    let (seconds, fraction) = text.strip_suffix('Z')?.split_once('.').unwrap_or((text.get(..text.len() - 1)?, "0"));
+    let form = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    };
+    let plain = seconds.len() == 19 && seconds.bytes().enumerate().all(form) && !seconds.ends_with("60");
+    let digits = (1..=9).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !plain || !digits {
+        return None;
+    }
+    i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
+}
+
 /// RFC 3339 UTC text of an instant in nanoseconds since 1970-01-01Z.
 pub fn rfc3339(time_ns: i64) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(time_ns)) {
         Ok(time) => time.to_string(),
         Err(_) => format!("{time_ns}ns"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_one_spelling() {
+        for time in [0, 1, 1_767_225_600_000_000_000, 1_767_225_600_500_000_000, -1, i64::MAX] {
+            assert_eq!(from_rfc3339(&rfc3339(time)), Some(time), "{time}");
+        }
+        for (text, want) in [
+            ("2026-01-01T00:00:00Z", Some(1_767_225_600_000_000_000)),
+            ("2026-01-01T00:00:00.000Z", Some(1_767_225_600_000_000_000)),
+            ("2026-01-01T00:00:00.Z", None),
+            ("2026-01-01T00:00:00.0000000000Z", None),
+            ("2026-01-01T00:00:60Z", None),
+            ("2026-02-30T00:00:00Z", None),
+            ("2026-01-01T00:00:00", None),
+            ("2026-01-01T00:00:00z", None),
+            ("2026-01-01 00:00:00Z", None),
+            ("2026-01-01T08:00:00+08:00", None),
+            ("2026-01-01T00:00Z", None),
+            ("9999-01-01T00:00:00Z", None),
+            ("Z", None),
+            ("", None),
+            ("年", None),
+        ] {
+            assert_eq!(from_rfc3339(text), want, "{text}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     octets::{ContractNo, Digest},
     resource::Resource,
     tariff::{Price, Scheme, Tariff},
-    usage::{Reading, Status, UsageRecord},
+    usage::{Reading, Reason, Status, UsageRecord},
 };
 
 /// Lines of some quantities under some prices, with the rounding line and the total.
@@ -244,6 +244,9 @@ fn continue_total(running: &mut Vec<Running>, record: &UsageRecord, reading: &Re
     }
     if record.reason.is_gap() && delta != 0 {
         return wrong("has usage in a gap".to_owned());
+    }
+    if record.reason == Reason::Suspended && delta != 0 {
+        return wrong("has usage while suspended".to_owned());
     }
     let read = reading.delta.is_some();
     match known.and_then(|index| running.get_mut(index)) {

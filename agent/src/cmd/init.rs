@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{Csr, keyfile};
-use hufu_trade::if2::segment_ok;
+use hufu_trade::{if2::segment_ok, party::platform_of};
 use serde_json::json;
 
 use crate::{
@@ -188,6 +188,10 @@ pub(super) fn lay_out(dir: &Path, plan: &Plan<'_>) -> Result<PathBuf, Failure<Te
 
 fn config_without_certificate(config: &Path, dir: &Path, made: &mut Made, key: &Path) -> Result<Config, Failure<Text>> {
     let checked = Config::load(config)?;
+    // Said now and not only when the node's own certificate has come.
+    for leaf in file::read_certificates(&checked.platform_certificates)?.iter().take(1) {
+        setup::named(&checked.platform_certificates, leaf, &platform_of(&checked.pool()))?;
+    }
     let secret = file::read_key(&dir.join(key))?;
     let csr = Csr::make(&secret, &format!("CN={}", checked.pool()), &[]).map_err(|e| bug(&e))?;
     file::write_new(&made.plan(dir.join("node.csr"))?, csr.to_pem().as_bytes())?;

@@ -7,13 +7,20 @@ use hufu_trade::{
     usage::Reason,
 };
 
-use super::market::{Market, QUALITY, START_NS, core, party, replay};
-use crate::{clock, node::Event, provision::Provisioner, status::Alarms, writer::Writer};
+use super::market::{Market, QUALITY, SECOND, core, party, replay};
+use crate::{
+    clock,
+    node::Event,
+    provision::{Provisioner, Turns},
+    status::Alarms,
+    writer::Writer,
+};
 
 /// A contract from browse to its bill.
 fn billed(market: &mut Market, nonce: u8) -> ContractNo {
     let (no, _) = market.deal(nonce, 20);
     market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
+    market.pass(20 * SECOND);
     let last = market.draft(no, Reason::End, 100_000_000_000);
     market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
     assert_eq!(market.state(no), "billed");
@@ -22,11 +29,17 @@ fn billed(market: &mut Market, nonce: u8) -> ContractNo {
 
 fn pay(market: &mut Market, no: ContractNo) {
     let bill = market.core.book.contracts[&no].bills[0].bill.clone();
-    let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(START_NS)));
+    let (amount_cny, paid_at) = (Some(bill.total.to_string()), Some(rfc3339(market.now().real_ns)));
     let paid =
         PaymentState { bill_no: bill.number, state: "paid".to_owned(), amount_cny, paid_at, ..PaymentState::default() };
     market.say(Interface::PaymentConfirm, &Answer::Ok(paid));
     assert_eq!(market.state(no), "paid");
+}
+
+/// The time to dispute what was paid runs out.
+fn close(market: &mut Market, paid: &[ContractNo]) {
+    market.pass(30 * 86_400 * SECOND);
+    assert!(paid.iter().all(|no| market.state(*no) == "closed"));
 }
 
 fn receipts(market: &mut Market) -> PerLog<u64> {
@@ -46,13 +59,20 @@ fn only_what_is_receipted_and_lies_before_every_open_contract_is_settled() {
     receipts(&mut market);
     assert_eq!(market.core.book.settled_below(), PerLog { trade: browse, finance: 0 }, "a bill that is not paid");
     pay(&mut market, first);
+    receipts(&mut market);
+    assert_eq!(market.core.book.settled_below().trade, browse, "what was paid may be disputed");
+    close(&mut market, &[first]);
     let (offer, _) = market.browse(2);
     let whole = receipts(&mut market);
     let open = market.core.book.contracts[&offer.contract_no].browse.height;
     assert_eq!(market.core.book.settled_below(), PerLog { trade: open, ..whole }, "an offer that may be taken");
-    market.pass(3601 * super::SECOND);
+    market.pass(3601 * SECOND);
     let whole = receipts(&mut market);
-    assert_eq!(market.core.book.settled_below(), whole, "a lapsed offer is settled, and so is what may only be scored");
+    assert_eq!(
+        market.core.book.settled_below(),
+        whole,
+        "a lapsed offer is settled, and so is what nobody may dispute any more"
+    );
     billed(&mut market, 3);
     let refused = market.core.book.settled_below();
     assert_eq!(refused.finance, whole.finance, "no more than was receipted");
@@ -70,6 +90,7 @@ fn a_node_whose_past_is_archived_replays_to_the_same_and_still_answers() {
             no
         })
         .collect();
+    close(&mut market, &paid);
     let open = billed(&mut market, 9);
     receipts(&mut market);
     let keys = || paid.iter().map(|no| hufu_trade::entry::key_of(Some(*no)));
@@ -85,7 +106,7 @@ fn a_node_whose_past_is_archived_replays_to_the_same_and_still_answers() {
     replay(&mut again, &market.ledger);
     assert_eq!((again.sizes, again.book.settled_below()), (market.core.sizes, market.core.book.settled_below()));
     assert_eq!(keys().map(|key| market.ledger.find(&key).unwrap()).collect::<Vec<_>>(), found);
-    assert!(paid.iter().all(|no| again.book.contracts[no].state == "paid"));
+    assert!(paid.iter().all(|no| again.book.contracts[no].state == "closed"));
     assert_eq!(again.book.contracts[&open].state, "billed");
     pay(&mut market, open);
     assert_eq!(hufu_ledger::check(market.dir.path(), &hufu_ledger::CheckOptions::default()).unwrap().problems, []);
@@ -100,6 +121,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         receipts(&mut market);
         pay(&mut market, no);
     }
+    market.pass(30 * 86_400 * SECOND);
     receipts(&mut market);
     market.event(Event::Unlinked);
     let Market { core, ledger, dir, .. } = market;
@@ -107,8 +129,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let (sampler, _obeyed) = std::sync::mpsc::sync_channel(1);
     let (writer, inputs) = std::sync::mpsc::sync_channel(1);
     let (root, parent, command, timeout_s) = (dir.path().to_owned(), String::new(), Vec::new(), 1);
-    let provisioner =
-        Provisioner { root, parent, command, timeout_s, writer, turns: crate::provision::Turns::default() };
+    let provisioner = Provisioner { root, parent, command, timeout_s, writer, turns: Turns::default() };
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
     let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, provisioner, alarms, dir: place };

@@ -9,7 +9,9 @@ use hufu_gm::{Hash, Signed, cert::Certificate, crl::Crl, sm3::sm3};
 use hufu_ledger::{BlockHeader, Checkpoint, Entry, merkle::path_to_text};
 use hufu_trade::{
     bill::Bill,
-    entry::{Certificates, Deal, EntryKind, Receipt, Rules, SignedStatement},
+    confirm,
+    correction::RefundPaid,
+    entry::{Certificates, Deal, EntryKind, Payment, Receipt, Rules, SignedStatement},
     octets::Octets,
     statement::Offer,
 };
@@ -137,6 +139,14 @@ impl Draft {
                 }
             }
             EntryKind::Receipt => self.receipt(&entry.body)?,
+            EntryKind::Payment => {
+                let payment: Payment = hufu_trade::decode(&entry.body, "Payment")?;
+                self.confirmation(payment.confirmation.as_bytes())?;
+            }
+            EntryKind::RefundPaid => {
+                let refund: RefundPaid = hufu_trade::decode(&entry.body, "RefundPaid")?;
+                self.confirmation(refund.confirmation.as_bytes())?;
+            }
             _ => {}
         }
         // An entry with a proof has its file, which the proof names; a month's other records would each cost a member.
@@ -155,6 +165,16 @@ impl Draft {
         }
         let buyer = signed.open()?.buyer.0;
         self.signature(kind, kind.name(), signed.statement.as_bytes(), signed.signature.as_bytes(), buyer).map(|_| ())
+    }
+
+    /// What a node took for the platform's word may be anything; what is none has no line in the index, and the verdict says so.
+    fn confirmation(&mut self, envelope: &[u8]) -> Result<(), Error> {
+        let kind = Kind::Confirmation;
+        let Ok(sealed) = confirm::sealed(envelope) else { return Ok(()) };
+        if kind.said(&sealed.tbs).is_none() || !self.certs.is_given(&sealed.cert_id.0) {
+            return Ok(());
+        }
+        self.signature(kind, kind.name(), &sealed.tbs, &sealed.signature, sealed.cert_id.0).map(|_| ())
     }
 
     fn signed(&mut self, signed: &Signed, kind: Kind, stem: &str) -> Result<String, Error> {

@@ -47,6 +47,11 @@ impl Certs {
         Some(held.name())
     }
 
+    /// Whether the certificate with this id is here.
+    pub(crate) fn is_given(&self, id: &Hash) -> bool {
+        self.all.iter().any(|held| held.certificate.id() == *id)
+    }
+
     /// Whether the certificate with this id was given as a party's.
     pub(crate) fn is_of(&self, role: Role, id: &Hash) -> bool {
         self.all.iter().any(|held| held.role == role && held.certificate.id() == *id)

@@ -21,6 +21,9 @@ pub(super) struct Chart<'a> {
     pub(super) absent: &'a [Stretch],
     /// What a band says when it is pointed at.
     pub(super) absent_label: String,
+    /// Where the order was suspended: a band of its own, which is no gap.
+    pub(super) paused: &'a [Stretch],
+    pub(super) paused_label: String,
     /// `use` or `cost`: how the style sheet colours it.
     pub(super) class: &'static str,
 }
@@ -72,16 +75,16 @@ impl Chart<'_> {
         page.raw("<line class=\"grid\" x1=\"0\" x2=\"1200\" y1=\"34\" y2=\"34\"/>");
         page.raw("<line class=\"grid\" x1=\"0\" x2=\"1200\" y1=\"137\" y2=\"137\"/>\n");
         page.raw("<path class=\"value\" d=\"").text(self.outline()).raw("\"/>\n");
-        for (from, to) in self.absent {
-            let (left, right) = (self.x(*from), self.x(*to));
+        let band = |page: &mut Page, class: &'static str, label: &str, (from, to): Stretch| {
+            let (left, right) = (self.x(from), self.x(to));
             // Short ones too must be seen.
             let width = (right - left).max(3);
-            page.raw("<rect class=\"gap\" y=\"34\" height=\"206\" x=\"")
-                .text(left.min(WIDTH - width))
-                .raw("\" width=\"");
-            page.text(width).raw("\"><title>").text(&self.absent_label).text(" ").text(minute(*from)).text(" – ");
-            page.text(minute(*to)).raw("</title></rect>\n");
-        }
+            page.raw("<rect class=\"").raw(class).raw("\" y=\"34\" height=\"206\" x=\"").text(left.min(WIDTH - width));
+            page.raw("\" width=\"").text(width).raw("\"><title>").text(label).text(" ").text(minute(from)).text(" – ");
+            page.text(minute(to)).raw("</title></rect>\n");
+        };
+        self.absent.iter().for_each(|at| band(page, "gap", &self.absent_label, *at));
+        self.paused.iter().for_each(|at| band(page, "pause", &self.paused_label, *at));
         page.raw("<line class=\"axis\" x1=\"0\" x2=\"1200\" y1=\"240\" y2=\"240\"/>\n");
         let middle = self.whole.0.midpoint(self.whole.1);
         page.raw("<text x=\"0\" y=\"270\">")
@@ -103,8 +106,10 @@ mod tests {
     use super::*;
 
     fn outline(values: &[(Stretch, u128)], absent: &[Stretch]) -> String {
-        let (title, highest, absent_label) = <_>::default();
-        Chart { title, highest, whole: (0, 1_200), values, absent, absent_label, class: "use" }.outline()
+        let (title, highest, absent_label, paused_label) = <_>::default();
+        let (whole, paused) = ((0, 1_200), &[][..]);
+        let class = "use";
+        Chart { title, highest, whole, values, absent, absent_label, paused, paused_label, class }.outline()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hufu_trade::{
     rating::rate_quantities,
     resource::Resource,
     tariff::Tariff,
-    usage::{Status, UsageRecord},
+    usage::{Reason, Status, UsageRecord},
 };
 
 /// Most points of a chart.
@@ -36,6 +36,8 @@ pub(super) struct Series {
     pub(super) points: Vec<Point>,
     /// Where nothing was measured of it.
     pub(super) absent: Vec<Stretch>,
+    /// Where the order was suspended.
+    pub(super) paused: Vec<Stretch>,
     pub(super) has_price: bool,
 }
 
@@ -56,8 +58,13 @@ pub(super) fn series(bill: &Bill, tariff: Option<&Tariff>, records: &[&UsageReco
             sums.entry(resource).or_default();
         }
     }
+    let mut paused = Vec::new();
     for record in records {
         let at = (record.start, record.end);
+        if record.reason == Reason::Suspended {
+            paused.extend(Some(at).filter(|(from, to)| from < to));
+            continue;
+        }
         if record.reason.is_gap() {
             sums.values_mut().for_each(|(_, absent)| absent.push(at));
             continue;
@@ -74,7 +81,12 @@ pub(super) fn series(bill: &Bill, tariff: Option<&Tariff>, records: &[&UsageReco
             }
         }
     }
-    sums.into_iter().map(|(resource, (sums, absent))| drawn(resource, sums, &grid.join(absent), tariff)).collect()
+    let paused = grid.join(paused);
+    let each = sums.into_iter().map(|(resource, (sums, absent))| {
+        let series = drawn(resource, sums, &grid.join(absent), tariff);
+        Series { paused: paused.clone(), ..series }
+    });
+    each.collect()
 }
 
 fn drawn(resource: Resource, sums: Vec<Sum>, absent: &[Stretch], tariff: Option<&Tariff>) -> Series {
@@ -89,7 +101,7 @@ fn drawn(resource: Resource, sums: Vec<Sum>, absent: &[Stretch], tariff: Option<
         let rate = sum.delta.saturating_mul(1_000_000_000_000).checked_div(sum.elapsed_ns).unwrap_or(0);
         points.push(Point { at: sum.at, rate, cost: cost.unsigned_abs() });
     }
-    Series { resource, points, absent: absent.to_vec(), has_price }
+    Series { resource, points, absent: absent.to_vec(), paused: Vec::new(), has_price }
 }
 
 /// How time is cut into points.

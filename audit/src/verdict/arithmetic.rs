@@ -39,12 +39,22 @@ pub(crate) fn check(
         return (None, None);
     };
     let in_force = in_force(evidence);
-    let due = corrected(evidence, out);
+    if let Some(before) = &evidence.bill_before {
+        corrected(evidence, before, out);
+    }
+    let due = evidence.bill_entry.as_ref().map(|entry| corrected(evidence, entry, out));
     let mut found = Verdict::default();
     sums(bill, &mut found);
     ceiling(bill, evidence, in_force, &mut found);
     let again = recompute(bill, evidence, records, (table, in_force));
     if let Ok(again) = &again {
+        // Corrections mend amounts: under another number or currency it is another bill.
+        for (field, told, found) in
+            [("number", &bill.number, &again.number), ("currency", &bill.currency, &again.currency)]
+        {
+            let differs = || Text::Recomputed { told: told.clone(), found: found.clone() };
+            out.check(told == found, bill_field(field), differs);
+        }
         compare(bill, again, &mut found);
     }
     let recomputed = again.as_ref().ok().map(|again| again.total);
@@ -87,16 +97,19 @@ fn sums(bill: &Bill, out: &mut Verdict) {
     out.check(sum.is_ok_and(|sum| sum == bill.total), bill_field("total"), || Text::Sum {});
 }
 
-/// What renewals, in the order of the log, made of the deal. One beyond the range of times fails the course.
+/// What renewals, in the order of the log, had made of the deal when the bill was made. One beyond the range of times fails the
+/// course.
 fn in_force(evidence: &Evidence<'_>) -> Option<InForce> {
     let deal = InForce::of(&evidence.deal.as_ref()?.value);
-    let renewals = evidence.notices.iter().filter_map(|found| found.value.notice.renewal.as_ref());
+    let bill = evidence.bill_entry.as_ref().map(|found| found.hash);
+    let billed = evidence.links.iter().find(|link| Some(link.value.finance.hash.0) == bill).map(|link| link.place);
+    let before = evidence.notices.iter().filter(|found| billed.is_none_or(|billed| found.place < billed));
+    let renewals = before.filter_map(|found| found.value.notice.renewal.as_ref());
     Some(renewals.fold(deal, |in_force, renewal| in_force.renewed(renewal).unwrap_or(in_force)))
 }
 
-/// What the bill asks for after its corrections, each of which must follow from what stood before.
-pub(crate) fn corrected(evidence: &Evidence<'_>, out: &mut Verdict) -> Option<Due> {
-    let entry = evidence.bill_entry.as_ref()?;
+/// What a bill asks for after its corrections, each of which must follow from what stood before.
+fn corrected(evidence: &Evidence<'_>, entry: &Found<'_, Bill>, out: &mut Verdict) -> Due {
     let mut due = Due::of(&entry.value.number, Octets(entry.hash), entry.value.total);
     for found in evidence.corrections.iter().filter(|found| found.value.bill.0 == entry.hash) {
         out.checked();
@@ -112,7 +125,7 @@ pub(crate) fn corrected(evidence: &Evidence<'_>, out: &mut Verdict) -> Option<Du
         };
         out.check(same, found.field("computingPoolId"), differs);
     }
-    Some(due)
+    due
 }
 
 fn ceiling(bill: &Bill, evidence: &Evidence<'_>, in_force: Option<InForce>, out: &mut Verdict) {
@@ -173,12 +186,10 @@ fn recorded(found: Found<'_, UsageRecord>) -> Recorded {
 fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
     let shown = |value: &dyn std::fmt::Display| value.to_string();
     for (field, told, found) in [
-        ("number", shown(&bill.number), shown(&again.number)),
         ("periodStart", shown(&bill.period_start), shown(&again.period_start)),
         ("periodEnd", shown(&bill.period_end), shown(&again.period_end)),
         ("firstSeq", shown(&bill.first_seq), shown(&again.first_seq)),
         ("lastSeq", shown(&bill.last_seq), shown(&again.last_seq)),
-        ("currency", shown(&bill.currency), shown(&again.currency)),
         ("roundingRule", shown(&bill.rounding_rule), shown(&again.rounding_rule)),
         ("rounding", shown(&bill.rounding), shown(&again.rounding)),
         ("overCeiling", over(bill), over(again)),

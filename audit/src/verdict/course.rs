@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use hufu_gm::Hash;
+use hufu_ledger::Log;
 use hufu_trade::{
     contract::{Facts, replay},
-    correction::{Correction, Due},
-    entry::EntryKind,
+    correction::{Correction, Due, RefundPaid},
+    entry::{EntryKind, EntryName, Payment},
     money::Money,
     notice::{InForce, Notice},
-    octets::{Digest, Octets},
+    octets::Octets,
     rules::{CORRECT, REFUND, RuleTable},
 };
 
@@ -41,6 +42,14 @@ struct Act<'a> {
     does: Does<'a>,
     /// When, ns since 1970-01-01Z.
     time: i64,
+    /// How a finance entry would name it.
+    entry: EntryName,
+}
+
+/// The entry as others name it.
+fn named<T>(found: &Found<'_, T>) -> EntryName {
+    let (log, height, index) = found.place;
+    EntryName { log, height, index, hash: Octets(found.hash) }
 }
 
 /// What an act does besides moving the state, and what its guard asks about.
@@ -53,9 +62,21 @@ enum Does<'a> {
         by_buyer: bool,
     },
     Bills(Due),
-    Corrects(Digest, &'a Correction),
-    Pays(Digest, Money),
-    Refunds(Digest, Money),
+    Corrects(&'a Correction),
+    Pays(&'a Payment),
+    Refunds(&'a RefundPaid),
+}
+
+impl Does<'_> {
+    /// The trade entry that a finance entry says it rests on.
+    fn rests_on(&self) -> Option<&EntryName> {
+        match self {
+            Does::Corrects(correction) => Some(&correction.rests_on),
+            Does::Pays(payment) => Some(&payment.rests_on),
+            Does::Refunds(refund) => Some(&refund.rests_on),
+            Does::Nothing | Does::Tells(..) | Does::Notices { .. } | Does::Bills(_) => None,
+        }
+    }
 }
 
 /// Where a contract is: its state, what is in force of the deal, what its bills ask for and what was paid of them.
@@ -64,13 +85,21 @@ struct Course<'a> {
     in_force: Option<InForce>,
     dues: BTreeMap<Hash, (Due, Option<Money>)>,
     billed: bool,
+    /// The newest trade entry that moved it.
+    moved: Option<EntryName>,
 }
 
-pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdict) {
+/// From which places of the trade log on the contract is metered, and from which it is not.
+pub(crate) type Metered = Vec<((u64, i64), bool)>;
+
+/// Replays the contract as far as the rules allow.
+pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdict) -> Metered {
+    let mut metered = Metered::new();
     let ordered = within_offer(evidence);
     let in_force = evidence.deal.as_ref().map(|deal| InForce::of(&deal.value));
-    let mut course = Course { state: table.start.as_str(), in_force, dues: BTreeMap::new(), billed: false };
-    for act in acts(evidence) {
+    let mut course =
+        Course { state: table.start.as_str(), in_force, dues: BTreeMap::new(), billed: false, moved: None };
+    for (at, act) in acts(evidence) {
         let facts = course.facts(&act, evidence, ordered);
         out.checked();
         match replay(table, course.state, act.name, act.kind, facts) {
@@ -81,16 +110,25 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdic
                     let (told, found) = (format!("{from} -> {to}"), format!("{} -> {}", course.state, step.next));
                     out.fail(act.place, Text::State { told, found });
                 }
+                // Without its place in the trade log nobody can say what came before a finance entry.
+                if let Some(name) = act.does.rests_on().filter(|_| at.0 < UNPLACED) {
+                    out.check(course.moved.as_ref() == Some(name), format!("{}#restsOn", act.place), || {
+                        Text::RestsOn {}
+                    });
+                }
+                course.follows(&act, out);
                 course.state = step.next;
-                course.go_on(act.does);
+                metered.push((at, table.is_metered(step.next)));
+                course.go_on(act);
             }
             Err(refusal) => {
                 out.fail(act.place, Text::Act { act: act.name.to_owned(), why: refusal.to_string() });
-                return;
+                return metered;
             }
         }
     }
     out.check(course.billed, layout::CONTRACT, || Text::Unbilled { state: course.state.to_owned() });
+    metered
 }
 
 impl Course<'_> {
@@ -116,22 +154,38 @@ impl Course<'_> {
                 }
             }
             // The bill before last is not in the pack; what was paid of it is not judged here.
-            Does::Pays(bill, amount) => {
-                facts.amount_matches = self.dues.get(&bill.0).is_none_or(|(due, _)| due.total == *amount);
+            Does::Pays(payment) => {
+                let right = |(due, _): &(Due, Option<Money>)| due.total == payment.amount;
+                facts.amount_matches = self.dues.get(&payment.bill.0).is_none_or(right);
             }
-            Does::Refunds(bill, amount) => {
+            Does::Refunds(refund) => {
                 let right = |(due, paid): &(Due, Option<Money>)| {
-                    paid.and_then(|paid| paid.minus(due.total).ok()).is_some_and(|above| above == *amount)
+                    let above = paid.and_then(|paid| paid.minus(due.total).ok());
+                    above.is_some_and(|above| above > Money(0) && above == refund.amount)
                 };
-                facts.amount_matches = self.dues.get(&bill.0).is_none_or(right);
+                facts.amount_matches = self.dues.get(&refund.bill.0).is_none_or(right);
             }
             _ => {}
         }
         facts
     }
 
-    fn go_on(&mut self, does: Does<'_>) {
-        match does {
+    /// A refund names the last correction before it.
+    fn follows(&self, act: &Act<'_>, out: &mut Verdict) {
+        if let Does::Refunds(refund) = &act.does
+            && let Some((due, _)) = self.dues.get(&refund.bill.0)
+        {
+            let last = due.last == Some(refund.correction);
+            out.check(last, format!("{}#correction", act.place), || Text::RefundFollows {});
+        }
+    }
+
+    fn go_on(&mut self, act: Act<'_>) {
+        let hash = act.entry.hash;
+        if act.entry.log == Log::Trade.number() {
+            self.moved = Some(act.entry);
+        }
+        match act.does {
             Does::Notices { notice, .. } => {
                 if let (Some(in_force), Some(renewal)) = (&mut self.in_force, &notice.renewal) {
                     *in_force = in_force.renewed(renewal).unwrap_or(*in_force);
@@ -142,14 +196,14 @@ impl Course<'_> {
                 self.dues.insert(due.bill.0, (due, None));
             }
             // Whether it follows from the bill is the fourth verdict's matter.
-            Does::Corrects(hash, correction) => {
+            Does::Corrects(correction) => {
                 if let Some((due, _)) = self.dues.get_mut(&correction.bill.0) {
                     *due = due.corrected(hash, correction).unwrap_or_else(|_| due.clone());
                 }
             }
-            Does::Pays(bill, amount) => {
-                if let Some((_, paid)) = self.dues.get_mut(&bill.0) {
-                    *paid = Some(amount);
+            Does::Pays(payment) => {
+                if let Some((_, paid)) = self.dues.get_mut(&payment.bill.0) {
+                    *paid = Some(payment.amount);
                 }
             }
             Does::Nothing | Does::Tells(..) | Does::Refunds(..) => {}
@@ -159,10 +213,12 @@ impl Course<'_> {
 
 /// A place in the order of acts: height and index in the trade log.
 type At = (u64, i64);
+/// Heights from here on are no places of the trade log.
+const UNPLACED: u64 = u64::MAX - 1;
 
 /// The acts of the entries in the order of the trade log. A finance entry happened where the trade log names it back; where
 /// that is not shown, a bill comes after everything else, then what follows it by its own time.
-fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<Act<'a>> {
+fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<(At, Act<'a>)> {
     let mut acts: Vec<(At, Act<'a>)> = Vec::new();
     let at = |height: u64, index: u32| (height, i64::from(index));
     // Where a finance entry is named twice, the first counts.
@@ -175,59 +231,93 @@ fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<Act<'a>> {
     for (found, name) in stated.into_iter().filter_map(|(found, name)| Some((found?, name))) {
         let kind = if name == "browse" { EntryKind::Browse } else { EntryKind::Order };
         let time = found.value.statement.contract_time;
-        let act = Act { place: found.name, name, kind, does: Does::Nothing, time };
+        let act = Act { place: found.name, name, kind, does: Does::Nothing, time, entry: named(found) };
         acts.push((at(found.place.1, found.place.2), act));
     }
     if let Some(found) = &evidence.deal {
         let time = found.value.contract_time;
-        let act = Act { place: found.name, name: "deal", kind: EntryKind::Deal, does: Does::Nothing, time };
+        let act = Act {
+            place: found.name,
+            name: "deal",
+            kind: EntryKind::Deal,
+            does: Does::Nothing,
+            time,
+            entry: named(found),
+        };
         acts.push((at(found.place.1, found.place.2), act));
     }
     for found in &evidence.statuses {
         let status = &found.value;
         let (does, time) = (Does::Tells(&status.from, &status.to), status.time);
-        let act = Act { place: found.name, name: &status.act, kind: EntryKind::OrderStatus, does, time };
+        let act =
+            Act { place: found.name, name: &status.act, kind: EntryKind::OrderStatus, does, time, entry: named(found) };
         acts.push((at(found.place.1, found.place.2), act));
     }
     for found in &evidence.notices {
         let notice = &found.value.notice;
         let does = Does::Notices { notice, by_buyer: evidence.is_buyers(&found.value) };
-        let act = Act { place: found.name, name: &notice.act, kind: EntryKind::Notice, does, time: notice.time };
+        let act = Act {
+            place: found.name,
+            name: &notice.act,
+            kind: EntryKind::Notice,
+            does,
+            time: notice.time,
+            entry: named(found),
+        };
         acts.push((at(found.place.1, found.place.2), act));
     }
     let mut bill_shown = true;
     for found in evidence.bill_before.iter().chain(&evidence.bill_entry) {
         let (bill, place) = (&found.value, linked(&found.bare()));
         bill_shown &= place.is_some();
-        let place = place.unwrap_or((u64::MAX - 1, i64::from(u32::try_from(found.place.1).unwrap_or(u32::MAX))));
+        let place = place.unwrap_or((UNPLACED, i64::from(u32::try_from(found.place.1).unwrap_or(u32::MAX))));
         let does = Does::Bills(Due::of(&bill.number, Octets(found.hash), bill.total));
         let time = bill.period_end;
-        acts.push((place, Act { place: found.name, name: "bill", kind: EntryKind::Bill, does, time }));
+        acts.push((
+            place,
+            Act { place: found.name, name: "bill", kind: EntryKind::Bill, does, time, entry: named(found) },
+        ));
     }
     let after = |found: Found<'_, ()>, time: i64| linked(&found).filter(|_| bill_shown).unwrap_or((u64::MAX, time));
     for found in &evidence.corrections {
         let (value, kind) = (&found.value, EntryKind::Correction);
-        let (does, time) = (Does::Corrects(Octets(found.hash), value), value.time);
-        acts.push((after(found.bare(), time), Act { place: found.name, name: CORRECT, kind, does, time }));
+        let (does, time) = (Does::Corrects(value), value.time);
+        acts.push((
+            after(found.bare(), time),
+            Act { place: found.name, name: CORRECT, kind, does, time, entry: named(found) },
+        ));
     }
     for found in &evidence.payments {
         let (value, kind) = (&found.value, EntryKind::Payment);
-        let (does, time) = (Does::Pays(value.bill, value.amount), value.paid_at);
-        acts.push((after(found.bare(), time), Act { place: found.name, name: "pay", kind, does, time }));
+        let (does, time) = (Does::Pays(value), value.paid_at);
+        acts.push((
+            after(found.bare(), time),
+            Act { place: found.name, name: "pay", kind, does, time, entry: named(found) },
+        ));
     }
     for found in &evidence.refunds {
         let (value, kind) = (&found.value, EntryKind::RefundPaid);
-        let (does, time) = (Does::Refunds(value.bill, value.amount), value.paid_at);
-        acts.push((after(found.bare(), time), Act { place: found.name, name: REFUND, kind, does, time }));
+        let (does, time) = (Does::Refunds(value), value.paid_at);
+        acts.push((
+            after(found.bare(), time),
+            Act { place: found.name, name: REFUND, kind, does, time, entry: named(found) },
+        ));
     }
     for found in &evidence.scores {
         let time = found.value.statement.contract_time;
         let place = if bill_shown { at(found.place.1, found.place.2) } else { (u64::MAX, time) };
-        let act = Act { place: found.name, name: "score", kind: EntryKind::Score, does: Does::Nothing, time };
+        let act = Act {
+            place: found.name,
+            name: "score",
+            kind: EntryKind::Score,
+            does: Does::Nothing,
+            time,
+            entry: named(found),
+        };
         acts.push((place, act));
     }
     acts.sort_by_key(|(place, _)| *place);
-    acts.into_iter().map(|(_, act)| act).collect()
+    acts
 }
 
 /// Product, quantity, term and time of the order are those of the offer. Its price terms are the fourth verdict's matter.
@@ -235,10 +325,9 @@ fn within_offer(evidence: &Evidence<'_>) -> bool {
     let (Some(order), Some(offer)) = (&evidence.order, &evidence.offer) else { return true };
     let (statement, offer) = (&order.value.statement, &offer.value.offer);
     let Some(requirement) = &statement.requirement else { return false };
-    let fits = |item: &hufu_trade::statement::RequirementItem| {
-        item.product_id == offer.product_id && item.quantity <= offer.stock
-    };
-    requirement.items.iter().all(fits)
+    let quantity: u64 = requirement.items.iter().map(|item| u64::from(item.quantity)).sum();
+    requirement.items.iter().all(|item| item.product_id == offer.product_id)
+        && quantity <= u64::from(offer.stock)
         && requirement.catalogue_revision == offer.catalogue_revision
         && requirement.term_ns <= offer.term_ns_max
         && (offer.valid_from..offer.valid_until).contains(&statement.contract_time)

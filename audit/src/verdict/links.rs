@@ -1,10 +1,11 @@
 //! Still the first verdict: the entries hold what was signed, by whom they say, and name each other by hash. So a piece that
 //! carries no signature of its own hangs on one that does.
 
-use hufu_gm::{Certificate, Hash, sm3::sm3};
+use hufu_gm::{Hash, sm2::PublicKey, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
     confirm,
+    entry::EntryKind,
     octets::{Digest, Octets},
 };
 
@@ -27,10 +28,11 @@ pub(crate) fn check(members: &Members, evidence: &Evidence<'_>, authentic: &Auth
     for found in &evidence.notices {
         notice(found, evidence, authentic, out);
     }
-    confirmations(members, evidence, authentic, out);
+    confirmations(evidence, authentic, out);
     offer(evidence, authentic, out);
     deal(evidence, authentic, out);
     hashes(evidence, out);
+    amounts(evidence, out);
     bill(members, evidence, out);
     attachments(members, evidence, out);
 }
@@ -74,42 +76,39 @@ fn notice(found: &Found<'_, Noticed>, evidence: &Evidence<'_>, authentic: &Authe
         let differs = || Text::FieldDiffers { by: "deal".into(), told: told.clone(), found: pool.clone() };
         out.check(told == pool, found.field("computingPoolId"), differs);
     }
+    if let Some(bill) = notice.bill {
+        // Of the contract's other bills the pack holds what the trade log says of them.
+        let linked = evidence.links.iter().filter(|link| link.value.kind == EntryKind::Bill.number());
+        let here = evidence.bill_before.iter().chain(&evidence.bill_entry).map(|found| found.hash);
+        let known = here.chain(linked.map(|link| link.value.finance.hash.0)).any(|hash| hash == bill.0);
+        out.check(known, found.field("bill"), || Text::HashLink { to: "bill".into(), by: "notice".into() });
+    }
     let first = evidence.notices.iter().find(|other| other.value.signed.tbs() == signed.tbs());
     out.check(first.is_some_and(|first| first.place == found.place), found.name, || Text::NoticeTwice {});
 }
 
-/// What payments and refunds rest on is the word of the platform that signed the receipts here.
-fn confirmations(members: &Members, evidence: &Evidence<'_>, authentic: &Authentic, out: &mut Verdict) {
+/// What payments and refunds rest on is the word of the platform, listed in the index like any other signature.
+fn confirmations(evidence: &Evidence<'_>, authentic: &Authentic, out: &mut Verdict) {
     let Some(pool) = evidence.deal.as_ref().map(|deal| deal.value.computing_pool_id.as_str()) else { return };
-    let platforms: Vec<Certificate> = authentic
-        .certificates(Kind::Receipt)
-        .into_iter()
-        .filter_map(|id| {
-            let mut all = members.below("certs/").filter_map(|(_, pem)| std::str::from_utf8(pem).ok());
-            all.find_map(|pem| Certificate::from_pem_many(pem).ok()?.into_iter().find(|found| found.id() == id))
-        })
-        .collect();
-    let mut judge = |name: &str, confirmation: &[u8], holds: &dyn Fn(&Certificate) -> Result<(), hufu_trade::Error>| {
-        out.checked();
-        let signer = confirm::signer(confirmation);
-        let platform = signer.map(|id| platforms.iter().find(|platform| platform.id() == id));
-        match platform {
-            Ok(Some(platform)) => {
-                if let Err(error) = holds(platform) {
-                    out.fail(format!("{name}#confirmation"), Text::Unconfirmed { why: error.to_string() });
-                }
-            }
-            // Without its receipts nobody here vouches for the platform.
-            Ok(None) => out.warn(format!("{name}#confirmation"), Text::UnknownConfirmer {}),
-            Err(error) => out.fail(format!("{name}#confirmation"), Text::Unconfirmed { why: error.to_string() }),
+    let mut judge = |name: &str, confirmation: &[u8], holds: &dyn Fn(&PublicKey) -> Result<(), hufu_trade::Error>| {
+        let place = format!("{name}#confirmation");
+        let unconfirmed = |error: hufu_trade::Error| Text::Unconfirmed { why: error.to_string() };
+        let sealed = match confirm::sealed(confirmation) {
+            Ok(sealed) => sealed,
+            Err(error) => return out.fail(place, unconfirmed(error)),
+        };
+        let kind = Kind::Confirmation;
+        listed(kind, (&place, &sealed.tbs, &sealed.signature), &sealed.cert_id.0, authentic, out);
+        if let Some(Err(error)) = authentic.of(kind, &sealed.tbs).map(|listed| holds(&listed.key)) {
+            out.fail(place, unconfirmed(error));
         }
     };
     for found in &evidence.payments {
-        let holds = |platform: &Certificate| confirm::payment(&found.value, platform.public_key(), pool);
+        let holds = |key: &PublicKey| confirm::payment(&found.value, key, pool);
         judge(found.name, found.value.confirmation.as_bytes(), &holds);
     }
     for found in &evidence.refunds {
-        let holds = |platform: &Certificate| confirm::refund(&found.value, platform.public_key(), pool);
+        let holds = |key: &PublicKey| confirm::refund(&found.value, key, pool);
         judge(found.name, found.value.confirmation.as_bytes(), &holds);
     }
 }
@@ -181,6 +180,24 @@ fn hashes(evidence: &Evidence<'_>, out: &mut Verdict) {
         link(field("deal"), "bill", "deal", Some(bill.deal), deal);
         link(field("offer"), "bill", "offer", Some(bill.offer), offer);
         parties(bill, evidence, out);
+    }
+}
+
+/// Corrections, payments and refunds name a bill by number and hash: both are of one bill.
+fn amounts(evidence: &Evidence<'_>, out: &mut Verdict) {
+    let corrections = evidence.corrections.iter().map(|found| (found.name, &found.value.number, found.value.bill));
+    let payments = evidence.payments.iter().map(|found| (found.name, &found.value.number, found.value.bill));
+    let refunds = evidence.refunds.iter().map(|found| (found.name, &found.value.number, found.value.bill));
+    let corrections = corrections.map(|found| ("correction", found));
+    let rest = payments.map(|found| ("payment", found)).chain(refunds.map(|found| ("refund_paid", found)));
+    for (by, (name, number, bill)) in corrections.chain(rest) {
+        for known in evidence.bill_before.iter().chain(&evidence.bill_entry) {
+            let rest = number.strip_prefix(&known.value.number);
+            let numbered =
+                rest.is_some_and(|rest| if by == "correction" { rest.starts_with("-c") } else { rest.is_empty() });
+            let same = numbered == (bill.0 == known.hash);
+            out.check(same, format!("{name}#bill"), || Text::HashLink { to: "bill".into(), by: by.into() });
+        }
     }
 }
 

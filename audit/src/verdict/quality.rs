@@ -4,7 +4,7 @@
 use hufu_ledger::{Log, TimeState as BlockTime};
 use hufu_trade::{
     octets::rfc3339,
-    usage::{Status, TimeState, UsageRecord},
+    usage::{Reason, Status, TimeState, UsageRecord},
 };
 
 use crate::{
@@ -12,17 +12,18 @@ use crate::{
     findings::Verdict,
     layout,
     text::Text,
-    verdict::proofs::Proven,
+    verdict::{course::Metered, proofs::Proven},
 };
 
 /// How near the platform's clock must be to corroborate, and how far ahead of it contradicts.
 const AGREE_NS: i64 = 5_000_000_000;
 
-pub(crate) fn check(evidence: &Evidence<'_>, proven: &Proven, out: &mut Verdict) {
+pub(crate) fn check(evidence: &Evidence<'_>, proven: &Proven, metered: &Metered, out: &mut Verdict) {
     let corroborated = headers(evidence, proven, out);
     for found in &evidence.records {
         out.checked();
         readings(found, out);
+        suspension(found, metered, out);
         times(found, corroborated, out);
     }
     for found in &evidence.windows {
@@ -77,6 +78,18 @@ fn readings(found: &Found<'_, UsageRecord>, out: &mut Verdict) {
         let why = reading.why.clone().unwrap_or_else(|| "-".to_owned());
         let what = Text::Reading { resource, status: status.to_owned(), why };
         out.warn(found.field(&format!("readings.{number}")), what);
+    }
+}
+
+/// Time that should have been measured is a gap, whatever it is called.
+fn suspension(found: &Found<'_, UsageRecord>, metered: &Metered, out: &mut Verdict) {
+    let record = &found.value;
+    if record.reason != Reason::Suspended || record.end <= record.start {
+        return;
+    }
+    let at = (found.place.1, i64::from(found.place.2));
+    if metered.iter().rfind(|(from, _)| *from < at).is_some_and(|(_, metered)| *metered) {
+        out.warn(found.name, Text::NotSuspended { start: rfc3339(record.start), end: rfc3339(record.end) });
     }
 }
 

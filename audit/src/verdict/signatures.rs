@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hufu_gm::{Certificate, ChainError, ChainFault, Crl, Hash, Usage, Verdict as Signature, sm3::sm3, verify_chain};
+use hufu_gm::{
+    Certificate, ChainError, ChainFault, Crl, Hash, Usage, Verdict as Signature, sm2::PublicKey, sm3::sm3, verify_chain,
+};
 use hufu_trade::{
     octets::{Octets, rfc3339},
     party::is_named,
@@ -27,6 +29,8 @@ pub(crate) struct Sealed {
     pub(crate) signature: Vec<u8>,
     /// The file of the signed bytes.
     pub(crate) tbs: String,
+    /// The signer's key.
+    pub(crate) key: PublicKey,
 }
 
 /// Signed bytes whose signature holds, by kind and SM3. Whether the signer is trusted is said once, in the verdict.
@@ -40,11 +44,6 @@ pub(crate) struct Authentic {
 impl Authentic {
     pub(crate) fn of(&self, kind: Kind, tbs: &[u8]) -> Option<&Sealed> {
         self.by.get(&(kind, sm3(&[tbs])))
-    }
-
-    /// The certificates that signed something of a kind.
-    pub(crate) fn certificates(&self, kind: Kind) -> BTreeSet<Hash> {
-        self.by.iter().filter(|((found, _), _)| *found == kind).map(|(_, sealed)| sealed.certificate).collect()
     }
 
     /// The files of all signed bytes of a kind.
@@ -111,8 +110,12 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
         if trusted && !authentic.parties.contains(&party) {
             authentic.parties.push(party);
         }
-        let sealed =
-            Sealed { certificate: row.certificate.id(), signature: row.signature.to_vec(), tbs: row.tbs_name.clone() };
+        let sealed = Sealed {
+            certificate: row.certificate.id(),
+            signature: row.signature.to_vec(),
+            tbs: row.tbs_name.clone(),
+            key: row.certificate.public_key().clone(),
+        };
         authentic.by.insert((row.kind, sm3(&[row.tbs])), sealed);
     }
     if options.cross_check {

@@ -7,8 +7,11 @@ use hufu_audit::{Error, Exit, Lang, Options, pack::ENTRY_FILES_MAX, verify};
 use zip::CompressionMethod;
 
 use crate::{
-    Files, LIST, RECORDS, join, judge, only, pack_of, pack_with, parties::Parties, records, results, said, stored,
-    synthetic::Plan, unzip, zip,
+    Files, LIST, RECORDS, join, judge, only, pack_of, pack_with,
+    parties::Parties,
+    records, results, said, stored,
+    synthetic::{By, Plan, Step, correct, notice, pay, refund},
+    unzip, zip,
 };
 
 #[test]
@@ -32,6 +35,13 @@ fn a_flipped_byte_anywhere_fails_the_right_verdict() {
     for entry_files_max in [0, ENTRY_FILES_MAX] {
         every_flip_is_found(&pack_with(&Plan::default(), entry_files_max));
     }
+    every_flip_is_found(&pack_of(&refunded()));
+}
+
+/// A contract with every kind of entry that comes after a bill.
+fn refunded() -> Plan {
+    let after = vec![pay(), notice("dispute", By::Buyer), correct(1), refund(), Step::Score];
+    Plan { records: 2, after, ..Plan::default() }
 }
 
 fn every_flip_is_found((parties, pack): &(Parties, Vec<u8>)) {
@@ -94,6 +104,7 @@ fn a_missing_member_is_missed() {
     for entry_files_max in [0, ENTRY_FILES_MAX] {
         every_member_is_missed(&pack_with(&Plan::default(), entry_files_max));
     }
+    every_member_is_missed(&pack_of(&refunded()));
 }
 
 fn every_member_is_missed((parties, pack): &(Parties, Vec<u8>)) {

@@ -5,7 +5,13 @@ use std::io::Cursor;
 use hufu_audit::{Dispute, Error, Exit, Lang, dispute, pack::ENTRY_FILES_MAX};
 use hufu_trade::money::Money;
 
-use crate::{Files, damage, join, only, pack_of, pack_with, parties::Parties, records, stored, synthetic::Plan, unzip};
+use crate::{
+    Files, damage, join, only, pack_of, pack_with,
+    parties::Parties,
+    records, stored,
+    synthetic::{By, Plan, correct, notice, pay, refund},
+    unzip,
+};
 
 fn compare(one: &[u8], two: &[u8], parties: &Parties) -> Dispute {
     dispute(Cursor::new(one), Cursor::new(two), std::slice::from_ref(&parties.root)).unwrap()
@@ -41,6 +47,19 @@ fn packs_that_agree_are_the_same() {
         let found = compare(&together, other, &parties);
         assert_eq!((found.first.as_ref(), found.exit()), (None, Exit::Done), "{name}: {}", found.to_text(Lang::En));
     }
+}
+
+#[test]
+fn a_later_pack_of_the_same_bill_says_more_and_contradicts_nothing() {
+    let story = |after| pack_of(&Plan { after, ..Plan::default() });
+    let (parties, early) = story(Vec::new());
+    let (_, later) = story(vec![pay(), notice("dispute", By::Buyer), correct(1), refund()]);
+    let found = compare(&early, &later, &parties);
+    assert_eq!((found.first.as_ref(), found.exit()), (None, Exit::Done), "{}", found.to_text(Lang::En));
+    // Two corrections in one place are a fork, which the trade log's name for it shows first.
+    let (_, other) = story(vec![pay(), notice("dispute", By::Buyer), correct(2), refund()]);
+    let at = ("0-17-0-finance_link", "finance.hash");
+    check("corrections", (&later, &other), &parties, at, [true, true], "forked");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The tests of the evidence pack, in one program: building, judging, damage, and a stock OpenSSL.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop there")]
 
+mod changes;
 mod damage;
 mod dispute;
 mod hostile;
 mod interop;
+mod money;
 mod openssl;
 mod parties;
 mod report;

@@ -4,7 +4,12 @@ use std::{path::Path, process::Command};
 
 use hufu_audit::pack::ENTRY_FILES_MAX;
 
-use crate::{Files, LIST, RECORDS, pack_with, parties::Parties, synthetic::Plan, unzip};
+use crate::{
+    Files, LIST, RECORDS, pack_of, pack_with,
+    parties::Parties,
+    synthetic::{By, Plan, correct, notice, pay, refund},
+    unzip,
+};
 
 fn unpack(files: &Files, parties: &Parties, dir: &Path) {
     for (name, content) in files {
@@ -58,5 +63,26 @@ fn finds_damage(entry_files_max: usize, records: &[(&str, &str)]) {
         unpack(&damaged, &parties, dir.path());
         let said = paste(dir.path());
         assert!(said.contains(*says) && said.contains("CHECKS FAILED"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn the_readme_checks_notices_and_the_platforms_word_on_payment_and_refund() {
+    let after = vec![pay(), notice("dispute", By::Buyer), correct(1), refund()];
+    let (parties, pack) = pack_of(&Plan { records: 2, after, ..Plan::default() });
+    let files = unzip(&pack);
+    let check = |files: &Files| {
+        let dir = tempfile::tempdir().unwrap();
+        unpack(files, &parties, dir.path());
+        paste(dir.path())
+    };
+    let said = check(&files);
+    assert!(said.ends_with("ALL CHECKS PASSED 全部通过\n"), "{said}");
+    assert_eq!(said.matches("ok signature confirmation platform").count(), 2, "{said}");
+    assert_eq!(said.matches("ok signature notice buyer").count(), 1, "{said}");
+    for name in ["signed/confirmation.tbs", "signed/confirmation-2.tbs", "signed/notice.tbs"] {
+        let mut damaged = files.clone();
+        damaged.get_mut(name).unwrap()[30] ^= 1;
+        assert!(check(&damaged).contains(&format!("BAD signature {name}")), "{name}");
     }
 }

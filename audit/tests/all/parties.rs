@@ -37,6 +37,8 @@ pub(crate) struct Parties {
     pub(crate) node: Party,
     /// The platform.
     pub(crate) platform: Party,
+    /// Somebody with a good certificate who is none of them.
+    pub(crate) stranger: Party,
 }
 
 fn key(seed: u8) -> Made<SecretKey> {
@@ -81,8 +83,11 @@ pub(crate) fn parties(names: Names) -> Made<Parties> {
     let (subject, dns_names) = names.platform;
     let terms_5 = named(&[5; 16], dns_names);
     let platform_cert = ca::issue(&root, &root_key, Role::Signer, subject, &platform.public_key(), &terms_5)?;
-    let stranger = ca::issue(&root, &root_key, Role::Signer, "CN=lost,C=CN", &key(6)?.public_key(), &terms(&[6; 16]))?;
-    let line = ca::Revocation { certificate: &stranger, at_s: START_S };
+    let stranger_key = key(7)?;
+    let stranger_cert =
+        ca::issue(&root, &root_key, Role::Signer, "CN=buyer-2,C=CN", &stranger_key.public_key(), &terms(&[7; 16]))?;
+    let lost = ca::issue(&root, &root_key, Role::Signer, "CN=lost,C=CN", &key(6)?.public_key(), &terms(&[6; 16]))?;
+    let line = ca::Revocation { certificate: &lost, at_s: START_S };
     let crl = ca::crl(&root, &root_key, 1, START_S, START_S + 86_400, &[line])?.der().to_vec();
     Ok(Parties {
         root,
@@ -90,5 +95,6 @@ pub(crate) fn parties(names: Names) -> Made<Parties> {
         buyer: Party { key: buyer, chain: vec![buyer_cert] },
         node: Party { key: node, chain: vec![node_cert, site] },
         platform: Party { key: platform, chain: vec![platform_cert] },
+        stranger: Party { key: stranger_key, chain: vec![stranger_cert] },
     })
 }

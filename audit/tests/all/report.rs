@@ -3,9 +3,16 @@
 use std::io::Cursor;
 
 use hufu_audit::{Lang, Outcome, report};
-use hufu_trade::usage::{Reason, Status};
+use hufu_trade::{
+    money::Money,
+    usage::{Reason, Status},
+};
 
-use crate::{Files, pack_of, stored, synthetic::Plan, unzip};
+use crate::{
+    Files, pack_of, stored,
+    synthetic::{By, Plan, Step, correct, notice, pay, refund},
+    unzip,
+};
 
 const HOSTILE: &str = "</td><script src=//evil.example/x.js></script>\"' onload=alert(1) \u{202e}";
 
@@ -92,6 +99,41 @@ fn gaps_are_bands_without_a_line_and_what_is_from_outside_is_text() {
         html.split("class=\"value\" d=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(paths.iter().any(|path| path.is_empty()), "a resource that was never read has no line");
     assert!(paths.iter().all(|path| !path.contains("H1200")), "{paths:?}");
+}
+
+#[test]
+fn suspensions_corrections_refunds_and_notices_are_told() {
+    let plan = Plan {
+        records: 2,
+        minutes: Some(9),
+        service: vec![
+            notice("suspend", By::Buyer),
+            Step::Status(["pause", "suspending", "suspended"]),
+            Step::Suspended(3),
+            notice("resume", By::Buyer),
+            Step::Records(2),
+        ],
+        ceiling: Money(3_000_000),
+        after: vec![pay(), notice("dispute", By::Buyer), correct(1), refund()],
+        ..Plan::default()
+    };
+    let (parties, pack) = pack_of(&plan);
+    let anchors = std::slice::from_ref(&parties.root);
+    for (lang, words) in [
+        (
+            Lang::En,
+            ["Suspended by the contract: 1", "After the bill", "due after corrections: 0.02 CNY", "not charged"],
+        ),
+        (Lang::Zh, ["按合约暂停：1 次", "出账之后", "更正后应付：0.02 元", "不收取"]),
+    ] {
+        let html = page(&pack, anchors, lang);
+        well_formed("corrected", &html);
+        let shown = ["notice: suspend", "notice: dispute", "confirmation", "counted twice", "class=\"pause\" y="];
+        for word in words.iter().chain(&shown) {
+            assert!(html.contains(word), "{word}");
+        }
+        assert!(!html.contains("class=\"gap\" y="), "a suspension is no gap");
+    }
 }
 
 #[test]

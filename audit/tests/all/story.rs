@@ -9,30 +9,53 @@ use hufu_trade::{
 
 use crate::{
     judge, pack_of,
-    parties::{NAMES, Name, Names},
+    parties::{NAMES, Name, Names, parties},
     results, said,
-    synthetic::{Plan, SECOND},
+    synthetic::{Plan, SECOND, play},
 };
 
-const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
+pub(crate) const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
 const BILL_ROW: &str = "act = \"bill\"\nsigners = [\"node\"]\nguard = \"none\"";
 
-fn check(name: &str, plan: &Plan, want: &str, says: &str) {
+/// What differs from what a story should give.
+fn differs(name: &str, plan: &Plan, want: &str, says: &str) -> Option<String> {
+    // What our own function refuses to rate cannot be billed with it.
+    if UNBILLABLE.contains(&says) {
+        let dir = tempfile::tempdir().unwrap();
+        let error = play(dir.path(), &parties(plan.names).unwrap(), plan).err().map(|error| error.to_string());
+        return (!error.as_ref().is_some_and(|error| error.contains(says))).then(|| format!("{name}: {error:?}"));
+    }
     let (parties, pack) = pack_of(plan);
     let verdicts = judge(&pack, &parties);
-    assert_eq!(results(&verdicts), want, "{name}: {}", said(&verdicts));
-    assert!(said(&verdicts).contains(says), "{name}: {} lacks {says:?}", said(&verdicts));
     let exit = if want.contains('f') { Exit::No } else { Exit::Done };
-    assert_eq!(verdicts.exit(), exit, "{name}");
+    let right = results(&verdicts) == want && said(&verdicts).contains(says) && verdicts.exit() == exit;
+    (!right).then(|| format!("{name}: {} for {want}, {says:?} expected in {}", results(&verdicts), said(&verdicts)))
+}
+
+/// Usage that no bill can be made of.
+pub(crate) const UNBILLABLE: [&str; 2] = ["where its deltas give", "has usage while suspended"];
+
+/// Every story gives the results and the reason that stand with it.
+pub(crate) fn check_each(causes: Vec<Cause>) {
+    let wrong: Vec<String> =
+        causes.iter().filter_map(|(name, plan, want, says)| differs(name, plan, want, says)).collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), causes.len(), wrong.join("\n"));
+}
+
+fn check(name: &'static str, plan: Plan, want: &'static str, says: &'static str) {
+    check_each(vec![(name, plan, want, says)]);
 }
 
 #[test]
 fn a_right_bill_passes_all_four() {
-    check("right", &Plan::default(), "pppp", "recomputed");
+    check("right", Plan::default(), "pppp", "recomputed");
 }
 
-/// Stories with one thing in them, the results, and what one of the verdicts says.
-pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> {
+/// A story's name and plan, the results, and what one of the verdicts says.
+pub(crate) type Cause = (&'static str, Plan, &'static str, &'static str);
+
+/// Stories with one thing in them.
+pub(crate) fn causes() -> Vec<Cause> {
     let plan = Plan::default;
     // No state name of this table is the default's: nothing but the table's text decides.
     let other = || Plan { rules: OTHER.to_owned(), ..plan() };
@@ -80,7 +103,6 @@ pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> 
         ),
         ("no receipt", Plan { receipts: false, ..plan() }, "pwpp", "no receipt of the platform"),
         ("node clock ahead", Plan { stored_after_ns: -60 * SECOND, ..plan() }, "ppfp", "lies after"),
-        ("ceiling", Plan { ceiling: Money(1_000_000), ..plan() }, "pppf", "above the amount"),
         (
             "other table language",
             Plan { rules: rules::DEFAULT.replace("version = 1", "version = 2"), ..plan() },
@@ -169,7 +191,7 @@ pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> 
                 ..plan()
             },
             "pppf",
-            "deltas",
+            "where its deltas give",
         ),
         (
             "more than the offer",
@@ -177,6 +199,20 @@ pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> 
                 order: |order| {
                     if let Some(item) = order.requirement.as_mut().and_then(|r| r.items.first_mut()) {
                         item.quantity = 11;
+                    }
+                },
+                ..plan()
+            },
+            "pfpp",
+            "WithinOffer",
+        ),
+        (
+            "more than the offer in two items",
+            Plan {
+                order: |order| {
+                    if let Some(requirement) = order.requirement.as_mut() {
+                        requirement.items.extend(requirement.items.clone());
+                        requirement.items.iter_mut().for_each(|item| item.quantity = 6);
                     }
                 },
                 ..plan()
@@ -202,17 +238,7 @@ pub(crate) fn causes() -> Vec<(&'static str, Plan, &'static str, &'static str)> 
 
 #[test]
 fn each_cause_is_found_by_its_own_verdict() {
-    for (name, plan, want, says) in causes() {
-        if name == "usage invented" {
-            // Such usage cannot even be rated, so no such bill can be made with our own function.
-            let dir = tempfile::tempdir().unwrap();
-            let parties = crate::parties::parties(NAMES).unwrap();
-            let error = crate::synthetic::play(dir.path(), &parties, &plan).unwrap_err();
-            assert!(error.to_string().contains(says), "{error}");
-            continue;
-        }
-        check(name, &plan, want, says);
-    }
+    check_each(causes());
 }
 
 #[test]
@@ -237,10 +263,10 @@ next = "serving"
 #[test]
 fn a_second_bill_goes_on_where_the_first_ended() {
     let plan = || Plan { billed_before: Some(2), rules: monthly(), ..Plan::default() };
-    check("second bill", &plan(), "pppp", "recomputed");
+    check("second bill", plan(), "pppp", "recomputed");
     check(
         "bills in the wrong state",
-        &Plan { rules: rules::DEFAULT.to_owned(), ..plan() },
+        Plan { rules: rules::DEFAULT.to_owned(), ..plan() },
         "pfpp",
         "not allowed in state serving",
     );

@@ -1,28 +1,38 @@
-//! A complete synthetic trade for tests and the month example: a small CA, the parties' keys, a real ledger, every entry from
-//! browse to bill, the platform's receipts. Nothing here asserts anything.
+//! A complete synthetic trade for tests and the examples: a small CA, the parties' keys, a real ledger, every entry from browse
+//! to bill, the platform's receipts. What happens between deal and bill and after it is `synthetic/steps.rs`. Nothing here
+//! asserts anything.
+
+#[path = "synthetic/steps.rs"]
+mod steps;
+#[path = "synthetic/usage.rs"]
+mod usage;
 
 use std::path::Path;
 
 use hufu_audit::pack::{PackInput, from_ledger};
 use hufu_gm::{Hash, Signed, sm3::sm3};
-use hufu_ledger::{EntryRef, Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState, foresee};
+use hufu_ledger::{EntryRef, Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState};
 use hufu_trade::{
     bill::Bill,
+    correction::Due,
     encode,
     entry::{
-        Certificates, Countersignature, Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Receipt, Rules,
-        SignedStatement, key_of, octet_string,
+        Certificates, Countersignature, Deal, EntryKind, EntryName, Receipt, Rules, SignedStatement, key_of,
+        octet_string,
     },
     money::Money,
+    notice::InForce,
     octets::{ContractNo, Octets},
-    rating::{Before, Recorded, Terms as Rated, rate},
+    rating::Recorded,
     rules,
     statement::{
         ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no,
     },
     tariff::Tariff,
-    usage::{self, Reading, Reason, Status, UsageRecord},
+    usage::UsageRecord,
 };
+#[allow(unused_imports, reason = "the examples tell the plain story only")]
+pub(crate) use steps::{By, Step, correct, notice, pay, refund};
 
 use crate::parties::{NAMES, Names, Parties, Party};
 
@@ -49,8 +59,14 @@ pub(crate) struct Plan {
     pub(crate) ceiling: Money,
     /// The rule table's text.
     pub(crate) rules: String,
+    /// The term the buyer orders, minutes; without it that of the records.
+    pub(crate) minutes: Option<u64>,
+    /// What happens after these records and before service ends.
+    pub(crate) service: Vec<Step>,
     /// Acts that end the service, each with the states before and after it.
     pub(crate) ends: Vec<[&'static str; 3]>,
+    /// What happens after the bill.
+    pub(crate) after: Vec<Step>,
     /// How long after a block the platform stores it, ns.
     pub(crate) stored_after_ns: i64,
     /// Records that a first bill covers; the pack is that of the bill after it.
@@ -71,7 +87,10 @@ impl Default for Plan {
             bill: |_| {},
             ceiling: Money(1_000_000_000_000_000),
             rules: rules::DEFAULT.to_owned(),
+            minutes: None,
+            service: Vec::new(),
             ends: vec![["expire", "serving", "ended"]],
+            after: Vec::new(),
             stored_after_ns: SECOND / 4,
             billed_before: None,
             receipts: true,
@@ -87,6 +106,19 @@ struct Story<'a> {
     ledger: Ledger,
     time: i64,
     contract: Option<ContractNo>,
+    offer: Option<(Offer, Hash)>,
+    deal: Option<EntryRef>,
+    in_force: Option<InForce>,
+    records: Vec<Recorded>,
+    /// Records there will be.
+    due_records: u64,
+    /// The bill's entry and what is due for it; what was paid.
+    due: Option<Due>,
+    paid: Money,
+    /// The newest trade entry that moved the contract.
+    moved: Option<EntryName>,
+    /// The notice before.
+    noticed: Vec<u8>,
 }
 
 type Draft = (EntryKind, Vec<u8>);
@@ -161,57 +193,26 @@ pub(crate) fn tariff() -> Made<Tariff> {
     Ok(Tariff::from_toml(text)?)
 }
 
-/// What one minute uses: half of two cores, 4 GiB, and the traffic of a small service; five resources.
-fn readings(seq: u64) -> Vec<Reading> {
-    let minute = |code: u8, base: u128| {
-        let step = |n: u64| base + u128::from(n % 97) * 101;
-        let total = (0..=seq % 97).map(step).sum::<u128>() + u128::from(seq / 97) * (0..97).map(step).sum::<u128>();
-        Reading {
-            code,
-            qualifier: None,
-            status: Status::Measured,
-            delta: Some(step(seq)),
-            total: Some(total),
-            why: None,
-        }
-    };
-    vec![
-        minute(0, 57_600_000_000),
-        minute(1, 257_698_037_760),
-        minute(2, 8_192),
-        minute(3, 300_000),
-        minute(7, 5_100_000),
-    ]
-}
-
-fn usage(seq: u64, previous: Hash, contract_no: ContractNo, start: i64, last: u64) -> UsageRecord {
-    UsageRecord {
-        version: 1,
-        contract_no,
-        order_seq: seq,
-        previous: Octets(previous),
-        start,
-        end: start + 60 * SECOND,
-        reason: match seq {
-            _ if seq == last => Reason::End,
-            0 => Reason::Begin,
-            _ => Reason::Continue,
-        },
-        elapsed_ns: 60_000_000_000,
-        quality: usage::TimeQuality { state: usage::TimeState::Synchronised, max_error_ns: Some(500_000) },
-        meter: Octets([9; 16]),
-        identity: None,
-        why: None,
-        readings: readings(seq),
-    }
-}
-
 /// Plays the story in `dir` and returns what the node's ledger gives for the pack of its bill.
 pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput> {
     let options = Options::new(POOL);
     Ledger::create(dir, &options, [8; 16])?;
     let (ledger, _) = Ledger::open(dir, &options)?;
-    let mut story = Story { parties, ledger, time: START_S * SECOND, contract: None };
+    let mut story = Story {
+        parties,
+        ledger,
+        time: START_S * SECOND,
+        contract: None,
+        offer: None,
+        deal: None,
+        in_force: None,
+        records: Vec::new(),
+        due_records: plan.records + plan.service.iter().map(Step::records).sum::<u64>(),
+        due: None,
+        paid: Money(0),
+        moved: None,
+        noticed: Vec::new(),
+    };
     let certificates = |role: &str, party: &Party| -> Made<Vec<u8>> {
         let certificates =
             party.ders().iter().map(|der| octet_string(der, "Certificates")).collect::<Result<_, _>>()?;
@@ -226,13 +227,25 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
             (EntryKind::Certificates, certificates("platform", &parties.platform)?),
         ],
     )?;
-    let (deal, offer, offer_hash) = contract(&mut story, plan)?;
-    let records = meter(&mut story, plan, &deal)?;
-    finish(&mut story, plan, (&deal, &offer, offer_hash), &records)
+    contract(&mut story, plan)?;
+    story.meter(plan, plan.records)?;
+    for step in &plan.service {
+        story.step(plan, step)?;
+    }
+    let number = finish(&mut story, plan)?;
+    for step in &plan.after {
+        story.step(plan, step)?;
+    }
+    let mut input = from_ledger(&story.ledger, &number, &[], &[])?;
+    input.crls = vec![story.parties.crl.clone()];
+    if plan.service.iter().chain(&plan.after).any(Step::is_strangers) {
+        input.buyer_certificates = story.parties.stranger.ders();
+    }
+    Ok(input)
 }
 
 /// Browse, offer, order, deal.
-fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<(EntryRef, Offer, Hash)> {
+fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     let buyer = Octets(story.parties.buyer.id());
     let nonce = Octets([5; 16]);
     let no = contract_no(buyer, POOL, nonce, story.time)?;
@@ -289,7 +302,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<(EntryRef, Offer, Hash)>
         requirement: Some(Requirement {
             catalogue_revision: 3,
             items: vec![RequirementItem { product_id: "vm-small".to_owned(), quantity: 1 }],
-            term_ns: plan.records.max(1) * 60_000_000_000,
+            term_ns: plan.minutes.unwrap_or(plan.records).max(1) * 60_000_000_000,
             tariff: tariff_hash,
         }),
         contract_value: Some(ContractValue { payment: Payment::Postpaid, amount: plan.ceiling }),
@@ -305,7 +318,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<(EntryRef, Offer, Hash)>
         computing_pool_id: POOL.to_owned(),
         time: story.time,
     };
-    let term = i64::try_from(plan.records)? * 60 * SECOND;
+    let term = i64::try_from(plan.minutes.unwrap_or(plan.records))? * 60 * SECOND;
     let deal = Deal {
         version: 1,
         con_type: con_type::DEAL,
@@ -322,90 +335,28 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<(EntryRef, Offer, Hash)>
         service_end: story.time + term,
     };
     let at = story.append(Log::Trade, vec![(EntryKind::Deal, encode(&deal, "Deal")?)])?;
-    Ok((*at.first().ok_or("no deal")?, offer, offer_hash))
+    let at = *at.first().ok_or("no deal")?;
+    (story.deal, story.moved) = (Some(at), Some(name(&at)));
+    (story.in_force, story.offer) = (Some(InForce::of(&deal)), Some((offer, offer_hash)));
+    Ok(())
 }
 
-/// The usage records, many blocks to a frame.
-fn meter(story: &mut Story<'_>, plan: &Plan, deal: &EntryRef) -> Made<Vec<Recorded>> {
-    let no = story.contract.ok_or("no contract")?;
-    let mut records: Vec<Recorded> = Vec::new();
-    let (mut previous, mut start) = (deal.hash, story.time);
-    let (mut blocks, mut height) = (Vec::new(), story.ledger.size(Log::Trade));
-    for seq in 0..plan.records {
-        let mut record = usage(seq, previous, no, start, plan.records - 1);
-        (plan.record)(&mut record);
-        let body = encode(&record, "UsageRecord")?;
-        let kind = if record.reason.is_gap() { EntryKind::Gap } else { EntryKind::Usage };
-        let (_, at) = foresee(&SALT_KEY, (Log::Trade, height, 0), kind.number(), body.clone())?;
-        blocks.push(NewBlock { log: Log::Trade, entries: vec![story.entry(kind, body)] });
-        (previous, start, height) = (at.hash, record.end, height + 1);
-        records.push((name(&at), record));
-        if blocks.len() == 200 || seq + 1 == plan.records {
-            story.time = start;
-            story.append_blocks(&blocks)?;
-            blocks.clear();
-        }
-    }
-    Ok(records)
-}
-
-/// A bill and the trade log's entry that names it back.
-fn bill(story: &mut Story<'_>, bill: &Bill) -> Made<EntryName> {
-    let at = story.append(Log::Finance, vec![(EntryKind::Bill, encode(bill, "Bill")?)])?;
-    let finance = name(at.first().ok_or("no bill")?);
-    let link = FinanceLink { contract_no: bill.contract_no, kind: EntryKind::Bill.number(), finance: finance.clone() };
-    story.append(Log::Trade, vec![(EntryKind::FinanceLink, encode(&link, "FinanceLink")?)])?;
-    Ok(finance)
-}
-
-/// The end of service, the bills, the platform's receipts.
-fn finish(
-    story: &mut Story<'_>,
-    plan: &Plan,
-    (deal, offer, offer_hash): (&EntryRef, &Offer, Hash),
-    records: &[Recorded],
-) -> Made<PackInput> {
-    let no = story.contract.ok_or("no contract")?;
-    let terms = Rated {
-        contract_no: no,
-        computing_pool_id: POOL,
-        buyer: offer.buyer,
-        deal: Octets(deal.hash),
-        offer: Octets(offer_hash),
-        tariff: &offer.tariff,
-        gap_rule: "free",
-        left: None,
-    };
+/// The end of service, the bills, the platform's receipts; the number of the last bill.
+fn finish(story: &mut Story<'_>, plan: &Plan) -> Made<String> {
     let mut before = None;
     if let Some(count) = plan.billed_before {
-        let (covered, _) = records.split_at(count);
-        let first = rate(&terms, None, covered)?;
-        let hash = bill(story, &first)?.hash;
-        before = Some(Before { hash, count: 1, last: covered.last().ok_or("no record")?.1.clone() });
+        before = Some(story.bill(plan, 0..count, None)?);
     }
-    for [act, from, to] in &plan.ends {
-        let status = OrderStatus {
-            version: 1,
-            contract_no: no,
-            act: (*act).to_owned(),
-            from: (*from).to_owned(),
-            to: (*to).to_owned(),
-            time: story.time,
-            why: "the term ended".to_owned(),
-        };
-        story.append(Log::Trade, vec![(EntryKind::OrderStatus, encode(&status, "OrderStatus")?)])?;
+    for end in &plan.ends {
+        story.step(plan, &Step::Status(*end))?;
     }
     if plan.receipts {
         story.receipt(Log::Trade, plan.stored_after_ns)?;
     }
-    let (_, due) = records.split_at(plan.billed_before.unwrap_or(0));
-    let mut last = rate(&terms, before.as_ref(), due)?;
-    (plan.bill)(&mut last);
-    bill(story, &last)?;
+    let due = plan.billed_before.unwrap_or(0)..story.records.len();
+    story.bill(plan, due, before)?;
     if plan.receipts {
         story.receipt(Log::Finance, plan.stored_after_ns)?;
     }
-    let mut input = from_ledger(&story.ledger, &last.number, &[], &[])?;
-    input.crls = vec![story.parties.crl.clone()];
-    Ok(input)
+    Ok(story.due.as_ref().ok_or("no bill")?.number.clone())
 }

@@ -9,6 +9,9 @@ use crate::{Files, judge, only, pack_with, said, stored, synthetic::Plan, unzip}
 
 const WINDOW: &[u8] = include_bytes!("../../../trade/testdata/golden/Window.der");
 const PAYMENT: &[u8] = include_bytes!("../../../trade/testdata/golden/Payment.der");
+const REFUND: &[u8] = include_bytes!("../../../trade/testdata/golden/RefundPaid.der");
+const CORRECTION: &[u8] = include_bytes!("../../../trade/testdata/golden/Correction.der");
+const NOTICE: &[u8] = include_bytes!("../../../trade/testdata/golden/Signed-notice-dispute.der");
 const SCORE: &[u8] = include_bytes!("../../../trade/testdata/golden/SignedStatement-score.der");
 const CHECKPOINT: &[u8] = include_bytes!("../../../trade/testdata/golden/Checkpoint.der");
 
@@ -66,7 +69,14 @@ pub(crate) fn packs() -> Vec<(String, Vec<u8>, &'static str)> {
             change(files, &name.unwrap().clone());
         });
     }
-    for (kind, body) in [(EntryKind::Window, WINDOW), (EntryKind::Payment, PAYMENT), (EntryKind::Score, SCORE)] {
+    for (kind, body) in [
+        (EntryKind::Window, WINDOW),
+        (EntryKind::Payment, PAYMENT),
+        (EntryKind::RefundPaid, REFUND),
+        (EntryKind::Correction, CORRECTION),
+        (EntryKind::Notice, NOTICE),
+        (EntryKind::Score, SCORE),
+    ] {
         make(kind.name(), ".version: 2 is unknown", &|files| add(files, "0-99-0", kind, body));
     }
     make("checkpoint", "not a checkpoint", &|files| {

@@ -10,7 +10,7 @@ use axum::{
     },
 };
 use hufu_trade::{
-    if2::Product,
+    if2::{Product, Sealed},
     octets::{ContractNo, rfc3339},
 };
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Api, answer::Wrong, asks::pool_name};
 use crate::store::{
     bill::{self, State as BillState},
-    list,
+    list, public,
 };
 
 /// One JSON object with one list, as the commands give it.
@@ -52,10 +52,18 @@ pub(super) struct BillView {
     refunded_at: Option<String>,
 }
 
-/// Which scores.
+/// Scores with their proofs, and who signed the receipts that these lead to.
+#[derive(Debug, Serialize)]
+pub(super) struct ScoresView {
+    scores: Vec<public::ScoreRow>,
+    /// The platform's chain, DER, leaf first.
+    platform_certificates: Vec<Sealed>,
+}
+
+/// Whose scores or deals.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ScoreQuery {
+pub(super) struct NodeQuery {
     node: Option<String>,
 }
 
@@ -80,15 +88,32 @@ pub(super) async fn products(State(api): State<Arc<Api>>) -> Result<Named<Offere
 
 pub(super) async fn scores(
     State(api): State<Arc<Api>>,
-    query: Result<Query<ScoreQuery>, QueryRejection>,
-) -> Result<Named<list::ScoreRow>, Wrong> {
+    query: Result<Query<NodeQuery>, QueryRejection>,
+) -> Result<Json<ScoresView>, Wrong> {
+    let node = asked(query)?;
+    let mut tx = api.store.read().await?;
+    let scores = public::scores(&mut tx, node.as_deref()).await?;
+    let chain = api.identity.chain.iter();
+    Ok(Json(ScoresView { scores, platform_certificates: chain.map(|found| Sealed(found.der().to_vec())).collect() }))
+}
+
+pub(super) async fn deals(
+    State(api): State<Arc<Api>>,
+    query: Result<Query<NodeQuery>, QueryRejection>,
+) -> Result<Named<public::DealRow>, Wrong> {
+    let node = asked(query)?;
+    let mut tx = api.store.read().await?;
+    Ok(named("deals", public::deals(&mut tx, node.as_deref()).await?))
+}
+
+/// The node that a query names, if one.
+fn asked(query: Result<Query<NodeQuery>, QueryRejection>) -> Result<Option<String>, Wrong> {
     let Query(query) = query.map_err(|_| Wrong::malformed("node=SITE/NODE, or nothing, is expected"))?;
     if let Some(node) = &query.node {
         let (site, node) = node.split_once('/').ok_or_else(|| Wrong::malformed("node=SITE/NODE is expected"))?;
         pool_name(site, node)?;
     }
-    let mut tx = api.store.read().await?;
-    Ok(named("scores", list::scores(&mut tx, query.node.as_deref()).await?))
+    Ok(query.node)
 }
 
 pub(super) async fn alarms(State(api): State<Arc<Api>>) -> Result<Named<list::AlarmRow>, Wrong> {

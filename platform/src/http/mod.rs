@@ -41,6 +41,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/nodes", get(lists::nodes))
         .route("/v1/products", get(lists::products))
         .route("/v1/scores", get(lists::scores))
+        .route("/v1/deals", get(lists::deals))
         .route("/v1/alarms", get(lists::alarms))
         .route("/v1/contracts/{no}", get(lists::contract))
         .route("/v1/bills/{no}", get(lists::bill))

@@ -64,6 +64,8 @@ pub(crate) struct Contract {
     pub(crate) order: Option<(EntryName, Statement, SignedStatement)>,
     /// Entry hash of the deal, and the deal.
     pub(crate) deal: Option<(Digest, Deal)>,
+    /// The newest trade entry that moved the contract: what a finance entry rests on.
+    pub(crate) moved: Option<EntryName>,
     /// What renewals have made of the deal.
     pub(crate) in_force: Option<InForce>,
     /// The newest accepted usage record.
@@ -93,6 +95,10 @@ impl Contract {
 
     /// Takes over an accepted entry. Bytes that do not decode were never accepted, so they change nothing.
     pub(crate) fn absorb(&mut self, kind: EntryKind, name: &EntryName, body: &[u8]) {
+        let moves = matches!(kind, EntryKind::Deal | EntryKind::OrderStatus | EntryKind::Notice | EntryKind::Score);
+        if moves && self.moved.as_ref().is_none_or(|moved| (moved.height, moved.index) < (name.height, name.index)) {
+            self.moved = Some(name.clone());
+        }
         match kind {
             EntryKind::Browse => {
                 let Ok(signed) = decode::<SignedStatement>(body, "SignedStatement") else { return };

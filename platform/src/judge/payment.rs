@@ -2,12 +2,13 @@
 //! itself is `bill.rs`, the dispute before a correction `notice.rs`.
 
 use der::asn1::OctetString;
+use hufu_gm::sm2::PublicKey;
 use hufu_trade::{
+    confirm,
     contract::Facts as Act,
     correction::{Correction, RefundPaid},
     decode,
     entry::{EntryKind, EntryName, Payment},
-    if2::{Answer, Envelope, Interface, PaymentState},
     money::Money,
     octets::Digest,
     rules::{CORRECT, REFUND, RuleTable},
@@ -37,7 +38,7 @@ pub(super) fn rests_on(kind: EntryKind, body: &[u8]) -> Option<Digest> {
 /// The [`Refusal`] of a name that the trade log gives to another entry.
 fn is_early(
     facts: &Facts,
-    (state, table): (&str, &RuleTable),
+    (contract, table): (&Contract, &RuleTable),
     act: &str,
     rests_on: &EntryName,
 ) -> Result<bool, Refusal> {
@@ -49,7 +50,15 @@ fn is_early(
     if !is_there {
         return Err(Refusal::new(Code::Unknown, "it rests on an entry that the trade log does not have"));
     }
-    Ok(table.other_log_may_allow(state, act) && !facts.waited)
+    if table.other_log_may_allow(&contract.state, act) && !facts.waited {
+        return Ok(true);
+    }
+    match &contract.moved {
+        Some(moved) if moved != rests_on => {
+            Err(Refusal::new(Code::State, "it does not rest on the newest trade entry that moved the contract"))
+        }
+        _ => Ok(false),
+    }
 }
 
 fn no_bill(number: &str) -> Refusal {
@@ -72,7 +81,7 @@ pub(super) fn correction(facts: &Facts, place: &Place<'_>) -> Result<Judged, Ref
     if correction.computing_pool_id != facts.pool {
         return Err(Refusal::new(Code::Malformed, "computingPoolId is not that of this node"));
     }
-    if is_early(facts, (&contract.state, table), CORRECT, &correction.rests_on)? {
+    if is_early(facts, (contract, table), CORRECT, &correction.rests_on)? {
         return Ok(Judged::Waits);
     }
     let billed = contract.billed(correction.bill).ok_or_else(|| no_bill(&correction.number))?;
@@ -123,16 +132,14 @@ fn mends(
 pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let payment: Payment = read(place.body, "Payment")?;
     let (contract, table) = known(facts, payment.contract_no)?;
-    if is_early(facts, (&contract.state, table), "pay", &payment.rests_on)? {
+    if is_early(facts, (contract, table), "pay", &payment.rests_on)? {
         return Ok(Judged::Waits);
     }
     let due = payable(contract, payment.bill, &payment.number)?.due.total;
     let paid = recorded(&contract.payments, &payment.number);
     let paid = paid.ok_or_else(|| Refusal::new(Code::Unknown, format!("no payment of {} here", payment.number)))?;
     let given = Act {
-        platform_signed: confirmed(facts, &payment.confirmation, |state| {
-            state.bill_no == payment.number && state.state == "paid" && is(&state.amount_cny, payment.amount)
-        }),
+        platform_signed: confirmed(facts, &payment.confirmation, |key| confirm::payment(&payment, key, &facts.pool)),
         amount_matches: payment.amount == due && paid == due,
         ..given(contract, payment.paid_at)
     };
@@ -145,7 +152,7 @@ pub(super) fn refund(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal
     if refund.version != 1 {
         return Err(Refusal::new(Code::Malformed, "unknown version, 1 expected"));
     }
-    if is_early(facts, (&contract.state, table), REFUND, &refund.rests_on)? {
+    if is_early(facts, (contract, table), REFUND, &refund.rests_on)? {
         return Ok(Judged::Waits);
     }
     let due = &payable(contract, refund.bill, &refund.number)?.due;
@@ -158,30 +165,20 @@ pub(super) fn refund(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal
         both.ok_or_else(|| Refusal::new(Code::Unknown, format!("no refund of {} here", refund.number)))?;
     let over = paid.minus(due.total).map_err(|error| Refusal::new(Code::Amount, error))?;
     let given = Act {
-        platform_signed: confirmed(facts, &refund.confirmation, |state| {
-            state.bill_no == refund.number && state.state == "refunded" && is(&state.refunded_cny, refund.amount)
-        }),
+        platform_signed: confirmed(facts, &refund.confirmation, |key| confirm::refund(&refund, key, &facts.pool)),
         amount_matches: over > Money(0) && refund.amount == over && back == over,
         ..given(contract, refund.paid_at)
     };
     Ok(step((contract, table), (REFUND, place.kind), given).into())
 }
 
-fn is(text: &Option<String>, amount: Money) -> bool {
-    text.as_deref().and_then(|text| text.parse().ok()) == Some(amount)
-}
-
-/// Whether the confirmation inside is this platform's, and says what it must.
-fn confirmed(facts: &Facts, confirmation: &OctetString, says: impl Fn(&PaymentState) -> bool) -> bool {
+/// Whether the confirmation inside is this platform's, and says what the entry says.
+fn confirmed(
+    facts: &Facts,
+    confirmation: &OctetString,
+    says: impl Fn(&PublicKey) -> Result<(), hufu_trade::Error>,
+) -> bool {
     let Some((id, key)) = &facts.platform else { return false };
-    let received = confirmation.as_bytes();
-    let Ok(envelope) = Envelope::parse(received) else { return false };
-    if envelope.signer().ok().map(|signer| signer.0) != Some(*id) {
-        return false;
-    }
-    let opened = envelope.open::<Answer<PaymentState>>(key, Interface::PaymentConfirm, &facts.pool, received);
-    opened.is_ok_and(|opened| match opened.payload.body {
-        Answer::Ok(state) => says(&state),
-        Answer::Error(_) => false,
-    })
+    let signer = confirm::sealed(confirmation.as_bytes()).map(|sealed| sealed.cert_id.0);
+    signer.is_ok_and(|signer| signer == *id) && says(key).is_ok()
 }

@@ -3,8 +3,7 @@
 use hufu_ledger::Entry;
 use hufu_trade::{
     decode,
-    entry::{EntryKind, SignedStatement},
-    if2::{Answer, Catalogue, ProductPrice, Sealed},
+    if2::{Answer, Catalogue, ProductPrice},
     octets::{ContractNo, Octets, rfc3339},
     statement::RequirementItem,
     usage::UsageRecord,
@@ -18,7 +17,7 @@ use crate::{
 };
 
 /// Rows of one list at most.
-const ROWS_MAX: i64 = 10_000;
+pub(crate) const ROWS_MAX: i64 = 10_000;
 
 /// A node.
 #[derive(Debug, Serialize)]
@@ -104,21 +103,6 @@ pub(crate) struct AlarmRow {
     node: String,
     code: String,
     detail: String,
-}
-
-/// A verified score; the statement is what the buyer signed.
-#[derive(Debug, Serialize)]
-pub(crate) struct ScoreRow {
-    contract_no: String,
-    node: String,
-    overall: String,
-    items: serde_json::Value,
-    statement: Sealed,
-    signature: Sealed,
-    /// The buyer's chain, leaf first, as its browse entry holds it.
-    certificates: Vec<Sealed>,
-    in_log: bool,
-    at: String,
 }
 
 /// The nodes with the sizes of their logs.
@@ -306,39 +290,4 @@ pub(crate) async fn alarms(db: &mut SqliteConnection) -> Result<Vec<AlarmRow>, E
     let select = "SELECT at, pool, code, detail FROM alarms ORDER BY id DESC LIMIT $1";
     let rows: Vec<(i64, String, String, String)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
     Ok(rows.into_iter().map(|(at, node, code, detail)| AlarmRow { at: rfc3339(at), node, code, detail }).collect())
-}
-
-/// The verified scores of a node, newest first; of all nodes without one.
-pub(crate) async fn scores(db: &mut SqliteConnection, node: Option<&str>) -> Result<Vec<ScoreRow>, Error> {
-    let select = "SELECT contract, pool, statement, signature, from_node, at FROM scores
-        WHERE pool = COALESCE($1, pool) ORDER BY at DESC LIMIT $2";
-    type Row = (Vec<u8>, String, Vec<u8>, Vec<u8>, i64, i64);
-    let rows: Vec<Row> = sqlx::query_as(select).bind(node).bind(ROWS_MAX).fetch_all(&mut *db).await?;
-    let mut scores = Vec::new();
-    for (contract, node, statement, signature, from_node, at) in rows {
-        let read: hufu_trade::statement::Statement = decode(&statement, "Statement")?;
-        let Some(card) = read.score else { continue };
-        let certificates = buyer_chain(&mut *db, &node, contract_no(&contract)?).await?;
-        scores.push(ScoreRow {
-            contract_no: hex::encode(contract),
-            node,
-            overall: format!("{}.{:02}", card.overall / 100, card.overall % 100),
-            items: serde_json::to_value(&card.items)?,
-            statement: Sealed(statement),
-            signature: Sealed(signature),
-            certificates,
-            in_log: from_node == 1,
-            at: rfc3339(at),
-        });
-    }
-    Ok(scores)
-}
-
-/// The certificates that came with a contract's browse statement.
-async fn buyer_chain(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<Vec<Sealed>, Error> {
-    let found = contract::entries(db, pool, no).await?;
-    let browse = found.iter().find(|entry| entry.kind == EntryKind::Browse.number() && entry.refused.is_none());
-    let Some(browse) = browse else { return Ok(Vec::new()) };
-    let signed: SignedStatement = decode(&Entry::from_bytes(&browse.bytes)?.body, "SignedStatement")?;
-    Ok(signed.certificates.iter().map(|der| Sealed(der.as_bytes().to_vec())).collect())
 }

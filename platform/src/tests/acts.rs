@@ -10,7 +10,7 @@ use hufu_trade::{
     entry::{EntryKind, EntryName, FinanceLink, OrderStatus, Payment, octet_string},
     if2::{Answer, Envelope, Interface, PLATFORM, PaymentConfirm, PaymentState, Topic},
     notice::{Notice, Renewal},
-    octets::{ContractNo, Digest, Octets},
+    octets::{ContractNo, Digest, Octets, from_rfc3339},
     rating::{Terms, rate},
     rules::{self, RuleTable},
     statement::{ContractValue, Payment as Paying, ScoreCard, ScoreItem, Statement, con_type},
@@ -182,7 +182,7 @@ impl World {
             number: due.number,
             bill: due.bill,
             amount: confirmed.0.amount_cny.as_deref().and_then(|text| text.parse().ok()).unwrap_or(due.total),
-            paid_at: self.now,
+            paid_at: confirmed.0.paid_at.as_deref().and_then(from_rfc3339).unwrap_or(self.now),
             rests_on: self.moved.clone().expect("an act"),
             confirmation: octet_string(&confirmed.1, "Payment").expect("octets"),
         };
@@ -200,7 +200,7 @@ impl World {
             bill: due.bill,
             correction: due.last.unwrap_or(due.bill),
             amount: confirmed.0.refunded_cny.as_deref().and_then(|text| text.parse().ok()).unwrap_or(due.total),
-            paid_at: self.now,
+            paid_at: confirmed.0.refunded_at.as_deref().and_then(from_rfc3339).unwrap_or(self.now),
             rests_on: self.moved.clone().expect("an act"),
             confirmation: octet_string(&confirmed.1, "RefundPaid").expect("octets"),
         };

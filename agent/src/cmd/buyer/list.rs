@@ -12,7 +12,10 @@ use hufu_trade::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Channel, Common, missing};
+use super::{
+    Channel, Common, missing,
+    proof::{Proof, Reader},
+};
 use crate::{
     clock,
     cmd::{Context, Outcome, file},
@@ -25,10 +28,17 @@ struct Products {
     products: Vec<Value>,
 }
 
-/// The scores of the platform.
+/// The scores of the platform, and its own certificates.
 #[derive(Deserialize)]
 struct Scores {
     scores: Vec<Score>,
+    platform_certificates: Vec<Sealed>,
+}
+
+/// The deals of the platform's nodes.
+#[derive(Deserialize)]
+struct Deals {
+    deals: Vec<Value>,
 }
 
 /// One score as the platform gives it.
@@ -37,6 +47,7 @@ struct Score {
     statement: Sealed,
     signature: Sealed,
     certificates: Vec<Sealed>,
+    proof: Option<Proof>,
 }
 
 /// What a score's statement says, and whether it holds.
@@ -48,28 +59,36 @@ struct Shown {
     at: String,
     /// Signature and chain hold; `null` where no trust anchor was given.
     verified: Option<bool>,
+    /// It stands in the node's log: its proof holds; `null` where no trust anchor was given or no proof is there yet.
+    proven: Option<bool>,
 }
 
-/// Lists products and scores.
+/// Lists products, past deals and scores.
 pub(super) fn run(common: &Common, context: &Context) -> Outcome {
     let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
     let anchors = if common.trust.is_empty() { None } else { Some(file::read_anchors(&common.trust)?) };
     let Products { products } = platform.get("/v1/products")?;
-    let Scores { scores } = platform.get("/v1/scores")?;
+    let Deals { deals } = platform.get("/v1/deals")?;
+    let Scores { scores, platform_certificates } = platform.get("/v1/scores")?;
+    // What is no certificate vouches for nothing.
+    let platforms = platform_certificates.iter().filter_map(|der| Certificate::from_der(&der.0).ok());
+    let platforms: Vec<Certificate> = platforms.collect();
     let now_ns = clock::now().real_ns;
-    let scores: Vec<Shown> = scores.iter().filter_map(|score| shown(score, anchors.as_deref(), now_ns)).collect();
-    let found = json!({ "products": products, "scores": scores });
+    let reader = anchors.as_deref().map(|anchors| Reader { anchors, now_ns, platforms: &platforms });
+    let scores: Vec<Shown> = scores.iter().filter_map(|score| shown(score, reader.as_ref())).collect();
+    let found = json!({ "products": products, "deals": deals, "scores": scores });
     context.show(&found, || {
         let products = table(&Text::BuyerProductColumns {}.render(context.lang), &products, product_cells);
+        let deals = table(&Text::BuyerDealColumns {}.render(context.lang), &deals, deal_cells);
         let scores =
             table(&Text::BuyerScoreColumns {}.render(context.lang), &scores, |score| score_cells(score, context));
-        format!("{products}\n{scores}")
+        format!("{products}\n{deals}\n{scores}")
     })?;
     Ok(Exit::Done)
 }
 
 /// What a score says by its own signed bytes; bytes that are no score are not shown.
-fn shown(score: &Score, anchors: Option<&[Certificate]>, now_ns: i64) -> Option<Shown> {
+fn shown(score: &Score, reader: Option<&Reader<'_>>) -> Option<Shown> {
     let statement: Statement = decode(&score.statement.0, "Statement").ok()?;
     let card = statement.score.as_ref().filter(|_| statement.con_type == con_type::SCORE)?;
     Some(Shown {
@@ -77,7 +96,10 @@ fn shown(score: &Score, anchors: Option<&[Certificate]>, now_ns: i64) -> Option<
         overall: format!("{}.{:02}", card.overall / 100, card.overall % 100),
         contract_no: statement.contract_no.to_string(),
         at: rfc3339(statement.contract_time),
-        verified: anchors.map(|anchors| holds(score, &statement, anchors, now_ns)),
+        verified: reader.map(|reader| holds(score, &statement, reader.anchors, reader.now_ns)),
+        proven: reader.zip(score.proof.as_ref()).map(|(reader, proof)| {
+            proof.holds(&statement.computing_pool_id, (&score.statement.0, &score.signature.0), reader)
+        }),
     })
 }
 
@@ -115,12 +137,22 @@ fn product_cells(product: &Value) -> Vec<String> {
     vec![text("node"), text("presence"), text("id"), text("name"), stock, prices.join("\n")]
 }
 
+fn deal_cells(deal: &Value) -> Vec<String> {
+    let text = |name: &str| deal.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    ["node", "product", "at", "state", "contract_no"].map(text).to_vec()
+}
+
 fn score_cells(score: &Shown, context: &Context) -> Vec<String> {
     let verified = match score.verified {
         Some(true) => Text::ScoreHolds {},
         Some(false) => Text::ScoreFalse {},
         None => Text::ScoreUnchecked {},
     };
-    let verified = verified.render(context.lang);
-    vec![score.node.clone(), score.overall.clone(), score.contract_no.clone(), score.at.clone(), verified]
+    let proven = match score.proven {
+        Some(true) => Text::ScoreHolds {},
+        Some(false) => Text::ScoreFalse {},
+        None => Text::ScoreUnproven {},
+    };
+    let [verified, proven] = [verified, proven].map(|text| text.render(context.lang));
+    vec![score.node.clone(), score.overall.clone(), score.contract_no.clone(), score.at.clone(), verified, proven]
 }

@@ -5,6 +5,7 @@ mod change;
 mod channel;
 mod check;
 mod list;
+mod proof;
 mod sign;
 mod state;
 #[cfg(test)]
