@@ -23,6 +23,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("sm2", &["gm"]),
     ("sm3", &["gm"]),
     ("sm4", &["gm"]),
+    ("ctr", &["gm"]),
     ("hmac", &["gm"]),
     ("x509-cert", &["gm"]),
     ("crc32c", &["ledger"]),

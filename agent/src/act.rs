@@ -1,7 +1,7 @@
 //! What buyers ask of the node (browse, order, score), judged and turned into entries. Pure: no clock, no disk, no network.
 //! State changes only when the entries are applied (`contract.rs`).
 
-use hufu_gm::{Signed, Usage, cert::Certificate, sm3::sm3, verify_chain};
+use hufu_gm::{PublicKey, Signed, Usage, cert::Certificate, sm3::sm3, verify_chain};
 use hufu_ledger::{Log, NewBlock};
 use hufu_trade::{
     contract::{Facts, Refusal, next, overall_score},
@@ -60,7 +60,8 @@ fn read_statement(core: &Core, signed: &SignedStatement, kind: u8) -> Result<Sta
 }
 
 fn signed_by(contract: &Contract, signed: &SignedStatement) -> bool {
-    contract.buyer_key.verify(signed.statement.as_bytes(), signed.signature.as_bytes()).is_valid()
+    let verify = |key: &PublicKey| key.verify(signed.statement.as_bytes(), signed.signature.as_bytes()).is_valid();
+    contract.buyer_key.as_ref().is_some_and(verify)
 }
 
 pub(crate) fn stale() -> Problem {
@@ -94,7 +95,8 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
     let signed = SignedStatement::new(&request.statement.0, &request.signature.0, &chain).map_err(malformed)?;
     let statement = read_statement(core, &signed, con_type::BROWSE)?;
     let no = statement.contract_no;
-    if let Some(contract) = core.book.contracts.get(&no) {
+    if core.book.contracts.contains_key(&no) {
+        let contract = core.contract(no)?;
         let same = contract.browse_hash == sm3(&[&request.statement.0]);
         let product = contract.offer.as_ref().is_some_and(|(_, offer, _)| offer.product_id == request.product_id);
         return if same && product { Ok((no, Plan::Again)) } else { Err(conflict()) };
@@ -200,7 +202,7 @@ pub(crate) fn order(core: &Core, now_ns: i64, request: &SendOrder) -> Result<(Co
     let signed = SignedStatement::new(&request.statement.0, &request.signature.0, &[]).map_err(malformed)?;
     let statement = read_statement(core, &signed, con_type::ORDER)?;
     let no = statement.contract_no;
-    let contract = core.book.contracts.get(&no).ok_or_else(|| unknown(no))?;
+    let contract = core.contract(no)?;
     if let Some((_, hash)) = &contract.order {
         return if *hash == sm3(&[&request.statement.0]) { Ok((no, Plan::Again)) } else { Err(conflict()) };
     }
@@ -280,7 +282,7 @@ pub(crate) fn score(core: &Core, request: &SendOrder) -> Result<(ContractNo, Pla
     let signed = SignedStatement::new(&request.statement.0, &request.signature.0, &[]).map_err(malformed)?;
     let statement = read_statement(core, &signed, con_type::SCORE)?;
     let no = statement.contract_no;
-    let contract = core.book.contracts.get(&no).ok_or_else(|| unknown(no))?;
+    let contract = core.contract(no)?;
     if let Some((_, hash)) = &contract.score {
         return if *hash == sm3(&[&request.statement.0]) { Ok((no, Plan::Again)) } else { Err(conflict()) };
     }

@@ -7,6 +7,8 @@ use hufu_trade::{
     octets::{ContractNo, Octets},
 };
 
+use crate::personal::is_personal;
+
 /// Blocks to be appended together.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
@@ -39,7 +41,8 @@ impl<'a> Batch<'a> {
         for (index, (kind, contract, body)) in (0_u32..).zip(drafts) {
             let (_, found) = foresee(self.salt_key, (log, height, index), kind.number(), body.clone())?;
             names.push(EntryName { log: log.number(), height, index, hash: Octets(found.hash) });
-            entries.push(NewEntry { kind: kind.number(), body, key: key_of(contract) });
+            let sealed = contract.is_some() && is_personal(kind);
+            entries.push(NewEntry { kind: kind.number(), body, key: key_of(contract), sealed });
         }
         self.blocks.push(NewBlock { log, entries });
         Ok(names)

@@ -36,7 +36,7 @@ pub(crate) fn notice(core: &Core, now_ns: i64, request: &OrderChange) -> Result<
         return Err(malformed(format!("computingPoolId {} where this node is {here}", notice.computing_pool_id)));
     }
     let (no, hash) = (notice.contract_no, sm3(&[signed.tbs()]));
-    let contract = core.book.contracts.get(&no).ok_or_else(|| act::unknown(no))?;
+    let contract = core.contract(no)?;
     if contract.notices.iter().any(|(known, _)| *known == hash) {
         return Ok((no, hash, Plan::Again));
     }
@@ -68,7 +68,7 @@ pub(crate) fn notice(core: &Core, now_ns: i64, request: &OrderChange) -> Result<
 fn facts(core: &Core, contract: &Contract, notice: &Notice, signed: &Signed) -> Result<Facts, Problem> {
     let platform = &core.identity.platform;
     let by = |id: Hash, key| signed.cert_id() == id && signed.verify(key).is_valid();
-    let buyer_signed = by(contract.buyer.0, &contract.buyer_key);
+    let buyer_signed = contract.buyer_key.as_ref().is_some_and(|key| by(contract.buyer.0, key));
     let platform_signed = by(platform.id(), platform.public_key());
     if !buyer_signed && !platform_signed {
         let en = "the notice is signed neither by the contract's buyer nor by this node's platform";

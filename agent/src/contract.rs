@@ -72,8 +72,10 @@ pub(crate) struct Contract {
     pub(crate) since: i64,
     /// The buyer's certificate id.
     pub(crate) buyer: Digest,
-    /// The buyer's key.
-    pub(crate) buyer_key: PublicKey,
+    /// The buyer's key; `None` once it was erased.
+    pub(crate) buyer_key: Option<PublicKey>,
+    /// What was personal of it was erased: it answers nobody any more.
+    pub(crate) erased: bool,
     pub(crate) browse: EntryName,
     /// SM3 of the browse statement: the same statement again is a retry, another one a conflict.
     pub(crate) browse_hash: Hash,
@@ -102,6 +104,38 @@ pub(crate) struct Contract {
 }
 
 impl Contract {
+    /// A contract of which only the browse is known.
+    pub(crate) fn new(
+        no: ContractNo,
+        browse: &EntryName,
+        (state, since): (String, i64),
+        (buyer, buyer_key): (Digest, Option<PublicKey>),
+        browse_hash: Hash,
+    ) -> Self {
+        Self {
+            no,
+            state,
+            since,
+            buyer,
+            buyer_key,
+            erased: false,
+            browse: browse.clone(),
+            browse_hash,
+            offer: None,
+            order: None,
+            deal: None,
+            in_force: None,
+            notices: Vec::new(),
+            base: Vec::new(),
+            resumed: None,
+            near_ceiling: false,
+            last: None,
+            moved: None,
+            bills: Vec::new(),
+            score: None,
+        }
+    }
+
     /// Units of the product the deal holds.
     pub(crate) fn quantity(&self) -> u32 {
         let items = self.deal.iter().flat_map(|(_, deal)| &deal.requirement.items);
@@ -151,6 +185,8 @@ pub(crate) struct Book {
     pub(crate) revision: u64,
     /// Heights of trade entries that name a finance entry back, with that entry's height; few, the last of each contract.
     pub(crate) links: Vec<(u64, u64)>,
+    /// The newest erasure; only it may have been interrupted.
+    pub(crate) last_erased: Option<ContractNo>,
 }
 
 /// Every signature and guard held when the entry was written; the table decides the rest.
@@ -178,12 +214,17 @@ impl Book {
     /// # Errors
     /// [`Unreplayable`] naming the entry.
     pub(crate) fn apply(&mut self, at: &EntryName, kind: u16, body: &[u8]) -> Result<(), Unreplayable> {
-        if kind != EntryKind::Receipt.number()
-            && let Some(obligation) = self.obligation.get_mut(usize::from(at.log))
-        {
-            *obligation = at.height + 1;
+        if kind != EntryKind::Receipt.number() {
+            self.oblige(at);
         }
         self.absorb(at, kind, body).map_err(|why| Unreplayable { at: at.clone(), kind, why })
+    }
+
+    /// The platform must acknowledge the block of an entry.
+    pub(crate) fn oblige(&mut self, at: &EntryName) {
+        if let Some(obligation) = self.obligation.get_mut(usize::from(at.log)) {
+            *obligation = at.height + 1;
+        }
     }
 
     fn absorb(&mut self, at: &EntryName, kind: u16, body: &[u8]) -> Result<(), String> {
@@ -195,7 +236,10 @@ impl Book {
                 let signed = read(Signed::from_bytes(body))?;
                 let offer: Offer = read(decode(signed.tbs(), "Offer"))?;
                 let hash = Octets(sm3(&[signed.tbs()]));
-                self.contract(offer.contract_no)?.offer = Some((at.clone(), offer.clone(), hash));
+                let contract = self.contract(offer.contract_no)?;
+                contract.offer = Some((at.clone(), offer.clone(), hash));
+                // The same as in the browse, which may be erased.
+                contract.buyer = offer.buyer;
                 self.step(offer.contract_no, "browse", known, offer.valid_from)
             }
             EntryKind::Order => {
@@ -224,7 +268,12 @@ impl Book {
             }
             EntryKind::OrderStatus => {
                 let status: OrderStatus = read(decode(body, "OrderStatus"))?;
-                self.contract(status.contract_no)?.moved = Some(at.clone());
+                let contract = self.contract(status.contract_no)?;
+                contract.moved = Some(at.clone());
+                if contract.erased {
+                    // A notice before it may be erased.
+                    contract.state.clone_from(&status.from);
+                }
                 self.step(status.contract_no, &status.act, known, status.time)
             }
             EntryKind::Window => {
@@ -275,13 +324,14 @@ impl Book {
                 let bills = &mut self.contract(link.contract_no)?.bills;
                 bills.iter_mut().filter(|b| b.name.hash == link.finance.hash).for_each(|b| b.linked = true);
                 self.links.push((at.height, link.finance.height));
-                Ok(())
+                self.settled_unseen(link.contract_no, link.kind)
             }
             EntryKind::Receipt => {
                 let signed = read(Signed::from_bytes(body))?;
                 self.receipt(read(decode(signed.tbs(), "Receipt"))?);
                 Ok(())
             }
+            EntryKind::UserOperation => self.operation(&read(decode(body, "UserOperation"))?),
             EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Ok(()),
         }
     }
@@ -315,28 +365,11 @@ impl Book {
         let leaf = signed.certificates.first().ok_or("no certificate")?;
         let certificate = read(Certificate::from_der(leaf.as_bytes()))?;
         let start = self.tables.last().ok_or("no rule table before it")?.2.start.clone();
-        let contract = Contract {
-            no: statement.contract_no,
-            state: start,
-            since: statement.contract_time,
-            buyer: statement.buyer,
-            buyer_key: certificate.public_key().clone(),
-            browse: at.clone(),
-            browse_hash: sm3(&[signed.statement.as_bytes()]),
-            offer: None,
-            order: None,
-            deal: None,
-            in_force: None,
-            notices: Vec::new(),
-            base: Vec::new(),
-            resumed: None,
-            near_ceiling: false,
-            last: None,
-            moved: None,
-            bills: Vec::new(),
-            score: None,
-        };
-        match self.contracts.insert(statement.contract_no, contract) {
+        let no = statement.contract_no;
+        let key = Some(certificate.public_key().clone());
+        let hash = sm3(&[signed.statement.as_bytes()]);
+        let contract = Contract::new(no, at, (start, statement.contract_time), (statement.buyer, key), hash);
+        match self.contracts.insert(no, contract) {
             None => Ok(()),
             Some(_) => Err("the contract number was used before".to_owned()),
         }
@@ -364,14 +397,22 @@ impl Book {
             .ok_or_else(|| format!("contract {no} has no such bill"))
     }
 
-    fn contract(&mut self, no: ContractNo) -> Result<&mut Contract, String> {
+    pub(crate) fn contract(&mut self, no: ContractNo) -> Result<&mut Contract, String> {
         self.contracts.get_mut(&no).ok_or_else(|| format!("contract {no} was never browsed"))
     }
 
-    fn step(&mut self, no: ContractNo, act: &str, kind: EntryKind, time: i64) -> Result<(), String> {
+    pub(crate) fn step(&mut self, no: ContractNo, act: &str, kind: EntryKind, time: i64) -> Result<(), String> {
         let contract = self.contracts.get(&no).ok_or("no such contract")?;
         let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
-        let state = read(replay(table, &contract.state, act, kind, REPLAYED))?.next.to_owned();
+        let state = match replay(table, &contract.state, act, kind, REPLAYED) {
+            Ok(step) => step.next.to_owned(),
+            // What moved it before is erased; the entry of the erasure says where it ended.
+            Err(_) if contract.erased => {
+                let row = table.rows.iter().find(|row| row.act == act);
+                row.map_or_else(|| contract.state.clone(), |row| row.next.clone())
+            }
+            Err(refusal) => return Err(refusal.to_string()),
+        };
         if table.is_holding(&contract.state) != table.is_holding(&state) {
             self.revision += 1;
         }

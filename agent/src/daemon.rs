@@ -209,7 +209,7 @@ fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Res
         }
         let body = SetAside { segment: tail.segment, offset: tail.offset, length: tail.length, sm3: Octets(tail.sm3) };
         let body = encode(&body, "SetAside").map_err(|e| WriterError::Entry(e.to_string()))?;
-        entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3 });
+        entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3, sealed: false });
     }
     if entries.is_empty() {
         return Ok(());

@@ -3,7 +3,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::mpsc::SyncSender, time::Duration};
 
-use hufu_trade::{correction::Adjustment, money::Money};
+use hufu_trade::{correction::Adjustment, entry::ERASE, money::Money, octets::ContractNo};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -11,7 +11,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::writer::Input;
+use crate::{personal::Operation, writer::Input};
 
 /// Longest question, bytes.
 const QUESTION_BYTES_MAX: u64 = 64 * 1024;
@@ -30,6 +30,22 @@ pub(crate) enum Question {
         bill_no: String,
         /// What is taken off.
         less: Vec<Less>,
+        /// Why, for a person.
+        why: String,
+    },
+    /// Write down that personal data is read or written out, before it is.
+    Reading {
+        /// `read` or `export`.
+        act: String,
+        /// Of which contracts.
+        contracts: Vec<ContractNo>,
+        /// Why, for a person.
+        why: String,
+    },
+    /// Erase the personal data of a contract that is over.
+    Erase {
+        /// The contract.
+        contract_no: ContractNo,
         /// Why, for a person.
         why: String,
     },
@@ -53,9 +69,16 @@ pub(crate) struct Correct {
 }
 
 impl Question {
-    fn input(self, answer: oneshot::Sender<String>) -> Input {
+    fn input(self, operator: String, answer: oneshot::Sender<String>) -> Input {
         match self {
             Question::Status => Input::Status(answer),
+            Question::Reading { act, contracts, why } => {
+                Input::Reading { operation: Operation { operator, act, why }, contracts, answer }
+            }
+            Question::Erase { contract_no, why } => {
+                let operation = Operation { operator, act: ERASE.to_owned(), why };
+                Input::Erase { operation, contract: contract_no, answer }
+            }
             Question::Correct { bill_no, less, why } => {
                 let adjustment = |less: Less| Adjustment {
                     resource: less.resource,
@@ -92,6 +115,19 @@ pub(crate) async fn serve(listener: UnixListener, writer: SyncSender<Input>) {
     }
 }
 
+/// Who is at the other end of the socket, as the kernel says: a name where this machine has one.
+fn operator_of(stream: &UnixStream) -> String {
+    let Ok(peer) = stream.peer_cred() else { return "unknown".to_owned() };
+    let names = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_in(&names, peer.uid()).unwrap_or_else(|| format!("uid {}", peer.uid()))
+}
+
+fn name_in(passwd: &str, uid: u32) -> Option<String> {
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let named = fields.filter_map(|fields| Some((fields.first()?.to_owned(), fields.get(2)?.parse::<u32>().ok()?)));
+    named.filter(|(name, _)| !name.is_empty()).find(|(_, found)| *found == uid).map(|(name, _)| name.to_owned())
+}
+
 /// Answers one caller; who is gone or says nothing gets nothing.
 async fn answer(stream: &mut UnixStream, writer: &SyncSender<Input>) {
     let mut line = Vec::new();
@@ -101,7 +137,7 @@ async fn answer(stream: &mut UnixStream, writer: &SyncSender<Input>) {
     let said = match serde_json::from_slice::<Question>(&line) {
         Ok(question) => {
             let (sender, receiver) = oneshot::channel();
-            if writer.try_send(question.input(sender)).is_err() {
+            if writer.try_send(question.input(operator_of(stream), sender)).is_err() {
                 return;
             }
             let Ok(said) = receiver.await else { return };
@@ -114,4 +150,17 @@ async fn answer(stream: &mut UnixStream, writer: &SyncSender<Input>) {
     };
     stream.write_all(said.as_bytes()).await.ok();
     stream.shutdown().await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_has_the_name_this_machine_gives_him() {
+        let passwd = "root:x:0:0:root::/bin/sh\n:x:7:7::/:\nbroken\nzhang:x:1000:1000:::/bin/sh\n";
+        assert_eq!(name_in(passwd, 1000).as_deref(), Some("zhang"));
+        assert_eq!(name_in(passwd, 0).as_deref(), Some("root"));
+        assert_eq!((name_in(passwd, 7), name_in(passwd, 1)), (None, None));
+    }
 }

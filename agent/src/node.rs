@@ -204,10 +204,15 @@ impl Core {
     /// # Errors
     /// [`Unreplayable`].
     pub(crate) fn apply(&mut self, at: &EntryName, kind: u16, body: &[u8]) -> Result<(), Unreplayable> {
+        self.grow(at);
+        self.book.apply(at, kind, body)
+    }
+
+    /// The log of an entry is as high as it.
+    pub(crate) fn grow(&mut self, at: &EntryName) {
         if let Some(size) = self.sizes.get_mut(usize::from(at.log)) {
             *size = (*size).max(at.height + 1);
         }
-        self.book.apply(at, kind, body)
     }
 
     /// Takes one event into account and says what to do.

@@ -122,7 +122,8 @@ impl Core {
             .values()
             .filter(|contract| self.pushed.get(&contract.no).is_none_or(|at| *at <= now.mono_ns))
             .filter_map(|contract| {
-                let billed = contract.bills.last().filter(|billed| billed.receipted && billed.paid.is_none())?;
+                let open = |billed: &&Billed| billed.receipted && billed.paid.is_none() && !contract.erased;
+                let billed = contract.bills.last().filter(open)?;
                 let bill = hufu_trade::encode(&billed.bill, "Bill").ok()?;
                 let place = (hufu_ledger::Log::Finance, billed.name.height, billed.name.index);
                 let kind = EntryKind::Bill.number();

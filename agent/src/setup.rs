@@ -139,7 +139,8 @@ pub(crate) fn create(config: &Config) -> Result<(), Failure<Text>> {
     let options = Options::new(&config.pool());
     Ledger::create(dir, &options, id).map_err(failed)?;
     let (mut ledger, _) = Ledger::open(dir, &options).map_err(failed)?;
-    let entry = |kind: EntryKind, body: Vec<u8>| NewEntry { kind: kind.number(), body, key: key_of(None) };
+    let entry =
+        |kind: EntryKind, body: Vec<u8>| NewEntry { kind: kind.number(), body, key: key_of(None), sealed: false };
     let rules = Rules { version: 1, text: config.rules.clone() };
     let rules = entry(EntryKind::Rules, encode(&rules, "Rules").map_err(|e| bug(&e))?);
     let mut certificates = Vec::new();

@@ -32,6 +32,9 @@ hufu_audit::texts! {
     DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
     ChangeGood { act, contract } => "the node recorded {act} of contract {contract}", "节点已记录合约 {contract} 的操作 {act}";
     Corrected { number, before, total } => "correction {number} recorded: {total} CNY due, {before} before", "更正 {number} 已记录：应付 {total} 元，原为 {before} 元";
+    Erased { contract } => "what was personal of contract {contract} is erased on this node; hashes and proofs stay. Copies elsewhere are not reached", "合约 {contract} 的个人数据已在本节点清除；哈希与证明不变。其他地方的副本不受影响";
+    SealedShown { count, why } => "{count} personal entries stay sealed: reading them must be recorded, and {why}", "{count} 条个人数据条目保持密封：读取须留痕，而 {why}";
+    ErasedBill { number } => "the contract of bill {number} was erased on this node: no pack can be made of it here; the platform and the buyer keep theirs", "账单 {number} 的合约数据已在本节点清除，此处无法再生成证据包；平台与买方仍持有各自的副本";
     ScoreGood { overall } => "score recorded, overall {overall}", "评分已记录，总分 {overall}";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";

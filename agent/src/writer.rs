@@ -8,11 +8,11 @@ use std::{
 };
 
 use hufu_gm::sm3::Hash;
-use hufu_ledger::{Ledger, Log, NewBlock, Signer};
+use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer};
 use hufu_metering::Target;
 use hufu_trade::{
     decode,
-    entry::{EntryKind, EntryName, key_of},
+    entry::{EntryKind, key_of},
     if2::{Blocks, Interface, Topic},
     octets::ContractNo,
     rating::Recorded,
@@ -26,6 +26,7 @@ use crate::{
     link::{Outbound, Stub},
     local::Correct,
     node::{Core, Effect, Event, Fatal},
+    personal::{self, Operation},
     provision::{self, Provisioner},
     sampler::Command,
     status,
@@ -44,6 +45,10 @@ pub(crate) enum Input {
     MeterState(Vec<u8>),
     /// The site corrects a bill; what is due then, or why not.
     Correct { order: Correct, answer: tokio::sync::oneshot::Sender<String> },
+    /// Personal data of these contracts is to be read or written out; whether that stands in the ledger.
+    Reading { operation: Operation, contracts: Vec<ContractNo>, answer: tokio::sync::oneshot::Sender<String> },
+    /// Personal data of a contract is to be erased; whether it was.
+    Erase { operation: Operation, contract: ContractNo, answer: tokio::sync::oneshot::Sender<String> },
     /// Somebody asks how things are.
     Status(tokio::sync::oneshot::Sender<String>),
     /// End.
@@ -77,52 +82,10 @@ pub(crate) struct Writer {
     pub(crate) dir: PathBuf,
 }
 
+/// Blocks of one frame when many are written at once.
+const FRAME_BLOCKS: usize = 64;
+
 impl Writer {
-    /// Reads the whole ledger into the core: the trade log in order, each finance entry just before the trade entry that
-    /// names it back, which is the order they were written in.
-    ///
-    /// # Errors
-    /// [`WriterError`] when the ledger cannot be read or does not replay.
-    pub(crate) fn replay(&mut self) -> Result<(), WriterError> {
-        let mut finance = 0;
-        for height in 0..self.ledger.size(Log::Trade) {
-            for (name, kind, body) in self.entries(Log::Trade, height)? {
-                if kind == EntryKind::FinanceLink.number() {
-                    let link: hufu_trade::entry::FinanceLink =
-                        decode(&body, "FinanceLink").map_err(|e| WriterError::Entry(e.to_string()))?;
-                    while finance <= link.finance.height {
-                        self.apply_block(Log::Finance, finance)?;
-                        finance += 1;
-                    }
-                }
-                self.core.apply(&name, kind, &body).map_err(Fatal::from)?;
-            }
-        }
-        for height in finance..self.ledger.size(Log::Finance) {
-            self.apply_block(Log::Finance, height)?;
-        }
-        self.core.find_places(clock::now());
-        Ok(())
-    }
-
-    fn apply_block(&mut self, log: Log, height: u64) -> Result<(), WriterError> {
-        for (name, kind, body) in self.entries(log, height)? {
-            self.core.apply(&name, kind, &body).map_err(Fatal::from)?;
-        }
-        Ok(())
-    }
-
-    fn entries(&self, log: Log, height: u64) -> Result<Vec<(EntryName, u16, Vec<u8>)>, WriterError> {
-        let block = hufu_ledger::Block::from_bytes(&self.ledger.block(log, height)?)?;
-        let refs = block.entry_refs();
-        let both = refs.iter().zip(block.entries());
-        both.map(|(at, bytes)| {
-            let entry = hufu_ledger::Entry::from_bytes(bytes)?;
-            Ok((name_of(at), entry.kind, entry.body))
-        })
-        .collect()
-    }
-
     /// Runs until told to stop.
     ///
     /// # Errors
@@ -196,6 +159,38 @@ impl Writer {
                     Err(problem) => serde_json::json!({ "error": problem }),
                 };
                 // Whoever asked may be gone; the correction stands all the same.
+                answer.send(said.to_string()).ok();
+                Ok(())
+            }
+            Input::Reading { operation, contracts, answer } => {
+                let now_ns = clock::now().real_ns;
+                let said = match personal::reading(&self.core, now_ns, &operation, &contracts) {
+                    Ok(blocks) => {
+                        // Durable before anything is shown; each frame is small.
+                        for frame in blocks.chunks(FRAME_BLOCKS) {
+                            self.append(frame)?;
+                        }
+                        serde_json::json!({ "ok": contracts.len() })
+                    }
+                    Err(problem) => serde_json::json!({ "error": problem }),
+                };
+                answer.send(said.to_string()).ok();
+                Ok(())
+            }
+            Input::Erase { operation, contract, answer } => {
+                let key = key_of(Some(contract));
+                let found = self.ledger.find(&key)?;
+                let now_ns = clock::now().real_ns;
+                let said = match personal::erasure(&self.core, now_ns, &operation, (contract, &found)) {
+                    Ok(blocks) => {
+                        if !blocks.is_empty() {
+                            self.append(&blocks)?;
+                        }
+                        self.ledger.erase(&key)?;
+                        serde_json::json!({ "ok": { "contract_no": contract, "erased": true } })
+                    }
+                    Err(problem) => serde_json::json!({ "error": problem }),
+                };
                 answer.send(said.to_string()).ok();
                 Ok(())
             }
@@ -291,7 +286,18 @@ impl Writer {
         let mut blocks = Vec::new();
         let mut bytes = 0;
         for height in from..below {
-            let block = self.ledger.block(log, height)?;
+            let block = match self.ledger.block(log, height) {
+                // Only what the platform has acknowledged is erased: it has lost what it signed for.
+                Err(error @ Error::Erased { .. }) => {
+                    let detail = error.to_string();
+                    self.execute(Effect::Alarm { what: "the platform asks for a block that was erased", detail })?;
+                    if blocks.is_empty() {
+                        return Ok(());
+                    }
+                    break;
+                }
+                read => read?,
+            };
             bytes += block.len();
             blocks.push(block);
             if bytes > hufu_trade::if2::MESSAGE_BYTES_MAX {

@@ -6,7 +6,7 @@ use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
     bill::Bill,
     correction::{Correction, RefundPaid},
-    entry::{Deal, EntryKind, FinanceLink, OrderStatus, Payment, Rules, SignedStatement},
+    entry::{Deal, EntryKind, FinanceLink, OrderStatus, Payment, Rules, SignedStatement, UserOperation},
     notice::Notice,
     octets::ContractNo,
     statement::{Offer, Statement},
@@ -297,6 +297,10 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::Bill => Body::Bill(decode(body, "Bill")?),
         EntryKind::Payment => Body::Payment(decode(body, "Payment")?),
         EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
+        EntryKind::UserOperation => {
+            decode::<UserOperation>(body, "UserOperation")?.check()?;
+            Body::Other
+        }
         EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,
     })
 }

@@ -11,7 +11,7 @@ use hufu_trade::{
     decode,
     entry::{
         Countersignature, Deal, EntryKind, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
-        SignedStatement,
+        SignedStatement, UserOperation,
     },
     notice::Notice,
     octets::{Octets, rfc3339},
@@ -124,6 +124,7 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
         EntryKind::FinanceLink => of(decode::<FinanceLink>(bytes, "FinanceLink")),
         EntryKind::SetAside => of(decode::<SetAside>(bytes, "SetAside")),
         EntryKind::Epoch => of(decode::<Epoch>(bytes, "Epoch")),
+        EntryKind::UserOperation => of(decode::<UserOperation>(bytes, "UserOperation")),
         EntryKind::Certificates => None,
     }
 }

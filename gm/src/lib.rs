@@ -1,8 +1,8 @@
-//! National cryptography for Hufu: SM3, SM2 signatures, X.509 with SM2, key files, a small CA.
+//! National cryptography for Hufu: SM3, SM4, SM2 signatures, X.509 with SM2, key files, a small CA.
 //!
-//! **What**: everything a party of the trade needs to sign evidence and to check it. Hashes ([`sm3`]), signatures ([`sm2`],
-//! [`signed`]), key files ([`keyfile`]), certificates ([`cert`], [`csr`], [`crl`]), trust ([`chain`]), and a CA for sites
-//! and tests that have none ([`ca`]).
+//! **What**: everything a party of the trade needs to sign evidence and to check it. Hashes ([`sm3`]), encryption at rest
+//! ([`sm4`]), signatures ([`sm2`], [`signed`]), key files ([`keyfile`]), certificates ([`cert`], [`csr`], [`crl`]), trust
+//! ([`chain`]), and a CA for sites and tests that have none ([`ca`]).
 //!
 //! **Why**: the facts that decide whether others accept our bytes stand here once: the user id `1234567812345678` is always
 //! given, signatures are strict DER and never raw `r || s`, SM2-with-SM3 is written without parameters, end entities carry
@@ -40,6 +40,8 @@ mod error;
 mod name;
 
 pub mod sm3;
+
+pub mod sm4;
 
 pub mod sm2;
 

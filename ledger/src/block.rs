@@ -200,7 +200,7 @@ pub(crate) fn read_parts(bytes: &[u8]) -> Result<(Signed, BlockHeader, Vec<Vec<u
 
 /// Checks limits, count, strict DER and root; gives the leaves.
 pub(crate) fn check_entries(header: &BlockHeader, entries: &[Vec<u8>]) -> Result<Vec<Hash>, Fault> {
-    check_limits(entries)?;
+    check_limits(entries.len(), entry_bytes(entries))?;
     if usize::try_from(header.count) != Ok(entries.len()) {
         return Err(Fault::WrongCount { header: header.count, found: entries.len() });
     }
@@ -211,9 +211,12 @@ pub(crate) fn check_entries(header: &BlockHeader, entries: &[Vec<u8>]) -> Result
     if merkle::root(&leaves) == header.root { Ok(leaves) } else { Err(Fault::WrongRoot) }
 }
 
-fn check_limits(entries: &[Vec<u8>]) -> Result<(), Fault> {
-    let bytes = entries.iter().map(Vec::len).fold(0, usize::saturating_add);
-    match entries.len() {
+fn entry_bytes(entries: &[Vec<u8>]) -> usize {
+    entries.iter().map(Vec::len).fold(0, usize::saturating_add)
+}
+
+pub(crate) fn check_limits(count: usize, bytes: usize) -> Result<(), Fault> {
+    match count {
         0 => Err(Fault::NoEntries),
         count if count > ENTRIES_MAX => Err(Fault::TooManyEntries(count)),
         _ if bytes > ENTRY_BYTES_MAX => Err(Fault::TooManyBytes(bytes)),
@@ -256,7 +259,7 @@ pub(crate) fn build<'a>(
         ders.push(der);
         leaves.push(entry.hash);
     }
-    check_limits(&ders).map_err(|fault| fault.refused(Some(log), Some(height)))?;
+    check_limits(ders.len(), entry_bytes(&ders)).map_err(|fault| fault.refused(Some(log), Some(height)))?;
     let count = u32::try_from(ders.len()).unwrap_or(u32::MAX);
     let Place { log, node, epoch, height, previous, time, quality } = place;
     let root = merkle::root(&leaves);

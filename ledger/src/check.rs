@@ -4,7 +4,7 @@
 
 mod block;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use hufu_gm::{Hash, sm3::sm3};
 
@@ -15,7 +15,9 @@ use crate::{
     error::{Error, Fault},
     identity::{Identity, last_nonzero},
     index::{Frames, Index},
+    keys::Keys,
     merkle::Frontier,
+    options::keys_beside,
     recover::{SetAside, set_aside_files},
     report::{CheckOptions, LogReport, Problem, Report},
     seal::Seal,
@@ -37,18 +39,32 @@ const REREAD_AFTER: Duration = Duration::from_millis(10);
 /// [`Error::Missing`] when there is no ledger, [`Error::Io`] when it cannot be read. Whatever is wrong with its bytes is in
 /// the report.
 pub fn check(dir: &Path, options: &CheckOptions<'_>) -> Result<Report, Error> {
-    check_on(&Directory::new(dir), options)
+    let keys = options.keys.clone().map_or_else(|| keys_beside(dir), Ok)?;
+    let keys = keys.is_dir().then(|| Arc::new(Directory::private(&keys)) as Arc<dyn Storage>);
+    check_with_keys_on(&Directory::new(dir), keys, options)
 }
 
-/// As [`check`], on any storage.
+/// As [`check`], on any storage; sealed entries are counted and not opened.
 ///
 /// # Errors
 /// As [`check`].
 pub fn check_on(storage: &dyn Storage, options: &CheckOptions<'_>) -> Result<Report, Error> {
+    check_with_keys_on(storage, None, options)
+}
+
+/// As [`check`], on any storage, and with the keys of sealed entries in `keys`, or without any.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with_keys_on(
+    storage: &dyn Storage,
+    keys: Option<Arc<dyn Storage>>,
+    options: &CheckOptions<'_>,
+) -> Result<Report, Error> {
     let threads = if options.key_of.is_some() { options.threads.max(1) } else { 0 };
     std::thread::scope(|scope| {
         let mut walk = Walk::new(storage, options, Verifier::start(scope, threads));
-        walk.all()?;
+        walk.all(keys)?;
         Ok(walk.finish())
     })
 }
@@ -66,6 +82,8 @@ struct Walk<'a, 'scope> {
     options: &'a CheckOptions<'a>,
     verifier: Verifier<'scope>,
     identity: Option<Identity>,
+    /// Of a ledger whose identity is not known no key is known to be its own.
+    keys: Option<Keys>,
     report: Report,
     /// Each with the number of blocks that were read before it, which is its place among those the verifier finds.
     problems: Vec<(u64, Problem)>,
@@ -86,6 +104,7 @@ impl<'a, 'scope> Walk<'a, 'scope> {
             options,
             verifier,
             identity: None,
+            keys: None,
             report: Report::default(),
             problems: Vec::new(),
             blocks: 0,
@@ -96,10 +115,11 @@ impl<'a, 'scope> Walk<'a, 'scope> {
         }
     }
 
-    fn all(&mut self) -> Result<(), Error> {
+    fn all(&mut self, keys: Option<Arc<dyn Storage>>) -> Result<(), Error> {
         match Identity::read(self.storage) {
             Ok(identity) => {
                 self.report.node.clone_from(&identity.node);
+                self.keys = keys.map(|keys| Keys::new(keys, identity.id, hufu_gm::random::fill));
                 self.identity = Some(identity);
             }
             Err(Error::Damaged { fault, .. }) => self.problem(fault),

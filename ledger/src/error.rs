@@ -116,6 +116,41 @@ pub enum Error {
         /// Most bytes allowed.
         bytes_max: usize,
     },
+    /// The entry was sealed and its key was destroyed: an answer, not damage. Its hash and every proof stay.
+    #[error("{log} height {height}: erased; its key was destroyed")]
+    Erased {
+        /// The log.
+        log: Log,
+        /// The height.
+        height: u64,
+    },
+    /// An entry for a key that was destroyed cannot be appended; the caller's mistake. Nothing was written.
+    #[error("an entry under a key that was destroyed")]
+    ErasedKey,
+    /// The key of a sealed entry is not where it was, and was not destroyed. A person brings the file back.
+    #[error("{log} height {height}: its key {} is missing, and was not erased", path.display())]
+    KeyMissing {
+        /// Where the key's file was.
+        path: PathBuf,
+        /// The log.
+        log: Log,
+        /// The height.
+        height: u64,
+    },
+    /// A sealed entry in a ledger that was opened without its keys.
+    #[error("a sealed entry{}, and the keys are not at hand", named(*log, *height))]
+    NoKeys {
+        /// The log, where one block is meant.
+        log: Option<Log>,
+        /// The height, where one block is meant.
+        height: Option<u64>,
+    },
+    /// The file is not the key file it should be: damaged, or another ledger's. A person brings the right one back.
+    #[error("{}: damaged, or not a key of this ledger", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// Signing or encoding failed in `gm`.
     #[error(transparent)]
     Gm(#[from] hufu_gm::Error),
@@ -259,6 +294,18 @@ pub enum Fault {
     /// A checkpoint names more blocks than there are.
     #[error("a checkpoint names {0} blocks: some are missing here")]
     MissingBlocks(u64),
+    /// An entry is to be sealed, or is sealed, without a key of its own to seal it under, or under another one.
+    #[error("entry {0} is sealed, but not under its own key")]
+    SealedKey(u32),
+    /// What a sealed entry decrypts to is not what the block's root covers.
+    #[error("entry {0} decrypts to other bytes than were signed")]
+    WrongDecryption(u32),
+    /// The key of a sealed entry is not where it was, and was not destroyed.
+    #[error("the key of entry {0} is missing, and was not erased")]
+    KeyMissing(u32),
+    /// The key file of a sealed entry is damaged, another ledger's, or cannot be read.
+    #[error("the key file of entry {0} is damaged, not of this ledger, or cannot be read")]
+    KeyFile(u32),
     /// The index of a sealed segment differs from its frames, or stored bytes from the index.
     #[error("index and stored bytes differ")]
     IndexMismatch,

@@ -11,8 +11,10 @@ use crate::{
     error::{Error, Fault},
     identity::{Identity, create_segment},
     index::{BlockSlot, Frames, Index, inner_place},
+    keys::Keys,
     merkle::{self, Frontier},
     sealed::Sealed,
+    sealed_entry::{SealedEntry, StoredBlock, is_sealed},
     segment::{
         BATCH_BLOCKS_MAX, FRAME_HEAD_LEN, FramedBlock, HEADER_LEN, NewFrame, PAYLOAD_LEN_MAX, SegmentFile,
         SegmentHeader, read_payload,
@@ -64,6 +66,8 @@ pub(crate) struct Journal {
     pub(crate) active: Option<Active>,
     pub(crate) tips: PerLog<Tip>,
     pub(crate) mode: Mode,
+    /// What sealed entries are sealed and opened with.
+    pub(crate) keys: Option<Keys>,
     /// Segments below this number are archived, or were looked at.
     pub(crate) archive_from: u32,
     /// Held, never used: the lock goes when the file is closed.
@@ -78,6 +82,16 @@ pub(crate) struct Framed {
     pub(crate) hash: Hash,
     pub(crate) bytes: Vec<u8>,
     pub(crate) keys: Vec<[u8; 32]>,
+    /// Which entries are sealed; empty when none is.
+    pub(crate) sealed: Vec<bool>,
+    /// What is written in place of `bytes`, where an entry is sealed.
+    pub(crate) stored: Option<Vec<u8>>,
+}
+
+impl Framed {
+    fn stored(&self) -> &[u8] {
+        self.stored.as_deref().unwrap_or(&self.bytes)
+    }
 }
 
 impl Journal {
@@ -237,7 +251,7 @@ impl Journal {
 
 /// The frame of a batch after `chain`.
 pub(crate) fn new_frame(chain: Hash, batch: &[Framed]) -> NewFrame {
-    NewFrame::new(chain, batch.iter().map(|f| (f.block.header().log, f.bytes.as_slice(), f.keys.as_slice())))
+    NewFrame::new(chain, batch.iter().map(|f| (f.block.header().log, f.stored(), f.keys.as_slice())))
 }
 
 /// The entry at `index` of a block, if its whole key is `key`.
@@ -257,7 +271,11 @@ fn read_keyed(
     let damaged = || Fault::IndexMismatch.damaged_block(number, slot.offset, log, height);
     let (_, _, entries) = read_parts(&bytes).map_err(|_| damaged())?;
     let entry = entries.get(usize::from(index)).ok_or_else(damaged)?;
-    Ok(Some(EntryRef { log, height, index: index.into(), hash: entry_hash(entry) }))
+    let hash = match is_sealed(entry) {
+        true => SealedEntry::from_bytes(entry).map_err(|_| damaged())?.hash,
+        false => entry_hash(entry),
+    };
+    Ok(Some(EntryRef { log, height, index: index.into(), hash }))
 }
 
 fn read_block(file: &SegmentFile, number: u32, slot: &BlockSlot, log: Log, height: u64) -> Result<Vec<u8>, Error> {
@@ -290,12 +308,12 @@ fn take_in_block(
     frame_offset: u64,
     framed: &FramedBlock<'_>,
 ) -> Result<(), Fault> {
-    let block = Block::from_bytes(framed.bytes).map_err(refusal)?;
-    check_place(tips.of(framed.log), framed.log, node, block.header())?;
-    if block.entries().len() != framed.keys.len() {
+    let block = StoredBlock::from_bytes(framed.bytes)?;
+    check_place(tips.of(framed.log), framed.log, node, &block.header)?;
+    if block.entries.len() != framed.keys.len() {
         return Err(Fault::FramePayload);
     }
-    push(index, tips, frame_offset, framed, (block.header(), block.hash()));
+    push(index, tips, frame_offset, framed, (&block.header, block_hash(block.signed.tbs())));
     Ok(())
 }
 
@@ -312,14 +330,6 @@ fn push(
     tip.head = Some(Head { hash, header: header.clone() });
     let at = frame_offset.saturating_add((FRAME_HEAD_LEN + framed.offset) as u64);
     index.push(framed.log, BlockSlot::new(at, framed.bytes), &nodes, framed.keys);
-}
-
-/// The fault inside a refusal.
-pub(crate) fn refusal(error: Error) -> Fault {
-    match error {
-        Error::Refused { fault, .. } => fault,
-        _ => Fault::NotDer,
-    }
 }
 
 /// Whether `header` is the next of its log.

@@ -1,8 +1,9 @@
 //! Append-only signed logs of opaque entries: blocks, Merkle proofs, checkpoints, and the journal that keeps them.
 //!
 //! A node has two logs. Each is a chain of blocks; a block is a signed header over up to 64 entries; an entry is bytes with
-//! a kind. The ledger does not know what an entry means. Time, keys, salts and the directory are arguments: nothing here
-//! reads a clock, makes randomness or logs, and only the full check has threads, which end with it.
+//! a kind. The ledger does not know what an entry means. An entry may be sealed: then it is encrypted on the disk, under a key
+//! of its own kind that can be destroyed, and everything else stays as it is. Time, keys, salts, randomness and the directory
+//! are arguments: nothing here reads a clock or logs, and only the full check has threads, which end with it.
 //!
 //! ```
 //! use hufu_gm::sm2::SecretKey;
@@ -19,7 +20,7 @@
 //!
 //! let key = SecretKey::from_scalar(&[1; 32])?;
 //! let signer = Signer { key: &key, cert_id: [2; 32], salt_key: &[3; 32] };
-//! let entry = NewEntry { kind: 4, body: b"an entry".to_vec(), key: [5; 32] };
+//! let entry = NewEntry { kind: 4, body: b"an entry".to_vec(), key: [5; 32], sealed: false };
 //! let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1_000_000) };
 //! let block = NewBlock { log: Log::Trade, entries: vec![entry] };
 //! let appended = ledger.append(&[block], &signer, 0, 1_700_000_000_000_000_000, quality)?;
@@ -44,17 +45,21 @@ pub mod block;
 pub mod checkpoint;
 
 mod archive;
+mod held;
 mod identity;
 mod index;
 mod journal;
+mod keys;
 mod pack;
 mod recover;
 mod seal;
 mod sealed;
+mod sealed_entry;
 mod segment;
 pub mod storage;
 
 mod log;
+mod options;
 mod plan;
 
 pub mod check;
@@ -73,10 +78,13 @@ pub use check::check;
 pub use checkpoint::{Checkpoint, verify_checkpoint};
 pub use entry::{Entry, EntryRef, Log, PerLog, entry_hash, foresee};
 pub use error::{Error, Fault};
+pub use held::{Closed, HeldBlock, HeldEntry};
 pub use index::NO_KEY;
 pub use journal::Head;
-pub use log::{AppendedBlock, KeptBlock, Ledger, NewBlock, NewEntry, Options, Stamp};
+pub use keys::Random;
+pub use log::{AppendedBlock, KeptBlock, Ledger, NewBlock, NewEntry, Stamp};
 pub use merkle::PathStep;
+pub use options::{Options, keys_beside};
 pub use pack::Archived;
 pub use plan::{Batch, Plan};
 pub use recover::{Recovery, SetAside};

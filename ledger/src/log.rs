@@ -13,28 +13,14 @@ use crate::{
     identity::{self, Identity, check_node},
     journal::{Framed, Head, Journal, check_place},
     merkle::{self, PathStep},
+    options::{Options, keys_beside},
     pack::Archived,
     plan::{Batch, End, Plan},
     recover::{Recovery, open_read, open_write},
+    sealed_entry::Destroyed,
     segment::{BATCH_BLOCKS_MAX, io_error},
     storage::{Directory, Storage},
 };
-
-/// How a ledger is created and opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The node whose ledger it is: 1 to 64 of `a-z 0-9 _ -`.
-    pub node: String,
-    /// Bytes given to a new segment before its frames; a larger batch gets a larger segment.
-    pub segment_size: u64,
-}
-
-impl Options {
-    /// Segments of 4 MiB: what opening scans and what lies unused at the end.
-    pub fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), segment_size: 4 * 1024 * 1024 }
-    }
-}
 
 /// An entry to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +31,9 @@ pub struct NewEntry {
     pub body: Vec<u8>,
     /// What [`Ledger::find`] finds it by; [`crate::NO_KEY`] for nothing.
     pub key: [u8; 32],
+    /// Whether it is encrypted on the disk, under an SM4 key of its `key`, until [`Ledger::erase`] destroys that. An entry
+    /// without a key cannot be sealed.
+    pub sealed: bool,
 }
 
 /// A block to append.
@@ -63,6 +52,8 @@ pub struct KeptBlock {
     pub bytes: Vec<u8>,
     /// One key for each entry, as in [`NewEntry::key`].
     pub keys: Vec<[u8; 32]>,
+    /// For each entry whether it is sealed, as in [`NewEntry::sealed`]; empty when none is.
+    pub sealed: Vec<bool>,
 }
 
 /// A block that was appended.
@@ -95,7 +86,7 @@ pub struct Stamp {
 /// is opened again.
 #[derive(Debug)]
 pub struct Ledger {
-    journal: Journal,
+    pub(crate) journal: Journal,
 }
 
 impl Ledger {
@@ -129,10 +120,12 @@ impl Ledger {
     /// [`Error::Missing`], [`Error::OtherNode`], [`Error::InUse`], [`Error::Damaged`] when more than the tail is damaged,
     /// [`Error::Io`], [`Error::NoSpace`].
     pub fn open(dir: &Path, options: &Options) -> Result<(Self, Recovery), Error> {
-        Self::open_on(Arc::new(Directory::new(dir)), options)
+        let keys = options.keys.clone().map_or_else(|| keys_beside(dir), Ok)?;
+        let (ledger, recovery) = Self::open_on(Arc::new(Directory::new(dir)), options)?;
+        Ok((ledger.with_keys(Arc::new(Directory::private(&keys)), options.random), recovery))
     }
 
-    /// As [`Self::open`], on any storage.
+    /// As [`Self::open`], on any storage, and without keys: [`Self::with_keys`].
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -151,10 +144,12 @@ impl Ledger {
     /// # Errors
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Io`].
     pub fn open_read_only(dir: &Path) -> Result<Self, Error> {
-        Self::open_read_only_on(Arc::new(Directory::new(dir)))
+        let keys = keys_beside(dir)?;
+        let ledger = Self::open_read_only_on(Arc::new(Directory::new(dir)))?;
+        Ok(ledger.with_keys(Arc::new(Directory::private(&keys)), hufu_gm::random::fill))
     }
 
-    /// As [`Self::open_read_only`], on any storage.
+    /// As [`Self::open_read_only`], on any storage, and without keys: [`Self::with_keys`].
     ///
     /// # Errors
     /// As [`Self::open_read_only`].
@@ -166,8 +161,8 @@ impl Ledger {
     /// is nanoseconds since 1970-01-01T00:00:00Z.
     ///
     /// # Errors
-    /// [`Error::Refused`] when a block is over its limits or the epoch falls, [`Error::BatchSize`], [`Error::Gm`]: nothing
-    /// was written. [`Error::Io`], [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
+    /// [`Error::Refused`] when a block is over its limits or the epoch falls, [`Error::BatchSize`], [`Error::Gm`],
+    /// [`Error::ErasedKey`], [`Error::NoKeys`], [`Error::KeyFile`]: no block was written. [`Error::Io`], [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
     pub fn append(
         &mut self,
         blocks: &[NewBlock],
@@ -195,19 +190,21 @@ impl Ledger {
     /// Appends a batch that was signed ahead: one frame, one sync, durable on return, all or none.
     ///
     /// # Errors
-    /// [`Error::Refused`] when it does not follow what is here, [`Error::BatchSize`]: nothing was written. [`Error::Io`],
-    /// [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
+    /// [`Error::Refused`] when it does not follow what is here, [`Error::BatchSize`], [`Error::ErasedKey`],
+    /// [`Error::NoKeys`], [`Error::KeyFile`]: no block was written. [`Error::Io`], [`Error::NoSpace`]: it may have been;
+    /// every later append is [`Error::Poisoned`].
     pub fn commit(&mut self, batch: Batch) -> Result<Vec<AppendedBlock>, Error> {
         self.journal.check_writable()?;
         batch.append_to(&mut self.journal)
     }
 
     /// Appends blocks that exist already, in the order of their heights: one frame, one sync, durable on return, all or none.
-    /// Their signatures are the caller's to check, with [`crate::verify_block`]; everything else is checked here.
+    /// Their signatures are the caller's to check, with [`crate::verify_block`]; everything else is checked here. What was erased
+    /// here before stays erased.
     ///
     /// # Errors
-    /// [`Error::Refused`] when a block is not the next of its log, [`Error::BatchSize`]: nothing was written. [`Error::Io`],
-    /// [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
+    /// [`Error::Refused`] when a block is not the next of its log, [`Error::BatchSize`], [`Error::NoKeys`],
+    /// [`Error::KeyFile`]: no block was written. [`Error::Io`], [`Error::NoSpace`]: it may have been; every later append is [`Error::Poisoned`].
     pub fn restore(&mut self, blocks: &[KeptBlock]) -> Result<(), Error> {
         self.journal.check_writable()?;
         let (mut tips, mut batch) = (self.journal.tips.clone(), Vec::new());
@@ -217,14 +214,17 @@ impl Ledger {
             let refused = |fault: Fault| fault.refused(Some(log), Some(height));
             let tip = tips.of_mut(log);
             check_place(tip, log, self.node(), block.header()).map_err(refused)?;
-            if block.entries().len() != kept.keys.len() {
+            let (count, marks) = (block.entries().len(), kept.sealed.len());
+            if count != kept.keys.len() || (marks != 0 && marks != count) {
                 return Err(refused(Fault::FramePayload));
             }
             let hash = block.hash();
             tip.frontier.push(merkle::leaf(&hash));
             tip.head = Some(Head { hash, header: block.header().clone() });
-            batch.push(Framed { block, hash, bytes: kept.bytes.clone(), keys: kept.keys.clone() });
+            let (bytes, keys, sealed) = (kept.bytes.clone(), kept.keys.clone(), kept.sealed.clone());
+            batch.push(Framed { block, hash, bytes, keys, sealed, stored: None });
         }
+        self.journal.seal_entries(&mut batch, Destroyed::StaysErased)?;
         self.journal.append(&batch, None)
     }
 
@@ -305,12 +305,13 @@ impl Ledger {
         if wanted <= size { Ok(()) } else { Err(Error::Beyond { log, wanted, size }) }
     }
 
-    /// The bytes of a block.
+    /// The bytes of a block as it was signed.
     ///
     /// # Errors
-    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
+    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`]. When a sealed entry of it cannot be opened: [`Error::Erased`],
+    /// [`Error::KeyMissing`], [`Error::NoKeys`], [`Error::KeyFile`], [`Error::Refused`] with [`Fault::WrongDecryption`].
     pub fn block(&self, log: Log, height: u64) -> Result<Vec<u8>, Error> {
-        self.journal.block(log, height)
+        self.journal.plain_block(log, height)
     }
 
     /// The bytes of the blocks from height `from` on, up to the size now.
@@ -326,15 +327,12 @@ impl Ledger {
         self.journal.find(key)
     }
 
-    /// The DER of one entry.
+    /// The DER of one entry, whatever is with the others of its block.
     ///
     /// # Errors
-    /// [`Error::Beyond`], [`Error::Io`], [`Error::Damaged`].
+    /// As [`Self::block`].
     pub fn entry(&self, log: Log, height: u64, index: u32) -> Result<Vec<u8>, Error> {
-        let block = Block::from_bytes(&self.block(log, height)?)?;
-        let size = u64::from(block.header().count);
-        let entry = usize::try_from(index).ok().and_then(|index| block.entries().get(index));
-        entry.cloned().ok_or(Error::Beyond { log, wanted: u64::from(index), size })
+        self.journal.plain_entry(log, height, index)
     }
 
     /// A signed checkpoint of the log as it is now.

@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Fault},
     journal::{Framed, Journal, check_place, new_frame},
     log::{AppendedBlock, NewBlock},
+    sealed_entry::Destroyed,
     segment::{BATCH_BLOCKS_MAX, NewFrame},
 };
 
@@ -35,8 +36,9 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Batch {
     framed: Vec<Framed>,
-    /// The frame it becomes if nothing comes between: to hash it is no work for who waits for the disk.
-    frame: NewFrame,
+    /// The frame it becomes if nothing comes between: to hash it is no work for who waits for the disk. Sealing is the
+    /// journal's, which has the keys: a batch with a sealed entry is framed there.
+    frame: Option<NewFrame>,
 }
 
 impl Plan {
@@ -65,24 +67,32 @@ impl Plan {
             let block = build(place, new.entries.iter().map(|entry| (entry.kind, entry.body.as_slice())), signer)?;
             let (hash, bytes) = (block.hash(), block.to_bytes()?);
             *end = End { height: height.saturating_add(1), previous: hash, epoch };
-            framed.push(Framed { block, hash, bytes, keys: new.entries.iter().map(|entry| entry.key).collect() });
+            let keys = new.entries.iter().map(|entry| entry.key).collect();
+            // Most blocks have no sealed entry, and an empty list costs nothing.
+            let sealed = match new.entries.iter().any(|entry| entry.sealed) {
+                true => new.entries.iter().map(|entry| entry.sealed).collect(),
+                false => Vec::new(),
+            };
+            framed.push(Framed { block, hash, bytes, keys, sealed, stored: None });
         }
-        let frame = new_frame(self.chain, &framed);
-        (self.ends, self.chain) = (ends, frame.chain);
+        let is_plain = framed.iter().all(|framed| framed.sealed.is_empty());
+        let frame = is_plain.then(|| new_frame(self.chain, &framed));
+        (self.ends, self.chain) = (ends, frame.as_ref().map_or(self.chain, |frame| frame.chain));
         Ok(Batch { framed, frame })
     }
 }
 
 impl Batch {
     /// Appends it: durable on return, all or none.
-    pub(crate) fn append_to(self, journal: &mut Journal) -> Result<Vec<AppendedBlock>, Error> {
+    pub(crate) fn append_to(mut self, journal: &mut Journal) -> Result<Vec<AppendedBlock>, Error> {
         for log in Log::ALL {
             let first = self.framed.iter().map(|framed| framed.block.header()).find(|header| header.log == log);
             let Some(first) = first else { continue };
             check_place(journal.tips.of(log), log, &journal.identity.node, first)
                 .map_err(|fault| fault.refused(Some(log), Some(first.height)))?;
         }
-        journal.append(&self.framed, Some(self.frame))?;
+        journal.seal_entries(&mut self.framed, Destroyed::Refuse)?;
+        journal.append(&self.framed, self.frame)?;
         Ok(self.framed.into_iter().map(appended).collect())
     }
 }

@@ -106,8 +106,18 @@ fn open(storage: Arc<dyn Storage>, identity: Identity, segment_size: u64, mode: 
     let is_sealed = whole.is_some();
     let sealed = Sealed::new(Arc::clone(&storage), identity.id, whole.or(before.map(|(seal, _)| seal)));
     let active = None;
-    let mut journal =
-        Journal { storage, identity, segment_size, sealed, active, tips, mode, archive_from: 0, _lock: None };
+    let mut journal = Journal {
+        storage,
+        identity,
+        segment_size,
+        sealed,
+        active,
+        tips,
+        mode,
+        keys: None,
+        archive_from: 0,
+        _lock: None,
+    };
     if !is_sealed {
         open_last(&mut journal, file, &header)?;
     }

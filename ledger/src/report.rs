@@ -1,6 +1,6 @@
 //! What a full check is asked and what it answers: plain data. The walk itself is `check.rs`.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use hufu_gm::{Hash, sm2::PublicKey};
 
@@ -21,6 +21,9 @@ pub struct CheckOptions<'a> {
     pub key_of: Option<KeyOf<'a>>,
     /// With it the salts are checked too.
     pub salt_key: Option<&'a [u8; 32]>,
+    /// The folder of the keys of sealed entries, if it is not [`crate::keys_beside`]. Where there is no such folder sealed
+    /// entries are counted and not opened: a copy of a ledger without its keys proves what the ledger proves.
+    pub keys: Option<PathBuf>,
     /// Checkpoints that somebody kept; their signatures are the caller's to check.
     pub checkpoints: &'a [Checkpoint],
     /// How often a bad last frame is read again, 10 ms apart, because the agent may be writing it right now. Default: 20.
@@ -32,7 +35,7 @@ pub struct CheckOptions<'a> {
 impl Default for CheckOptions<'_> {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { key_of: None, salt_key: None, checkpoints: &[], rereads: 20, threads }
+        Self { key_of: None, salt_key: None, keys: None, checkpoints: &[], rereads: 20, threads }
     }
 }
 
@@ -91,6 +94,10 @@ pub struct Report {
     pub segments: u32,
     /// Entries read.
     pub entries: u64,
+    /// Those of them that are sealed.
+    pub sealed: u64,
+    /// Those of the sealed ones whose key was destroyed.
+    pub erased: u64,
     /// Signatures found good.
     pub signatures: u64,
     /// Tails set aside earlier: no problems, but incidents.

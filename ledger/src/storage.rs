@@ -3,9 +3,9 @@
 
 use std::{
     fmt::Debug,
-    fs::{File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +45,11 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// As the operating system says.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes the directory itself, durably, if it is not there.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn make(&self) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     ///
     /// # Errors
@@ -85,12 +90,19 @@ pub trait StoredFile: Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Directory {
     root: PathBuf,
+    is_private: bool,
 }
 
 impl Directory {
     /// The directory at `root`; whether it exists is found out on first use.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), is_private: false }
+    }
+
+    /// A directory of secrets: made with mode 0700 and its files with 0600, and a file that group or others may touch is
+    /// refused.
+    pub fn private(root: &Path) -> Self {
+        Self { root: root.to_owned(), is_private: true }
     }
 }
 
@@ -107,7 +119,16 @@ impl Storage for Directory {
             Access::Write => options.write(true),
             Access::Create => options.write(true).create(true).truncate(true),
         };
-        Ok(Box::new(DirectoryFile(options.open(self.path(name))?)))
+        if self.is_private {
+            options.mode(0o600);
+        }
+        let file = options.open(self.path(name))?;
+        let mode = file.metadata()?.permissions().mode() & 0o7777;
+        if self.is_private && mode & 0o077 != 0 {
+            let why = format!("mode {mode:04o} gives group or others access to a secret; 0600 or less is needed");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        Ok(Box::new(DirectoryFile(file)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -124,6 +145,15 @@ impl Storage for Directory {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.path(name))
+    }
+
+    fn make(&self) -> io::Result<()> {
+        match DirBuilder::new().mode(if self.is_private { 0o700 } else { 0o777 }).create(&self.root) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let parent = self.root.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     }
 
     fn sync_dir(&self) -> io::Result<()> {

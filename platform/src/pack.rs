@@ -139,8 +139,9 @@ impl Papers {
                 Some(EntryKind::Offer) => {
                     offer = Some(decode::<Offer>(Signed::from_bytes(&body)?.tbs(), "Offer")?);
                 }
+                // Who at the site read what is no part of the trade.
+                None | Some(EntryKind::UserOperation) => continue,
                 Some(_) => {}
-                None => continue,
             }
             entries.push((entry, true));
         }

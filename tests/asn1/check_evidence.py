@@ -12,7 +12,7 @@ import asn1tools
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BODIES = {
     1: "SignedStatement", 2: "SignedStatement", 3: "Deal", 4: "SignedStatement", 10: "Rules", 11: "Window",
-    12: "UsageRecord", 13: "UsageRecord", 14: "OrderStatus", 15: "Signed", 21: "Signed", 22: "Signed",
+    12: "UsageRecord", 13: "UsageRecord", 14: "OrderStatus", 15: "Signed", 17: "UserOperation", 21: "Signed", 22: "Signed",
     23: "Certificates", 24: "FinanceLink", 25: "SetAside", 26: "Epoch", 40: "Bill", 41: "Correction", 42: "Payment",
     43: "RefundPaid",
 }

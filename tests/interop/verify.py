@@ -262,7 +262,7 @@ RECEIPT = sequence(
 KINDS = {
     1: ("browse", SIGNED_STATEMENT), 2: ("order", SIGNED_STATEMENT), 3: ("deal", DEAL), 4: ("score", SIGNED_STATEMENT),
     10: ("rules", RULES), 11: ("window", WINDOW), 12: ("usage", RECORD), 13: ("gap", RECORD), 14: ("order_status", ORDER_STATUS),
-    15: ("notice", SIGNED), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
+    15: ("notice", SIGNED), 17: ("user_operation", None), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
     25: ("set_aside", None), 26: ("epoch", None), 40: ("bill", BILL), 41: ("correction", CORRECTION),
     42: ("payment", PAYMENT), 43: ("refund_paid", REFUND_PAID),
 }

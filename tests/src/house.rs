@@ -90,6 +90,11 @@ impl Drop for House {
 impl House {
     /// Keys and certificates of everybody, and a node that knows its broker; no program runs yet.
     pub fn new(broker_port: u16) -> Self {
+        Self::under(broker_port, None)
+    }
+
+    /// As [`Self::new`], with a rule table of the site's own.
+    pub fn under(broker_port: u16, rules: Option<&str>) -> Self {
         let house = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         let root = house.path("root.key");
         hufu(&["key", "new", "--out", &root]).expect(0);
@@ -103,6 +108,12 @@ impl House {
         let named = ["--site", "s1", "--node", "n1", "--broker", &broker, "--trust", &trust];
         hufu(&[&["init", "--dir", &dir][..], &named, &["--platform-cert", &platform]].concat()).expect(0);
         house.issue(&house.path("node/node.csr"), &house.path("n1.pem"));
+        if let Some(rules) = rules {
+            let config = house.at("node/hufu.toml");
+            let text = fs::read_to_string(&config).expect("a configuration");
+            fs::write(house.at("node/contract.toml"), rules).expect("a rule table");
+            fs::write(&config, text + "\n[ledger]\nrules = \"contract.toml\"\n").expect("a configuration");
+        }
         hufu(&["init", "--dir", &dir, "--cert", &house.path("n1.pem")]).expect(0);
         let config = house.at("node/hufu.toml");
         let text = fs::read_to_string(&config).expect("a configuration");

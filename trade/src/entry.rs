@@ -54,6 +54,8 @@ kinds! {
     OrderStatus = 14, "order_status";
     /// A party asks for an act of the contract: `Signed` over [`crate::notice::Notice`].
     Notice = 15, "notice";
+    /// What a user of the site did with a contract's data: [`UserOperation`].
+    UserOperation = 17, "user_operation";
     /// Receipt of the platform: `Signed` over [`Receipt`].
     Receipt = 21, "receipt";
     /// Offer: `Signed` over [`crate::statement::Offer`].
@@ -214,6 +216,51 @@ pub struct OrderStatus {
     pub time: i64,
     /// Why, for a person.
     pub why: String,
+}
+
+/// The site read, wrote out or erased what is personal of a contract. It moves no contract and is no part of a pack: it is there
+/// for whoever asks who saw what.
+#[derive(Clone, Debug, PartialEq, Eq, Sequence, Serialize)]
+pub struct UserOperation {
+    /// Format version, 1.
+    pub version: u8,
+    /// The contract.
+    pub contract_no: ContractNo,
+    /// Who: the user's name on the site's own machine, as the system told it.
+    pub operator: String,
+    /// [`READ`], [`EXPORT`] or [`ERASE`].
+    pub act: String,
+    /// State of the contract then.
+    pub state: String,
+    /// When, ns since 1970-01-01Z.
+    #[serde(with = "octets::time")]
+    pub time: i64,
+    /// Why, for a person.
+    pub why: String,
+}
+
+/// [`UserOperation::act`]: personal entries were shown.
+pub const READ: &str = "read";
+/// [`UserOperation::act`]: personal entries were written out, into files or a pack.
+pub const EXPORT: &str = "export";
+/// [`UserOperation::act`]: personal entries were erased on the node.
+pub const ERASE: &str = "erase";
+
+impl UserOperation {
+    /// The form that its fields alone show.
+    ///
+    /// # Errors
+    /// [`Error::Field`].
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |field, why: String| Err(Error::Field { what: "UserOperation", field, why });
+        if ![READ, EXPORT, ERASE].contains(&self.act.as_str()) {
+            return wrong("act", format!("{:?} is unknown", self.act.chars().take(40).collect::<String>()));
+        }
+        if self.operator.is_empty() {
+            return wrong("operator", "nobody".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Why an entry was refused by the platform.

@@ -36,6 +36,13 @@ impl<const N: usize> Serialize for Octets<N> {
         serializer.collect_str(self)
     }
 }
+
+impl<'de, const N: usize> serde::Deserialize<'de> for Octets<N> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom(format!("{N} bytes of hexadecimal expected")))
+    }
+}
 impl<const N: usize> FixedTag for Octets<N> {
     const TAG: Tag = Tag::OctetString;
 }

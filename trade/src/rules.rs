@@ -341,6 +341,11 @@ impl RuleTable {
         })
     }
 
+    /// Whether no row leaves `state`.
+    pub fn is_final(&self, state: &str) -> bool {
+        !self.rows.iter().any(|row| row.state == state)
+    }
+
     /// Whether a contract in `state` is settled: whatever the rows still allow, nothing is metered or held any more, and
     /// nothing but a score is written.
     pub fn is_settled(&self, state: &str) -> bool {

@@ -6,7 +6,7 @@ use der::{Decode, Reader, Tag, Tagged, asn1::AnyRef};
 use crate::Error;
 
 /// The structures of `docs/evidence.asn1` whose first field is `version`, apart from the ledger's own.
-const VERSIONED: [&str; 15] = [
+const VERSIONED: [&str; 16] = [
     "Bill",
     "Blocks",
     "Correction",
@@ -21,6 +21,7 @@ const VERSIONED: [&str; 15] = [
     "Statement",
     "Tariff",
     "UsageRecord",
+    "UserOperation",
     "Window",
 ];
 
@@ -130,6 +131,7 @@ mod tests {
             crate::statement::Statement = "Statement",
             crate::tariff::Tariff = "Tariff",
             crate::usage::UsageRecord = "UsageRecord",
+            crate::entry::UserOperation = "UserOperation",
             crate::usage::Window = "Window",
         );
     }

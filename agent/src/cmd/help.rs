@@ -26,6 +26,9 @@ const TABLE: &[(&str, &str)] = &[
     ("Reach the four verdicts over an evidence pack", "对证据包作出四项结论"),
     ("The buyer's side: browse, order, score, fetch evidence", "买方：浏览、下单、评分、获取证据"),
     ("Take something off a bill in dispute", "对有争议的账单作减额更正"),
+    ("Make everything personal of a contract unreadable on this node", "使合约的个人数据在本节点不可读"),
+    ("The contract's number", "合约编号"),
+    ("Why, in a sentence for whoever asks later", "原因，供日后查询的一句话"),
     (
         "RESOURCE=CNY taken off, or bill=CNY; may be given several times",
         "减去的金额 RESOURCE=元 或 bill=元；可多次给出",

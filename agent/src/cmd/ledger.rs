@@ -2,7 +2,7 @@
 //! beside the agent. Whether a bill is right is `hufu verify`'s question.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -10,18 +10,19 @@ use clap::{Subcommand, ValueEnum};
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{Certificate, Hash, PublicKey, Signed, Usage, verify_chain};
 use hufu_ledger::{
-    Block, CheckOptions, Checkpoint, Entry, Error, Ledger, Log, LogReport, Report, check, merkle, verify_checkpoint,
+    CheckOptions, Checkpoint, Closed, Entry, Error, HeldBlock, HeldEntry, Ledger, Log, LogReport, Report, check,
+    merkle, verify_checkpoint,
 };
 use hufu_trade::{
     decode,
-    entry::{Certificates, EntryKind},
-    octets::rfc3339,
+    entry::{Certificates, EXPORT, EntryKind, READ},
+    octets::{ContractNo, Octets, rfc3339},
     party::is_named,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    cmd::{Context, Outcome, bug, file, key, ledger_model},
+    cmd::{Context, Outcome, bug, erase, file, key, ledger_model},
     text::Text,
 };
 
@@ -121,10 +122,10 @@ fn open(dir: &Path) -> Result<Ledger, Failure<Text>> {
 /// Keys of the node's certificates the ledger itself holds whose chain ends in `anchors`, as of the block they stand in.
 fn trusted_keys(dir: &Path, anchors: &[Certificate]) -> BTreeMap<Hash, PublicKey> {
     let mut keys = BTreeMap::new();
-    let Ok(ledger) = Ledger::open_read_only(dir) else { return keys };
-    for (_, bytes) in ledger.blocks(Log::Trade, 0).map_while(Result::ok) {
-        let Ok(block) = Block::from_bytes(&bytes) else { continue };
-        for entry in block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
+    let Ok(ledger) = Ledger::open_read_only(dir).map(Ledger::without_keys) else { return keys };
+    for block in (0..ledger.size(Log::Trade)).map_while(|height| ledger.held(Log::Trade, height).ok()) {
+        let plain = block.entries().iter().filter_map(HeldEntry::plain);
+        for entry in plain.filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
             if entry.kind != EntryKind::Certificates.number() {
                 continue;
             }
@@ -192,6 +193,8 @@ fn report_json(report: &Report, trusted: bool) -> Value {
         "logs": { "trade": log_json(&report.logs.trade), "finance": log_json(&report.logs.finance) },
         "segments": report.segments,
         "entries": report.entries,
+        "sealed": report.sealed,
+        "erased": report.erased,
         "signatures": report.signatures,
         "set_aside": set_aside.collect::<Vec<_>>(),
         "first_bad": first_bad.map(|(log, height)| json!({ "log": log.to_string(), "height": height.to_string() })),
@@ -228,30 +231,81 @@ fn kind_name(kind: u16) -> String {
 
 /// Calls `each` with every block, in order, log after log.
 fn walk(
-    dir: &Path,
-    mut each: impl FnMut(Log, u64, &[u8], &Block) -> Result<(), Failure<Text>>,
+    (dir, ledger): (&Path, &Ledger),
+    mut each: impl FnMut(Log, u64, &HeldBlock) -> Result<(), Failure<Text>>,
 ) -> Result<(), Failure<Text>> {
-    let ledger = open(dir)?;
     for log in Log::ALL {
-        for found in ledger.blocks(log, 0) {
-            let (height, bytes) = found.map_err(|e| failure(dir, &e))?;
-            let block = Block::from_bytes(&bytes).map_err(|e| failure(dir, &e))?;
-            each(log, height, &bytes, &block)?;
+        for height in 0..ledger.size(log) {
+            each(log, height, &ledger.held(log, height).map_err(|e| failure(dir, &e))?)?;
         }
     }
     Ok(())
 }
 
+/// The ledger as it may be read: with its personal entries only when the agent beside it has written down that they are read
+/// (`read`) or written out (`export`), and otherwise without.
+fn open_announced(dir: &Path, act: &str, context: &Context) -> Result<Ledger, Failure<Text>> {
+    let (ledger, closed) = (open(dir)?, open(dir)?.without_keys());
+    let (mut contracts, mut count) = (BTreeSet::new(), 0_u64);
+    walk((dir, &closed), |_, _, block| {
+        for key in block.entries().iter().filter_map(sealed_under) {
+            if contracts.contains(&key) || !ledger.is_erased(&key).map_err(|e| failure(dir, &e))? {
+                contracts.insert(key);
+                count += 1;
+            }
+        }
+        Ok(())
+    })?;
+    let contracts: Vec<ContractNo> = contracts.iter().map(contract_of).collect();
+    let why = format!("hufu ledger, {act}");
+    match erase::announce(&erase::socket_beside(dir), (act, &why), &contracts, context) {
+        Ok(()) => Ok(ledger),
+        Err(failure) => {
+            let why = failure.text.render(context.lang);
+            context.say(&Text::SealedShown { count: count.to_string(), why });
+            Ok(closed)
+        }
+    }
+}
+
+fn sealed_under(entry: &HeldEntry) -> Option<[u8; 32]> {
+    match entry {
+        HeldEntry::Sealed { key, .. } => Some(*key),
+        HeldEntry::Plain(_) => None,
+    }
+}
+
+/// The contract a key of the ledger stands for.
+fn contract_of(key: &[u8; 32]) -> ContractNo {
+    let mut no = [0; 16];
+    no.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    Octets(no)
+}
+
+/// What an entry is called in a list, and of which contract it is if it cannot be read.
+fn called(entry: &HeldEntry) -> (String, Option<String>) {
+    match entry {
+        HeldEntry::Plain(bytes) => (kind_name(Entry::from_bytes(bytes).map_or(0, |entry| entry.kind)), None),
+        HeldEntry::Sealed { key, closed } => {
+            let name = if *closed == Closed::Erased { "erased" } else { "sealed" };
+            (name.to_owned(), Some(contract_of(key).to_string()))
+        }
+    }
+}
+
 fn show(dir: &Path, context: &Context) -> Outcome {
     let (mut rows, mut lines) = (Vec::new(), String::new());
-    walk(dir, |log, height, _, block| {
+    let ledger = open_announced(dir, READ, context)?;
+    walk((dir, &ledger), |log, height, block| {
         let time = rfc3339(block.header().time);
-        for (place, bytes) in block.entry_refs().iter().zip(block.entries()) {
-            let kind = Entry::from_bytes(bytes).map_or(0, |entry| entry.kind);
-            let (name, hash) = (kind_name(kind), hex::encode(place.hash));
+        for (place, entry) in block.entry_refs().iter().zip(block.entries()) {
+            let ((name, contract), hash) = (called(entry), hex::encode(place.hash));
             if context.json {
                 let log = log.to_string();
-                rows.push(json!({ "log": log, "height": height.to_string(), "index": place.index, "kind": name, "time": time, "hash": hash }));
+                rows.push(json!({
+                    "log": log, "height": height.to_string(), "index": place.index, "kind": name, "time": time, "hash": hash,
+                    "sealed_for": contract,
+                }));
             } else {
                 lines.push_str(&format!("{log:8} {height:>8} {:>3}  {name:14} {time:32} {hash}\n", place.index));
             }
@@ -263,25 +317,36 @@ fn show(dir: &Path, context: &Context) -> Outcome {
 }
 
 fn export(dir: &Path, out: &Path, context: &Context) -> Outcome {
-    open(dir)?;
+    let ledger = open_announced(dir, EXPORT, context)?;
     std::fs::create_dir(out).map_err(|e| file::unwritable(out, &e))?;
     let (blocks_dir, entries_dir) = (out.join("blocks"), out.join("entries"));
     file::make_dir(&blocks_dir)?;
     file::make_dir(&entries_dir)?;
-    let (mut blocks, mut entries) = (0_u64, 0_u64);
+    let (mut blocks, mut entries, mut sealed) = (0_u64, 0_u64, 0_u64);
     let write = |path: PathBuf, bytes: &[u8]| std::fs::write(&path, bytes).map_err(|e| file::unwritable(&path, &e));
-    walk(dir, |log, height, bytes, block| {
-        write(blocks_dir.join(format!("{log}-{height}.der")), bytes)?;
+    walk((dir, &ledger), |log, height, block| {
+        // Of a block with entries that stay sealed the signed header is written: it and the other entries' hashes prove the rest.
+        if block.entries().iter().all(|entry| entry.plain().is_some()) {
+            let bytes = ledger.block(log, height).map_err(|e| failure(dir, &e))?;
+            write(blocks_dir.join(format!("{log}-{height}.der")), &bytes)?;
+        } else {
+            let bytes = block.signed().to_bytes().map_err(|e| bug(&e))?;
+            write(blocks_dir.join(format!("{log}-{height}.header.der")), &bytes)?;
+        }
         blocks += 1;
-        for (place, bytes) in block.entry_refs().iter().zip(block.entries()) {
-            let name = kind_name(Entry::from_bytes(bytes).map_or(0, |entry| entry.kind));
+        for (place, entry) in block.entry_refs().iter().zip(block.entries()) {
+            let Some(bytes) = entry.plain() else {
+                sealed += 1;
+                continue;
+            };
+            let (name, _) = called(entry);
             write(entries_dir.join(format!("{log}-{height}-{}-{name}.der", place.index)), bytes)?;
             entries += 1;
         }
         Ok(())
     })?;
     let path = out.display().to_string();
-    context.show(&json!({ "dir": path, "blocks": blocks, "entries": entries }), || {
+    context.show(&json!({ "dir": path, "blocks": blocks, "entries": entries, "sealed": sealed }), || {
         let (blocks, entries) = (blocks.to_string(), entries.to_string());
         Text::LedgerExported { path: path.clone(), blocks, entries }.render(context.lang)
     })?;
@@ -289,11 +354,12 @@ fn export(dir: &Path, out: &Path, context: &Context) -> Outcome {
 }
 
 fn prove(dir: &Path, (log, height, index): (Log, u64, u32), context: &Context) -> Outcome {
-    let ledger = open(dir)?;
-    let bytes = ledger.block(log, height).map_err(|e| failure(dir, &e))?;
-    let block = Block::from_bytes(&bytes).map_err(|e| failure(dir, &e))?;
+    let ledger = open(dir)?.without_keys();
+    // A proof is over hashes: it needs no key, and holds for what was erased.
+    let block = ledger.held(log, height).map_err(|e| failure(dir, &e))?;
     let beyond = || Failure::new(Exit::Usage, Text::NoEntry { index: index.to_string(), height: height.to_string() });
-    let entry = block.entry_ref(index).ok_or_else(beyond)?;
+    let refs = block.entry_refs();
+    let entry = usize::try_from(index).ok().and_then(|index| refs.get(index)).ok_or_else(beyond)?;
     let entry_path = block.entry_path(index).ok_or_else(beyond)?;
     let size = ledger.size(log);
     let block_path = ledger.prove(log, height, size).map_err(|e| failure(dir, &e))?;

@@ -6,6 +6,7 @@ mod capacity;
 mod correct;
 mod demo;
 mod dispute;
+mod erase;
 mod file;
 mod firmware;
 mod help;
@@ -91,6 +92,8 @@ enum Command {
     Dispute(dispute::Args),
     /// Take something off a bill in dispute
     Correct(correct::Args),
+    /// Make everything personal of a contract unreadable on this node
+    Erase(erase::Args),
     /// The buyer's side: browse, order, score, fetch evidence
     #[command(subcommand)]
     Buyer(buyer::Command),
@@ -144,6 +147,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Report(args) => report::run(args, &context),
         Command::Dispute(args) => dispute::run(args, &context),
         Command::Correct(args) => correct::run(args, &context),
+        Command::Erase(args) => erase::run(args, &context),
         Command::Buyer(command) => buyer::run(command, &context),
     }
 }

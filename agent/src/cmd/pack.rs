@@ -9,8 +9,12 @@ use hufu_audit::{
 };
 use hufu_gm::cert::Certificate;
 use hufu_ledger::Ledger;
+use hufu_trade::{
+    entry::{EXPORT, key_of},
+    octets::ContractNo,
+};
 
-use super::{Context, Outcome, file, ledger};
+use super::{Context, Outcome, erase, file, ledger};
 use crate::{config::Config, text::Text};
 
 /// Which bill, and where the ledger is.
@@ -35,13 +39,31 @@ struct Source {
     dir: PathBuf,
     node: Vec<Vec<u8>>,
     platform: Vec<Vec<u8>>,
+    /// Where the agent is asked.
+    socket: PathBuf,
 }
 
 /// The pack is written beside its place and renamed, so there is a whole one or none.
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let source = source(args)?;
-    let ledger = Ledger::open_read_only(&source.dir).map_err(|e| ledger::failure(&source.dir, &e))?;
-    let input = from_ledger(&ledger, &args.bill_no, &source.node, &source.platform);
+    let open = || Ledger::open_read_only(&source.dir).map_err(|e| ledger::failure(&source.dir, &e));
+    let collect = |ledger: &Ledger| from_ledger(ledger, &args.bill_no, &source.node, &source.platform);
+    let input = match collect(&open()?.without_keys()) {
+        // The buyer's own entries are in a pack: who else reads them is written down first, by the agent that holds the pen.
+        Err(Error::Ledger(hufu_ledger::Error::NoKeys { .. })) => {
+            let ledger = open()?;
+            let contract = args.bill_no.split_once('-').and_then(|(no, _)| ContractNo::from_hex(no));
+            let no =
+                contract.ok_or_else(|| Failure::new(Exit::No, Text::BillUnknown { number: args.bill_no.clone() }))?;
+            if ledger.is_erased(&key_of(Some(no))).map_err(|e| ledger::failure(&source.dir, &e))? {
+                return Err(Failure::new(Exit::No, Text::ErasedBill { number: args.bill_no.clone() }));
+            }
+            let why = format!("evidence pack of bill {}", args.bill_no);
+            erase::announce(&source.socket, (EXPORT, &why), &[no], context)?;
+            collect(&ledger)
+        }
+        collected => collected,
+    };
     let input = input.map_err(|e| failure(&source.dir, &e))?;
     let mut pack = std::io::Cursor::new(Vec::new());
     build(&input, &mut pack).map_err(|e| failure(&source.dir, &e))?;
@@ -53,7 +75,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 
 fn source(args: &Args) -> Result<Source, Failure<Text>> {
     if let Some(dir) = &args.dir {
-        return Ok(Source { dir: dir.clone(), node: Vec::new(), platform: Vec::new() });
+        let socket = erase::socket_beside(dir);
+        return Ok(Source { dir: dir.clone(), node: Vec::new(), platform: Vec::new(), socket });
     }
     let config = Config::load(&args.config)?;
     let ders = |path: &Path| -> Result<Vec<Vec<u8>>, Failure<Text>> {
@@ -61,7 +84,7 @@ fn source(args: &Args) -> Result<Source, Failure<Text>> {
         Ok(certificates.iter().map(Certificate::der).map(<[u8]>::to_vec).collect())
     };
     let (node, platform) = (ders(&config.certificates)?, ders(&config.platform_certificates)?);
-    Ok(Source { dir: config.ledger_dir, node, platform })
+    Ok(Source { dir: config.ledger_dir, node, platform, socket: config.socket })
 }
 
 fn failure(dir: &Path, error: &Error) -> Failure<Text> {

@@ -61,6 +61,8 @@ pub(super) struct Market {
     pub(super) core: Core,
     pub(super) ledger: Ledger,
     pub(super) dir: tempfile::TempDir,
+    /// Where the ledger and its keys lie side by side.
+    _home: tempfile::TempDir,
     pub(super) platform: Party,
     pub(super) buyer: Party,
     pub(super) elapsed_ns: u64,
@@ -126,7 +128,8 @@ impl Market {
 
     /// A node whose first entry is this rule table.
     pub(super) fn under(rules: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in(home.path()).unwrap();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
             (party(Some(&root), "site-1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer", 4));
@@ -140,6 +143,7 @@ impl Market {
             core,
             ledger,
             dir,
+            _home: home,
             platform,
             buyer,
             elapsed_ns: 0,
@@ -152,7 +156,7 @@ impl Market {
         };
         let rules = Rules { version: 1, text: rules.to_owned() };
         let body = encode(&rules, "Rules").unwrap();
-        let entry = NewEntry { kind: EntryKind::Rules.number(), body, key: key_of(None) };
+        let entry = NewEntry { kind: EntryKind::Rules.number(), body, key: key_of(None), sealed: false };
         market.execute(vec![Effect::Append(vec![NewBlock { log: Log::Trade, entries: vec![entry] }])]);
         market
     }

@@ -4,6 +4,7 @@ mod change;
 mod course;
 mod dice;
 mod market;
+mod personal;
 mod settled;
 
 use hufu_ledger::Log;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hufu_gm::{Signed, sm3::sm3};
-use hufu_ledger::{Block, Entry, EntryRef, Ledger, Log};
+use hufu_ledger::{Entry, EntryRef, HeldBlock, HeldEntry, Ledger, Log};
 use hufu_trade::{
     bill::Bill,
     entry::{Certificates, EntryKind, Receipt, Rules, key_of},
@@ -56,7 +56,8 @@ pub fn from_ledger(
                 offer = Some(hufu_trade::decode(Signed::from_bytes(&entry.body)?.tbs(), "Offer")?);
                 true
             }
-            Some(kind) => kind != EntryKind::Receipt,
+            // Who at the site read what is no part of the trade.
+            Some(kind) => !matches!(kind, EntryKind::Receipt | EntryKind::UserOperation),
             None => false,
         };
         let is_record = matches!(kind, Some(EntryKind::Usage | EntryKind::Gap));
@@ -113,14 +114,15 @@ const STANDING_BLOCKS: u64 = 8;
 /// The ledger, with the block read last: neighbours are asked for together.
 struct Blocks<'a> {
     ledger: &'a Ledger,
-    last: Option<(Log, u64, Block)>,
+    last: Option<(Log, u64, HeldBlock)>,
 }
 
 impl Blocks<'_> {
-    fn block(&mut self, log: Log, height: u64) -> Result<&Block, Error> {
+    /// A block as far as it can be read: what is erased of other contracts is in nobody's way.
+    fn block(&mut self, log: Log, height: u64) -> Result<&HeldBlock, Error> {
         let held = self.last.as_ref().is_some_and(|(there, at, _)| (*there, *at) == (log, height));
         if !held {
-            self.last = Some((log, height, Block::from_bytes(&self.ledger.block(log, height)?)?));
+            self.last = Some((log, height, self.ledger.held(log, height)?));
         }
         let lost = || Error::Input { what: "block".into(), why: "not read".into() };
         self.last.as_ref().map(|(.., block)| block).ok_or_else(lost)
@@ -129,8 +131,11 @@ impl Blocks<'_> {
     fn bytes(&mut self, at: &EntryRef) -> Result<Vec<u8>, Error> {
         let entry = usize::try_from(at.index).ok();
         let block = self.block(at.log, at.height)?;
-        let found = entry.and_then(|index| block.entries().get(index)).cloned();
-        found.ok_or_else(|| Error::Input { what: format!("{} block {}", at.log, at.height), why: "too short".into() })
+        match entry.and_then(|index| block.entries().get(index)) {
+            Some(HeldEntry::Plain(bytes)) => Ok(bytes.clone()),
+            // Why it cannot be read, or that there is no such entry, is the ledger's word.
+            _ => Ok(self.ledger.entry(at.log, at.height, at.index)?),
+        }
     }
 
     fn entry(&mut self, at: EntryRef) -> Result<(EntryRef, Entry), Error> {
@@ -158,7 +163,8 @@ impl Blocks<'_> {
                 break;
             }
             let block = self.block(Log::Trade, height)?;
-            for (at, bytes) in block.entry_refs().iter().zip(block.entries()) {
+            for (at, held) in block.entry_refs().iter().zip(block.entries()) {
+                let HeldEntry::Plain(bytes) = held else { continue };
                 let entry = Entry::from_bytes(bytes)?;
                 match EntryKind::from_number(entry.kind) {
                     Some(EntryKind::Rules) => {
@@ -197,7 +203,7 @@ impl Blocks<'_> {
             }
             let block = self.block(Log::Trade, height)?;
             let receipts: Vec<Entry> =
-                block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
+                block.entries().iter().filter_map(HeldEntry::plain).filter_map(|b| Entry::from_bytes(b).ok()).collect();
             for entry in receipts.into_iter().filter(|entry| entry.kind == EntryKind::Receipt.number()) {
                 let receipt: Receipt = hufu_trade::decode(Signed::from_bytes(&entry.body)?.tbs(), "Receipt")?;
                 let covers = needed.get(&receipt.log).is_some_and(|size| *size <= receipt.size);

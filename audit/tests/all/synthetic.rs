@@ -131,7 +131,7 @@ impl Story<'_> {
 
     fn entry(&self, kind: EntryKind, body: Vec<u8>) -> NewEntry {
         let of = !matches!(kind, EntryKind::Rules | EntryKind::Certificates | EntryKind::Receipt | EntryKind::Window);
-        NewEntry { kind: kind.number(), body, key: key_of(self.contract.filter(|_| of)) }
+        NewEntry { kind: kind.number(), body, key: key_of(self.contract.filter(|_| of)), sealed: false }
     }
 
     fn append_blocks(&mut self, blocks: &[NewBlock]) -> Made<Vec<EntryRef>> {

@@ -135,7 +135,7 @@ impl Store {
         let signer = Signer { key, cert_id: [2; 32], salt_key: &[3; 32] };
         let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(500) };
         let block = |number| {
-            let entry = NewEntry { kind: 7, body: noise(number, BODY_BYTES), key: NO_KEY };
+            let entry = NewEntry { kind: 7, body: noise(number, BODY_BYTES), key: NO_KEY, sealed: false };
             NewBlock { log: Log::Trade, entries: vec![entry] }
         };
         let mut plan = ledger.plan();

@@ -8,6 +8,7 @@ use hufu_gm::{
     csr::Csr,
     keyfile,
     sm2::PublicKey,
+    sm4,
 };
 
 use crate::{
@@ -46,6 +47,27 @@ fn we_verify_openssls_signatures_and_refuse_its_empty_user_id() {
     }
     bench.openssl("dgst -sm3 -sign k.pem -out default-id.der m");
     assert!(!public.verify(b"message digest", &bench.read("default-id.der")).is_valid());
+}
+
+#[test]
+fn openssl_decrypts_what_sm4_ctr_encrypts_and_we_decrypt_its_own() {
+    let bench = Bench::new();
+    // The last counter but one: it must carry over all 128 bits.
+    for (round, nonce) in [[0x5a; 16], [0xff; 16]].iter().enumerate() {
+        let key = sm4::Key::generate(hufu_gm::random::fill).unwrap();
+        let words = format!("-K {} -iv {}", hex::encode(key.as_bytes()), hex::encode(nonce));
+        for length in [0, 1, 15, 16, 17, 1000] {
+            let plain: Vec<u8> = (0..length).map(|byte: usize| byte.to_le_bytes()[0]).collect();
+            let mut text = plain.clone();
+            key.apply_ctr(nonce, &mut text);
+            bench.write("ours", &text);
+            bench.openssl(&format!("enc -d -sm4-ctr {words} -in ours -out back"));
+            assert_eq!(bench.read("back"), plain, "round {round}, {length} bytes");
+            bench.openssl(&format!("enc -sm4-ctr {words} -in back -out theirs"));
+            assert_eq!(bench.read("theirs"), text, "round {round}, {length} bytes");
+        }
+    }
+    assert_eq!(format!("{:?}", sm4::Key::from_bytes([1; 16])), "Key(..)");
 }
 
 #[test]

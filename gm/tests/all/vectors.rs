@@ -3,6 +3,7 @@
 use hufu_gm::{
     sm2::{PublicKey, SecretKey, Verdict},
     sm3::{Sm3, hmac_sm3, sm3},
+    sm4::Key,
 };
 use serde_json::Value;
 
@@ -41,6 +42,40 @@ fn hmac_sm3_gives_the_published_codes() {
     for vector in all {
         let found = hmac_sm3(&bytes(&vector, "key"), &[&bytes(&vector, "msg")]);
         assert_eq!(found.as_slice(), bytes(&vector, "out"), "{}", vector["source"]);
+    }
+}
+
+fn sm4_key(vector: &Value) -> Key {
+    Key::from_bytes(bytes(vector, "key").try_into().unwrap())
+}
+
+#[test]
+fn sm4_ctr_gives_the_published_texts_both_ways_at_every_length() {
+    let all = vectors("sm4-ctr");
+    assert_eq!(all.len(), 2);
+    for vector in all {
+        let (key, nonce) = (sm4_key(&vector), bytes(&vector, "iv").try_into().unwrap());
+        let (plain, want) = (bytes(&vector, "pt"), bytes(&vector, "ct"));
+        for length in 0..=plain.len() {
+            let mut text = plain[..length].to_vec();
+            key.apply_ctr(&nonce, &mut text);
+            assert_eq!(text, want[..length], "{} at {length}", vector["source"]);
+            key.apply_ctr(&nonce, &mut text);
+            assert_eq!(text, plain[..length]);
+        }
+    }
+}
+
+#[test]
+fn the_blocks_of_the_sm4_standard_are_the_key_stream_of_their_counters() {
+    let all = vectors("sm4-ecb");
+    assert_eq!(all.len(), 3);
+    for vector in all {
+        for (block, want) in bytes(&vector, "pt").chunks(16).zip(bytes(&vector, "ct").chunks(16)) {
+            let mut stream = [0; 16];
+            sm4_key(&vector).apply_ctr(block.try_into().unwrap(), &mut stream);
+            assert_eq!(stream, want, "{}", vector["source"]);
+        }
     }
 }
 

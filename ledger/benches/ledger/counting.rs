@@ -60,6 +60,10 @@ impl Storage for Counting {
         self.directory.remove(name)
     }
 
+    fn make(&self) -> io::Result<()> {
+        self.directory.make()
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         self.directory.sync_dir()
     }

@@ -73,7 +73,7 @@ pub(crate) fn block(number: u64) -> NewBlock {
         [*byte, ..] = random.to_be_bytes();
     }
     let log = if number % 10 == 9 { Log::Finance } else { Log::Trade };
-    NewBlock { log, entries: vec![NewEntry { kind: 7, body, key: key(number % 1000) }] }
+    NewBlock { log, entries: vec![NewEntry { kind: 7, body, key: key(number % 1000), sealed: false }] }
 }
 
 pub(crate) fn key(number: u64) -> [u8; 32] {

@@ -40,7 +40,7 @@ fn noise(random: &mut u64) -> u8 {
 fn window(number: u64, window: &Entry, usage: &Entry) -> NewBlock {
     let mut random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let time: [u8; 3] = std::array::from_fn(|_| noise(&mut random));
-    let mut entries = vec![NewEntry { kind: window.kind, body: window.body.clone(), key: NO_KEY }];
+    let mut entries = vec![NewEntry { kind: window.kind, body: window.body.clone(), key: NO_KEY, sealed: false }];
     for order in 0..ORDERS {
         let mut body = usage.body.clone();
         for (byte, new) in TIMES.iter().flat_map(|at| *at..at + 3).zip(time.iter().cycle()) {
@@ -49,7 +49,7 @@ fn window(number: u64, window: &Entry, usage: &Entry) -> NewBlock {
         for byte in HASH.chain(COUNTS.iter().flat_map(|at| *at..at + 3)) {
             body.get_mut(byte).into_iter().for_each(|byte| *byte = noise(&mut random));
         }
-        entries.push(NewEntry { kind: usage.kind, body, key: key(number / 1000 * ORDERS + order) });
+        entries.push(NewEntry { kind: usage.kind, body, key: key(number / 1000 * ORDERS + order), sealed: false });
     }
     NewBlock { log: Log::Trade, entries }
 }

@@ -1,13 +1,15 @@
 //! The full check of one block and its entries, and where it leaves its log. Files, segments and frames are the parent's.
 
 use crate::{
-    block::{BlockHeader, Expected, check_entries, read_parts},
+    block::{BlockHeader, Expected, read_parts},
     check::Walk,
     entry::{Entry, Log, salt},
     error::Fault,
     index::{BlockSlot, Index},
+    keys::Found,
     merkle,
     report::Problem,
+    sealed_entry::{SealedEntry, check_stored, is_sealed},
     segment::FramedBlock,
     verifier::Task,
 };
@@ -80,19 +82,56 @@ impl Walk<'_, '_> {
 
     fn entries(&mut self, framed: &FramedBlock<'_>, header: &BlockHeader, entries: &[Vec<u8>]) {
         self.report.entries += entries.len() as u64;
-        if let Err(fault) = check_entries(header, entries) {
+        if let Err(fault) = check_stored(header, entries) {
             self.block_problem(framed.log, header.height, fault);
         }
         if entries.len() != framed.keys.len() {
             self.block_problem(framed.log, header.height, Fault::FramePayload);
         }
-        let Some(salt_key) = self.options.salt_key else { return };
         for (index, entry) in (0_u32..).zip(entries) {
+            let opened;
+            let entry = if is_sealed(entry) {
+                let place = usize::try_from(index).unwrap_or(usize::MAX);
+                match self.opened(framed.keys.get(place), index, entry) {
+                    Ok(Some(plain)) => opened = plain,
+                    Ok(None) => continue,
+                    Err(fault) => {
+                        self.block_problem(framed.log, header.height, fault);
+                        continue;
+                    }
+                }
+                &opened
+            } else {
+                entry
+            };
+            let Some(salt_key) = self.options.salt_key else { continue };
             let good = Entry::from_bytes(entry)
                 .is_ok_and(|entry| entry.salt == salt(salt_key, header.log, header.height, index));
             if !good {
                 self.block_problem(framed.log, header.height, Fault::WrongSalt(index));
             }
+        }
+    }
+
+    /// Counts a sealed entry and opens it, where its key is there and the form is one: a bad form is the block's fault.
+    fn opened(&mut self, key: Option<&[u8; 32]>, index: u32, bytes: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        self.report.sealed += 1;
+        let Ok(sealed) = SealedEntry::from_bytes(bytes) else { return Ok(None) };
+        if key != Some(&sealed.key) {
+            return Err(Fault::SealedKey(index));
+        }
+        let Some(keys) = &self.keys else { return Ok(None) };
+        match keys.find(&sealed.key) {
+            Ok(Found::Live(secret)) => match sealed.open(&secret) {
+                Some(entry) if Entry::from_bytes(&entry).is_ok() => Ok(Some(entry)),
+                _ => Err(Fault::WrongDecryption(index)),
+            },
+            Ok(Found::Erased) => {
+                self.report.erased += 1;
+                Ok(None)
+            }
+            Ok(Found::Missing) => Err(Fault::KeyMissing(index)),
+            Err(_) => Err(Fault::KeyFile(index)),
         }
     }
 

@@ -41,13 +41,13 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Segments of several chunks; `body` is what the entry of a block says.
 fn make_wide(dir: &Path, count: u64, body: impl Fn(u64) -> Vec<u8>) -> (Ledger, Vec<AppendedBlock>) {
-    let options = Options { node: NODE.to_owned(), segment_size: 200 * 1024 };
+    let options = Options { segment_size: 200 * 1024, ..Options::new(NODE) };
     Ledger::create(dir, &options, ID).unwrap();
     let (mut ledger, _) = Ledger::open(dir, &options).unwrap();
     let mut appended = Vec::new();
     for number in 0..count {
         let log = if number % 3 == 2 { Log::Finance } else { Log::Trade };
-        let entries = vec![NewEntry { kind: 7, body: body(number), key: key_of(number) }];
+        let entries = vec![NewEntry { kind: 7, body: body(number), key: key_of(number), sealed: false }];
         appended.extend(ledger.append(&[NewBlock { log, entries }], &signer(), 0, 0, QUALITY).unwrap());
     }
     (ledger, appended)

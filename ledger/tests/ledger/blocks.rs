@@ -40,7 +40,7 @@ fn every_truncation_and_every_bit_flip_of_a_block_is_refused() {
 fn a_block_over_its_limits_is_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = open(dir.path());
-    let entry = |length| NewEntry { kind: 1, body: vec![7; length], key: NO_KEY };
+    let entry = |length| NewEntry { kind: 1, body: vec![7; length], key: NO_KEY, sealed: false };
     // DER around one body of this size: sequence 4, salt 18, kind 3, octet string 4.
     let fits = 40 * 1024 - 29;
     let cases = [
@@ -83,7 +83,7 @@ fn an_entry_is_known_before_it_is_appended() {
     append(&mut ledger, 0).unwrap();
     let place = (Log::Trade, ledger.size(Log::Trade), 0);
     let (bytes, foreseen) = hufu_ledger::foresee(&SALT_KEY, place, 9, b"body".to_vec()).unwrap();
-    let entry = NewEntry { kind: 9, body: b"body".to_vec(), key: NO_KEY };
+    let entry = NewEntry { kind: 9, body: b"body".to_vec(), key: NO_KEY, sealed: false };
     let appended =
         ledger.append(&[NewBlock { log: Log::Trade, entries: vec![entry] }], &signer(), 0, 0, QUALITY).unwrap();
     assert_eq!(appended[0].entries, [foreseen]);

@@ -32,6 +32,7 @@ fn a_good_ledger_has_no_problems_and_every_signature_is_checked() {
     let kept = Checkpoint::from_bytes(signed.tbs()).unwrap();
     let key_of = |id: &Hash| (*id == CERT_ID).then(public_key);
     let options = CheckOptions {
+        keys: None,
         key_of: Some(&key_of),
         salt_key: Some(&SALT_KEY),
         checkpoints: std::slice::from_ref(&kept),

@@ -23,7 +23,7 @@ pub(crate) fn public_key() -> PublicKey {
 
 /// Small segments, so that a few batches seal several.
 pub(crate) fn options() -> Options {
-    Options { node: NODE.to_owned(), segment_size: 2048 }
+    Options { segment_size: 2048, ..Options::new(NODE) }
 }
 
 pub(crate) fn key_of(number: u64) -> [u8; 32] {
@@ -37,6 +37,7 @@ pub(crate) fn new_block(log: Log, number: u64, entries: u64) -> NewBlock {
         kind: 7,
         body: format!("{log} {number} {index}").into_bytes(),
         key: key_of(number * 100 + index),
+        sealed: false,
     };
     NewBlock { log, entries: (0..entries).map(entry).collect() }
 }

@@ -275,6 +275,11 @@ impl Storage for FaultyStorage {
         flavour.map_or(Ok(()), |_| Err(failed()))
     }
 
+    /// The disk is the directory: there is nothing to make.
+    fn make(&self) -> io::Result<()> {
+        self.0.lock().unwrap().call().map_or(Ok(()), |_| Err(failed()))
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         let flavour = disk.call();

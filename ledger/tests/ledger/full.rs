@@ -14,7 +14,7 @@ use crate::common::{ID, NODE, append};
 const DIR: &str = "HUFU_LEDGER_FULL_DIR";
 
 fn medium() -> Options {
-    Options { node: NODE.to_owned(), segment_size: 64 * 1024 }
+    Options { segment_size: 64 * 1024, ..Options::new(NODE) }
 }
 
 /// The child, inside the name space. Without its variable it does nothing.

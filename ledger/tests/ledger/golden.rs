@@ -72,7 +72,8 @@ fn what_we_make_is_what_openssl_made() {
     for (number, (word, count, kind)) in (0..).zip(blocks) {
         let kind_of = |index| if number == 0 { kind + index } else { kind };
         let body = |index| format!("{word} {index}").into_bytes();
-        let entries = (0..count).map(|index| NewEntry { kind: kind_of(index), body: body(index), key: NO_KEY });
+        let entries =
+            (0..count).map(|index| NewEntry { kind: kind_of(index), body: body(index), key: NO_KEY, sealed: false });
         let block = NewBlock { log: Log::Finance, entries: entries.collect() };
         ledger.append(&[block], &signer(), 0, 1_700_000_000_000_000_000 + number, QUALITY).unwrap();
     }
@@ -92,7 +93,8 @@ fn our_own_signature_is_the_one_that_openssl_verified() {
     Ledger::create(dir.path(), &options(), ID).unwrap();
     let (mut ledger, _) = Ledger::open(dir.path(), &options()).unwrap();
     let body = |index| format!("first {index}").into_bytes();
-    let entries = (0..3).map(|index| NewEntry { kind: 7 + index, body: body(index), key: NO_KEY }).collect();
+    let entries =
+        (0..3).map(|index| NewEntry { kind: 7 + index, body: body(index), key: NO_KEY, sealed: false }).collect();
     let block = NewBlock { log: Log::Finance, entries };
     let appended = ledger.append(&[block], &signer(), 0, 1_700_000_000_000_000_000, QUALITY).unwrap();
     assert_eq!(appended[0].bytes, vector("ours.txt").1);

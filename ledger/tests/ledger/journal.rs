@@ -238,6 +238,7 @@ fn kept_blocks_are_taken_back_in_their_order_and_nothing_else_is() {
     let kept = |block: &hufu_ledger::AppendedBlock| KeptBlock {
         bytes: block.bytes.clone(),
         keys: block.entries.iter().map(|_| key_of(block.height)).collect(),
+        sealed: Vec::new(),
     };
     let kept: Vec<KeptBlock> = appended.iter().map(kept).collect();
     let again = tempfile::tempdir().unwrap();

@@ -21,8 +21,12 @@ mod inject;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod proofs;
+#[cfg(test)]
+mod sealing;
 #[cfg(test)]
 mod states;

@@ -10,7 +10,7 @@ use hufu_trade::{
     decode,
     entry::{
         Certificates, Deal, EntryKind, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
-        SignedStatement,
+        SignedStatement, UserOperation,
     },
     notice::Notice,
     octets::{ContractNo, Octets},
@@ -89,6 +89,7 @@ pub(crate) fn contract_of(kind: EntryKind, body: &[u8]) -> Option<ContractNo> {
             let signed = Signed::from_bytes(body).ok()?;
             decode::<Notice>(signed.tbs(), "Notice").ok().map(|notice| notice.contract_no)
         }
+        EntryKind::UserOperation => decode::<UserOperation>(body, "UserOperation").ok().map(|done| done.contract_no),
         EntryKind::Correction => decode::<Correction>(body, "Correction").ok().map(|correction| correction.contract_no),
         EntryKind::Payment => decode::<Payment>(body, "Payment").ok().map(|payment| payment.contract_no),
         EntryKind::RefundPaid => decode::<RefundPaid>(body, "RefundPaid").ok().map(|refund| refund.contract_no),
@@ -117,6 +118,7 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
         EntryKind::Payment => payment::payment(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::RefundPaid => payment::refund(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::FinanceLink => link(facts, place).unwrap_or_else(Judged::Refused),
+        EntryKind::UserOperation => operation(facts, place).into(),
         EntryKind::Rules => rules(place.body).into(),
         EntryKind::Receipt => receipt(facts, place.body).into(),
         EntryKind::Certificates => certificates(facts, place.body).into(),
@@ -184,6 +186,13 @@ pub(super) fn by_buyer(contract: &Contract, statement: &Statement, signed: &Sign
     contract.buyer.as_ref().is_some_and(|(id, key)| {
         *id == statement.buyer && key.verify(signed.statement.as_bytes(), signed.signature.as_bytes()).is_valid()
     })
+}
+
+/// What a user of the site did moves nothing: its form, and that the contract is known.
+fn operation(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
+    let done: UserOperation = read(place.body, "UserOperation")?;
+    done.check().map_err(|error| Refusal::new(Code::Malformed, error))?;
+    known(facts, done.contract_no).map(|_| None)
 }
 
 fn browse(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {

@@ -342,8 +342,10 @@ fn append(
     log: Log,
     entries: Vec<(EntryKind, Option<ContractNo>, Vec<u8>)>,
 ) -> Vec<EntryName> {
-    let entries =
-        entries.into_iter().map(|(kind, no, body)| NewEntry { kind: kind.number(), body, key: key_of(no) }).collect();
+    let entries = entries
+        .into_iter()
+        .map(|(kind, no, body)| NewEntry { kind: kind.number(), body, key: key_of(no), sealed: false })
+        .collect();
     let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1000) };
     let appended = ledger.append(&[NewBlock { log, entries }], signer, 0, now, quality).expect("an append");
     let name =

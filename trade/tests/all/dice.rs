@@ -7,7 +7,7 @@ use hufu_trade::{
     correction::{Adjustment, Correction, RefundPaid},
     entry::{
         Certificates, Countersignature, Deal, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt,
-        ReceivedBill, Refused, Rules, SetAside, SignedStatement,
+        ReceivedBill, Refused, Rules, SetAside, SignedStatement, UserOperation,
     },
     if2::Blocks,
     money::{Money, UnitPrice},
@@ -198,6 +198,17 @@ impl Dice<'_> {
             act: self.text(),
             from: self.text(),
             to: self.text(),
+            time: self.i64(),
+            why: self.text(),
+        }
+    }
+    pub(crate) fn user_operation(&mut self) -> UserOperation {
+        UserOperation {
+            version: self.u8(),
+            contract_no: self.hash(),
+            operator: self.text(),
+            act: self.text(),
+            state: self.text(),
             time: self.i64(),
             why: self.text(),
         }

@@ -3,7 +3,8 @@
 use hufu_trade::{
     encode,
     entry::{
-        Certificates, EntryKind, EntryName, Epoch, OrderStatus, Receipt, ReceivedBill, Refused, SetAside, octet_string,
+        Certificates, EntryKind, EntryName, Epoch, OrderStatus, Receipt, ReceivedBill, Refused, SetAside,
+        UserOperation, octet_string,
     },
     if2::{Blocks, PLATFORM},
     octets::{ContractNo, Digest, Octets},
@@ -189,6 +190,17 @@ pub(crate) fn others(files: &mut Files, parties: &Parties, contract_no: Contract
     };
     let body = files.der("OrderStatus", &status)?;
     lone(files, "order-status", EntryKind::OrderStatus, 13, &body)?;
+    let read = UserOperation {
+        version: 1,
+        contract_no,
+        operator: "zhang".to_owned(),
+        act: "export".to_owned(),
+        state: "closed".to_owned(),
+        time: T0 + 200 * MINUTE,
+        why: "evidence pack for the auditor (审计用证据包)".to_owned(),
+    };
+    let body = files.der("UserOperation", &read)?;
+    lone(files, "user-operation", EntryKind::UserOperation, 27, &body)?;
     let aside = SetAside { segment: 3, offset: 4_096, length: 17, sm3: digest(b"seventeen bytes..") };
     let body = files.der("SetAside", &aside)?;
     lone(files, "set-aside", EntryKind::SetAside, 18, &body)?;

@@ -11,7 +11,7 @@ use hufu_trade::{
     decode, encode,
     entry::{
         Certificates, Countersignature, Deal, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt,
-        ReceivedBill, Refused, Rules, SetAside, SignedStatement,
+        ReceivedBill, Refused, Rules, SetAside, SignedStatement, UserOperation,
     },
     if2::Blocks,
     notice::{Notice, Renewal},
@@ -69,6 +69,7 @@ round_trips! {
     rules_read_back: rules,
     certificates_read_back: certificates,
     order_statuses_read_back: order_status,
+    user_operations_read_back: user_operation,
     time_qualities_read_back: quality,
     meter_identities_read_back: identity,
     readings_read_back: reading,
@@ -145,6 +146,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Tier,
         TimeQuality,
         UsageRecord,
+        UserOperation,
         Window
     )
 }

@@ -1,0 +1,89 @@
+//! The ledger read into the core at a start: the same entries, in the order they were written in, that live events bring. Which
+//! of them were erased the ledger says. What an entry changes is `contract.rs` and `personal.rs`.
+
+use hufu_ledger::{Closed, HeldEntry, Log};
+use hufu_trade::{
+    decode,
+    entry::{EntryKind, EntryName, FinanceLink, key_of},
+};
+
+use crate::{
+    clock,
+    exchange::name_of,
+    node::Fatal,
+    writer::{Writer, WriterError},
+};
+
+/// An entry of the ledger.
+enum Read {
+    /// Its kind and body.
+    Plain(u16, Vec<u8>),
+    /// It was erased; its key says of which contract it was.
+    Erased([u8; 32]),
+}
+
+impl Writer {
+    /// Reads the whole ledger into the core: the trade log in order, each finance entry just before the trade entry that
+    /// names it back, which is the order they were written in.
+    ///
+    /// # Errors
+    /// [`WriterError`] when the ledger cannot be read or does not replay.
+    pub(crate) fn replay(&mut self) -> Result<(), WriterError> {
+        let mut finance = 0;
+        for height in 0..self.ledger.size(Log::Trade) {
+            for (name, read) in self.entries(Log::Trade, height)? {
+                if let Read::Plain(kind, body) = &read
+                    && *kind == EntryKind::FinanceLink.number()
+                {
+                    let link: FinanceLink =
+                        decode(body, "FinanceLink").map_err(|e| WriterError::Entry(e.to_string()))?;
+                    while finance <= link.finance.height {
+                        self.apply_block(Log::Finance, finance)?;
+                        finance += 1;
+                    }
+                }
+                self.apply_read(&name, &read)?;
+            }
+        }
+        for height in finance..self.ledger.size(Log::Finance) {
+            self.apply_block(Log::Finance, height)?;
+        }
+        // Its entry stands before the erasure: a crash may have come between. The ones before it went on to the next entry.
+        if let Some(no) = self.core.book.last_erased {
+            self.ledger.erase(&key_of(Some(no)))?;
+        }
+        self.core.find_places(clock::now());
+        Ok(())
+    }
+
+    fn apply_block(&mut self, log: Log, height: u64) -> Result<(), WriterError> {
+        for (name, read) in self.entries(log, height)? {
+            self.apply_read(&name, &read)?;
+        }
+        Ok(())
+    }
+
+    fn apply_read(&mut self, at: &EntryName, read: &Read) -> Result<(), WriterError> {
+        match read {
+            Read::Plain(kind, body) => Ok(self.core.apply(at, *kind, body).map_err(Fatal::from)?),
+            Read::Erased(key) => self.core.apply_erased(at, key).map_err(WriterError::Entry),
+        }
+    }
+
+    fn entries(&self, log: Log, height: u64) -> Result<Vec<(EntryName, Read)>, WriterError> {
+        let block = self.ledger.held(log, height)?;
+        let refs = block.entry_refs();
+        let both = refs.iter().zip(block.entries());
+        both.map(|(at, held)| {
+            let bytes = match held {
+                HeldEntry::Plain(bytes) => bytes.clone(),
+                HeldEntry::Sealed { key, closed: Closed::Erased } => return Ok((name_of(at), Read::Erased(*key))),
+                // The node does not guess at what it cannot read: the ledger says which key is missing.
+                HeldEntry::Sealed { .. } => self.ledger.entry(log, height, at.index)?,
+            };
+            let entry = hufu_ledger::Entry::from_bytes(&bytes)?;
+            Ok((name_of(at), Read::Plain(entry.kind, entry.body)))
+        })
+        .collect()
+    }
+}
