@@ -4,8 +4,9 @@
 use hufu_ledger::{Error, PerLog};
 
 use crate::{
+    book::Book,
     clock::{self, Now},
-    contract::{Book, Contract},
+    contract::Contract,
     writer::Writer,
 };
 

@@ -15,9 +15,9 @@ use serde::Serialize;
 
 use crate::{
     act::{self, Plan, malformed, problem},
+    book::Book,
     change,
     clock::Now,
-    contract::Book,
     node::{Core, Effect},
 };
 

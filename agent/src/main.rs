@@ -3,6 +3,7 @@
 mod act;
 mod archive;
 mod batch;
+mod book;
 mod books;
 mod change;
 mod clock;

@@ -11,16 +11,16 @@ use hufu_trade::{
     if2::{Interface, Topic},
     octets::{ContractNo, Digest},
     rating::Recorded,
-    resource::{Kind, Resource},
     usage::{TimeQuality, TimeState},
 };
 
 use crate::{
     batch::{Batch, Draft},
+    book::{Book, Unreplayable},
     books::{self, BookError},
     change,
     clock::Now,
-    contract::{Book, Contract, Unreplayable},
+    contract::Contract,
     outbox::Cursor,
     stock::Shop,
 };
@@ -365,25 +365,6 @@ impl Core {
             effects.push(Effect::Append(change::receipts(self, now.real_ns, &receipt, waiting)?));
         }
         Ok(effects)
-    }
-
-    /// The resources whose readings a contract's records list: what its offer meters.
-    pub(crate) fn metered(&self, contract: &Contract) -> Vec<Resource> {
-        let listed = contract.offer.iter().flat_map(|(_, offer, _)| &offer.metered);
-        listed.filter(|metered| metered.why_not.is_none()).filter_map(|metered| metered.resource.parse().ok()).collect()
-    }
-
-    /// What a contract holds, in base units a second, for its `reserved_*` readings.
-    pub(crate) fn reserved(&self, contract: &Contract) -> Vec<(Resource, u64)> {
-        let wanted: Vec<Resource> = self.metered(contract).into_iter().filter(|r| r.reserved).collect();
-        let quantity = u64::from(contract.quantity());
-        let per_second = |resource: &Resource| {
-            let (_, offer, _) = contract.offer.as_ref()?;
-            let held = offer.reserves.iter().find(|r| r.resource == resource.kind.name())?.quantity;
-            let unit = if resource.kind == Kind::Cpu { 1_000_000 } else { 1 };
-            held.checked_mul(quantity)?.checked_mul(unit)
-        };
-        wanted.into_iter().filter_map(|resource| per_second(&resource).map(|rate| (resource, rate))).collect()
     }
 
     /// Whether the contract's state is one in which its order is metered.

@@ -13,7 +13,8 @@ use hufu_trade::{
 use crate::{
     act::{self, malformed, problem},
     batch::{Batch, Draft},
-    contract::{Book, Contract},
+    book::Book,
+    contract::Contract,
     node::Core,
 };
 

@@ -8,7 +8,7 @@ use hufu_trade::{
     tariff::{Scheme, Tariff},
 };
 
-use crate::{config::ProductConfig, contract::Book};
+use crate::{book::Book, config::ProductConfig, contract::Contract, node::Core};
 
 /// What the server can sell at all.
 #[derive(Clone, Debug)]
@@ -109,6 +109,27 @@ impl Shop {
                 Metered { resource: resource.to_string(), source, why_not }
             })
             .collect()
+    }
+}
+
+impl Core {
+    /// The resources whose readings a contract's records list: what its offer meters.
+    pub(crate) fn metered(&self, contract: &Contract) -> Vec<Resource> {
+        let listed = contract.offer.iter().flat_map(|(_, offer, _)| &offer.metered);
+        listed.filter(|metered| metered.why_not.is_none()).filter_map(|metered| metered.resource.parse().ok()).collect()
+    }
+
+    /// What a contract holds, in base units a second, for its `reserved_*` readings.
+    pub(crate) fn reserved(&self, contract: &Contract) -> Vec<(Resource, u64)> {
+        let wanted: Vec<Resource> = self.metered(contract).into_iter().filter(|r| r.reserved).collect();
+        let quantity = u64::from(contract.quantity());
+        let per_second = |resource: &Resource| {
+            let (_, offer, _) = contract.offer.as_ref()?;
+            let held = offer.reserves.iter().find(|r| r.resource == resource.kind.name())?.quantity;
+            let unit = if resource.kind == Kind::Cpu { 1_000_000 } else { 1 };
+            held.checked_mul(quantity)?.checked_mul(unit)
+        };
+        wanted.into_iter().filter_map(|resource| per_second(&resource).map(|rate| (resource, rate))).collect()
     }
 }
 

@@ -11,9 +11,9 @@ use hufu_audit::{Exit, Failure};
 use serde_json::{Value, json};
 
 use crate::{
+    book::Book,
     cmd::{Context, Outcome, bug},
     config::Config,
-    contract::Book,
     daemon::{self, Lifetime},
     local::Question,
     setup,

@@ -131,7 +131,7 @@ mod tests {
         let (statement, signature) = (b"what the buyer said".to_vec(), b"and signed".to_vec());
         let body = SignedStatement::new(&statement, &signature, &[]).unwrap();
         let body = encode(&body, "SignedStatement").unwrap();
-        let entry = |kind: EntryKind| NewEntry { kind: kind.number(), body: body.clone(), key: [0; 32] };
+        let entry = |kind: EntryKind| NewEntry { kind: kind.number(), body: body.clone(), key: [0; 32], sealed: false };
         let kinds = [EntryKind::Browse, EntryKind::Order, EntryKind::Score, EntryKind::Browse];
         let blocks = kinds.map(|kind| NewBlock { log: Log::Trade, entries: vec![entry(kind)] });
         let signer = Signer { key: &node.key, cert_id: node.certificate.id(), salt_key: &[2; 32] };
