@@ -146,11 +146,11 @@ impl Book {
             EntryKind::Usage | EntryKind::Gap => {
                 let record: UsageRecord = read(decode(body, "UsageRecord"))?;
                 let contract = self.contract(record.contract_no)?;
-                contract.near_ceiling = contract.is_near_ceiling(&record);
                 if record.reason == Reason::Suspended {
                     (contract.base, contract.resumed) = (record.readings.clone(), Some(record.end));
                 }
                 contract.last = Some((at.clone(), record));
+                contract.near_ceiling.take();
                 Ok(())
             }
             EntryKind::Bill => {
@@ -245,8 +245,7 @@ impl Book {
         contract.moved = Some(at.clone());
         if let (Some(in_force), Some(renewal)) = (&mut contract.in_force, &notice.renewal) {
             *in_force = read(in_force.renewed(renewal))?;
-            let last = contract.last.as_ref();
-            contract.near_ceiling = last.is_some_and(|(_, record)| contract.is_near_ceiling(record));
+            contract.near_ceiling.take();
         }
         self.step(notice.contract_no, &notice.act, EntryKind::Notice, notice.time)
     }

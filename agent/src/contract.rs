@@ -1,5 +1,7 @@
 //! One contract of this node and its bills, as their entries tell them. Taking entries into account is `book.rs`.
 
+use std::cell::OnceCell;
+
 use hufu_gm::{sm2::PublicKey, sm3::Hash};
 use hufu_trade::{
     bill::Bill,
@@ -69,8 +71,8 @@ pub(crate) struct Contract {
     pub(crate) base: Vec<Reading>,
     /// When that was, ns since 1970-01-01Z.
     pub(crate) resumed: Option<i64>,
-    /// A window as dear as twice the last one would exceed the ceiling.
-    pub(crate) near_ceiling: bool,
+    /// [`Self::is_near_ceiling`], rated once a record, and only when it is asked: a replay rates nothing.
+    pub(crate) near_ceiling: OnceCell<bool>,
     /// The last usage record or gap.
     pub(crate) last: Option<(EntryName, UsageRecord)>,
     /// The newest trade entry that moved the contract.
@@ -105,7 +107,7 @@ impl Contract {
             notices: Vec::new(),
             base: Vec::new(),
             resumed: None,
-            near_ceiling: false,
+            near_ceiling: OnceCell::new(),
             last: None,
             moved: None,
             bills: Vec::new(),
@@ -127,10 +129,16 @@ impl Contract {
         self.in_force.map_or(Ok(None), |in_force| in_force.left(self.bills.iter().map(|billed| billed.bill.total)))
     }
 
-    /// Whether the cost so far and twice that of the newest record exceed what is left of the ceiling. Costs that cannot be
-    /// computed are the bill's matter.
-    pub(crate) fn is_near_ceiling(&self, record: &UsageRecord) -> bool {
-        let (Ok(Some(left)), Some((_, offer, _))) = (self.left(), &self.offer) else { return false };
+    /// Whether the cost since the deal and twice that of the newest record exceed the ceiling. Costs that cannot be computed are
+    /// the bill's matter.
+    pub(crate) fn is_near_ceiling(&self) -> bool {
+        *self.near_ceiling.get_or_init(|| self.last.as_ref().is_some_and(|(_, record)| self.nears_ceiling(record)))
+    }
+
+    fn nears_ceiling(&self, record: &UsageRecord) -> bool {
+        // The record's totals are those since the deal, earlier bills included: they are held against the whole ceiling.
+        let ceiling = self.in_force.map_or(Ok(None), |in_force| in_force.left([]));
+        let (Ok(Some(ceiling)), Some((_, offer, _))) = (ceiling, &self.offer) else { return false };
         let cost = |part: fn(&Reading) -> Option<u128>| -> Option<i128> {
             let readings = record.readings.iter();
             let quantities = readings.filter_map(|reading| Some((reading.resource().ok()?, part(reading)?)));
@@ -141,7 +149,7 @@ impl Contract {
         now.zip(before).is_some_and(|(now, before)| {
             now.checked_sub(before)
                 .and_then(|last| last.checked_mul(2)?.checked_add(now))
-                .is_none_or(|sum| sum > left.0)
+                .is_none_or(|sum| sum > ceiling.0)
         })
     }
 }

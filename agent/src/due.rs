@@ -105,7 +105,7 @@ impl Core {
         if ended && table.row(&contract.state, EXPIRE).is_some() {
             return Some((EXPIRE, "the term ended"));
         }
-        if contract.near_ceiling && table.row(&contract.state, EXHAUST).is_some() {
+        if table.row(&contract.state, EXHAUST).is_some() && contract.is_near_ceiling() {
             return Some((EXHAUST, "the next window might exceed the ceiling"));
         }
         let mut timers = table.timers.iter().filter(|timer| timer.state == contract.state);

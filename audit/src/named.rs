@@ -11,8 +11,6 @@ use crate::{Error, evidence::Evidence, findings::Findings, open::Members, record
 pub struct BillName {
     /// The contract.
     pub contract_no: ContractNo,
-    /// The bill's number.
-    pub number: String,
     /// Entry hash of the bill.
     pub entry: Digest,
 }
@@ -27,5 +25,5 @@ pub fn bill_of(reader: impl Read + Seek) -> Result<BillName, Error> {
     let pieces = records::pieces(&members, &mut findings.completeness)?;
     let evidence = Evidence::read(&members, &pieces, &mut findings);
     let entry = evidence.bill_entry.ok_or(Error::NoBill)?;
-    Ok(BillName { contract_no: entry.value.contract_no, number: entry.value.number, entry: Octets(entry.hash) })
+    Ok(BillName { contract_no: entry.value.contract_no, entry: Octets(entry.hash) })
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hufu_audit::{Exit, Failure};
+use sqlx::SqliteConnection;
 
 use crate::{
     cli::{Context, bug},
@@ -87,6 +88,27 @@ async fn open(dir: &Path) -> Result<Store, Failure<Text>> {
         return Err(Failure::new(Exit::Io, Text::NoDatabase { path: dir.display().to_string() }));
     }
     Store::open(dir, Create::Never).await.map_err(|error| failed(dir, &error))
+}
+
+/// Does something in one transaction of the database of a directory; what it refuses is the answer no.
+async fn in_database<T>(
+    dir: &Path,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<Result<T, Text>, Error>,
+) -> Result<T, Failure<Text>> {
+    let store = open(dir).await?;
+    let done = async {
+        let mut tx = store.write().await?;
+        let done = work(&mut tx).await?;
+        tx.commit().await?;
+        Ok::<_, Error>(done)
+    };
+    let done = done.await;
+    store.close().await;
+    let done = done.map_err(|error| failed(dir, &error))?;
+    done.map_err(|text| match text {
+        Text::Usage { .. } => Failure::new(Exit::Usage, text),
+        text => Failure::new(Exit::No, text),
+    })
 }
 
 /// What the database says, with the status it deserves.

@@ -11,7 +11,7 @@ use hufu_trade::{
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::{DirArgs, Outcome, failed, open};
+use super::{DirArgs, Outcome, in_database};
 use crate::{
     cli::Context,
     error::{Error, hash},
@@ -55,21 +55,7 @@ pub(super) async fn keep(args: &Args, now_ns: i64) -> Result<Notice, Failure<Tex
     let usage = |why: String| Failure::new(Exit::Usage, Text::Usage { why });
     let no = ContractNo::from_hex(&args.contract_no);
     let no = no.ok_or_else(|| usage("CONTRACT_NO: 32 hexadecimal digits expected".to_owned()))?;
-    let store = open(&args.place.dir).await?;
-    let kept = async {
-        let mut tx = store.write().await?;
-        let kept = record(&mut tx, no, args, now_ns).await?;
-        tx.commit().await?;
-        Ok::<_, Error>(kept)
-    };
-    let kept = kept.await;
-    store.close().await;
-    match kept {
-        Ok(Ok(notice)) => Ok(notice),
-        Ok(Err(text @ Text::Usage { .. })) => Err(Failure::new(Exit::Usage, text)),
-        Ok(Err(text)) => Err(Failure::new(Exit::No, text)),
-        Err(error) => Err(failed(&args.place.dir, &error)),
-    }
+    in_database(&args.place.dir, async |db| record(db, no, args, now_ns).await).await
 }
 
 /// Keeps a notice; the same one again, while it waits for its answer, is the same answer.

@@ -6,7 +6,7 @@ use hufu_trade::{money::Money, octets::rfc3339};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::{DirArgs, Outcome, failed, open};
+use super::{DirArgs, Outcome, in_database};
 use crate::{
     cli::Context,
     error::Error,
@@ -49,17 +49,7 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 /// Checks and records what the arguments say.
 pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
     let (amount, reference) = checked(&args.amount, &args.reference)?;
-    let store = open(&args.place.dir).await?;
-    let recorded = async {
-        let mut tx = store.write().await?;
-        let paid = record(&mut tx, &args.bill_no, amount, reference, now_ns).await?;
-        tx.commit().await?;
-        Ok::<_, Error>(paid)
-    };
-    let recorded = recorded.await;
-    store.close().await;
-    let paid = recorded.map_err(|error| failed(&args.place.dir, &error))?;
-    paid.map_err(|text| Failure::new(Exit::No, text))
+    in_database(&args.place.dir, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
 }
 
 /// The amount as money, and the reference without blanks around it.

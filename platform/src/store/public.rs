@@ -5,7 +5,7 @@ use hufu_ledger::{Entry, merkle::path_to_text};
 use hufu_trade::{
     decode,
     entry::{Deal, EntryKind, SignedStatement},
-    if2::Sealed,
+    if2::{EntryProof, Sealed},
     octets::rfc3339,
 };
 use serde::Serialize;
@@ -34,27 +34,8 @@ pub(crate) struct ScoreRow {
     certificates: Vec<Sealed>,
     in_log: bool,
     /// That it stands in the node's log; absent until it does.
-    proof: Option<Shown>,
+    proof: Option<EntryProof>,
     at: String,
-}
-
-/// An entry with the proof that it stands in its node's log.
-#[derive(Debug, Serialize)]
-pub(crate) struct Shown {
-    /// DER of the entry.
-    entry: Sealed,
-    /// Its index in the block.
-    index: u32,
-    /// DER of `Signed` over the block's header, by the node.
-    header: Sealed,
-    /// From the entry's hash to the root in the header, one `L|R hex` a line.
-    entry_path: String,
-    /// From the header's leaf to the root in the receipt; empty without one.
-    log_path: String,
-    /// DER of the platform's signed receipt over it, once there is one.
-    receipt: Option<Sealed>,
-    /// The node's chain as the platform knows it, DER.
-    certificates: Vec<Sealed>,
 }
 
 /// A deal, as far as it is public.
@@ -110,10 +91,10 @@ fn buyer_chain(entries: &[StoredEntry]) -> Result<Vec<Sealed>, Error> {
 }
 
 /// The proof that an entry stands in its node's log.
-async fn shown(db: &mut SqliteConnection, pool: &str, entry: &StoredEntry) -> Result<Shown, Error> {
+async fn shown(db: &mut SqliteConnection, pool: &str, entry: &StoredEntry) -> Result<EntryProof, Error> {
     let (proof, receipt) = pack::prove(&mut *db, pool, &entry.name).await?;
     let known = node::certificates(&mut *db, pool).await?;
-    Ok(Shown {
+    Ok(EntryProof {
         entry: Sealed(entry.bytes.clone()),
         index: entry.name.index,
         header: Sealed(proof.header),

@@ -154,6 +154,25 @@ pub struct Accepted {
     pub address: Option<String>,
 }
 
+/// An entry with the proof that it stands in its node's log: with a score in the answer to `GET /v1/scores`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryProof {
+    /// DER of the entry.
+    pub entry: Sealed,
+    /// Its index in the block.
+    pub index: u32,
+    /// DER of `Signed` over the block's header, by the node.
+    pub header: Sealed,
+    /// From the entry's hash to the root in the header, one `L|R hex` a line.
+    pub entry_path: String,
+    /// From the header's leaf to the root in the receipt; empty without one.
+    pub log_path: String,
+    /// DER of the platform's signed receipt over it, once there is one.
+    pub receipt: Option<Sealed>,
+    /// The node's certificates as the platform knows them, DER.
+    pub certificates: Vec<Sealed>,
+}
+
 /// 后付费账单推送.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillPush {

@@ -9,22 +9,10 @@ use hufu_ledger::{
 use hufu_trade::{
     decode,
     entry::{EntryKind, Receipt, SignedStatement},
-    if2::Sealed,
+    if2::EntryProof,
     party::{is_named, platform_of},
 };
 use serde::Deserialize;
-
-/// An entry with the proof that it stands in its node's log, as the platform gives it.
-#[derive(Deserialize)]
-pub(super) struct Proof {
-    entry: Sealed,
-    index: u32,
-    header: Sealed,
-    entry_path: String,
-    log_path: String,
-    receipt: Option<Sealed>,
-    certificates: Vec<Sealed>,
-}
 
 /// Whom the reader believes, and when it reads.
 #[derive(Clone, Copy)]
@@ -35,6 +23,10 @@ pub(super) struct Reader<'a> {
     pub(super) platforms: &'a [Certificate],
 }
 
+/// The proof that comes with a score.
+#[derive(Deserialize)]
+pub(super) struct Proof(EntryProof);
+
 impl Proof {
     /// Whether exactly this statement with this signature is the score entry of a block that the node `pool` signed; and
     /// where the platform has given a receipt over that block, whether it holds too.
@@ -44,7 +36,7 @@ impl Proof {
     }
 
     fn holds_score(&self, statement: &[u8], signature: &[u8]) -> Option<bool> {
-        let entry = Entry::from_bytes(&self.entry.0).ok()?;
+        let entry = Entry::from_bytes(&self.0.entry.0).ok()?;
         let body: SignedStatement = decode(&entry.body, "SignedStatement").ok()?;
         let same = body.statement.as_bytes() == statement && body.signature.as_bytes() == signature;
         Some(same && entry.kind == EntryKind::Score.number())
@@ -52,26 +44,26 @@ impl Proof {
 
     /// The signed bytes of the header, which the node signed and under which the entry stands.
     fn header(&self, pool: &str, reader: &Reader<'_>) -> Option<(Vec<u8>, BlockHeader)> {
-        let signed = Signed::from_bytes(&self.header.0).ok()?;
+        let signed = Signed::from_bytes(&self.0.header.0).ok()?;
         let header = BlockHeader::from_bytes(signed.tbs()).ok()?;
         let chain: Vec<Certificate> =
-            self.certificates.iter().map(|der| Certificate::from_der(&der.0)).collect::<Result<_, _>>().ok()?;
+            self.0.certificates.iter().map(|der| Certificate::from_der(&der.0)).collect::<Result<_, _>>().ok()?;
         let node = chain.iter().find(|certificate| certificate.id() == signed.cert_id())?;
-        let path = path_from_text(&self.entry_path)?;
+        let path = path_from_text(&self.0.entry_path)?;
         let at_ns = reader.now_ns.min(header.time);
         let holds = header.node == pool
             && is_named(node, pool)
             && verify_chain(node, &chain, reader.anchors, &[], at_ns, Usage::Signing).is_ok()
             && signed.verify(node.public_key()).is_valid()
-            && verify_path(&entry_hash(&self.entry.0), self.index.into(), header.count.into(), &path, &header.root);
+            && verify_path(&entry_hash(&self.0.entry.0), self.0.index.into(), header.count.into(), &path, &header.root);
         holds.then(|| (signed.tbs().to_vec(), header))
     }
 
     /// A receipt that is there holds; without one only the node vouches, as it does for its newest blocks.
     fn is_receipted(&self, pool: &str, (tbs, header): (&[u8], &BlockHeader), reader: &Reader<'_>) -> bool {
-        let Some(receipt) = &self.receipt else { return true };
+        let Some(receipt) = &self.0.receipt else { return true };
         let Ok(signed) = Signed::from_bytes(&receipt.0) else { return false };
-        let (Ok(said), Some(path)) = (decode::<Receipt>(signed.tbs(), "Receipt"), path_from_text(&self.log_path))
+        let (Ok(said), Some(path)) = (decode::<Receipt>(signed.tbs(), "Receipt"), path_from_text(&self.0.log_path))
         else {
             return false;
         };
@@ -95,7 +87,7 @@ mod tests {
         ca::{self, Role, Terms},
     };
     use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState, merkle::path_to_text};
-    use hufu_trade::{encode, octets::Octets};
+    use hufu_trade::{encode, if2::Sealed, octets::Octets};
 
     use super::*;
 
@@ -150,7 +142,7 @@ mod tests {
         };
         let receipt = encode(&receipt, "Receipt").unwrap();
         let receipt = Signed::seal(receipt, &platform.certificate.id(), &platform.key).unwrap();
-        let proof = Proof {
+        let proof = Proof(EntryProof {
             entry: Sealed(block.entries()[0].clone()),
             index: 0,
             header: Sealed(block.signed().to_bytes().unwrap()),
@@ -158,7 +150,7 @@ mod tests {
             log_path: path_to_text(&ledger.prove(Log::Trade, 2, 4).unwrap()),
             receipt: Some(Sealed(receipt.to_bytes().unwrap())),
             certificates: vec![Sealed(node.certificate.der().to_vec())],
-        };
+        });
         (proof, statement, signature)
     }
 
@@ -176,7 +168,7 @@ mod tests {
             proof.holds(pool, (&statement, &signature), reader)
         };
         assert!(holds(&|_| {}, POOL, &reader));
-        assert!(holds(&|proof| proof.receipt = None, POOL, &reader), "then the node alone vouches");
+        assert!(holds(&|proof| proof.0.receipt = None, POOL, &reader), "then the node alone vouches");
         assert!(!holds(&|_| {}, "s1/n2", &reader), "the score of another node");
         assert!(!holds(&|_| {}, POOL, &Reader { anchors: &[], ..reader }), "nobody is believed");
         let (proof, statement, signature) = world(&other, &platform);
@@ -187,12 +179,12 @@ mod tests {
         assert!(!proof.holds(POOL, (&statement, &signature), &reader_of), "a receipt by a node");
         assert!(!proof.holds(POOL, (b"something else", &signature), &reader), "another statement");
         let cases: [(&str, Change<'_>); 6] = [
-            ("the entry", &|proof| *proof.entry.0.last_mut().unwrap() ^= 1),
-            ("the index", &|proof| proof.index = 1),
-            ("the header", &|proof| *proof.header.0.last_mut().unwrap() ^= 1),
-            ("the path", &|proof| proof.entry_path = format!("L {}\n", "0".repeat(64))),
-            ("the path to the receipt", &|proof| proof.log_path = String::new()),
-            ("the receipt", &|proof| *proof.receipt.as_mut().unwrap().0.last_mut().unwrap() ^= 1),
+            ("the entry", &|proof| *proof.0.entry.0.last_mut().unwrap() ^= 1),
+            ("the index", &|proof| proof.0.index = 1),
+            ("the header", &|proof| *proof.0.header.0.last_mut().unwrap() ^= 1),
+            ("the path", &|proof| proof.0.entry_path = format!("L {}\n", "0".repeat(64))),
+            ("the path to the receipt", &|proof| proof.0.log_path = String::new()),
+            ("the receipt", &|proof| *proof.0.receipt.as_mut().unwrap().0.last_mut().unwrap() ^= 1),
         ];
         for (name, change) in cases {
             assert!(!holds(change, POOL, &reader), "{name}");
