@@ -5,7 +5,7 @@ use hufu_ledger::{Error, PerLog};
 
 use crate::{
     book::Book,
-    clock::{self, Now},
+    clock::Now,
     contract::Contract,
     writer::Writer,
 };
@@ -46,7 +46,7 @@ impl Writer {
             return now;
         }
         let archived = self.ledger.archive(self.core.book.settled_below());
-        let now = clock::now();
+        let now = (self.clock.now)();
         let pause = if matches!(archived, Ok(None) | Err(Error::NoSpace { .. })) { NOTHING_NS } else { PAUSE_NS };
         *again_ns = now.mono_ns.saturating_add(pause);
         match archived {

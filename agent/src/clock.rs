@@ -7,13 +7,27 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// One reading of the three clocks, ns. Durations come from `boot_ns`, timers from `mono_ns`, `real_ns` is a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
+pub struct Now {
     /// CLOCK_REALTIME, ns since 1970-01-01Z.
-    pub(crate) real_ns: i64,
+    pub real_ns: i64,
     /// CLOCK_BOOTTIME, ns: counts suspend.
-    pub(crate) boot_ns: u64,
+    pub boot_ns: u64,
     /// CLOCK_MONOTONIC, ns: stands still in suspend.
-    pub(crate) mono_ns: u64,
+    pub mono_ns: u64,
+}
+
+/// Where writer and sampler have the time from: an argument, so that a simulation can give its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// One reading of the three clocks.
+    pub now: fn() -> Now,
+    /// What the wall clock of a reading is worth.
+    pub quality: fn(Now) -> TimeQuality,
+}
+
+impl Clock {
+    /// The kernel's.
+    pub(crate) const SYSTEM: Self = Self { now, quality };
 }
 
 /// Reads the clocks.

@@ -15,11 +15,12 @@ use hufu_trade::{
 };
 
 use crate::{
-    clock,
+    clock::{self, Clock},
     config::Config,
     link::{self, Broker},
     local,
     node::Core,
+    places::Places,
     provision::{Provisioner, Turns},
     sampler::{self, Setting},
     setup::{self, Material},
@@ -100,8 +101,9 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         link: outbound,
         sampler: commands,
         inputs: inbox,
-        provisioner,
+        places: Places::Site(provisioner),
         alarms: Alarms::default(),
+        clock: Clock::SYSTEM,
         dir: dir.clone(),
     };
     let ended = |error: WriterError| writer_failure(&dir, &error);
@@ -114,6 +116,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         stored,
         commands: obeyed,
         writer: inputs.clone(),
+        clock: Clock::SYSTEM,
     };
     let sampling = thread("sampler", move || sampler::run(setting))?;
     let writing = thread("writer", move || writer.run())?;
@@ -200,7 +203,10 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
 }
 
 /// A bad tail that open set aside is said in the log, with its length and hash.
-fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Result<(), WriterError> {
+///
+/// # Errors
+/// [`WriterError`].
+pub(crate) fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Result<(), WriterError> {
     let mut entries = Vec::new();
     for tail in &recovery.set_aside {
         // Every open reports every tail; its hash is its key, so each is said once.

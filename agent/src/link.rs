@@ -36,6 +36,18 @@ pub(crate) struct Stub {
     publish: Publish,
 }
 
+impl Stub {
+    /// A stub of a simulated broker: a number and nothing else.
+    pub(crate) fn numbered(number: u64) -> Self {
+        Self { connection: number, publish: Publish::new("", QoS::AtLeastOnce, Vec::new()) }
+    }
+
+    /// That number.
+    pub(crate) fn number(&self) -> u64 {
+        self.connection
+    }
+}
+
 /// What the writer wants of the link.
 #[derive(Debug)]
 pub(crate) enum Outbound {

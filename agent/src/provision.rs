@@ -34,6 +34,13 @@ pub(crate) struct Job {
     service_end: i64,
 }
 
+impl Job {
+    /// Whose order.
+    pub(crate) fn contract(&self) -> ContractNo {
+        self.contract
+    }
+}
+
 /// What a deal asks for; `None` for a contract without one.
 pub(crate) fn job(core: &Core, contract: ContractNo) -> Option<Job> {
     let known = core.book.contracts.get(&contract)?;

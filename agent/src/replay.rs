@@ -8,7 +8,6 @@ use hufu_trade::{
 };
 
 use crate::{
-    clock,
     exchange::name_of,
     node::Fatal,
     writer::{Writer, WriterError},
@@ -52,7 +51,7 @@ impl Writer {
         if let Some(no) = self.core.book.last_erased {
             self.ledger.erase(&key_of(Some(no)))?;
         }
-        self.core.find_places(clock::now());
+        self.core.find_places((self.clock.now)());
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use hufu_trade::{
 };
 
 use crate::{
-    clock::{self, Now},
+    clock::{Clock, Now},
     node::Event,
     writer::Input,
 };
@@ -53,6 +53,7 @@ pub(crate) struct Setting {
     pub(crate) stored: Vec<OrderState>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) writer: SyncSender<Input>,
+    pub(crate) clock: Clock,
 }
 
 fn at(now: Now) -> At {
@@ -60,25 +61,18 @@ fn at(now: Now) -> At {
 }
 
 /// Runs until told to quit or the writer is gone.
-pub(crate) fn run(mut setting: Setting) -> Result<(), hufu_metering::Error> {
-    let now = clock::now();
-    let sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
-    let stored = std::mem::take(&mut setting.stored);
-    let mut thread = Thread {
-        edge_ns: next_edge(now.real_ns, setting.window_ns),
-        tick_ns: now.mono_ns,
-        state_ns: now.mono_ns.saturating_add(STATE_NS),
-        offset_ns: offset(now),
-        setting,
-        sampler,
-        stored,
-    };
+///
+/// # Errors
+/// Those of [`Sampler::new`].
+pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
+    let mut thread = Thread::new(setting)?;
     while thread.turn() {}
     thread.keep();
     Ok(())
 }
 
-struct Thread {
+/// What the thread does, one turn at a time.
+pub(crate) struct Thread {
     setting: Setting,
     sampler: Sampler,
     /// States of the last run, until their orders start again.
@@ -103,13 +97,29 @@ fn offset(now: Now) -> i64 {
 }
 
 impl Thread {
+    /// A sampler without orders.
+    ///
+    /// # Errors
+    /// Those of [`Sampler::new`].
+    pub(crate) fn new(mut setting: Setting) -> Result<Self, hufu_metering::Error> {
+        let now = (setting.clock.now)();
+        let sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
+        let stored = std::mem::take(&mut setting.stored);
+        Ok(Self {
+            edge_ns: next_edge(now.real_ns, setting.window_ns),
+            tick_ns: now.mono_ns,
+            state_ns: now.mono_ns.saturating_add(STATE_NS),
+            offset_ns: offset(now),
+            setting,
+            sampler,
+            stored,
+        })
+    }
+
     fn turn(&mut self) -> bool {
-        let now = clock::now();
-        let busy = self.sampler.orders().next().is_some();
-        let to_edge = u64::try_from(self.edge_ns.saturating_sub(now.real_ns)).unwrap_or(0);
-        let to_tick = if busy { self.tick_ns.saturating_sub(now.mono_ns) } else { u64::MAX };
         // An edge is looked at again at least each second, because the wall clock may be stepped meanwhile.
-        let wait = to_edge.min(to_tick).min(if busy { 1_000_000_000 } else { 60_000_000_000 });
+        let busy = self.sampler.orders().next().is_some();
+        let wait = self.wait_ns((self.setting.clock.now)()).min(if busy { 1_000_000_000 } else { 60_000_000_000 });
         if wait > 0 {
             match self.setting.commands.recv_timeout(Duration::from_nanos(wait)) {
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return false,
@@ -117,7 +127,21 @@ impl Thread {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        let now = clock::now();
+        self.look()
+    }
+
+    /// How long there is nothing to do but obey, ns, if no clock is stepped.
+    pub(crate) fn wait_ns(&self, now: Now) -> u64 {
+        let busy = self.sampler.orders().next().is_some();
+        let to_edge = u64::try_from(self.edge_ns.saturating_sub(now.real_ns)).unwrap_or(0);
+        let to_tick = if busy { self.tick_ns.saturating_sub(now.mono_ns) } else { u64::MAX };
+        to_edge.min(to_tick)
+    }
+
+    /// Does what the time asks for; false when the writer is gone.
+    pub(crate) fn look(&mut self) -> bool {
+        let now = (self.setting.clock.now)();
+        let busy = self.sampler.orders().next().is_some();
         if now.real_ns >= self.edge_ns {
             return self.close(now);
         }
@@ -136,7 +160,7 @@ impl Thread {
     }
 
     fn quality(&mut self, now: Now) -> TimeQuality {
-        let quality = clock::quality(now);
+        let quality = (self.setting.clock.quality)(now);
         let moved = offset(now).abs_diff(self.offset_ns) > STEP_NS;
         self.offset_ns = offset(now);
         if moved && quality.state > TimeState::Stepped {
@@ -159,8 +183,9 @@ impl Thread {
         self.tell(Event::Window { draft, quality })
     }
 
-    fn obey(&mut self, command: Command) -> bool {
-        let now = clock::now();
+    /// Obeys the writer; false when it is gone, or wants the end.
+    pub(crate) fn obey(&mut self, command: Command) -> bool {
+        let now = (self.setting.clock.now)();
         match command {
             Command::Start { contract, target, metered, reserved, address, resumed_ns } => {
                 let index = self.stored.iter().position(|state| state.order == contract.0);
@@ -173,18 +198,24 @@ impl Thread {
             }
             Command::Stop { contract } => {
                 let drafts = self.sampler.stop(contract.0, at(now)).unwrap_or_default();
-                let quality = clock::quality(now);
+                let quality = (self.setting.clock.quality)(now);
                 self.tell(Event::Final { contract, drafts, quality })
             }
             Command::Quit => false,
         }
     }
 
+    /// What the writer asks for and was not obeyed yet.
+    pub(crate) fn commands(&self) -> &Receiver<Command> {
+        &self.setting.commands
+    }
+
     fn tell(&self, event: Event) -> bool {
         self.setting.writer.send(Input::Event(event)).is_ok()
     }
 
-    fn keep(&self) {
+    /// Hands its state to the writer.
+    pub(crate) fn keep(&self) {
         let mut states = self.sampler.state();
         // An order whose place is not back yet keeps its old state.
         states.extend(self.stored.iter().cloned());

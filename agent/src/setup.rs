@@ -139,21 +139,30 @@ pub(crate) fn create(config: &Config) -> Result<(), Failure<Text>> {
     let options = Options::new(&config.pool());
     Ledger::create(dir, &options, id).map_err(failed)?;
     let (mut ledger, _) = Ledger::open(dir, &options).map_err(failed)?;
-    let entry =
-        |kind: EntryKind, body: Vec<u8>| NewEntry { kind: kind.number(), body, key: key_of(None), sealed: false };
-    let rules = Rules { version: 1, text: config.rules.clone() };
-    let rules = entry(EntryKind::Rules, encode(&rules, "Rules").map_err(|e| bug(&e))?);
-    let mut certificates = Vec::new();
-    for (role, chain) in [("node", &material.certificates), ("platform", &material.platform)] {
-        let octets = chain.iter().map(|der| octet_string(der, "Certificates")).collect::<Result<_, _>>();
-        let body = Certificates { role: role.to_owned(), certificates: octets.map_err(|e| bug(&e))? };
-        certificates.push(entry(EntryKind::Certificates, encode(&body, "Certificates").map_err(|e| bug(&e))?));
-    }
+    let first = first_blocks(&config.rules, (&material.certificates, &material.platform)).map_err(|e| bug(&e))?;
     let identity = &material.identity;
     let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
     let now = clock::now();
-    let first =
-        [NewBlock { log: Log::Trade, entries: vec![rules] }, NewBlock { log: Log::Trade, entries: certificates }];
     ledger.append(&first, &signer, 0, now.real_ns, ledger_quality(clock::quality(now))).map_err(failed)?;
     Ok(())
+}
+
+/// What every ledger begins with: the rule table, and the chains of node and platform, DER, leaf first.
+///
+/// # Errors
+/// [`hufu_trade::Error`] for a certificate or a table that is too long.
+pub(crate) fn first_blocks(
+    rules: &str,
+    (node, platform): (&[Vec<u8>], &[Vec<u8>]),
+) -> Result<[NewBlock; 2], hufu_trade::Error> {
+    let entry =
+        |kind: EntryKind, body: Vec<u8>| NewEntry { kind: kind.number(), body, key: key_of(None), sealed: false };
+    let rules = entry(EntryKind::Rules, encode(&Rules { version: 1, text: rules.to_owned() }, "Rules")?);
+    let mut certificates = Vec::new();
+    for (role, chain) in [("node", node), ("platform", platform)] {
+        let octets = chain.iter().map(|der| octet_string(der, "Certificates")).collect::<Result<_, _>>()?;
+        let body = Certificates { role: role.to_owned(), certificates: octets };
+        certificates.push(entry(EntryKind::Certificates, encode(&body, "Certificates")?));
+    }
+    Ok([NewBlock { log: Log::Trade, entries: vec![rules] }, NewBlock { log: Log::Trade, entries: certificates }])
 }

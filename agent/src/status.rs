@@ -29,6 +29,13 @@ pub(crate) struct Alarms {
 }
 
 impl Alarms {
+    /// Those of the last alarms that were raised after the first `seen`, and how many there were by now.
+    pub(crate) fn since(&self, seen: u64) -> (u64, impl Iterator<Item = (&'static str, &str)>) {
+        let fresh = usize::try_from(self.count.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let last = self.last.iter().skip(self.last.len().saturating_sub(fresh));
+        (self.count, last.map(|(_, what, detail)| (*what, detail.as_str())))
+    }
+
     /// Notes an alarm; false when its kind was said often enough for now. The kind that came most often makes room, so that a
     /// flood of one kind hides no other.
     pub(crate) fn raise(&mut self, what: &'static str, detail: String, now_ns: i64) -> bool {

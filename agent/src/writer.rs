@@ -21,13 +21,14 @@ use hufu_trade::{
 
 use crate::{
     change,
-    clock::{self, Now},
+    clock::{Clock, Now},
     exchange::name_of,
     link::{Outbound, Stub},
     local::Correct,
     node::{Core, Effect, Event, Fatal},
     personal::{self, Operation},
-    provision::{self, Provisioner},
+    places::Places,
+    provision,
     sampler::Command,
     status,
 };
@@ -76,8 +77,9 @@ pub(crate) struct Writer {
     pub(crate) link: tokio::sync::mpsc::Sender<Outbound>,
     pub(crate) sampler: SyncSender<Command>,
     pub(crate) inputs: Receiver<Input>,
-    pub(crate) provisioner: Provisioner,
+    pub(crate) places: Places,
     pub(crate) alarms: status::Alarms,
+    pub(crate) clock: Clock,
     /// Where the ledger lies, for status.
     pub(crate) dir: PathBuf,
 }
@@ -109,10 +111,10 @@ impl Writer {
     }
 
     /// Does what is due until nothing is.
-    fn settle(&mut self) -> Result<Now, WriterError> {
+    pub(crate) fn settle(&mut self) -> Result<Now, WriterError> {
         loop {
-            let now = clock::now();
-            let effects = self.core.due(now, clock::quality(now))?;
+            let now = (self.clock.now)();
+            let effects = self.core.due(now, (self.clock.quality)(now))?;
             if effects.is_empty() {
                 return Ok(now);
             }
@@ -122,7 +124,11 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, input: Input) -> Result<(), WriterError> {
+    /// Deals with one input: when this returns, all that it led to is durable.
+    ///
+    /// # Errors
+    /// [`WriterError`].
+    pub(crate) fn take(&mut self, input: Input) -> Result<(), WriterError> {
         match input {
             Input::Event(event) => self.event(event),
             Input::Message { topic, payload, stub } => {
@@ -150,7 +156,7 @@ impl Writer {
                 Ok(())
             }
             Input::Correct { order, answer } => {
-                let judged = change::correct(&self.core, clock::now().real_ns, (&order.bill_no, order.adjustments));
+                let judged = change::correct(&self.core, (self.clock.now)().real_ns, (&order.bill_no, order.adjustments));
                 let said = match judged {
                     Ok((correction, blocks)) => {
                         self.append(&blocks)?;
@@ -163,7 +169,7 @@ impl Writer {
                 Ok(())
             }
             Input::Reading { operation, contracts, answer } => {
-                let now_ns = clock::now().real_ns;
+                let now_ns = (self.clock.now)().real_ns;
                 let said = match personal::reading(&self.core, now_ns, &operation, &contracts) {
                     Ok(blocks) => {
                         // Durable before anything is shown; each frame is small.
@@ -180,7 +186,7 @@ impl Writer {
             Input::Erase { operation, contract, answer } => {
                 let key = key_of(Some(contract));
                 let found = self.ledger.find(&key)?;
-                let now_ns = clock::now().real_ns;
+                let now_ns = (self.clock.now)().real_ns;
                 let said = match personal::erasure(&self.core, now_ns, &operation, (contract, &found)) {
                     Ok(blocks) => {
                         if !blocks.is_empty() {
@@ -195,7 +201,7 @@ impl Writer {
                 Ok(())
             }
             Input::Status(answer) => {
-                answer.send(status::render(&self.core, &self.alarms, &self.dir, clock::now())).ok();
+                answer.send(status::render(&self.core, &self.alarms, &self.dir, (self.clock.now)())).ok();
                 Ok(())
             }
             Input::Stop => Ok(()),
@@ -203,7 +209,7 @@ impl Writer {
     }
 
     fn event(&mut self, event: Event) -> Result<(), WriterError> {
-        for effect in self.core.handle(clock::now(), event)? {
+        for effect in self.core.handle((self.clock.now)(), event)? {
             self.execute(effect)?;
         }
         Ok(())
@@ -232,7 +238,7 @@ impl Writer {
             Effect::Reply { interface, re, contract, signed } => self.reply(interface, &re, (contract, signed)),
             Effect::Provision(contract) => {
                 if let Some(job) = provision::job(&self.core, contract) {
-                    self.provisioner.provide(job);
+                    self.places.provide(job);
                 }
                 Ok(())
             }
@@ -240,15 +246,15 @@ impl Writer {
                 self.sampler.send(Command::Stop { contract }).map_err(|_| WriterError::Sampler)
             }
             Effect::Pause(contract) => {
-                self.provisioner.pause(contract);
+                self.places.pause(contract);
                 Ok(())
             }
             Effect::Remove(contract) => {
-                self.provisioner.withdraw(contract);
+                self.places.withdraw(contract);
                 Ok(())
             }
             Effect::Alarm { what, detail } => {
-                if self.alarms.raise(what, detail.clone(), clock::now().real_ns) {
+                if self.alarms.raise(what, detail.clone(), (self.clock.now)().real_ns) {
                     tracing::error!(detail, "{what}");
                 }
                 Ok(())
@@ -261,8 +267,8 @@ impl Writer {
     /// # Errors
     /// [`WriterError`].
     pub(crate) fn append(&mut self, blocks: &[NewBlock]) -> Result<(), WriterError> {
-        let now = clock::now();
-        let quality = ledger_quality(clock::quality(now));
+        let now = (self.clock.now)();
+        let quality = ledger_quality((self.clock.quality)(now));
         let identity = &self.core.identity;
         let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
         let appended = self.ledger.append(blocks, &signer, 0, now.real_ns, quality)?;
@@ -341,7 +347,7 @@ impl Writer {
             let body = hufu_ledger::Entry::from_bytes(&bytes)?.body;
             entries.push((name, bytes, body));
         }
-        match self.core.reply(clock::now(), (interface, re, contract), &entries) {
+        match self.core.reply((self.clock.now)(), (interface, re, contract), &entries) {
             Some(effect) => self.execute(effect),
             None => Ok(()),
         }

@@ -30,6 +30,24 @@ const TIMES: u32 = 15;
 /// Requests that may be under way at once; whoever comes then is told to come again.
 const ASKED_MAX: usize = 64;
 
+/// A request that is kept, and its message.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// Its id.
+    pub(crate) id: String,
+    /// The message, to be sent until it is answered.
+    pub(crate) outgoing: Outgoing,
+}
+
+/// What became of a request before anything is sent.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// It is to be sent.
+    Send(Question),
+    /// It was answered for good before.
+    Answered(Answer<Value>),
+}
+
 /// The way from a buyer's request to the node and back.
 #[derive(Clone, Debug)]
 pub(crate) struct Relay {
@@ -66,23 +84,15 @@ impl Relay {
         let Ok(_place) = self.places.try_acquire() else {
             return Ok(Err(Refusal::new(Code::Busy, "too many requests are under way")));
         };
-        let now_ns = (self.now)();
-        let (key, cert_id) = (&self.identity.key, self.identity.digest());
-        let sealed = Envelope::seal(interface, PLATFORM, pool, now_ns, None, None, &body, key, cert_id);
-        let (id, payload) = match sealed {
-            Ok(sealed) => sealed,
-            Err(error @ hufu_trade::Error::Field { .. }) => return Ok(Err(Refusal::new(Code::Malformed, error))),
-            Err(error) => return Err(error.into()),
-        };
         // Listening starts before anything is sent, so that no answer is missed.
         let mut answers = self.answered.subscribe();
-        let key = (pool, interface.name(), id.as_str());
-        match self.keep(key, &body, &payload, now_ns).await? {
-            Ok(None) => {}
-            Ok(Some(before)) => return Ok(Ok(before)),
+        let question = match self.question(pool, interface, &body).await? {
+            Ok(Asked::Send(question)) => question,
+            Ok(Asked::Answered(before)) => return Ok(Ok(before)),
             Err(refusal) => return Ok(Err(refusal)),
-        }
-        let outgoing = Outgoing { topic: Topic::Call { pool: pool.to_owned(), interface, answer: false }, payload };
+        };
+        let Question { id, outgoing } = question;
+        let key = (pool, interface.name(), id.as_str());
         let wanted = Answered { pool: pool.to_owned(), id: id.clone() };
         for _ in 0..TIMES {
             // A full queue is a link that is down: the next round tries again.
@@ -97,6 +107,34 @@ impl Relay {
         }
         let waited = AGAIN.saturating_mul(TIMES).as_secs();
         Ok(Err(Refusal::new(Code::Busy, format!("{pool} did not answer in {waited} s"))))
+    }
+
+    /// Signs a request and keeps it, to be sent until it is answered; gives the answer, where it has a final one already.
+    ///
+    /// # Errors
+    /// [`Error`] from the database; inside, the [`Refusal`]: an unknown node, or a request that is too long.
+    pub(crate) async fn question(
+        &self,
+        pool: &str,
+        interface: Interface,
+        body: &Value,
+    ) -> Result<Result<Asked, Refusal>, Error> {
+        let now_ns = (self.now)();
+        let (key, cert_id) = (&self.identity.key, self.identity.digest());
+        let sealed = Envelope::seal(interface, PLATFORM, pool, now_ns, None, None, body, key, cert_id);
+        let (id, payload) = match sealed {
+            Ok(sealed) => sealed,
+            Err(error @ hufu_trade::Error::Field { .. }) => return Ok(Err(Refusal::new(Code::Malformed, error))),
+            Err(error) => return Err(error.into()),
+        };
+        let key = (pool, interface.name(), id.as_str());
+        match self.keep(key, body, &payload, now_ns).await? {
+            Ok(None) => {}
+            Ok(Some(before)) => return Ok(Ok(Asked::Answered(before))),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+        let outgoing = Outgoing { topic: Topic::Call { pool: pool.to_owned(), interface, answer: false }, payload };
+        Ok(Ok(Asked::Send(Question { id, outgoing })))
     }
 
     /// Keeps the request before it is sent; gives the answer, where it has a final one already.

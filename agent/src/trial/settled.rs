@@ -9,8 +9,9 @@ use hufu_trade::{
 
 use super::market::{Market, QUALITY, SECOND, core, party, replay};
 use crate::{
-    clock,
+    clock::{self, Clock},
     node::Event,
+    places::Places,
     provision::{Provisioner, Turns},
     status::Alarms,
     writer::Writer,
@@ -130,9 +131,10 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let (writer, inputs) = std::sync::mpsc::sync_channel(1);
     let (root, parent, command, timeout_s) = (dir.path().to_owned(), String::new(), Vec::new(), 1);
     let provisioner = Provisioner { root, parent, command, timeout_s, writer, turns: Turns::default() };
+    let places = Places::Site(provisioner);
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
-    let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, provisioner, alarms, dir: place };
+    let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, places, alarms, clock: Clock::SYSTEM, dir: place };
     let is_there = |name: &str| dir.path().join(name).exists();
 
     let mut again_ns = 0;

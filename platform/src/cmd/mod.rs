@@ -3,10 +3,10 @@
 #[cfg(test)]
 mod disputes;
 mod lists;
-mod notice;
+pub(crate) mod notice;
 mod pack;
-mod pay;
-mod refund;
+pub(crate) mod pay;
+pub(crate) mod refund;
 #[cfg(test)]
 mod tests;
 

@@ -55,25 +55,29 @@ pub(super) async fn keep(args: &Args, now_ns: i64) -> Result<Notice, Failure<Tex
     let usage = |why: String| Failure::new(Exit::Usage, Text::Usage { why });
     let no = ContractNo::from_hex(&args.contract_no);
     let no = no.ok_or_else(|| usage("CONTRACT_NO: 32 hexadecimal digits expected".to_owned()))?;
-    in_database(&args.place.dir, async |db| record(db, no, args, now_ns).await).await
+    let told = (args.act.as_str(), args.bill.as_deref(), args.why.as_str());
+    in_database(&args.place.dir, async |db| record(db, no, told, now_ns).await).await
 }
 
 /// Keeps a notice; the same one again, while it waits for its answer, is the same answer.
-async fn record(
+///
+/// # Errors
+/// [`Error`] from the database; inside, why it is refused.
+pub(crate) async fn record(
     db: &mut SqliteConnection,
     no: ContractNo,
-    args: &Args,
+    (act, bill, why): (&str, Option<&str>, &str),
     now_ns: i64,
 ) -> Result<Result<Notice, Text>, Error> {
-    let (contract_no, act) = (no.to_string(), args.act.clone());
+    let (contract_no, act) = (no.to_string(), act.to_owned());
     let Some(pool) = contract::node_of(&mut *db, no).await? else {
         return Ok(Err(Text::UnknownContract { contract: contract_no }));
     };
-    let bill = match &args.bill {
+    let bill = match bill {
         None => None,
         Some(number) => match bill::find(&mut *db, number).await?.filter(|found| found.contract == no.0) {
             Some(found) => Some(Octets(hash(&found.hash)?)),
-            None => return Ok(Err(Text::UnknownBill { number: number.clone() })),
+            None => return Ok(Err(Text::UnknownBill { number: number.to_owned() })),
         },
     };
     if let Some(tbs) = notice::waiting(&mut *db, no).await? {
@@ -99,7 +103,7 @@ async fn record(
         time: now_ns,
         bill,
         renewal: None,
-        why: args.why.trim().to_owned(),
+        why: why.trim().to_owned(),
     };
     if let Err(error) = notice.check() {
         return Ok(Err(Text::Usage { why: error.to_string() }));

@@ -68,7 +68,10 @@ pub(super) fn checked<'a>(amount: &str, reference: &'a str) -> Result<(Money, &'
 
 /// Records a payment; the same one again is the same answer. One that the node's log does not hold gives way to the right
 /// amount when the bill was corrected meanwhile.
-async fn record(
+///
+/// # Errors
+/// [`Error`] from the database; inside, why it is refused.
+pub(crate) async fn record(
     db: &mut SqliteConnection,
     number: &str,
     amount: Money,

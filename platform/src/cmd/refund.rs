@@ -51,7 +51,10 @@ pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Te
 }
 
 /// Records a refund; the same one again is the same answer.
-async fn record(
+///
+/// # Errors
+/// [`Error`] from the database; inside, why it is refused.
+pub(crate) async fn record(
     db: &mut SqliteConnection,
     number: &str,
     amount: Money,

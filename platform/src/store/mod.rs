@@ -5,6 +5,7 @@ pub(crate) mod alarm;
 pub(crate) mod bill;
 pub(crate) mod block;
 pub(crate) mod contract;
+pub(crate) mod held;
 pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod node;
@@ -72,6 +73,15 @@ impl Store {
     /// [`Error::Sql`].
     pub(crate) async fn read(&self) -> Result<Transaction<'static, Sqlite>, Error> {
         Ok(self.pool.begin().await?)
+    }
+
+    /// Writes a copy of the database into a file that is not there.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub(crate) async fn copy(&self, to: &Path) -> Result<(), Error> {
+        sqlx::query("VACUUM INTO $1").bind(to.display().to_string()).execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Closes every connection.

@@ -1,0 +1,50 @@
+//! The agent as a library: everything of the program `hufu` but its start, which is `main.rs`. Beside [`run`] only [`sim`] can be
+//! seen from outside: the simulation drives the same core, writer and sampler as the daemon (ADR 0015).
+
+mod act;
+mod archive;
+mod batch;
+mod book;
+mod books;
+mod change;
+mod clock;
+mod cmd;
+mod config;
+mod contract;
+mod daemon;
+mod due;
+mod exchange;
+mod firmware;
+mod link;
+mod local;
+mod node;
+mod outbox;
+mod pay;
+mod personal;
+mod places;
+mod provision;
+mod replay;
+mod sampler;
+mod setup;
+pub mod sim;
+mod status;
+mod stock;
+mod text;
+#[cfg(test)]
+mod trial;
+mod writer;
+
+use std::{ffi::OsString, process::ExitCode};
+
+/// The whole program: runs the command that `arguments` name, the program's own name first, and gives its exit status.
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let lang = hufu_audit::wanted_lang(arguments, |name| std::env::var(name).ok());
+    let exit = match cmd::run(arguments, lang) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            cmd::complain(&failure.text.render(lang));
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
