@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: demo test check asn1 build setup release doc-hash weigh kill store-bench clean-demo help
+.PHONY: demo test check asn1 build setup release doc-hash weigh kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make release   the programs as they are shipped'
 	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
+	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=10000 FROM=1; make test has 200'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
 demo: build
@@ -56,6 +57,12 @@ weigh: release
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing
+
+# A seed that fails prints itself; SEEDS=1 FROM=seed is the same course again.
+SEEDS ?= 10000
+FROM ?= 1
+sim:
+	SEEDS=$(SEEDS) FROM=$(FROM) $(CARGO) test -p hufu-sim --locked --test seeds -- --nocapture --exact whatever_happens_the_market_keeps_its_word
 
 # Not a part of `make test`: SQLite, redb and sled are minutes of compiling that nothing else needs. The CI runs the short one.
 store-bench:

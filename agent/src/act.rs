@@ -165,6 +165,8 @@ fn within_offer(statement: &Statement, offer: &Offer, offer_hash: Digest, contra
         && offer.tariff.hash().is_ok_and(|hash| hash == requirement.tariff)
         && value.payment == Payment::Postpaid
         && now_ns.abs_diff(statement.contract_time) <= FRESH_NS.unsigned_abs()
+        // Both, for everybody else holds the statement's own time against the offer, and would refuse the deal.
+        && (offer.valid_from..offer.valid_until).contains(&statement.contract_time)
         && (offer.valid_from..offer.valid_until).contains(&now_ns)
 }
 

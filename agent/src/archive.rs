@@ -3,12 +3,7 @@
 
 use hufu_ledger::{Error, PerLog};
 
-use crate::{
-    book::Book,
-    clock::Now,
-    contract::Contract,
-    writer::Writer,
-};
+use crate::{book::Book, clock::Now, contract::Contract, writer::Writer};
 
 /// An archive takes some tenths of a second: only when nothing is due for longer than this, ns.
 const IDLE_NS: u64 = 1_000_000_000;

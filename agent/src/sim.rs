@@ -390,9 +390,7 @@ impl Node {
             In::Read { contract } => {
                 Input::Reading { operation: operation("read"), contracts: vec![contract], answer: self.answer() }
             }
-            In::Erase { contract } => {
-                Input::Erase { operation: operation("erase"), contract, answer: self.answer() }
-            }
+            In::Erase { contract } => Input::Erase { operation: operation("erase"), contract, answer: self.answer() },
         };
         self.writer.take(input)?;
         self.turn()
@@ -525,11 +523,8 @@ impl Node {
         let book = &core.book;
         let mut text = format!("{:?} {} {:?} {:?}\n", core.sizes, book.revision, book.obligation, book.window_end);
         for contract in book.contracts.values() {
-            let bills: Vec<_> = contract
-                .bills
-                .iter()
-                .map(|b| (&b.name, b.linked, &b.due, b.paid, b.refunded, b.bill.total))
-                .collect();
+            let bills: Vec<_> =
+                contract.bills.iter().map(|b| (&b.name, b.linked, &b.due, b.paid, b.refunded, b.bill.total)).collect();
             writeln!(
                 text,
                 "{} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {bills:?}",

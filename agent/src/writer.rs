@@ -156,7 +156,8 @@ impl Writer {
                 Ok(())
             }
             Input::Correct { order, answer } => {
-                let judged = change::correct(&self.core, (self.clock.now)().real_ns, (&order.bill_no, order.adjustments));
+                let judged =
+                    change::correct(&self.core, (self.clock.now)().real_ns, (&order.bill_no, order.adjustments));
                 let said = match judged {
                     Ok((correction, blocks)) => {
                         self.append(&blocks)?;

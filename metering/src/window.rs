@@ -276,6 +276,10 @@ impl Sampler {
             // Ticks not yet accounted when the root is read, and the microseconds of version 2.
             Kind::Cpu => (counter(|host| host.cpu_ns), cpus * 10_000_000),
             Kind::Memory => {
+                // Not read is never zero.
+                if let Raw::Missing(why) = last.memory_used {
+                    return (Err(why), 0);
+                }
                 let host = self.window.memory_sum / 2_000_000_000;
                 // Each CPU holds up to 64 pages charged ahead per order; one interval's change is not seen by both.
                 let ahead = orders.saturating_mul(cpus).saturating_mul(ONE_MIB).saturating_mul(elapsed_s);

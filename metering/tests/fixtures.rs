@@ -285,6 +285,18 @@ fn conservation_is_checked_and_a_violation_is_said() {
 }
 
 #[test]
+fn a_host_whose_memory_cannot_be_read_is_not_accused() {
+    let tree = Tree::of("v2");
+    std::fs::remove_file(tree.root().join("proc/meminfo")).unwrap();
+    let mut sampler = started(&tree);
+    tree.put("sys/fs/cgroup/orders/a/memory.current", "900000000000\n");
+    sampler.tick(at(101));
+    let window = sampler.close(at(102), at(102).real_ns);
+    let memory = window.totals.iter().find(|total| total.code == Resource::used(Kind::Memory).code()).unwrap();
+    assert_eq!((memory.host, memory.check.as_str()), (None, "no meminfo"));
+}
+
+#[test]
 fn sources_say_what_can_be_metered_and_why_not() {
     let want = [("v1", [true, true, false]), ("v2", [true, true, true]), ("hybrid", [true, true, false])];
     for (kind, [cpu, memory, disk]) in want {

@@ -277,7 +277,8 @@ impl Platform {
         Ok(self.runtime.block_on(async {
             let mut tx = self.store.read().await?;
             let refused = held::refused(&mut tx, pool).await?.into_iter();
-            let refused = refused.map(|(log, height, kind, code)| format!("refused {log}-{height} kind {kind}: {code}"));
+            let refused =
+                refused.map(|(log, height, kind, code)| format!("refused {log}-{height} kind {kind}: {code}"));
             let forks = held::forks(&mut tx, pool).await?.into_iter();
             Ok::<_, Error>(refused.chain(forks.map(|(log, height)| format!("fork {log}-{height}"))).collect())
         })?)

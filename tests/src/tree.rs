@@ -7,7 +7,7 @@ use serde_json::Value;
 /// A member of the workspace.
 #[derive(Debug)]
 pub struct Manifest {
-    /// Its folder under the root.
+    /// Its folder, relative to the root.
     pub folder: String,
     /// Its package name.
     pub name: String,
@@ -84,10 +84,10 @@ pub fn manifests() -> Vec<Manifest> {
 fn manifest(package: &Value) -> Manifest {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let path = PathBuf::from(text(&package["manifest_path"]));
-    let folder = path.parent().and_then(|folder| folder.file_name()).expect("a manifest is in a folder");
+    let folder = path.parent().and_then(|folder| folder.strip_prefix(root()).ok()).expect("a manifest is in the tree");
     let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
     Manifest {
-        folder: folder.to_string_lossy().into_owned(),
+        folder: folder.display().to_string(),
         name: text(&package["name"]),
         dependencies: dependencies
             .map(|d| Dependency { name: text(&d["name"]), is_dev: d["kind"].as_str() == Some("dev") })

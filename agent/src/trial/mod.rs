@@ -130,6 +130,7 @@ fn orders_that_are_not_the_offers_are_refused_and_leave_nothing() {
     case("another browse", "offer", &|s| s.follows = Some(Octets([1; 32])));
     case("unknown contract", "unknown", &|s| s.contract_no = Octets([1; 16]));
     case("another node", "malformed", &|s| s.computing_pool_id = "site-1/other".to_owned());
+    case("before the offer", "offer", &|s| s.contract_time -= 1);
     case("stale", "offer", &|s| s.contract_time -= 2 * 3_600_000_000_000);
     let mut forged = market.order_request(&offer, hash, 20, |_| {});
     forged.signature = Sealed(market.platform.key.sign(&forged.statement.0).unwrap());

@@ -134,7 +134,8 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let places = Places::Site(provisioner);
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
-    let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, places, alarms, clock: Clock::SYSTEM, dir: place };
+    let mut writer =
+        Writer { core, ledger, meter_state, link, sampler, inputs, places, alarms, clock: Clock::SYSTEM, dir: place };
     let is_there = |name: &str| dir.path().join(name).exists();
 
     let mut again_ns = 0;

@@ -169,6 +169,40 @@ async fn record_back(world: &World, amount: &str) {
     tx.commit().await.expect("a commit");
 }
 
+/// What the operator recorded is gone, as in a database that was restored from a backup.
+async fn forget(world: &World, table: &str) {
+    let mut tx = world.store.write().await.expect("a transaction");
+    sqlx::query(&format!("DELETE FROM {table}")).execute(&mut *tx).await.expect("a statement");
+    tx.commit().await.expect("a commit");
+}
+
+#[tokio::test]
+async fn a_platform_that_lost_its_records_believes_what_it_signed() {
+    let (mut world, sold, bill) = billed(|_| {}).await;
+    let (dir, number, total) = (world.folder.path().to_owned(), bill.number.clone(), bill.total.to_string());
+    pay::settle(&paying(&dir, &number, &total, "t1"), START).await.expect("a payment");
+    let confirmed = world.confirm().await;
+    forget(&world, "payments").await;
+    assert_eq!(world.confirm().await.0.state, "unpaid");
+    world.pay(&sold, &confirmed, |payment| payment.amount.0 += 50 * FEN);
+    world.send_all().await;
+    assert_eq!(alarm_codes(&world).await, ["unknown"], "it never signed that amount");
+    world.pay(&sold, &confirmed, |_| {});
+    world.send_all().await;
+    assert_eq!(states(&world).await, said("paid", "paid"));
+    assert_eq!(world.confirm().await.0.amount_cny, Some(total));
+    dispute(&mut world, &sold).await;
+    world.correct(&sold, "0.50", |_| {});
+    world.send_all().await;
+    refund::settle(&refunding(&dir, &number, "0.50", "r1"), START).await.expect("a refund");
+    let refunded = world.confirm().await;
+    forget(&world, "refunds").await;
+    world.refund(&sold, &refunded, |_| {});
+    world.send_all().await;
+    assert_eq!(states(&world).await, said("refunded", "refunded"));
+    assert_eq!(world.confirm().await.0.refunded_cny.as_deref(), Some("0.50"));
+}
+
 #[tokio::test]
 async fn a_wrong_correction_is_refused_and_the_dispute_goes_on() {
     let (mut world, sold, _) = billed(|_| {}).await;

@@ -136,10 +136,12 @@ pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusa
         return Ok(Judged::Waits);
     }
     let due = payable(contract, payment.bill, &payment.number)?.due.total;
-    let paid = recorded(&contract.payments, &payment.number);
+    let platform_signed = confirmed(facts, &payment.confirmation, |key| confirm::payment(&payment, key, &facts.pool));
+    // A platform that was restored from a backup has lost what its operator recorded; its own signed word still stands.
+    let paid = recorded(&contract.payments, &payment.number).or(platform_signed.then_some(payment.amount));
     let paid = paid.ok_or_else(|| Refusal::new(Code::Unknown, format!("no payment of {} here", payment.number)))?;
     let given = Act {
-        platform_signed: confirmed(facts, &payment.confirmation, |key| confirm::payment(&payment, key, &facts.pool)),
+        platform_signed,
         amount_matches: payment.amount == due && paid == due,
         ..given(contract, payment.paid_at)
     };
@@ -160,12 +162,14 @@ pub(super) fn refund(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal
         let why = format!("the refund of {} does not name its last correction", refund.number);
         return Err(Refusal::new(Code::Unknown, why));
     }
-    let both = recorded(&contract.payments, &refund.number).zip(recorded(&contract.refunds, &refund.number));
+    let platform_signed = confirmed(facts, &refund.confirmation, |key| confirm::refund(&refund, key, &facts.pool));
+    let back = recorded(&contract.refunds, &refund.number).or(platform_signed.then_some(refund.amount));
+    let both = recorded(&contract.payments, &refund.number).zip(back);
     let (paid, back) =
         both.ok_or_else(|| Refusal::new(Code::Unknown, format!("no refund of {} here", refund.number)))?;
     let over = paid.minus(due.total).map_err(|error| Refusal::new(Code::Amount, error))?;
     let given = Act {
-        platform_signed: confirmed(facts, &refund.confirmation, |key| confirm::refund(&refund, key, &facts.pool)),
+        platform_signed,
         amount_matches: over > Money(0) && refund.amount == over && back == over,
         ..given(contract, refund.paid_at)
     };

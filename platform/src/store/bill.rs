@@ -157,6 +157,22 @@ pub(crate) async fn pay(db: &mut SqliteConnection, number: &str, paid: &Moved) -
     Ok(())
 }
 
+/// Keeps a payment unless one is recorded.
+pub(crate) async fn keep_payment(db: &mut SqliteConnection, number: &str, paid: &Moved) -> Result<(), Error> {
+    let insert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (number) DO NOTHING";
+    sqlx::query(insert).bind(number).bind(&paid.amount).bind(&paid.reference).bind(paid.at_ns).execute(db).await?;
+    Ok(())
+}
+
+/// Keeps a refund unless one is recorded.
+pub(crate) async fn keep_refund(db: &mut SqliteConnection, number: &str, back: &Moved) -> Result<(), Error> {
+    let insert = "INSERT INTO refunds (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (number) DO NOTHING";
+    sqlx::query(insert).bind(number).bind(&back.amount).bind(&back.reference).bind(back.at_ns).execute(db).await?;
+    Ok(())
+}
+
 /// The refund recorded for a bill.
 pub(crate) async fn refund(db: &mut SqliteConnection, number: &str) -> Result<Option<Moved>, Error> {
     let select = "SELECT amount, reference, paid_at FROM refunds WHERE number = $1";

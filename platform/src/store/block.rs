@@ -4,9 +4,10 @@ use hufu_gm::{Signed, sm3::sm3};
 use hufu_ledger::Entry;
 use hufu_trade::{
     bill::Bill,
-    correction::Correction,
+    correction::{Correction, RefundPaid},
     decode,
-    entry::{EntryKind, SignedStatement},
+    entry::{EntryKind, Payment, SignedStatement},
+    money::Money,
     notice::Notice,
     rules::{CORRECT, DISPUTE},
 };
@@ -117,9 +118,23 @@ async fn follow(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -
             let correction: Correction = decode(&body()?, "Correction")?;
             bill::set_due(&mut *db, pool, correction.bill, &correction.total.to_string()).await?;
         }
+        // What the operator recorded is there already, unless this database was restored from a backup.
+        (Some(EntryKind::Payment), None) => {
+            let paid: Payment = decode(&body()?, "Payment")?;
+            bill::keep_payment(&mut *db, &paid.number, &confirmed(paid.amount, paid.paid_at)).await?;
+        }
+        (Some(EntryKind::RefundPaid), None) => {
+            let back: RefundPaid = decode(&body()?, "RefundPaid")?;
+            bill::keep_refund(&mut *db, &back.number, &confirmed(back.amount, back.paid_at)).await?;
+        }
         _ => {}
     }
     Ok(())
+}
+
+/// Money that this platform confirmed before it was restored from a backup.
+fn confirmed(amount: Money, at_ns: i64) -> bill::Moved {
+    bill::Moved { amount: amount.to_string(), reference: "as confirmed to the node".to_owned(), at_ns }
 }
 
 /// Keeps a second block for a height as evidence; false when it is there already.

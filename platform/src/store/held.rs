@@ -5,10 +5,7 @@ use sqlx::SqliteConnection;
 use crate::error::{Error, count};
 
 /// Where entries of a node are that were refused, with the code: log, height, kind, code.
-pub(crate) async fn refused(
-    db: &mut SqliteConnection,
-    pool: &str,
-) -> Result<Vec<(i64, u64, i64, String)>, Error> {
+pub(crate) async fn refused(db: &mut SqliteConnection, pool: &str) -> Result<Vec<(i64, u64, i64, String)>, Error> {
     let select = "SELECT log, height, kind, refused FROM entries WHERE pool = $1 AND refused IS NOT NULL
         ORDER BY log, height, idx";
     let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(select).bind(pool).fetch_all(db).await?;

@@ -106,9 +106,9 @@ impl Audit {
         Ok(())
     }
 
-    /// Forgets the ledger but not what ever left the node: an older copy was restored.
+    /// Forgets everything: an older copy was restored.
     pub(crate) fn begin_anew(&mut self) {
-        (self.heights, self.contracts) = (Default::default(), BTreeMap::new());
+        *self = Self { kinds: std::mem::take(&mut self.kinds), ..Self::default() };
     }
 
     /// A block leaves the node.

@@ -197,16 +197,8 @@ impl World {
         let product_id = ["small", "small", "large", "none"][usize::try_from(self.dice.below(4)).unwrap()].to_owned();
         let certificates = vec![Sealed(who.certificate.der().to_vec())];
         let body = value(&Browse { statement, signature, certificates, product_id });
-        let course = Course {
-            site,
-            no,
-            offer: None,
-            deal: None,
-            waiting: None,
-            order: None,
-            scored: false,
-            is_over: false,
-        };
+        let course =
+            Course { site, no, offer: None, deal: None, waiting: None, order: None, scored: false, is_over: false };
         self.buyers[index].courses.push(course);
         let place = self.buyers[index].courses.len() - 1;
         self.ask(index, place, Interface::Browse, body)
@@ -226,6 +218,8 @@ impl World {
             0 => Money(i128::from(self.dice.below(300)) * 1_000_000),
             _ => Money(100_000 * 100_000_000),
         };
+        // As the buyer's program does: the node's clock may be ahead.
+        let time = clocks::real_ns(self.time).max(offer.valid_from);
         let mut said = Statement {
             offer: Some(hash),
             follows: Some(offer.browse),
@@ -236,7 +230,7 @@ impl World {
                 tariff: offer.tariff.hash().unwrap(),
             }),
             contract_value: Some(ContractValue { payment: Payment::Postpaid, amount }),
-            ..statement(who, &offer.computing_pool_id, con_type::ORDER, course.no, clocks::real_ns(self.time))
+            ..statement(who, &offer.computing_pool_id, con_type::ORDER, course.no, time)
         };
         let wrong = self.dice.below(40);
         match wrong {

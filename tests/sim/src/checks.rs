@@ -103,10 +103,7 @@ impl World {
             }
             let state = states.iter().find(|(no, _)| *no == contract.no.0).map(|(_, state)| state.as_str());
             if state != Some(contract.state) {
-                return Ok(Some(format!(
-                    "contract {} is {}, for the platform {state:?}",
-                    contract.no, contract.state
-                )));
+                return Ok(Some(format!("contract {} is {}, for the platform {state:?}", contract.no, contract.state)));
             }
             if contract.deal.is_some() && contract.bills.is_empty() {
                 return Ok(Some(format!("contract {} has no bill", contract.no)));

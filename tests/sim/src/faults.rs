@@ -327,4 +327,3 @@ impl World {
         self.start(index)
     }
 }
-

@@ -53,6 +53,7 @@ impl Host {
         }
         write(&root.join("proc/self/mountinfo"), "24 29 0:23 / /proc rw - proc proc rw\n");
         write(&root.join("sys/devices/system/cpu/online"), "0-7\n");
+        write(&root.join("proc/meminfo"), "MemTotal: 8388608 kB\nMemFree: 4194304 kB\n");
         let (processes, truth) = (BTreeMap::new(), BTreeMap::new());
         let mut host = Self {
             root: root.to_owned(),
@@ -114,9 +115,8 @@ impl Host {
         write(&self.root.join("proc/stat"), &format!("cpu  {} 0 0 1 0 0 0 0 0 0\n", self.all_ticks));
         for process in self.processes.values() {
             let Process { pid, starttime, ticks, .. } = process;
-            let stat = format!(
-                "{pid} (work) S 1 1 1 0 -1 4194304 1 2 3 4 {ticks} 0 0 0 20 0 1 0 {starttime} 1000 100 1\n"
-            );
+            let stat =
+                format!("{pid} (work) S 1 1 1 0 -1 4194304 1 2 3 4 {ticks} 0 0 0 20 0 1 0 {starttime} 1000 100 1\n");
             write(&self.root.join(format!("proc/{pid}/stat")), &stat);
         }
     }

@@ -92,10 +92,10 @@ impl World {
                     let amount = due.plus(wrong).map_err(|error| error.to_string())?;
                     // What was paid too much goes back where the contract says so; otherwise this is refused.
                     let over = paid.and_then(|paid| paid.minus(due).ok()).filter(|over| over.0 > 0);
-                    match over {
-                        Some(over) => self.platform.refund(&bill.number, over).map_err(|broken| broken.0)?.ok(),
-                        None => self.platform.pay(&bill.number, amount).map_err(|broken| broken.0)?.ok(),
-                    };
+                    let back = over.map(|over| self.platform.refund(&bill.number, over)).transpose();
+                    if back.map_err(|broken| broken.0)?.is_none_or(|done| done.is_err()) {
+                        self.platform.pay(&bill.number, amount).map_err(|broken| broken.0)?.ok();
+                    }
                 }
             }
             for (no, state) in self.platform.states(&pool).map_err(|broken| broken.0)? {

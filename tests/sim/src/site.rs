@@ -64,7 +64,8 @@ fn setup(index: usize, dice: &mut Dice, root: &Path, (disk, keys): (&Disk, &Disk
     let who = &parties().nodes[index];
     let tariff = |text: &str| Tariff::from_toml(text).expect("a tariff");
     let small = "[[price]]\nresource = \"cpu\"\nprice = \"3.6\"\n[[price]]\nresource = \"memory\"\nprice = \"20\"\n";
-    let large = "[[price]]\nresource = \"cpu\"\nprice = \"36\"\n[[price]]\nresource = \"reserved_cpu\"\nprice = \"9\"\n";
+    let large =
+        "[[price]]\nresource = \"cpu\"\nprice = \"36\"\n[[price]]\nresource = \"reserved_cpu\"\nprice = \"9\"\n";
     let product = |id: &str, units: u64, text: &str| Product {
         id: id.to_owned(),
         cpu_millicores: 1000 * units,
@@ -172,6 +173,7 @@ impl World {
                 }
                 site.quiet(true);
                 if site.is_restored {
+                    // Such a node may sign a height a second time until it hears of the first: it does not yet ask before it signs.
                     site.audit.begin_anew();
                 } else {
                     site.audit.compare(node.ledger()).map_err(|why| format!("{}: {why}", site.pool))?;
@@ -197,9 +199,8 @@ impl World {
             site.host.write();
             site.written = time;
         }
-        let orders = |told: &In| {
-            matches!(told, In::Message { topic: Topic::Call { interface: Interface::SendOrder, .. }, .. })
-        };
+        let orders =
+            |told: &In| matches!(told, In::Message { topic: Topic::Call { interface: Interface::SendOrder, .. }, .. });
         let is_blind = plant == Plant::BlindStock && told.as_ref().is_some_and(orders);
         if is_blind {
             node.plant_blind_stock(&site.setup, true);
@@ -242,6 +243,7 @@ impl World {
         let is_restored = self.sites[index].is_restored;
         for (what, detail) in alarms {
             self.count(what);
+            self.note(&format!("alarm of node {index}: {what}: {detail}"));
             let is_bad = match *what {
                 "conservation violated" | "bill cannot be computed" | "catalogue too large" => true,
                 "receipt has another root than this ledger" | "the platform refuses an entry" => {

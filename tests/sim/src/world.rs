@@ -165,7 +165,8 @@ impl World {
             _ => DEFAULT.replace("after_s = 1296000", "after_s = 1500").replace("after_s = 2592000", "after_s = 2000"),
         };
         let profile = Profile::new(&mut dice);
-        let count = |dice: &mut Dice, most: usize| 1 + usize::try_from(dice.below(u64::try_from(most).unwrap())).unwrap();
+        let count =
+            |dice: &mut Dice, most: usize| 1 + usize::try_from(dice.below(u64::try_from(most).unwrap())).unwrap();
         let (nodes, buyers) = (count(&mut dice, NODES_MAX), count(&mut dice, BUYERS_MAX));
         let mut sites = Vec::new();
         for index in 0..nodes {

@@ -83,7 +83,8 @@ fn whatever_happens_the_market_keeps_its_word() {
     }
     // A course is worth something only if it comes as far as this.
     if count >= SEEDS {
-        let must = ["deal", "usage", "gap", "bill", "payment", "correction", "refund_paid", "score", "notice", "PowerCut"];
+        let must =
+            ["deal", "usage", "gap", "bill", "payment", "correction", "refund_paid", "score", "notice", "PowerCut"];
         for what in must {
             assert!(sum.counts.get(what).is_some_and(|count| *count > 1), "no {what}: {:?}", sum.counts);
         }
@@ -107,7 +108,7 @@ fn found(plant: Plant, says: &[&str]) {
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_found() {
-    found(Plant::AckBeforeSync, &["acknowledged blocks are lost", "signed twice", "the platform holds"]);
+    found(Plant::AckBeforeSync, &["acknowledged blocks are lost", "signed twice", "the platform holds", "missing or damaged"]);
 }
 
 #[test]

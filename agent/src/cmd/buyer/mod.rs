@@ -234,7 +234,9 @@ fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), conte
         Some(kept) => kept,
         None => {
             check::order_fits(&checked.offer, quantity, term_ns)?;
-            let request = sign::order(&buyer, &checked, (quantity, term_ns, ceiling), now_ns)?;
+            // The node's clock may be ahead of ours by a little: an order is not signed before its offer.
+            let signed_ns = now_ns.max(checked.offer.valid_from);
+            let request = sign::order(&buyer, &checked, (quantity, term_ns, ceiling), signed_ns)?;
             state.keep_order(&request)?;
             request
         }
