@@ -10,6 +10,7 @@ fn main() {
         #[allow(clippy::disallowed_methods, reason = "how fast it is")]
         let began = std::time::Instant::now();
         match run(seed, Plant::None) {
+            Ok(sum) if numbers.len() > 2 => println!("{sum:#?}"),
             Ok(sum) => println!(
                 "{seed}: ok {} events {} s {} ms",
                 sum.events,

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Contracts of one buyer at most.
-const CONTRACTS_MAX: usize = 12;
+const CONTRACTS_MAX: usize = 7;
 
 /// A request that waits for its answer.
 #[derive(Clone, Debug)]
@@ -35,6 +35,10 @@ struct Waiting {
     interface: Interface,
     body: Value,
     tries: u32,
+    /// Under which id the platform asked last.
+    id: Option<String>,
+    /// So often it asks on after an answer that may pass by itself.
+    patience: u32,
 }
 
 /// One contract as its buyer knows it.
@@ -94,7 +98,7 @@ fn value<T: serde::Serialize>(body: &T) -> Value {
 impl World {
     /// A buyer does something.
     pub(crate) fn buyer(&mut self, index: usize) -> Result<(), String> {
-        let pause = self.dice.pause(30 * SECOND).min(10 * MINUTE);
+        let pause = self.dice.pause(50 * SECOND).min(10 * MINUTE);
         self.after(pause, What::Buyer(index));
         if self.platform_down {
             return Ok(());
@@ -127,21 +131,29 @@ impl World {
     /// Sends what waits again, and takes its answer.
     fn ask_on(&mut self, index: usize, place: usize) -> Result<(), String> {
         let course = &self.buyers[index].courses[place];
-        let Some(waiting) = course.waiting.clone() else { return Ok(()) };
+        let Some(mut waiting) = course.waiting.clone() else { return Ok(()) };
         let pool = self.sites[course.site].pool.clone();
+        if let Some(id) = &waiting.id
+            && let Some(said) = self.platform.answer(&pool, waiting.interface, id).map_err(|broken| broken.0)?
+        {
+            if waiting.patience == 0 || said.get("ok").is_some() {
+                return self.answered(index, place, &waiting, said);
+            }
+            waiting.patience -= 1;
+        }
         match self.platform.ask(&pool, waiting.interface, &waiting.body).map_err(|broken| broken.0)? {
             Request::Answered(answer) => self.answered(index, place, &waiting, answer),
             Request::Refused(_) => {
                 self.buyers[index].courses[place].waiting = None;
                 Ok(())
             }
-            Request::Send(_, message) => {
+            Request::Send(id, message) => {
                 let letter = Letter { topic: message.topic, payload: message.payload };
                 self.post_down(letter);
                 let course = &mut self.buyers[index].courses[place];
                 let tries = waiting.tries + 1;
                 // A buyer gives up; what the node did meanwhile stays done.
-                course.waiting = (tries < 15).then_some(Waiting { tries, ..waiting });
+                course.waiting = (tries < 15).then_some(Waiting { tries, id: Some(id), ..waiting });
                 course.is_over |= tries >= 15 && course.deal.is_none();
                 Ok(())
             }
@@ -149,7 +161,9 @@ impl World {
     }
 
     fn ask(&mut self, index: usize, place: usize, interface: Interface, body: Value) -> Result<(), String> {
-        self.buyers[index].courses[place].waiting = Some(Waiting { interface, body, tries: 0 });
+        let patience = if self.dice.below(10) == 0 { 3 } else { 0 };
+        let waiting = Waiting { interface, body, tries: 0, id: None, patience };
+        self.buyers[index].courses[place].waiting = Some(waiting);
         self.ask_on(index, place)
     }
 

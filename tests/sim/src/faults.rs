@@ -87,7 +87,7 @@ impl Profile {
             faults.retain(|fault| *fault != Fault::PlatformBackup);
         }
         Self {
-            market_ns: dice.between(60, 180) * MINUTE,
+            market_ns: dice.between(40, 150) * MINUTE,
             lost,
             twice,
             slow_ns: dice.between(1, 2000) * SECOND / 1000,
@@ -97,7 +97,7 @@ impl Profile {
             platform_lies: dice.below(4) == 0,
             // Whoever lost what he acknowledged cannot get it back once it was erased.
             erases: !faults.contains(&Fault::PlatformBackup) && dice.below(2) == 0,
-            pause_ns: dice.between(2, 15) * MINUTE,
+            pause_ns: dice.between(1, 10) * MINUTE,
             faults,
         }
     }

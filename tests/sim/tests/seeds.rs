@@ -108,7 +108,10 @@ fn found(plant: Plant, says: &[&str]) {
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_found() {
-    found(Plant::AckBeforeSync, &["acknowledged blocks are lost", "signed twice", "the platform holds", "missing or damaged"]);
+    found(
+        Plant::AckBeforeSync,
+        &["acknowledged blocks are lost", "signed twice", "the platform holds", "missing or damaged"],
+    );
 }
 
 #[test]

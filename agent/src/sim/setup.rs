@@ -1,0 +1,185 @@
+//! What a simulated node is made of, and its two beginnings: `hufu init` and the start of the daemon.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc::sync_channel},
+};
+
+use hufu_gm::{cert::Certificate, sm2::SecretKey};
+use hufu_ledger::{Ledger, Options, Signer, StateFile, storage::Storage};
+use hufu_trade::{octets::Octets, resource::Resource, tariff::Tariff};
+
+use super::{CHANNEL_COUNT_MAX, Clock, Halt, METER_STATE_BYTES_MAX, Node};
+use crate::{
+    config::ProductConfig,
+    daemon::record_recovery,
+    node::{Core, Identity},
+    places::Places,
+    sampler::{self, Setting, Thread},
+    setup,
+    status::Alarms,
+    stock::{Capacity, Shop},
+    writer::{Writer, ledger_quality},
+};
+
+/// A product of a simulated node.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// Id.
+    pub id: String,
+    /// Thousandths of a core one unit holds.
+    pub cpu_millicores: u64,
+    /// Bytes of memory one unit holds.
+    pub memory_bytes: u64,
+    /// Longest term, ns.
+    pub term_max_ns: u64,
+    /// Price terms.
+    pub tariff: Tariff,
+}
+
+/// Everything a node is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `{site}/{node}`.
+    pub pool: String,
+    /// The node's key.
+    pub key: SecretKey,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// 32 bytes the entries' salts come from.
+    pub salt_key: [u8; 32],
+    /// Who may issue buyers' certificates.
+    pub anchors: Vec<Certificate>,
+    /// The platform's certificate.
+    pub platform: Certificate,
+    /// Text of the rule table.
+    pub rules: String,
+    /// What is sold.
+    pub products: Vec<Product>,
+    /// Thousandths of a core that can be sold.
+    pub cpu_millicores: u64,
+    /// Bytes of memory that can be sold.
+    pub memory_bytes: u64,
+    /// Used resources with a trusted source.
+    pub metered: Vec<Resource>,
+    /// Length of a usage window, ns.
+    pub window_ns: u64,
+    /// Time between samples, ns.
+    pub sample_ns: u64,
+    /// Where `/proc` and `/sys` of the simulated host lie.
+    pub root: PathBuf,
+    /// The meters' state file.
+    pub meter_state: PathBuf,
+    /// The ledger's directory.
+    pub storage: Arc<dyn Storage>,
+    /// The directory of its keys.
+    pub keys: Arc<dyn Storage>,
+    /// Where those keys come from.
+    pub random: fn(&mut [u8]) -> Result<(), hufu_gm::Error>,
+    /// Bytes of a segment.
+    pub segment_size: u64,
+    /// The host's clocks.
+    pub clock: Clock,
+}
+
+impl Setup {
+    fn options(&self) -> Options {
+        Options { segment_size: self.segment_size, random: self.random, ..Options::new(&self.pool) }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            pool: self.pool.clone(),
+            key: self.key.clone(),
+            cert_id: Octets(self.certificate.id()),
+            salt_key: self.salt_key,
+            anchors: self.anchors.clone(),
+            platform: self.platform.clone(),
+        }
+    }
+
+    fn shop(&self) -> Shop {
+        let products = self.products.iter().map(|product| ProductConfig {
+            id: product.id.clone(),
+            class: "IaaS".to_owned(),
+            name: product.id.clone(),
+            cpu_millicores: product.cpu_millicores,
+            memory_bytes: product.memory_bytes,
+            term_max_ns: product.term_max_ns,
+            tariff: product.tariff.clone(),
+        });
+        let sources = self.metered.iter().map(|resource| (resource.clone(), Ok("process-tree".to_owned())));
+        let capacity = Capacity {
+            cpu_millicores: self.cpu_millicores,
+            memory_bytes: self.memory_bytes,
+            sources: sources.collect(),
+        };
+        Shop { products: products.collect(), capacity, certificates: vec![self.certificate.der().to_vec()] }
+    }
+
+    /// As `hufu init`: the ledger with its first entries.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    pub fn create(&self, id: [u8; 16]) -> Result<(), Halt> {
+        let failed = |error: hufu_ledger::Error| Halt::Ledger(error.to_string());
+        let options = self.options();
+        Ledger::create_on(self.storage.as_ref(), &options, id).map_err(failed)?;
+        let (mut ledger, _) = Ledger::open_on(Arc::clone(&self.storage), &options).map_err(failed)?;
+        let chains = (&[self.certificate.der().to_vec()][..], &[self.platform.der().to_vec()][..]);
+        let first = setup::first_blocks(&self.rules, chains).map_err(|error| Halt::Bug(error.to_string()))?;
+        let cert_id = self.certificate.id();
+        let signer = Signer { key: &self.key, cert_id, salt_key: &self.salt_key };
+        let now = (self.clock.now)();
+        let quality = ledger_quality((self.clock.quality)(now));
+        ledger.append(&first, &signer, 0, now.real_ns, quality).map_err(failed)?;
+        Ok(())
+    }
+
+    /// As `hufu agent`: opens, replays, says what was set aside.
+    ///
+    /// # Errors
+    /// [`Halt`].
+    pub fn start(&self) -> Result<Node, Halt> {
+        let failed = |error: hufu_ledger::Error| Halt::Ledger(error.to_string());
+        let (ledger, recovery) = Ledger::open_on(Arc::clone(&self.storage), &self.options()).map_err(failed)?;
+        let ledger = ledger.with_keys(Arc::clone(&self.keys), self.random);
+        let meter_state = StateFile::open(&self.meter_state, METER_STATE_BYTES_MAX).map_err(failed)?;
+        let stored = match meter_state.read(&ledger) {
+            Ok(state) => state.map_or_else(Vec::new, |state| sampler::unpack(&state.bytes)),
+            Err(_) => Vec::new(),
+        };
+        // The host's boot id, as the daemon reads it.
+        let boot = std::fs::read_to_string(self.root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+        let boot_id = Octets::<16>::from_hex(&boot.trim().replace('-', "")).map_or([0; 16], |id| id.0);
+        let (inputs, inbox) = sync_channel(CHANNEL_COUNT_MAX);
+        let (commands, obeyed) = sync_channel(CHANNEL_COUNT_MAX);
+        let (outbound, sent) = tokio::sync::mpsc::channel(CHANNEL_COUNT_MAX);
+        let mut writer = Writer {
+            core: Core::new(self.identity(), self.shop(), self.window_ns, boot_id),
+            ledger,
+            meter_state,
+            link: outbound,
+            sampler: commands,
+            inputs: inbox,
+            places: Places::Asked(Vec::new()),
+            alarms: Alarms::default(),
+            clock: self.clock,
+            dir: PathBuf::new(),
+        };
+        writer.replay()?;
+        record_recovery(&mut writer, &recovery)?;
+        let setting = Setting {
+            root: self.root.clone(),
+            interval_ns: self.sample_ns,
+            window_ns: self.window_ns,
+            stored,
+            commands: obeyed,
+            writer: inputs,
+            clock: self.clock,
+        };
+        let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
+        let (said, archive_ns, alarms) = (Vec::new(), 0, 0);
+        Ok(Node { writer, thread, sent, said, archive_ns, alarms })
+    }
+}
