@@ -200,7 +200,13 @@ impl Core {
         if payload.first() == Some(&b'{') {
             let opened = self.open::<Answer<serde::de::IgnoredAny>>(Interface::Blocks, payload)?;
             return match opened.payload.body {
-                Answer::Error(problem) => Err(problem),
+                Answer::Error(problem) => {
+                    // A platform that does not know us yet, or not any more, has lost the catalogue that introduces us.
+                    if problem.code == "certificate" {
+                        self.told_revision = None;
+                    }
+                    Err(problem)
+                }
                 Answer::Ok(_) => Err(malformed("an answer to blocks is a receipt or a problem")),
             };
         }

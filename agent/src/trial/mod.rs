@@ -11,7 +11,7 @@ use hufu_ledger::Log;
 use hufu_trade::{
     contract::overall_score,
     entry::Receipt,
-    if2::{Answer, Interface, PaymentState, Sealed, SendOrder},
+    if2::{Answer, Interface, PaymentState, Problem, Remedy, Sealed, SendOrder, Topic},
     octets::{Octets, rfc3339},
     statement::{ScoreCard, ScoreItem, Statement},
     usage::Reason,
@@ -211,6 +211,21 @@ fn a_platform_that_lost_what_it_held_is_asked_for_both_logs_again() {
     assert!(effects.is_empty());
     // Each log waits for what the platform holds of the other: with one stale cursor neither would ever move again.
     assert_eq!(acked(&market), [None, None]);
+}
+
+#[test]
+fn a_platform_that_does_not_know_the_node_gets_its_catalogue_again() {
+    let mut market = Market::open();
+    market.event(Event::Linked);
+    let told = |market: &mut Market, code: &str| {
+        let remedy = Remedy { en: String::new(), zh: String::new() };
+        let problem = Problem { code: code.to_owned(), field: None, remedy };
+        market.say(Interface::Blocks, &Answer::<()>::Error(problem));
+        let is_catalogue = |topic: &Topic| matches!(topic, Topic::Products { .. });
+        market.published.iter().filter(|(topic, _)| is_catalogue(topic)).count()
+    };
+    assert_eq!(told(&mut market, "malformed"), 0, "told once a link");
+    assert_eq!(told(&mut market, "certificate"), 1);
 }
 
 #[test]

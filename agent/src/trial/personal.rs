@@ -21,8 +21,10 @@ use super::{
     market::{Market, POOL, QUALITY, SECOND, START_NS, core, party},
 };
 use crate::{
+    clock::Clock,
     node::Event,
     personal::{self, Operation},
+    places::Places,
     provision::{Provisioner, Turns},
     sampler::Command,
     status::Alarms,
@@ -89,7 +91,9 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
     };
     let meter_state = hufu_ledger::StateFile::open(&dir.join("meter.state"), 10).unwrap();
     let alarms = Alarms::default();
-    (Writer { core, ledger, meter_state, link, sampler, inputs: inbox, provisioner, alarms, dir }, inputs, obeyed)
+    let (places, clock) = (Places::Site(provisioner), Clock::SYSTEM);
+    let writer = Writer { core, ledger, meter_state, link, sampler, inputs: inbox, places, alarms, clock, dir };
+    (writer, inputs, obeyed)
 }
 
 fn says(dir: &Path, words: &str) -> bool {

@@ -170,9 +170,9 @@ async fn record_back(world: &World, amount: &str) {
 }
 
 /// What the operator recorded is gone, as in a database that was restored from a backup.
-async fn forget(world: &World, table: &str) {
+async fn forget(world: &World, delete: &'static str) {
     let mut tx = world.store.write().await.expect("a transaction");
-    sqlx::query(&format!("DELETE FROM {table}")).execute(&mut *tx).await.expect("a statement");
+    sqlx::query(delete).execute(&mut *tx).await.expect("a statement");
     tx.commit().await.expect("a commit");
 }
 
@@ -182,7 +182,7 @@ async fn a_platform_that_lost_its_records_believes_what_it_signed() {
     let (dir, number, total) = (world.folder.path().to_owned(), bill.number.clone(), bill.total.to_string());
     pay::settle(&paying(&dir, &number, &total, "t1"), START).await.expect("a payment");
     let confirmed = world.confirm().await;
-    forget(&world, "payments").await;
+    forget(&world, "DELETE FROM payments").await;
     assert_eq!(world.confirm().await.0.state, "unpaid");
     world.pay(&sold, &confirmed, |payment| payment.amount.0 += 50 * FEN);
     world.send_all().await;
@@ -196,7 +196,7 @@ async fn a_platform_that_lost_its_records_believes_what_it_signed() {
     world.send_all().await;
     refund::settle(&refunding(&dir, &number, "0.50", "r1"), START).await.expect("a refund");
     let refunded = world.confirm().await;
-    forget(&world, "refunds").await;
+    forget(&world, "DELETE FROM refunds").await;
     world.refund(&sold, &refunded, |_| {});
     world.send_all().await;
     assert_eq!(states(&world).await, said("refunded", "refunded"));
