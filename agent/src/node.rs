@@ -340,8 +340,15 @@ impl Core {
             self.cursors.iter_mut().for_each(Cursor::relinked);
             return Ok(Vec::new());
         }
+        let acked = [self.cursors[0].acked(), self.cursors[1].acked()];
+        let is_stuck =
+            acked.get(log) == Some(&Some(receipt.size)) && receipt.size < self.book.sendable_below(receipt.log, acked);
         if let Some(cursor) = self.cursors.get_mut(log) {
             cursor.receipt(receipt.size);
+        }
+        // What the platform does not take waits for the other log there, of which a late receipt may have said too much.
+        if is_stuck && let Some(other) = self.cursors.get_mut(1 - log) {
+            other.relinked();
         }
         let known = self.book.receipted.get(log).and_then(Option::as_ref).map_or(0, |old| old.size);
         let mut effects: Vec<Effect> = receipt

@@ -214,6 +214,38 @@ fn a_platform_that_lost_what_it_held_is_asked_for_both_logs_again() {
 }
 
 #[test]
+fn a_log_that_does_not_move_has_the_other_one_asked_for_anew() {
+    let mut market = Market::open();
+    market.event(Event::Linked);
+    let (no, _) = market.deal(1, 20);
+    market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
+    market.pass(20 * SECOND);
+    let last = market.draft(no, Reason::End, 100_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    let size = market.ledger.size(Log::Trade);
+    let receipt = |log: u8, size: u64| Receipt {
+        version: 1,
+        computing_pool_id: POOL.to_owned(),
+        log,
+        size,
+        root: Octets([0; 32]),
+        stored_at: START_NS,
+        refused: Vec::new(),
+        bills: Vec::new(),
+    };
+    let acked = |market: &Market| market.core.cursors.each_ref().map(crate::outbox::Cursor::acked);
+    let now = market.now();
+    let mut told = |receipt: Receipt| {
+        market.core.handle(now, Event::Receipted { receipt, signed: Vec::new() }).unwrap();
+        acked(&market)
+    };
+    // From before the platform was restored from a backup: it says that the bill is there.
+    assert_eq!(told(receipt(1, 1)), [None, Some(1)]);
+    assert_eq!(told(receipt(0, size - 1)), [Some(size - 1), Some(1)]);
+    assert_eq!(told(receipt(0, size - 1)), [Some(size - 1), None], "what names the bill back is not taken");
+}
+
+#[test]
 fn a_platform_that_does_not_know_the_node_gets_its_catalogue_again() {
     let mut market = Market::open();
     market.event(Event::Linked);

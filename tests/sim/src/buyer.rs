@@ -61,13 +61,6 @@ pub(crate) struct Buyer {
     courses: Vec<Course>,
 }
 
-impl Buyer {
-    /// Whether any of its requests waits.
-    pub(crate) fn waits(&self) -> bool {
-        self.courses.iter().any(|course| course.waiting.is_some())
-    }
-}
-
 fn statement(who: &Party, pool: &str, kind: u8, no: ContractNo, time: i64) -> Statement {
     Statement {
         version: 1,

@@ -66,7 +66,12 @@ impl World {
         }
         let faults = self.platform.faults(&site.pool).map_err(|broken| broken.0)?;
         match faults.first() {
-            Some(fault) => Err(format!("the platform has something against an honest node: {fault}")),
+            Some(fault) => {
+                let known =
+                    site.node.as_ref().map(|node| LOGS.map(|log| (node.acknowledged(log), node.obligation(log))));
+                let why = format!("the platform has something against an honest node: {fault}");
+                Err(format!("{why} (acknowledged and to be, by log: {known:?})"))
+            }
             None => Ok(()),
         }
     }

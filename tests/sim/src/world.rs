@@ -227,6 +227,9 @@ impl World {
 
     /// Notes what happened, for whoever reads a failure.
     pub(crate) fn note(&mut self, what: &str) {
+        if std::env::var_os("SIM_TRACE").is_some() {
+            println!("{:>6} s  {what}", self.time / SECOND);
+        }
         if self.last.len() >= 40 {
             self.last.remove(0);
         }
@@ -239,7 +242,7 @@ impl World {
         self.heal()?;
         let done = self.until(end + HEALED_NS, true)?;
         if !done {
-            let why = self.unfinished()?.unwrap_or_else(|| "requests wait".to_owned());
+            let why = self.unfinished()?.unwrap_or_default();
             return Err(format!("not everything has arrived {} s after the last fault: {why}", HEALED_NS / SECOND));
         }
         self.whole_look()?;
@@ -257,7 +260,7 @@ impl World {
             self.time = time;
             if heals && time >= look {
                 look = time + MINUTE;
-                if self.unfinished()?.is_none() && !self.buyers.iter().any(Buyer::waits) {
+                if self.unfinished()?.is_none() {
                     return Ok(true);
                 }
             }
