@@ -6,6 +6,7 @@ use hufu_trade::{
     encode,
     entry::{ERASE, EXPORT, EntryKind, EntryName, READ, UserOperation},
     if2::Problem,
+    notice::InForce,
     octets::{ContractNo, Octets},
     rules::REFUND,
 };
@@ -164,6 +165,8 @@ impl Contract {
     fn erase(&mut self) {
         (self.erased, self.buyer_key, self.browse_hash) = (true, None, [0; 32]);
         self.notices.clear();
+        // A replay cannot read what renewed the deal, either.
+        self.in_force = self.deal.as_ref().map(|(_, deal)| InForce::of(deal));
     }
 }
 

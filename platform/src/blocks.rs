@@ -54,12 +54,19 @@ pub(crate) async fn take(
         Err(refusal) => return Ok(Err(refusal)),
     };
     introduce(&mut *db, identity, (now_ns, &mut *alarms), pool, &message).await?;
-    let mut facts = node::facts(&mut *db, pool, identity, now_ns).await?;
-    if facts.certificates.is_empty() {
+    if !node::certificates(&mut *db, pool).await?.iter().any(|(is_leaf, _)| *is_leaf) {
         return Ok(Err(Refusal::new(Code::Certificate, format!("no trusted certificate of {pool} is known"))));
     }
     let mut answers = Vec::new();
     let topic = answer_topic(pool, Interface::Blocks);
+    if message.blocks.is_empty() {
+        // Every second message of a node asks for no more than the receipt: it has just linked, or is stuck. What waited for the
+        // other log waits anew, for the node may have been away and will send it now.
+        stored::wait_anew(&mut *db, (pool, message.log)).await?;
+        let payload = receipt(&mut *db, identity, (pool, message.log), message.first, now_ns).await?;
+        return Ok(Ok(vec![Outgoing { topic, payload }]));
+    }
+    let mut facts = node::facts(&mut *db, pool, identity, now_ns).await?;
     // The range has an end: whoever names the greatest height of all must not count beyond it.
     for (height, bytes) in (message.first..=u64::MAX).zip(message.blocks.iter().map(|block| block.as_bytes())) {
         match store_one(&mut *db, &mut facts, (log, height), bytes, &mut *alarms).await? {

@@ -172,6 +172,13 @@ pub(crate) async fn waited(
     Ok(since.is_some_and(|(since,)| now_ns.saturating_sub(since) > WAIT_NS_MAX))
 }
 
+/// Forgets since when a block of a log waits for the other log.
+pub(crate) async fn wait_anew(db: &mut SqliteConnection, (pool, log): (&str, u8)) -> Result<(), Error> {
+    let delete = "DELETE FROM waits WHERE pool = $1 AND log = $2";
+    sqlx::query(delete).bind(pool).bind(i64::from(log)).execute(db).await?;
+    Ok(())
+}
+
 /// Notes that the block at `height` waits for the other log; the first note counts.
 pub(crate) async fn wait(
     db: &mut SqliteConnection,

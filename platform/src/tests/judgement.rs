@@ -4,7 +4,7 @@ use hufu_ledger::Log;
 
 use super::{
     parties::party,
-    world::{POOL, World},
+    world::{POOL, SECOND, World},
 };
 use crate::store::list;
 
@@ -21,6 +21,20 @@ pub(crate) async fn states(world: &World) -> (String, Vec<String>) {
     let bills = serde_json::to_value(list::bills(&mut tx).await.expect("bills")).expect("JSON");
     let bills = bills.as_array().expect("a list").iter().map(|row| row["state"].as_str().expect("text").to_owned());
     (orders[0]["state"].as_str().unwrap_or_default().to_owned(), bills.collect())
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_is_waited_for_anew() {
+    let mut world = World::open().await;
+    let sold = world.sell();
+    world.bill(&sold, |_| {});
+    let stuck = world.send(Log::Trade, 0).await.receipt.expect("a receipt").size;
+    assert!(stuck < world.ledger.size(Log::Trade), "what names the bill waits for it");
+    world.now += 3600 * SECOND;
+    world.send_blocks(Log::Trade, stuck, Vec::new()).await;
+    assert_eq!(world.send(Log::Trade, stuck).await.receipt.expect("a receipt").size, stuck);
+    world.send_all().await;
+    assert_eq!(alarm_codes(&world).await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl Profile {
             faults.retain(|fault| *fault != Fault::PlatformBackup);
         }
         Self {
-            market_ns: dice.between(40, 150) * MINUTE,
+            market_ns: dice.between(30, 100) * MINUTE,
             lost,
             twice,
             slow_ns: dice.between(1, 2000) * SECOND / 1000,

@@ -116,6 +116,8 @@ pub(crate) struct World {
     events: u64,
     counts: BTreeMap<String, u64>,
     last: Vec<String>,
+    /// Whether all that happens is printed: `SIM_TRACE` is set.
+    shows: bool,
 }
 
 /// FNV-1a.
@@ -201,6 +203,7 @@ impl World {
             events: 0,
             counts: BTreeMap::new(),
             last: Vec::new(),
+            shows: std::env::var_os("SIM_TRACE").is_some(),
         };
         for index in 0..nodes {
             world.after(SECOND, What::Restart(index));
@@ -227,7 +230,7 @@ impl World {
 
     /// Notes what happened, for whoever reads a failure.
     pub(crate) fn note(&mut self, what: &str) {
-        if std::env::var_os("SIM_TRACE").is_some() {
+        if self.shows {
             println!("{:>6} s  {what}", self.time / SECOND);
         }
         if self.last.len() >= 40 {
