@@ -183,6 +183,7 @@ async fn a_platform_that_lost_its_records_believes_what_it_signed() {
     pay::settle(&paying(&dir, &number, &total, "t1"), START).await.expect("a payment");
     let confirmed = world.confirm().await;
     forget(&world, "DELETE FROM payments").await;
+    world.now += 1;
     assert_eq!(world.confirm().await.0.state, "unpaid");
     world.pay(&sold, &confirmed, |payment| payment.amount.0 += 50 * FEN);
     world.send_all().await;
@@ -190,16 +191,19 @@ async fn a_platform_that_lost_its_records_believes_what_it_signed() {
     world.pay(&sold, &confirmed, |_| {});
     world.send_all().await;
     assert_eq!(states(&world).await, said("paid", "paid"));
+    world.now += 1;
     assert_eq!(world.confirm().await.0.amount_cny, Some(total));
     dispute(&mut world, &sold).await;
     world.correct(&sold, "0.50", |_| {});
     world.send_all().await;
     refund::settle(&refunding(&dir, &number, "0.50", "r1"), START).await.expect("a refund");
+    world.now += 1;
     let refunded = world.confirm().await;
     forget(&world, "DELETE FROM refunds").await;
     world.refund(&sold, &refunded, |_| {});
     world.send_all().await;
     assert_eq!(states(&world).await, said("refunded", "refunded"));
+    world.now += 1;
     assert_eq!(world.confirm().await.0.refunded_cny.as_deref(), Some("0.50"));
 }
 
