@@ -88,7 +88,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let provisioner = Provisioner {
         root: config.root.clone(),
         parent: config.place.clone(),
-        command: config.provision.clone(),
+        means: config.provision.clone(),
         timeout_s: config.provision_timeout_s,
         writer: inputs.clone(),
         turns: Turns::default(),

@@ -116,8 +116,14 @@ hufu_audit::texts! {
     StatusColumns {} => "contract|product|state|records|service end|bill CNY|receipted", "合约|产品|状态|记录数|服务截止|账单（元）|已回执";
     AgentAway { socket, why } => "no agent at {socket}: {why}; start it with: hufu agent", "{socket} 处没有代理：{why}；启动命令：hufu agent";
     NodeThere { path } => "{path} is already there; init never overwrites a node", "{path} 已存在；init 从不覆盖节点";
-    NodeRequested { request, dir } => "key, salt and configuration made; have {request} certified, then run: hufu init --dir {dir} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init --dir {dir} --cert NODE.pem";
+    NodeRequested { request, place } => "key, salt and configuration made; have {request} certified, then run: hufu init {place} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init {place} --cert NODE.pem";
     NodeReady { config } => "node ready, ledger made; say what it sells in {config}, then run: hufu agent --config {config}", "节点就绪，账本已建立；请在 {config} 中写明产品，然后执行：hufu agent --config {config}";
+    NodeReadySystem { config } => "node ready, ledger made; say what it sells in {config}, then run: systemctl enable --now hufu-provision.socket hufu", "节点就绪，账本已建立；请在 {config} 中写明产品，然后执行：systemctl enable --now hufu-provision.socket hufu";
+    AskSite {} => "Site (1 to 64 of a-z 0-9 _ -)", "站点（1 至 64 个字符：a-z 0-9 _ -）";
+    AskNode {} => "Node (1 to 64 of a-z 0-9 _ -)", "节点（1 至 64 个字符：a-z 0-9 _ -）";
+    AskBroker {} => "MQTT broker (HOST:PORT)", "MQTT 代理（主机:端口）";
+    AskTrust {} => "File of the trust anchors (PEM)", "信任锚文件（PEM）";
+    AskPlatform {} => "File of the platform's certificate chain (PEM)", "运营平台证书链文件（PEM）";
     // The demo.
     PlatformMissing { path } => "the demo needs the platform, and {path} is not there; build it with: cargo build -p hufu-platform", "演示需要运营平台，但 {path} 不存在；请执行：cargo build -p hufu-platform";
     DemoInUse { path } => "another demo is running in {path}; give --dir", "另一个演示正在 {path} 中运行；请用 --dir 指定其他目录";

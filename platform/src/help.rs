@@ -12,6 +12,8 @@ const TABLE: &[(&str, &str)] = &[
     ("One JSON object on stdout; messages go to stderr", "标准输出为一个 JSON 对象；消息写到标准错误"),
     ("Language of messages: en or zh; default from the locale", "消息语言：en 或 zh；默认取自系统区域设置"),
     ("Run the platform", "运行平台"),
+    ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),
+    ("Which shell", "哪种 shell"),
     ("Directory of the database; made if it is not there", "数据库目录；不存在则新建"),
     ("The site this platform serves, 1 to 64 of a-z 0-9 _ -", "本平台服务的站点，1 至 64 个 a-z 0-9 _ - 字符"),
     ("The platform's secret key file", "平台私钥文件"),

@@ -15,6 +15,12 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Show what this node's configuration would offer", "显示本节点配置将提供的产品"),
     ("Set up a node", "建立节点"),
+    ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),
+    ("Which shell", "哪种 shell"),
+    (
+        "The node that this machine's service runs: configuration in /etc/hufu, ledger in /var/lib/hufu; as root",
+        "本机服务所运行的节点：配置在 /etc/hufu，账本在 /var/lib/hufu；需以 root 执行",
+    ),
     ("Run the daemon", "运行守护进程"),
     ("Check configuration, keys and certificates", "检查配置、密钥和证书"),
     ("Ask the running daemon", "查询运行中的守护进程"),

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     node::Event,
     personal::{self, Operation},
-    provision::{Provisioner, Turns},
+    provision::{Means, Provisioner, Turns},
     sampler::Command,
     status::Alarms,
     writer::{Input, Writer},
@@ -82,7 +82,7 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
     let provisioner = Provisioner {
         root: dir.clone(),
         parent: String::new(),
-        command: Vec::new(),
+        means: Means::Command(Vec::new()),
         timeout_s: 1,
         writer: inputs.clone(),
         turns: Turns::default(),

@@ -11,7 +11,7 @@ use super::market::{Market, QUALITY, SECOND, core, party, replay};
 use crate::{
     clock,
     node::Event,
-    provision::{Provisioner, Turns},
+    provision::{Means, Provisioner, Turns},
     status::Alarms,
     writer::Writer,
 };
@@ -128,8 +128,8 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let (link, _sent) = tokio::sync::mpsc::channel(1);
     let (sampler, _obeyed) = std::sync::mpsc::sync_channel(1);
     let (writer, inputs) = std::sync::mpsc::sync_channel(1);
-    let (root, parent, command, timeout_s) = (dir.path().to_owned(), String::new(), Vec::new(), 1);
-    let provisioner = Provisioner { root, parent, command, timeout_s, writer, turns: Turns::default() };
+    let (root, parent, means, timeout_s) = (dir.path().to_owned(), String::new(), Means::Command(Vec::new()), 1);
+    let provisioner = Provisioner { root, parent, means, timeout_s, writer, turns: Turns::default() };
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
     let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, provisioner, alarms, dir: place };

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod disputes;
 mod lists;
+pub(crate) mod manual;
 mod notice;
 mod pack;
 mod pay;
