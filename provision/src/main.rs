@@ -12,7 +12,7 @@ mod systemd;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -20,9 +20,9 @@ use hufu_provision::{Answer, Request};
 
 use crate::settings::Settings;
 
-/// Where root says what runs.
+/// Where root says what runs, unless the first argument names another file.
 const SETTINGS: &str = "/etc/hufu/provision.toml";
-/// Locks, one for each order: two requests for one order take turns.
+/// Locks, one for each order: two requests for one order take turns. The second argument names another directory.
 const LOCKS: &str = "/run/hufu-provision";
 /// Longest request, bytes.
 const REQUEST_BYTES_MAX: u64 = 16 * 1024;
@@ -34,10 +34,15 @@ const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let Some(asker) = asker() else {
-        eprintln!("hufu-provision: standard input is no connection; systemd starts this program (hufu-provision.socket)");
+        eprintln!(
+            "hufu-provision: standard input is no connection; systemd starts this program (hufu-provision.socket)"
+        );
         return ExitCode::from(USAGE);
     };
-    let settings = match Settings::load(Path::new(SETTINGS)) {
+    let mut arguments = std::env::args_os().skip(1);
+    let settings = arguments.next().map_or_else(|| PathBuf::from(SETTINGS), PathBuf::from);
+    let locks = arguments.next().map_or_else(|| PathBuf::from(LOCKS), PathBuf::from);
+    let settings = match Settings::load(&settings) {
         Ok(settings) => settings,
         Err(why) => {
             eprintln!("hufu-provision: {why}");
@@ -46,7 +51,7 @@ fn main() -> ExitCode {
             return ExitCode::from(CONFIG);
         }
     };
-    let answer = answer(asker, &settings).unwrap_or_else(|why| {
+    let answer = answer(asker, &settings, &locks).unwrap_or_else(|why| {
         eprintln!("hufu-provision: uid {asker}: {why}");
         Answer { error: Some(why), ..Answer::default() }
     });
@@ -67,24 +72,24 @@ fn say(answer: &Answer) -> std::io::Result<()> {
     out.flush()
 }
 
-fn answer(asker: u32, settings: &Settings) -> Result<Answer, String> {
+fn answer(asker: u32, settings: &Settings, locks: &Path) -> Result<Answer, String> {
     if !settings.may_ask(asker) {
-        return Err(format!("uid {asker} may not ask; {SETTINGS} names who may"));
+        return Err(format!("uid {asker} may not ask; the settings name who may"));
     }
     let mut line = String::new();
     let input = std::io::stdin().lock();
     BufReader::new(input.take(REQUEST_BYTES_MAX)).read_line(&mut line).map_err(|e| format!("no request: {e}"))?;
     let request: Request = serde_json::from_str(&line).map_err(|e| format!("malformed request: {e}"))?;
     request.check().map_err(|e| e.to_string())?;
-    let _turn = turn(&request.contract_no)?;
+    let _turn = turn(locks, &request.contract_no)?;
     place::fulfil(&request, settings)
 }
 
 /// The order's lock, held while it lives.
-fn turn(order: &str) -> Result<std::fs::File, String> {
-    let path = Path::new(LOCKS).join(order);
+fn turn(locks: &Path, order: &str) -> Result<std::fs::File, String> {
+    let path = locks.join(order);
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    std::fs::create_dir_all(LOCKS).map_err(failed)?;
+    std::fs::create_dir_all(locks).map_err(failed)?;
     let file = std::fs::File::create(&path).map_err(failed)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
     Ok(file)

@@ -49,7 +49,7 @@ class Machine:
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             # The shell echoes and prompts until it is told not to; only what it computed is its answer.
-            self._type("stty -echo; PS1=; PS2=; unset PROMPT_COMMAND; echo ready-$((6*7))")
+            self._type("stty -echo; bind \"set enable-bracketed-paste off\"; PS1=; PS2=; unset PROMPT_COMMAND; echo ready-$((6*7))")
             if self._until(b"ready-42", 5) is not None:
                 self._until(b"\n", 2)
                 return
@@ -106,6 +106,13 @@ class Machine:
         if check and code != 0:
             raise VmError(f"status {code} of: {script}\n{text}")
         return text if check else (code, text)
+
+    def suspend(self, seconds):
+        """Suspends the machine to memory, as `systemctl suspend` does, and wakes it after a while."""
+        self._type("echo mem > /sys/power/state")
+        time.sleep(seconds)
+        self.say("system_wakeup")
+        self.run("true", 120)
 
     def say(self, command):
         """Gives the monitor a command."""

@@ -183,7 +183,7 @@ def clock(node):
 
 @step("the machine suspended")
 def suspend(node):
-    node.vm.run("echo 0 > /sys/class/rtc/rtc0/wakealarm; echo +20 > /sys/class/rtc/rtc0/wakealarm; echo freeze > /sys/power/state", 240)
+    node.vm.suspend(30)
     node.serving()
     node.same_workload("suspend")
 
