@@ -282,9 +282,11 @@ impl Config {
             (command, None) => Means::Command(command),
             (command, Some(socket)) if command.is_empty() => Means::Helper(at(&socket)),
             _ => {
-                return Err("provision.command and provision.socket exclude each other: the helper behind the socket has \
+                return Err(
+                    "provision.command and provision.socket exclude each other: the helper behind the socket has \
                             a command of its own"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
         };
         let rules = match &raw.ledger.rules {
@@ -378,7 +380,8 @@ mod tests {
 
     /// The sample with the lines that show defaults in force, or with none of them.
     fn sample(defaults: bool) -> String {
-        let shows = |line: &str| line.strip_prefix('#').is_some_and(|key| key.starts_with(|c: char| c.is_ascii_lowercase()));
+        let shows =
+            |line: &str| line.strip_prefix('#').is_some_and(|key| key.starts_with(|c: char| c.is_ascii_lowercase()));
         let lines = SAMPLE.lines().map(|line| if shows(line) && defaults { &line[1..] } else { line });
         lines.map(|line| format!("{line}\n")).collect()
     }
@@ -402,8 +405,17 @@ mod tests {
             let names = expected.split('`').skip(1).step_by(2).map(str::to_owned);
             names.filter(|name| !name.contains('\n')).collect::<Vec<_>>()
         };
-        let tables =
-            ["[node]", "[mqtt]", "[platform]", "[ledger]", "[metering]", "[local]", "[provision]", "[capacity]", "[[product]]"];
+        let tables = [
+            "[node]",
+            "[mqtt]",
+            "[platform]",
+            "[ledger]",
+            "[metering]",
+            "[local]",
+            "[provision]",
+            "[capacity]",
+            "[[product]]",
+        ];
         for table in tables {
             let keys = known(table);
             assert!(!keys.is_empty(), "{table}");

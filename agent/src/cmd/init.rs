@@ -169,9 +169,7 @@ fn ask<'a>(args: &'a Args, context: &Context) -> Result<Asked<'a>, Failure<Text>
             }
         }
     }
-    for (slot, text) in
-        [(&mut asked.trust, Text::AskTrust {}), (&mut asked.platform_cert, Text::AskPlatform {})]
-    {
+    for (slot, text) in [(&mut asked.trust, Text::AskTrust {}), (&mut asked.platform_cert, Text::AskPlatform {})] {
         if slot.is_none() {
             *slot = Some(question(text)?.into());
         }

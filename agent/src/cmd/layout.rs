@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
 
-use crate::{
-    cmd::file,
-    config::CREDENTIAL,
-    text::Text,
-};
+use crate::{cmd::file, config::CREDENTIAL, text::Text};
 
 /// Of the service: configuration and certificates, secrets, what grows.
 const CONFIG_DIR: &str = "/etc/hufu";

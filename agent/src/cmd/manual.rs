@@ -38,7 +38,8 @@ pub(super) fn manual(args: &ManualArgs, mut table: Command) -> Outcome {
     file::make_dir(&args.man)?;
     file::make_dir(&args.completions)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut table, "hufu", &args.completions).map_err(|e| file::unwritable(&args.completions, &e))?;
+        generate_to(shell, &mut table, "hufu", &args.completions)
+            .map_err(|e| file::unwritable(&args.completions, &e))?;
     }
     clap_mangen::generate_to(table, &args.man).map_err(|e| file::unwritable(&args.man, &e))?;
     Ok(Exit::Done)

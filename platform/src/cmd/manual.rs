@@ -25,7 +25,11 @@ pub(crate) struct ManualArgs {
 }
 
 /// Writes the completions of one shell to standard output.
-pub(crate) fn completions(args: &CompletionsArgs, mut table: Command, context: &Context) -> Result<Exit, Failure<Text>> {
+pub(crate) fn completions(
+    args: &CompletionsArgs,
+    mut table: Command,
+    context: &Context,
+) -> Result<Exit, Failure<Text>> {
     let mut out = Vec::new();
     generate(args.shell, &mut table, "hufu-platform", &mut out);
     let text = String::from_utf8_lossy(&out).into_owned();
