@@ -13,8 +13,8 @@ import time
 
 from machine import Machine, VmError
 
-BUYER = ("--platform http://127.0.0.1:8480 --key /root/pki/buyer-1.key --cert /root/pki/buyer-1.pem "
-         "--trust /root/pki/root.pem --state /root/contract")
+BUYER = ("--platform http://127.0.0.1:8480 --key /opt/t/pki/buyer-1.key --cert /opt/t/pki/buyer-1.pem "
+         "--trust /opt/t/pki/root.pem --state /opt/t/contract")
 
 
 class Node:
@@ -93,8 +93,8 @@ def step(name):
 
 @step("packages installed, node set up, service started")
 def install(node):
-    node.vm.run("mkdir -p /root && tar -xf /dev/vdb -C /root && chmod +x /root/*.sh && mount -t tmpfs none /mnt", 120)
-    print(node.vm.run("/root/setup.sh", 600).strip())
+    node.vm.run("mkdir -p /opt/t && tar -xf /dev/vdb -C /opt/t && chmod +x /opt/t/*.sh && mount -t tmpfs none /mnt", 120)
+    print(node.vm.run("/opt/t/setup.sh", 600).strip())
     node.linked()
     node.vm.run("test \"$(ps -o user= -p $(systemctl show -P MainPID hufu))\" = hufu")
 
@@ -143,7 +143,7 @@ def restarts(node):
 
 @step("the package installed again over the running service")
 def upgrade(node):
-    node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg -i /root/packages/hufu_*.deb", 300)
+    node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg -i /opt/t/packages/hufu_*.deb", 300)
     node.serving()
     node.same_workload("upgrade")
 
@@ -215,7 +215,7 @@ def removal(node):
     node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg --purge hufu", 300)
     node.vm.run("test -d /var/lib/hufu/ledger && test -e /etc/hufu/credentials/node.key")
     node.same_workload("removal")
-    node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg -i /root/packages/hufu_*.deb && systemctl enable --now hufu-provision.socket hufu", 300)
+    node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg -i /opt/t/packages/hufu_*.deb && systemctl enable --now hufu-provision.socket hufu", 300)
     node.serving()
     node.same_workload("installed again")
 
@@ -244,14 +244,14 @@ def judge(node):
     if [row["bill_no"] for row in rows] != [bills[0]["bill_no"]]:
         raise VmError(f"the platform lists {rows}")
     node.receipted()
-    node.vm.run(f"hufu buyer pack {bills[0]['bill_no']} {BUYER} --output /root/bill.zip")
-    verdict = node.json("hufu verify /root/bill.zip --trust /root/pki/root.pem --json", 300)
+    node.vm.run(f"hufu buyer pack {bills[0]['bill_no']} {BUYER} --output /opt/t/bill.zip")
+    verdict = node.json("hufu verify /opt/t/bill.zip --trust /opt/t/pki/root.pem --json", 300)
     bad = {name: v for name, v in verdict["verdicts"].items() if v["result"] == "fail"}
     if bad:
         raise VmError(f"verdicts {bad}")
     print("vm: verdicts", {name: v["result"] for name, v in verdict["verdicts"].items()}, "total", bills[0]["total_cny"])
     node.vm.run("systemctl stop hufu")
-    checked = node.json("hufu ledger check /var/lib/hufu/ledger --trust /root/pki/root.pem --json", 300)
+    checked = node.json("hufu ledger check /var/lib/hufu/ledger --trust /opt/t/pki/root.pem --json", 300)
     if checked["problems"]:
         raise VmError(f"ledger {checked['problems'][:5]}")
     alarms = node.json("hufu-platform alarms --dir /var/lib/hufu-platform --json")

@@ -1,9 +1,9 @@
 #!/bin/bash
 # A broker, a platform and a node of this machine as its packages install them, with a test PKI. Run once.
 set -euo pipefail
-cd /root
+cd /opt/t
 export DEBIAN_FRONTEND=noninteractive
-dpkg -i packages/hufu_*.deb packages/hufu-platform_*.deb > /root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }
+dpkg -i packages/hufu_*.deb packages/hufu-platform_*.deb > /opt/t/dpkg.log 2>&1 || { cat /opt/t/dpkg.log; exit 1; }
 mkdir -p pki && cd pki
 hufu key new --out root.key
 hufu pki root --key root.key --subject CN=test-root,C=CN --out root.pem
@@ -40,7 +40,7 @@ memory_bytes = 67108864
 resource = "cpu"
 price = "36"
 END
-install -m 755 /root/workload.sh /usr/local/sbin/hufu-workload
+install -m 755 /opt/t/workload.sh /usr/local/sbin/hufu-workload
 printf 'command = ["/usr/local/sbin/hufu-workload"]\n' > /etc/hufu/provision.toml
 hufu check-config
 systemctl enable --now hufu-provision.socket hufu
