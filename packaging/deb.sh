@@ -33,7 +33,7 @@ gzip -9nc packaging/man/hufu-provision.8 > "$out/hufu-provision.8.gz"
 printf '%s\n' "hufu ($version-1) unstable; urgency=medium" '' '  * Changes stand in CHANGELOG.md of the sources.' '' \
   " -- Hufu maintainers <maintainers@example.org>  $(LC_ALL=C date -u -R -d "@$epoch")" > "$out/changelog"
 for package in hufu-agent hufu-platform; do
-  $cargo deb --no-build --no-strip -p $package > "$out/$package.path"
+  $cargo deb --no-build --no-strip -p $package > "$out/$package.path" 2> "$out/$package.log" || { cat "$out/$package.log" >&2; exit 1; }
   echo "packaging/deb.sh: $(tail -n 1 "$out/$package.path")" >&2
 done
 if command -v lintian > /dev/null; then
