@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # tests/vm/payload.sh OUT PACKAGE..: what the machine reads on its second disk: packages and the scripts of guest/.
 set -euo pipefail
-cd "$(dirname "$0")"
+guest=$(dirname "$0")/guest
 out=${1:?file}
 shift
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-cp -r guest/. "$stage"
+cp -r "$guest/." "$stage"
 mkdir "$stage/packages"
 cp -- "$@" "$stage/packages"
 tar -C "$stage" -cf "$out" .
