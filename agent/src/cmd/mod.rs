@@ -13,6 +13,7 @@ mod help;
 mod init;
 mod key;
 mod ledger;
+mod ledger_keys;
 mod ledger_model;
 mod meter;
 mod node;

@@ -334,6 +334,7 @@ impl Market {
             items: vec![RequirementItem { product_id: "small".to_owned(), quantity: 1 }],
             term_ns: term_s * SECOND,
             tariff: offer.tariff.hash().unwrap(),
+            parent: None,
         };
         let value = ContractValue { payment: Payment::Postpaid, amount: "10".parse().unwrap() };
         let mut statement = Statement {

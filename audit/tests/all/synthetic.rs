@@ -304,6 +304,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
             items: vec![RequirementItem { product_id: "vm-small".to_owned(), quantity: 1 }],
             term_ns: plan.minutes.unwrap_or(plan.records).max(1) * 60_000_000_000,
             tariff: tariff_hash,
+            parent: None,
         }),
         contract_value: Some(ContractValue { payment: Payment::Postpaid, amount: plan.ceiling }),
         ..browse

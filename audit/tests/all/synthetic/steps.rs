@@ -352,6 +352,7 @@ impl Story<'_> {
             paid_at: Some(rfc3339(self.time)),
             refunded_cny: Some(amount.to_string()),
             refunded_at: Some(rfc3339(self.time)),
+            parent_bill: None,
         };
         state(&mut said);
         let mut refund = RefundPaid {
