@@ -13,7 +13,7 @@ use crate::{cmd::bug, text::Text};
 
 /// What makes an order a child.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(in crate::cmd) struct Args {
     /// Number of the parent order, 32 hexadecimal digits; without it the first child makes one
     #[arg(long, value_name = "NO", value_parser = number, requires = "payable")]
     parent: Option<ParentNo>,
