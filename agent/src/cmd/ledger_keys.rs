@@ -94,3 +94,96 @@ fn trusted<'a>(
         anchors.is_none_or(|anchors| verify_chain(leaf, rest, anchors, &[], header.time, Usage::Signing).is_ok());
     (is_named(leaf, &header.node) && holds).then(|| leaf.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use hufu_gm::{SecretKey, ca};
+    use hufu_ledger::{CheckOptions, Fault, NewBlock, NewEntry, Options, Signer, TimeQuality, TimeState, check};
+    use hufu_trade::{encode, entry::octet_string, rotation, rotation::KeyRotation};
+
+    use super::*;
+
+    const POOL: &str = "s1/n1";
+
+    struct Node(SecretKey, Certificate);
+
+    fn node(root: Option<&Node>, name: &str, seed: u8) -> Node {
+        let key = SecretKey::from_scalar(&[seed; 32]).unwrap();
+        let serial = &[seed; 8];
+        let terms = ca::Terms { serial, not_before_s: 0, not_after_s: 1_900_000_000, dns_names: &[] };
+        let subject = format!("CN={name}");
+        let certificate = match root {
+            None => ca::root(&key, &subject, None, &terms),
+            Some(root) => ca::issue(&root.1, &root.0, ca::Role::Signer, &subject, &key.public_key(), &terms),
+        };
+        Node(key, certificate.unwrap())
+    }
+
+    fn append(ledger: &mut Ledger, by: &Node, log: Log, kind: EntryKind, body: Vec<u8>) {
+        let key = if kind == EntryKind::KeyRotation { rotation::KEY } else { [0; 32] };
+        let entries = vec![NewEntry { kind: kind.number(), body, key, sealed: false }];
+        let signer = Signer { key: &by.0, cert_id: by.1.id(), salt_key: &[1; 32] };
+        let quality = TimeQuality { state: TimeState::Relative, max_error_ns: None };
+        ledger.append(&[NewBlock { log, entries }], &signer, 0, 1_790_000_000_000_000_000, quality).unwrap();
+    }
+
+    fn rotation(by: [&Node; 2], pool: &str, signed_by: [&Node; 2]) -> Vec<u8> {
+        let [old, new] = by.map(|node| Octets(node.1.id()));
+        let rotation = KeyRotation {
+            version: 1,
+            computing_pool_id: pool.to_owned(),
+            old,
+            new,
+            finance_from: 1,
+            time: 0,
+            why: String::new(),
+        };
+        let tbs = encode(&rotation, "KeyRotation").unwrap();
+        let octets = |bytes: &[u8]| octet_string(bytes, "x").unwrap();
+        let [old_signature, new_signature] = signed_by.map(|node| octets(&node.0.sign(&tbs).unwrap()));
+        let certificates = vec![octets(by[1].1.der())];
+        encode(&SignedRotation { rotation: octets(&tbs), old_signature, new_signature, certificates }, "x").unwrap()
+    }
+
+    #[test]
+    fn a_ledger_with_a_rotation_is_signed_by_the_old_key_before_and_the_new_one_after() {
+        let root = node(None, "root", 1);
+        let (old, new) = (node(Some(&root), POOL, 2), node(Some(&root), POOL, 3));
+        for (name, pool, signed_by, then, refused, late) in [
+            ("right", POOL, [&old, &new], &new, None, 0),
+            ("the old key signs on", POOL, [&old, &new], &old, None, 2),
+            ("without the old key", POOL, [&new, &new], &new, Some("oldSignature"), 0),
+            ("without the new key", POOL, [&old, &old], &new, Some("newSignature"), 0),
+            ("another node", "s1/n2", [&old, &new], &new, Some("computingPoolId"), 0),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let (dir, options) = (dir.path().join("ledger"), Options::new(POOL));
+            std::fs::create_dir_all(&dir).unwrap();
+            Ledger::create(&dir, &options, [5; 16]).unwrap();
+            let (mut ledger, _) = Ledger::open(&dir, &options).unwrap();
+            let leaf = octet_string(old.1.der(), "x").unwrap();
+            let listed = Certificates { role: "node".to_owned(), certificates: vec![leaf] };
+            append(&mut ledger, &old, Log::Trade, EntryKind::Certificates, encode(&listed, "x").unwrap());
+            append(&mut ledger, &old, Log::Finance, EntryKind::Bill, vec![1]);
+            let body = rotation([&old, &new], pool, signed_by);
+            append(&mut ledger, &old, Log::Trade, EntryKind::KeyRotation, body);
+            append(&mut ledger, then, Log::Trade, EntryKind::Window, vec![1]);
+            append(&mut ledger, then, Log::Finance, EntryKind::Bill, vec![2]);
+            drop(ledger);
+            let keys = Keys::read(&dir, Some(std::slice::from_ref(&root.1)));
+            let why: Vec<&String> = keys.refused.iter().map(|(_, why)| why).collect();
+            assert_eq!(why.len(), usize::from(refused.is_some()), "{name}: {why:?}");
+            assert!(refused.is_none_or(|field| why[0].contains(field) && keys.refused[0].0 == 1), "{name}: {why:?}");
+            let key_of = |id: &Hash| keys.known.get(id).cloned();
+            let may_sign = |log: Log, height: u64, id: &Hash| keys.may_sign(log, height, id);
+            let options = CheckOptions { key_of: Some(&key_of), may_sign: Some(&may_sign), ..CheckOptions::default() };
+            let found: Vec<Fault> = check(&dir, &options).unwrap().problems.into_iter().map(|p| p.fault).collect();
+            let want = match refused {
+                None => vec![Fault::KeyNotInForce; late],
+                // The new certificate never came into force.
+                Some(_) => vec![Fault::UnknownCertificate; 2],
+            };
+            assert_eq!(found, want, "{name}");
+        }
+    }
+}
