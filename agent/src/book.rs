@@ -12,6 +12,7 @@ use hufu_trade::{
     entry::{Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Payment, Receipt, Rules, SignedStatement},
     notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
+    rotation::SignedRotation,
     rules::{CORRECT, REFUND, RuleTable},
     statement::{Offer, Statement},
     usage::{Reason, UsageRecord, Window},
@@ -194,6 +195,11 @@ impl Book {
                 Ok(())
             }
             EntryKind::UserOperation => self.operation(&read(decode(body, "UserOperation"))?),
+            EntryKind::Demand | EntryKind::Response => {
+                // They move no contract; what is held for a proposal is no reservation of an order.
+                read(Signed::from_bytes(body)).map(|_| ())
+            }
+            EntryKind::KeyRotation => read(read(decode::<SignedRotation>(body, "SignedRotation"))?.open()).map(|_| ()),
             EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Ok(()),
         }
     }

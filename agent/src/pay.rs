@@ -1,6 +1,7 @@
 //! Bills and money in the IF2 conversation: pushed, asked about, paid, refunded. Everything else of it is `exchange.rs`.
 
 use hufu_trade::{
+    confirm,
     contract::{Facts, next},
     correction::RefundPaid,
     encode,
@@ -61,6 +62,13 @@ impl Core {
         if amount != due {
             let en = format!("{amount} where {due} is due");
             return Err(problem("amount", Some("amount_cny"), en, format!("金额 {amount}，应为 {due}")));
+        }
+        let parent = contract.deal.as_ref().and_then(|(_, deal)| deal.requirement.parent);
+        if act != REFUND
+            && let Err(error) = confirm::parent_bill(&opened.received, parent.as_ref())
+        {
+            let zh = format!("支付层级与买方签署的不符：{error}");
+            return Err(problem("amount", Some("parent_bill"), error.to_string(), zh));
         }
         let facts = Facts { platform_signed: true, amount_matches: true, ..self.facts(contract, at) };
         let Some((.., table)) = self.book.table_of(Some(contract)) else { return Ok(Vec::new()) };

@@ -6,9 +6,11 @@ use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
     bill::Bill,
     correction::{Correction, RefundPaid},
+    demand::{Demand, Response},
     entry::{Deal, EntryKind, FinanceLink, OrderStatus, Payment, Rules, SignedStatement, UserOperation},
     notice::Notice,
     octets::ContractNo,
+    rotation::{KeyRotation, SignedRotation},
     statement::{Offer, Statement},
     tariff::Tariff,
     usage::{UsageRecord, Window},
@@ -86,6 +88,7 @@ enum Body {
     Payment(Payment),
     Refund(RefundPaid),
     Link(FinanceLink),
+    Rotation(SignedRotation, KeyRotation),
     Other,
 }
 
@@ -114,6 +117,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) windows: Vec<Found<'a, Window>>,
     /// Where the trade log names finance entries back, in its order.
     pub(crate) links: Vec<Found<'a, FinanceLink>>,
+    /// Changes of the node's key.
+    pub(crate) rotations: Vec<Found<'a, (SignedRotation, KeyRotation)>>,
     /// In order of `order_seq`.
     pub(crate) records: Vec<Found<'a, UsageRecord>>,
     /// Every entry, by name.
@@ -173,6 +178,7 @@ impl<'a> Evidence<'a> {
             Body::Payment(payment) => self.payments.push(empty.with(payment)),
             Body::Bill(bill) => bills.push(empty.with(bill)),
             Body::Link(link) => self.links.push(empty.with(link)),
+            Body::Rotation(signed, rotation) => self.rotations.push(empty.with((signed, rotation))),
             Body::Other => {}
         }
     }
@@ -299,6 +305,21 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
         EntryKind::UserOperation => {
             decode::<UserOperation>(body, "UserOperation")?.check()?;
+            Body::Other
+        }
+        EntryKind::KeyRotation => {
+            let signed: SignedRotation = decode(body, "SignedRotation")?;
+            let rotation = signed.open()?;
+            Body::Rotation(signed, rotation)
+        }
+        EntryKind::Demand => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            decode::<Demand>(signed.tbs(), "Demand")?.check()?;
+            Body::Other
+        }
+        EntryKind::Response => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            decode::<Response>(signed.tbs(), "Response")?.check()?;
             Body::Other
         }
         EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,

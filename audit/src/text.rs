@@ -97,6 +97,8 @@ crate::texts! {
     DisputeUnsigned { side } => "two different blocks of one height; that of {side} carries no valid signature of the node", "同一高度有两个不同的区块；{side} 的区块没有节点的有效签名";
     DisputeMissing { side } => "only {side} holds this entry, and both bills rest on it", "仅 {side} 含有此条目，而两份账单都以它为依据";
     DisputePlace {} => "one entry cannot stand at two places of a log", "同一条目不可能位于账本的两个位置";
+    KeyKept {} => "a change of the key must be signed by the old key and by another, new one", "更换密钥须由旧密钥和另一新密钥共同签名";
+    KeyNotInForce {} => "signed by a key that is not in force at this height: the node changed it before, or later", "该高度的区块由未生效的密钥签名：节点在此之前或之后更换了密钥";
     DisputeRoot { size } => "two different roots are signed for size {size} of one log: its node or platform contradicts itself", "同一账本大小 {size} 有两个不同的已签名根：节点或平台自相矛盾";
     DisputeReceipt {} => "the signed bytes differ and a signature over them does not hold: they were changed", "签名原文不同，且有签名不成立：原文被改动";
     DisputeMember {} => "it must be one and the same in both: one of the packs was changed", "两者应完全相同：其中一个证据包被改动";
@@ -165,6 +167,8 @@ crate::texts! {
     Warn {} => "pass, with remarks", "通过（有备注）";
     Fail {} => "FAIL", "不通过";
     Line { name, result, checked, problems } => "{name}: {result} ({checked} checked, {problems} remarks)", "{name}：{result}（检查 {checked} 项，{problems} 条说明）";
+    ChildOf { parent, children } => "one of {children} children of parent order {parent}; payable by itself", "父订单 {parent} 的 {children} 个子订单之一；单独支付";
+    ChildOfPayable { parent, children } => "one of {children} children; payable through parent {parent}", "{children} 个子订单之一；通过父订单 {parent} 支付";
     Totals { billed, recomputed } => "billed {billed} CNY, recomputed {recomputed} CNY", "账单金额 {billed} 元，重新计算 {recomputed} 元";
     Party { role, subject } => "{role}: {subject}", "{role}：{subject}";
 }

@@ -215,6 +215,9 @@ pub enum Fault {
     /// No key is known for the certificate that the header names.
     #[error("unknown certificate")]
     UnknownCertificate,
+    /// The certificate's key signs other blocks than this one: it was changed before it, or comes into force after it.
+    #[error("signed by a key that is not in force at this height")]
+    KeyNotInForce,
     /// The epoch is smaller than the one before it.
     #[error("epoch {to} after epoch {from}")]
     EpochBackwards {

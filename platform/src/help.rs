@@ -32,7 +32,16 @@ const TABLE: &[(&str, &str)] = &[
     ("List the bills and their payments", "列出账单及其支付"),
     ("List what each contract used", "列出各合约的用量"),
     ("List what somebody must look at", "列出需要人工查看的告警"),
-    ("Record that a bill was paid", "登记账单已支付"),
+    (
+        "Record that a bill was paid, or with a parent order all its children",
+        "登记账单已支付，或父订单及其全部子订单已支付",
+    ),
+    ("List the parent orders, their children and what is open", "列出父订单、其子订单及未付款项"),
+    ("The bill's number, or that of a parent order", "账单编号或父订单编号"),
+    (
+        "Certificate id of the buyer, where two use one parent number",
+        "买方证书标识；用于两个买方使用同一父订单编号的情形",
+    ),
     ("Write the evidence pack of a bill", "写出账单的证据包"),
     ("Directory of the platform, as given to serve", "平台目录，与 serve 所用相同"),
     ("The bill's number", "账单编号"),

@@ -18,6 +18,7 @@ mod judge;
 mod limit;
 mod link;
 mod pack;
+mod parent;
 mod quick;
 mod receipt;
 mod relay;

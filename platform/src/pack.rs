@@ -158,6 +158,8 @@ impl Papers {
         }
         let Some(rules) = rules(&mut *db, pool, &offer).await? else { return Ok(Err("the rule table".into())) };
         entries.push((rules, true));
+        let rotations = contract::of_kind(&mut *db, pool, EntryKind::KeyRotation).await?;
+        entries.extend(rotations.into_iter().filter(|entry| entry.refused.is_none()).map(|entry| (entry, true)));
         Ok(Ok(Self { bill: entry, last_record: bill.last_record, entries }))
     }
 

@@ -1,7 +1,7 @@
 //! The small messages of a node: catalogue, presence, bill push, payment question. Ledger blocks are `blocks.rs`.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hufu_gm::Certificate;
+use hufu_gm::{Certificate, Signed};
 use hufu_trade::{
     if2::{Answer, BillPush, Catalogue, Envelope, Interface, MESSAGE_BYTES_MAX, PaymentConfirm, PaymentState},
     octets::rfc3339,
@@ -18,7 +18,7 @@ use crate::{
     store::{
         bill::{self, State},
         message::{self, StoredMessage},
-        node,
+        node, parent,
     },
 };
 
@@ -73,7 +73,7 @@ pub(crate) async fn take(
         },
         Interface::PaymentConfirm => match open::<PaymentConfirm>(&mut *db, (pool, interface), received).await? {
             Ok(opened) => {
-                let (answer, is_final) = match paid(&mut *db, pool, &opened.payload.body.bill_no).await? {
+                let (answer, is_final) = match paid(&mut *db, identity, pool, &opened.payload.body.bill_no).await? {
                     Ok((state, is_settled)) => (Answer::Ok(state), is_settled),
                     Err(refusal) => (Answer::Error(refusal.problem()), false),
                 };
@@ -174,6 +174,7 @@ async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Resul
 /// node asks on.
 async fn paid(
     db: &mut SqliteConnection,
+    identity: &Identity,
     pool: &str,
     number: &str,
 ) -> Result<Result<(PaymentState, bool), Refusal>, Error> {
@@ -182,6 +183,7 @@ async fn paid(
     };
     let payment = bill::payment(&mut *db, number).await?;
     let refund = bill::refund(&mut *db, number).await?;
+    let parent_bill = parent_bill(&mut *db, identity, number).await?;
     let is_settled = refund.is_some() || payment.as_ref().is_some_and(|paid| paid.amount == found.due);
     let state = match (&payment, &refund) {
         (None, _) => "unpaid",
@@ -195,8 +197,19 @@ async fn paid(
         paid_at: payment.as_ref().map(|paid| rfc3339(paid.at_ns)),
         refunded_cny: refund.as_ref().map(|back| back.amount.clone()),
         refunded_at: refund.as_ref().map(|back| rfc3339(back.at_ns)),
+        parent_bill,
     };
     Ok(Ok((state, is_settled)))
+}
+
+/// The parent bill that a bill was paid with. It is signed before a payment names it.
+async fn parent_bill(db: &mut SqliteConnection, identity: &Identity, number: &str) -> Result<Option<String>, Error> {
+    let Some((hash, unsigned)) = parent::paid_with(&mut *db, number).await? else { return Ok(None) };
+    if let Some(tbs) = unsigned {
+        let signed = Signed::seal(tbs, &identity.cert_id, &identity.key)?.to_bytes()?;
+        parent::set_signed(&mut *db, hash, &signed).await?;
+    }
+    Ok(Some(hash.to_string()))
 }
 
 /// Presence as a node or its will says it; not signed, so it is shown and never relied on.

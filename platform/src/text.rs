@@ -37,6 +37,17 @@ hufu_audit::texts! {
     NotMoney { amount } => "{amount} is not an amount in CNY, for example 12.30", "{amount} 不是人民币金额，例如 12.30";
     PaidOtherwise { number, reference } => "bill {number} is already paid with reference {reference}", "账单 {number} 已支付，参考号 {reference}";
     PackIncomplete { number, why } => "bill {number} has no complete pack yet: {why}", "账单 {number} 的证据包尚不完整：{why}";
+    UnknownParent { number } => "no parent order {number} here; `hufu-platform parents` lists them", "没有父订单 {number}；请用 hufu-platform parents 查看";
+    ParentTwice { number } => "two buyers use the parent number {number}; say which one with --buyer", "有两个买方使用父订单编号 {number}；请用 --buyer 指明";
+    PaidByChild { number } => "parent order {number} is paid child by child; pay the children's bills", "父订单 {number} 按子订单支付；请支付各子订单的账单";
+    PaidThroughParent { number, parent } => "bill {number} is paid through its parent order only; run: hufu-platform pay {parent}", "账单 {number} 只能通过父订单支付；请执行：hufu-platform pay {parent}";
+    ParentWrong { number, why } => "parent order {number} cannot be added up: {why}", "父订单 {number} 无法汇总：{why}";
+    NothingOpen { number } => "nothing is open of parent order {number}", "父订单 {number} 没有未付款项";
+    PaidParent { number, amount } => "parent order {number} paid with all its children: {amount} CNY", "父订单 {number} 及其全部子订单已支付：{amount} 元";
+    ParentLine { number, level, have, due, total, open } => "{number}: payable {level}, {have} of {due} children, total {total} CNY, open {open} CNY", "{number}：支付层级 {level}，子订单 {have}/{due}，合计 {total} 元，未付 {open} 元";
+    ParentChild { contract, node, state } => "{contract} at {node}: {state}", "{contract}，节点 {node}：{state}";
+    ParentPaid { number, due } => "{number}: {due} CNY, paid", "{number}：{due} 元，已支付";
+    ParentOpen { number, due } => "{number}: {due} CNY, open", "{number}：{due} 元，未支付";
     Paid { number, amount } => "bill {number} paid: {amount} CNY", "账单 {number} 已支付：{amount} 元";
     Ready { http, broker } => "ready: http {http}, broker {broker}", "已就绪：http {http}，消息代理 {broker}";
     Nothing {} => "nothing yet", "暂无数据";

@@ -189,9 +189,10 @@ HEADER = sequence(
 CHECKPOINT = sequence(
     ("version", VERSION), ("log", LOG), ("node", TEXT), ("epoch", U64), ("size", U64), ("root", DIGEST), ("time", TIME))
 ENTRY_NAME = sequence(("log", U8), ("height", U64), ("index", U32), ("hash", DIGEST))
+RESERVATION = sequence(("resource", TEXT), ("quantity", U64))
 REQUIREMENT = sequence(
     ("catalogueRevision", U64), ("items", list_of(sequence(("productId", TEXT), ("quantity", U32)))), ("termNs", U64),
-    ("tariff", DIGEST))
+    ("tariff", DIGEST), ("parent", sequence(("parentNo", NO), ("payable", enumerated(2)), ("children", U32)), 0))
 CONTRACT_VALUE = sequence(("payment", enumerated(2)), ("amount", MONEY))
 SCORE_CARD = sequence(("overall", U16), ("items", list_of(sequence(("code", U8), ("score", U8)))))
 STATEMENT = sequence(
@@ -253,6 +254,23 @@ PAYMENT = sequence(
 REFUND_PAID = sequence(
     ("version", VERSION), ("contractNo", NO), ("number", TEXT), ("bill", DIGEST), ("correction", DIGEST), ("amount", MONEY),
     ("paidAt", TIME), ("restsOn", ENTRY_NAME), ("confirmation", BYTES))
+DEMAND = sequence(
+    ("version", VERSION), ("demandNo", NO), ("buyer", DIGEST), ("relay", TEXT), ("time", TIME), ("validUntil", TIME),
+    ("pools", list_of(TEXT), 0), ("template", TEXT),
+    ("items", list_of(sequence(("class", TEXT), ("minima", list_of(RESERVATION)), ("quantity", U32)))),
+    ("attributes", list_of(sequence(("name", TEXT), ("value", TEXT)))), ("termNs", U64), ("startFrom", TIME),
+    ("startUntil", TIME), ("ceiling", MONEY, 1))
+RESPONSE = sequence(
+    ("version", VERSION), ("demand", DIGEST), ("follows", DIGEST), ("proposalNo", NO), ("computingPoolId", TEXT), ("time", TIME),
+    ("proposal", sequence(
+        ("productId", TEXT), ("catalogueRevision", U64), ("quantity", U32), ("termNs", U64), ("tariff", DIGEST),
+        ("estimate", MONEY), ("holdUntil", TIME)), 0),
+    ("refusal", sequence(("code", TEXT), ("why", TEXT)), 1))
+SIGNED_ROTATION = sequence(
+    ("rotation", BYTES), ("oldSignature", BYTES), ("newSignature", BYTES), ("certificates", list_of(BYTES)))
+ROTATION = sequence(
+    ("version", VERSION), ("computingPoolId", TEXT), ("old", DIGEST), ("new", DIGEST), ("financeFrom", U64), ("time", TIME),
+    ("why", TEXT))
 RECEIPT = sequence(
     ("version", VERSION), ("computingPoolId", TEXT), ("log", U8), ("size", U64), ("root", DIGEST), ("storedAt", TIME),
     ("refused", list_of(sequence(("entry", DIGEST), ("code", TEXT)))),
@@ -262,7 +280,8 @@ RECEIPT = sequence(
 KINDS = {
     1: ("browse", SIGNED_STATEMENT), 2: ("order", SIGNED_STATEMENT), 3: ("deal", DEAL), 4: ("score", SIGNED_STATEMENT),
     10: ("rules", RULES), 11: ("window", WINDOW), 12: ("usage", RECORD), 13: ("gap", RECORD), 14: ("order_status", ORDER_STATUS),
-    15: ("notice", SIGNED), 17: ("user_operation", None), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
+    15: ("notice", SIGNED), 17: ("user_operation", None), 18: ("demand", SIGNED), 19: ("response", SIGNED),
+    20: ("key_rotation", SIGNED_ROTATION), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
     25: ("set_aside", None), 26: ("epoch", None), 40: ("bill", BILL), 41: ("correction", CORRECTION),
     42: ("payment", PAYMENT), 43: ("refund_paid", REFUND_PAID),
 }
@@ -1034,7 +1053,9 @@ def statement_is_right(said):
         if sm3(element(0x30, body))[:16] != said.contractNo:
             return False
     if said.requirement is not None:
-        items, term = said.requirement["items"], said.requirement.termNs
+        items, term, parent = said.requirement["items"], said.requirement.termNs, said.requirement.parent
+        if parent is not None and not 2 <= parent.children <= 64:
+            return False
         if not 1 <= len(items) <= 64 or any(i.quantity == 0 for i in items) or not 0 < term <= TERM_NS_MAX:
             return False
     if said.contractValue is not None and said.contractValue.amount < 0:
@@ -1081,6 +1102,13 @@ def read_entry(name, told, data):
         found.said = decode(NOTICE, value.tbs)
         if not notice_is_right(found.said):
             raise Bad("the notice's fields do not belong to its act")
+    if kind in ("demand", "response"):
+        decode(DEMAND if kind == "demand" else RESPONSE, value.tbs)
+    if kind == "key_rotation":
+        found.said = decode(ROTATION, value.rotation)
+        control = any(ord(c) < 32 or 127 <= ord(c) < 160 for c in found.said.why)
+        if found.said.old == found.said.new or len(found.said.why) > WHY_CHARS_MAX or control:
+            raise Bad("the rotation's fields are out of range")
     return found
 
 
@@ -1096,7 +1124,7 @@ class Evidence:
         self.browse = self.offer = self.order = self.deal = None
         by = {kind: [] for kind in ("score", "rules", "order_status", "notice", "correction", "payment", "refund_paid", "window",
                                     "finance_link", "usage", "bill")}
-        self.all = []
+        self.all, self.rotations = [], []
         for name, told, data in found:
             try:
                 entry = read_entry(name, told, data)
@@ -1106,6 +1134,8 @@ class Evidence:
             self.all.append(entry)
             if entry.kind in ("browse", "offer", "order", "deal"):
                 setattr(self, entry.kind, entry)
+            elif entry.kind == "key_rotation":
+                self.rotations.append(entry)
             elif entry.kind in by or entry.kind == "gap":
                 by["usage" if entry.kind == "gap" else entry.kind].append(entry)
         self.scores, self.rules, self.statuses, self.notices, self.corrections, self.payments, self.refunds = list(by.values())[:7]
@@ -1179,7 +1209,7 @@ def json_object(data, due, spare=None):
     return found if all(isinstance(text, str) for text in texts) else None
 
 
-TOLD = ("amount_cny", "paid_at", "refunded_cny", "refunded_at")
+TOLD = ("amount_cny", "paid_at", "refunded_cny", "refunded_at", "parent_bill")
 
 
 def payload_of(tbs):
@@ -1233,6 +1263,25 @@ def confirms(tbs, state, entry, pool):
     return told == (entry.number, state, entry.amount, entry.paidAt)
 
 
+def parent_of(ev):
+    """What the deal says of a parent order, or None."""
+    return ev.deal.value.requirement.parent if ev.deal else None
+
+
+def named_parent_bill(tbs):
+    """The parent bill that the platform's word names, or None."""
+    payload = payload_of(tbs)
+    return payload["body"].get("ok", {}).get("parent_bill") if payload else None
+
+
+def is_of_level(tbs, parent):
+    """Whether a parent bill is named exactly where the buyer signed that the parent is what is paid."""
+    named = named_parent_bill(tbs)
+    if parent is None or parent.payable == 0:
+        return named is None
+    return named is not None and re.fullmatch(r"[0-9a-f]{64}", named) is not None
+
+
 # ---------------------------------------------------------------- first verdict: signatures
 
 # Kind of a line of signed/index.tsv: role, type of the signed bytes, the field that tells when (section 8), conType.
@@ -1243,6 +1292,7 @@ SIGNED_KINDS = {
     "checkpoint": ("node", CHECKPOINT, "time", None), "receipt": ("platform", RECEIPT, "storedAt", None),
     "notice": ("buyer", NOTICE, "time", None), "platform-notice": ("platform", NOTICE, "time", None),
     "confirmation": ("platform", None, "at", None),
+    "rotation-old": ("node", ROTATION, "time", None), "rotation-new": ("node", ROTATION, "time", None),
 }
 
 
@@ -1316,6 +1366,30 @@ class Authentic:
         return [(tbs, name) for (of, tbs), (_, _, name) in self.by.items() if of == kind]
 
 
+def check_rotations(ev, authentic, trust, out):
+    """Where the node changed its key both keys say so, and each signs its own blocks only."""
+    held = []
+    for found in ev.rotations:
+        value, said, keys = found.value, found.said, set()
+        for kind, certificate, signature, name in (
+                ("rotation-old", said.old, value.oldSignature, "oldSignature"),
+                ("rotation-new", said.new, value.newSignature, "newSignature")):
+            right = (authentic.by.get((kind, value.rotation)) or (None, None))[:2] == (certificate, signature)
+            out.check(right, found.field(name), f"no {kind} over the rotation by that key")
+            if right:
+                keys |= {c.point for c in trust.certificates.values() if c.id == certificate}
+        if ev.deal:
+            out.check(said.computingPoolId == ev.deal.value.computingPoolId, found.field("computingPoolId"), "of another node")
+        out.check(len(keys) == 2, found.name, "not signed by two keys")
+        if len(keys) == 2:
+            held.append((found.place[1] + 1, said))
+    for tbs, name in authentic.files("block"):
+        header, certificate = decode(HEADER, tbs), authentic.by["block", tbs][0]
+        for trade_from, said in held:
+            is_late = header.height >= (trade_from if header.log == 0 else said.financeFrom)
+            out.check(certificate != (said.old if is_late else said.new), name, "signed by a key that is not in force")
+
+
 def check_links(pack, ev, authentic, out):
     """Entries hold what was signed, by whom they say, and name each other by hash."""
     def listed(kind, name, tbs, signature, certificate):
@@ -1349,6 +1423,8 @@ def check_links(pack, ev, authentic, out):
             says = confirms(word[0], state, found.value, ev.deal.value.computingPoolId)
             if ("confirmation", word[0]) in authentic.by and not says:
                 out.fail(place, f"the platform did not say that this amount of this bill was {state} then")
+            if ("confirmation", word[0]) in authentic.by and state == "paid" and not is_of_level(word[0], parent_of(ev)):
+                out.fail(place, "paid on another level than the buyer signed: parent or child")
     for found in (*ev.corrections, *ev.payments, *ev.refunds):
         for bill in ev.bills():
             number = bill.value.number
@@ -2087,6 +2163,7 @@ def verify(data, anchors, openssl):
     trust = Trust(pack, anchors, openssl, signatures)
     authentic = Authentic(pack, trust, signatures)
     check_links(pack, ev, authentic, signatures)
+    check_rotations(ev, authentic, trust, signatures)
     proven = Proven(pack, ev, authentic, verdicts)
     check_completeness(pack, ev, proven, completeness)
     text, metered = pack.text("contract.toml"), []
@@ -2097,13 +2174,24 @@ def verify(data, anchors, openssl):
             completeness.warn("contract.toml", f"cannot judge the contract's course: {error}")
     check_quality(ev, proven, metered, quality)
     recomputed, due = check_arithmetic(pack, ev, arithmetic)
-    return verdicts, ev.bill.total if ev.bill else None, recomputed, due
+    return verdicts, ev.bill.total if ev.bill else None, recomputed, due, parent_shown(ev)
+
+
+def parent_shown(ev):
+    """The parent order of a child as `hufu verify --json` shows it, or None."""
+    parent = parent_of(ev)
+    if parent is None:
+        return None
+    words = [sealed(found.value.confirmation) for found in ev.payments]
+    named = [named_parent_bill(word[0]) for word in words if word and is_of_level(word[0], parent)]
+    return {"parent_no": parent.parentNo.hex(), "payable": ("child", "parent")[parent.payable], "children": parent.children,
+            "parent_bills": [bill for bill in named if bill]}
 
 
 def judge(path, anchors, openssl):
     """What is said of one file, and its exit status."""
     try:
-        verdicts, billed, recomputed, due = verify(pathlib.Path(path).read_bytes(), anchors, openssl)
+        verdicts, billed, recomputed, due, parent = verify(pathlib.Path(path).read_bytes(), anchors, openssl)
     except OSError as error:
         return {"file": path, "exit": 74, "error": str(error)}
     except NoPack as error:
@@ -2112,7 +2200,7 @@ def judge(path, anchors, openssl):
              for name, v in zip(NAMES, verdicts)}
     failed = any(verdict.result == "fail" for verdict in verdicts)
     return {"file": path, "exit": int(failed), "verdicts": shown, "billed_total_cny": money(billed),
-            "recomputed_total_cny": money(recomputed), "due_total_cny": money(due)}
+            "recomputed_total_cny": money(recomputed), "due_total_cny": money(due), "parent": parent}
 
 
 def main():
@@ -2142,6 +2230,9 @@ def main():
         else:
             print(f"billed {said['billed_total_cny']} CNY, recomputed {said['recomputed_total_cny']} CNY, "
                   f"due {said['due_total_cny']} CNY")
+            if said["parent"]:
+                how = "payable through parent" if said["parent"]["payable"] == "parent" else "payable by itself, child of parent"
+                print(f"{how} {said['parent']['parent_no']}, one of {said['parent']['children']} children")
             for name, verdict in said["verdicts"].items():
                 print(f"{name}: {verdict['result']}")
                 for problem in verdict["problems"]:

@@ -56,6 +56,12 @@ kinds! {
     Notice = 15, "notice";
     /// What a user of the site did with a contract's data: [`UserOperation`].
     UserOperation = 17, "user_operation";
+    /// What a buyer looks for: `Signed` over [`crate::demand::Demand`], by the platform.
+    Demand = 18, "demand";
+    /// The node's answer to it: `Signed` over [`crate::demand::Response`].
+    Response = 19, "response";
+    /// The node changes its key: [`crate::rotation::SignedRotation`].
+    KeyRotation = 20, "key_rotation";
     /// Receipt of the platform: `Signed` over [`Receipt`].
     Receipt = 21, "receipt";
     /// Offer: `Signed` over [`crate::statement::Offer`].

@@ -39,6 +39,15 @@ const TABLE: &[(&str, &str)] = &[
         "RESOURCE=CNY taken off, or bill=CNY; may be given several times",
         "减去的金额 RESOURCE=元 或 bill=元；可多次给出",
     ),
+    (
+        "Number of the parent order, 32 hexadecimal digits; without it the first child makes one",
+        "父订单编号，32 个十六进制数字；不给出时由第一个子订单生成",
+    ),
+    (
+        "The level that is paid: each child by itself, or all through the parent",
+        "支付层级：各子订单单独支付，或通过父订单一并支付",
+    ),
+    ("How many children the parent has, 2 to 64", "父订单的子订单数，2 至 64"),
     ("Why, in a sentence the buyer will read", "原因，一句买方会读到的话"),
     (
         "Ask for an act of the contract: suspend, resume, renew, terminate, dispute, withdraw",

@@ -14,6 +14,7 @@ mod init;
 mod key;
 mod layout;
 mod ledger;
+mod ledger_keys;
 mod ledger_model;
 mod manual;
 mod meter;

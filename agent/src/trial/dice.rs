@@ -235,6 +235,7 @@ impl Course {
             paid_at: at.clone(),
             refunded_cny: Some(back.to_string()),
             refunded_at: at,
+            parent_bill: None,
         };
         self.market.say(Interface::PaymentConfirm, &Answer::Ok(state));
     }

@@ -8,6 +8,7 @@ use hufu_trade::{
     bill::Bill,
     entry::{Certificates, EntryKind, Receipt, Rules, key_of},
     octets::ContractNo,
+    rotation,
     statement::Offer,
     usage::UsageRecord,
 };
@@ -83,6 +84,9 @@ pub fn from_ledger(
     let offer = offer.ok_or_else(|| Error::Input { what: "offer".into(), why: "not in this ledger".into() })?;
     entries.push(blocks.standing(&offer, &mut input)?);
     proven.extend(entries.last().copied());
+    let rotations = ledger.find(&rotation::KEY)?;
+    entries.extend(&rotations);
+    proven.extend(&rotations);
     // What came after the usage that is billed (a score, a payment) may wait for a later receipt.
     let last_height = bill.last_record.height;
     let due = proven

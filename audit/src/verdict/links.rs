@@ -103,8 +103,12 @@ fn confirmations(evidence: &Evidence<'_>, authentic: &Authentic, out: &mut Verdi
             out.fail(place, unconfirmed(error));
         }
     };
+    let parent = evidence.deal.as_ref().and_then(|deal| deal.value.requirement.parent);
     for found in &evidence.payments {
-        let holds = |key: &PublicKey| confirm::payment(&found.value, key, pool);
+        let holds = |key: &PublicKey| {
+            confirm::payment(&found.value, key, pool)?;
+            confirm::parent_bill(found.value.confirmation.as_bytes(), parent.as_ref()).map(|_| ())
+        };
         judge(found.name, found.value.confirmation.as_bytes(), &holds);
     }
     for found in &evidence.refunds {

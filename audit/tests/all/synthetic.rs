@@ -24,7 +24,7 @@ use hufu_trade::{
     notice::InForce,
     octets::{ContractNo, Octets},
     rating::Recorded,
-    rules,
+    rotation, rules,
     statement::{
         ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no,
     },
@@ -32,7 +32,7 @@ use hufu_trade::{
     usage::UsageRecord,
 };
 #[allow(unused_imports, reason = "the examples tell the plain story only")]
-pub(crate) use steps::{By, Step, correct, notice, pay, refund};
+pub(crate) use steps::{By, Rotated, Step, correct, notice, pay, refund};
 
 use crate::parties::{NAMES, Names, Parties, Party};
 
@@ -119,6 +119,8 @@ struct Story<'a> {
     moved: Option<EntryName>,
     /// The notice before.
     noticed: Vec<u8>,
+    /// The node signs with its next key.
+    rotated: bool,
 }
 
 type Draft = (EntryKind, Vec<u8>);
@@ -131,11 +133,12 @@ impl Story<'_> {
 
     fn entry(&self, kind: EntryKind, body: Vec<u8>) -> NewEntry {
         let of = !matches!(kind, EntryKind::Rules | EntryKind::Certificates | EntryKind::Receipt | EntryKind::Window);
-        NewEntry { kind: kind.number(), body, key: key_of(self.contract.filter(|_| of)), sealed: false }
+        let key = if kind == EntryKind::KeyRotation { rotation::KEY } else { key_of(self.contract.filter(|_| of)) };
+        NewEntry { kind: kind.number(), body, key, sealed: false }
     }
 
     fn append_blocks(&mut self, blocks: &[NewBlock]) -> Made<Vec<EntryRef>> {
-        let node = &self.parties.node;
+        let node = if self.rotated { &self.parties.next } else { &self.parties.node };
         let signer = Signer { key: &node.key, cert_id: node.id(), salt_key: &SALT_KEY };
         let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(500_000) };
         let appended = self.ledger.append(blocks, &signer, 0, self.time, quality)?;
@@ -212,6 +215,7 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
         paid: Money(0),
         moved: None,
         noticed: Vec::new(),
+        rotated: false,
     };
     let certificates = |role: &str, party: &Party| -> Made<Vec<u8>> {
         let certificates =
@@ -304,6 +308,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
             items: vec![RequirementItem { product_id: "vm-small".to_owned(), quantity: 1 }],
             term_ns: plan.minutes.unwrap_or(plan.records).max(1) * 60_000_000_000,
             tariff: tariff_hash,
+            parent: None,
         }),
         contract_value: Some(ContractValue { payment: Payment::Postpaid, amount: plan.ceiling }),
         ..browse

@@ -52,6 +52,9 @@ impl Walk<'_, '_> {
         if header.epoch < from {
             self.block_problem(log, height, Fault::EpochBackwards { from, to: header.epoch });
         }
+        if self.options.may_sign.is_some_and(|may_sign| !may_sign(log, height, &signed.cert_id())) {
+            self.block_problem(log, height, Fault::KeyNotInForce);
+        }
         if let Some(key_of) = self.options.key_of {
             match key_of(&signed.cert_id()) {
                 None => self.block_problem(log, height, Fault::UnknownCertificate),

@@ -34,6 +34,7 @@ fn a_good_ledger_has_no_problems_and_every_signature_is_checked() {
     let options = CheckOptions {
         keys: None,
         key_of: Some(&key_of),
+        may_sign: None,
         salt_key: Some(&SALT_KEY),
         checkpoints: std::slice::from_ref(&kept),
         rereads: 0,
@@ -50,6 +51,15 @@ fn a_good_ledger_has_no_problems_and_every_signature_is_checked() {
     let report = check(dir.path(), &CheckOptions { key_of: Some(&strangers), ..CheckOptions::default() }).unwrap();
     assert!(report.problems.iter().all(|problem| problem.fault == Fault::UnknownCertificate));
     assert_eq!(report.problems.len(), appended.len());
+    // The key was changed: from height 9 of the trade log and 4 of the finance log on another one signs.
+    let until = |log: Log, height: u64, id: &Hash| *id == CERT_ID && height < if log == Log::Trade { 9 } else { 4 };
+    let report = check(dir.path(), &CheckOptions { may_sign: Some(&until), ..CheckOptions::default() }).unwrap();
+    assert!(report.problems.iter().all(|problem| problem.fault == Fault::KeyNotInForce));
+    let mut late: Vec<_> = appended.iter().map(|block| (block.log, block.height)).collect();
+    late.retain(|(log, height)| !until(*log, *height, &CERT_ID));
+    let found: Vec<_> = report.problems.iter().map(|p| (p.log.unwrap(), p.height.unwrap())).collect();
+    assert_eq!(found, late);
+    assert!(late.len() > 2 && late.len() < appended.len());
     let report = check(dir.path(), &CheckOptions { salt_key: Some(&[0; 32]), ..CheckOptions::default() }).unwrap();
     assert_eq!(report.problems.len(), 30);
     let other = Checkpoint { root: [1; 32], ..kept.clone() };

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hufu_gm::Hash;
+use hufu_gm::{Hash, Signed};
 use hufu_ledger::{Block, Entry, Expected, Log, verify_block};
 use hufu_trade::{
     decode,
+    demand::Response,
     entry::{EntryKind, EntryName, FinanceLink},
     octets::{ContractNo, Digest, Octets},
     usage::UsageRecord,
@@ -79,6 +80,12 @@ pub(crate) fn needs(block: &Block) -> Needs {
             *needs.contracts.entry(no).or_insert(false) |= matches!(kind, EntryKind::Bill | EntryKind::Correction);
         }
         needs.named.extend(rests_on(kind, &entry.body));
+        if kind == EntryKind::Response
+            && let Ok(signed) = Signed::from_bytes(&entry.body)
+            && let Ok(response) = decode::<Response>(signed.tbs(), "Response")
+        {
+            needs.named.push(response.follows);
+        }
         if kind == EntryKind::FinanceLink
             && let Ok(link) = decode::<FinanceLink>(&entry.body, "FinanceLink")
         {
@@ -104,6 +111,10 @@ pub(crate) fn judge(facts: &mut Facts, log: Log, bytes: &[u8]) -> Outcome {
         Ok(block) => block,
         Err(error) => return misplaced(&read, read.signed().verify(&key).is_valid(), &expected, &error),
     };
+    if !facts.signers.may_sign(log.number(), stored.size, &key) {
+        let why = "the block is signed by a key that is not in force at this height";
+        return Outcome::Refused(Refusal::new(Code::Certificate, why));
+    }
     if block.header().epoch < stored.epoch {
         return Outcome::Fork(Refusal::new(Code::Duplicate, "the epoch fell"));
     }
@@ -145,7 +156,7 @@ pub(crate) fn again(facts: &Facts, log: Log, height: u64, stored: &[u8], bytes: 
 }
 
 fn judge_entries(facts: &mut Facts, block: &Block) -> Outcome {
-    let mut entries = Vec::new();
+    let (mut entries, signer) = (Vec::new(), block.signed().cert_id());
     for (bytes, found) in block.entries().iter().zip(block.entry_refs()) {
         let Ok(entry) = Entry::from_bytes(bytes) else {
             return Outcome::Refused(Refusal::new(Code::Malformed, "an entry does not decode"));
@@ -164,14 +175,14 @@ fn judge_entries(facts: &mut Facts, block: &Block) -> Outcome {
         if let Some(kind) = EntryKind::from_number(entry.kind) {
             judged.contract = contract_of(kind, &entry.body);
             judged.seq = seq_of(kind, &entry.body);
-            let place = Place { name: &judged.name, kind, body: &entry.body, block_ns: block.header().time };
+            let place = Place { name: &judged.name, kind, body: &entry.body, block_ns: block.header().time, signer };
             match entry::judge(facts, &place) {
                 Judged::Waits => return Outcome::Waits,
                 Judged::Refused(refusal) => judged.refused = Some(refusal),
                 Judged::Disputed(refusal, state) => (judged.refused, judged.state) = (Some(refusal), state),
                 Judged::Accepted(state) => judged.state = state,
             }
-            absorb(facts, &judged, kind, &entry.body);
+            absorb(facts, &judged, (kind, signer), &entry.body);
         }
         entries.push(judged);
     }
@@ -187,11 +198,11 @@ fn judge_entries(facts: &mut Facts, block: &Block) -> Outcome {
 }
 
 /// Lets the facts go on with an entry.
-fn absorb(facts: &mut Facts, judged: &JudgedEntry, kind: EntryKind, body: &[u8]) {
+fn absorb(facts: &mut Facts, judged: &JudgedEntry, (kind, signer): (EntryKind, Hash), body: &[u8]) {
     facts.named.insert(judged.name.hash, (judged.name.clone(), judged.kind));
     let is_accepted = judged.refused.is_none();
     if is_accepted {
-        facts.absorb(kind, body);
+        facts.absorb(kind, (&judged.name, signer), body);
     }
     if let Some(no) = judged.contract.filter(|_| is_accepted || judged.state.is_some()) {
         let contract = facts.contracts.entry(no).or_default();

@@ -2,7 +2,7 @@
 //! deals are `deal.rs`, notices
 //! `notice.rs`, usage and bills `bill.rs`, what follows a bill `payment.rs`. A refused entry stays stored, in dispute.
 
-use hufu_gm::{Signed, sm3::sm3};
+use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
     contract::{Facts as Act, overall_score, replay},
@@ -26,7 +26,7 @@ use super::{
     code::{Code, Refusal},
     deal,
     facts::{Contract, Facts, node_certificates},
-    notice, payment,
+    kinds, notice, payment,
 };
 
 /// An entry taken apart.
@@ -40,6 +40,8 @@ pub(crate) struct Place<'a> {
     pub(crate) body: &'a [u8],
     /// Time of its block, ns since 1970-01-01Z.
     pub(crate) block_ns: i64,
+    /// Certificate id of the key that signed its block.
+    pub(crate) signer: Hash,
 }
 
 /// What judging an entry gave.
@@ -119,6 +121,9 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
         EntryKind::RefundPaid => payment::refund(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::FinanceLink => link(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::UserOperation => operation(facts, place).into(),
+        EntryKind::Demand => kinds::demand(facts, place).into(),
+        EntryKind::Response => kinds::response(facts, place).into(),
+        EntryKind::KeyRotation => kinds::rotation(facts, place).into(),
         EntryKind::Rules => rules(place.body).into(),
         EntryKind::Receipt => receipt(facts, place.body).into(),
         EntryKind::Certificates => certificates(facts, place.body).into(),

@@ -8,18 +8,20 @@ use hufu_trade::{
     bill::Bill,
     correction::{Correction, Due},
     decode,
+    demand::Demand,
     entry::{Certificates, Deal, EntryKind, EntryName, Payment, Rules, SignedStatement},
     if2::PLATFORM,
     money::Money,
     notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
     rating::Recorded,
+    rotation::{SignedRotation, Signers},
     rules::RuleTable,
     statement::{Offer, Statement},
     usage::UsageRecord,
 };
 
-use super::code::Code;
+use super::{code::Code, kinds::demand_of};
 
 /// One log of one node as stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -189,6 +191,10 @@ pub(crate) struct Facts {
     pub(crate) platform: Option<(Hash, PublicKey)>,
     /// Node certificates that were verified, by id.
     pub(crate) certificates: BTreeMap<Hash, Certificate>,
+    /// Which key signs which block.
+    pub(crate) signers: Signers,
+    /// Demands that answers name, by entry hash: SM3 of what was signed, and the demand.
+    pub(crate) demands: BTreeMap<Digest, (Digest, Demand)>,
     /// Trade and finance.
     pub(crate) logs: [LogFacts; 2],
     /// The node's rule tables by the hash of their text.
@@ -218,7 +224,20 @@ impl Facts {
     }
 
     /// Takes over an accepted entry that belongs to the node rather than a contract.
-    pub(crate) fn absorb(&mut self, kind: EntryKind, body: &[u8]) {
+    /// `signer` is the certificate id of its block's key.
+    pub(crate) fn absorb(&mut self, kind: EntryKind, (name, signer): (&EntryName, Hash), body: &[u8]) {
+        match kind {
+            EntryKind::Certificates => {
+                let ders = node_certificates(body).unwrap_or_default();
+                let leaf = ders.first().and_then(|der| Certificate::from_der(der).ok());
+                if let Some(leaf) = leaf {
+                    self.signers.introduce(leaf.public_key());
+                }
+            }
+            EntryKind::KeyRotation => self.rotate(name.height, signer, body),
+            EntryKind::Demand => self.demands.extend(demand_of(body).map(|demand| (name.hash, demand))),
+            _ => {}
+        }
         if kind == EntryKind::Rules
             && let Ok(rules) = decode::<Rules>(body, "Rules")
             && let Ok(table) = RuleTable::from_toml(&rules.text)
@@ -226,6 +245,20 @@ impl Facts {
             let hash = Octets(sm3(&[rules.text.as_bytes()]));
             self.rules.insert(hash, table);
             self.rules_now = Some(hash);
+        }
+    }
+}
+
+impl Facts {
+    /// The new key of an accepted rotation signs from here on.
+    fn rotate(&mut self, height: u64, signer: Hash, body: &[u8]) {
+        let Ok(signed) = decode::<SignedRotation>(body, "SignedRotation") else { return };
+        let leaf = signed.certificates.first().and_then(|der| Certificate::from_der(der.as_bytes()).ok());
+        let (Ok(rotation), Some(leaf), Some(old)) = (signed.open(), leaf, self.node_key(&signer).cloned()) else {
+            return;
+        };
+        if self.signers.rotate(height, &rotation, (&old, leaf.public_key())).is_ok() {
+            self.certificates.insert(leaf.id(), leaf);
         }
     }
 }

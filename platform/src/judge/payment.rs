@@ -140,10 +140,16 @@ pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusa
     let paid = paid.ok_or_else(|| Refusal::new(Code::Unknown, format!("no payment of {} here", payment.number)))?;
     let given = Act {
         platform_signed: confirmed(facts, &payment.confirmation, |key| confirm::payment(&payment, key, &facts.pool)),
-        amount_matches: payment.amount == due && paid == due,
+        amount_matches: payment.amount == due && paid == due && is_of_level(contract, &payment),
         ..given(contract, payment.paid_at)
     };
     Ok(step((contract, table), ("pay", place.kind), given).into())
+}
+
+/// Whether it was paid on the level that the buyer signed: through the parent order, or by itself.
+fn is_of_level(contract: &Contract, payment: &Payment) -> bool {
+    let parent = contract.deal.as_ref().and_then(|(_, deal)| deal.requirement.parent);
+    confirm::parent_bill(payment.confirmation.as_bytes(), parent.as_ref()).is_ok()
 }
 
 pub(super) fn refund(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {

@@ -1,6 +1,6 @@
 //! Blocks and their entries, forks, waiting blocks.
 
-use hufu_gm::{Signed, sm3::sm3};
+use hufu_gm::{Certificate, Signed, sm3::sm3};
 use hufu_ledger::Entry;
 use hufu_trade::{
     bill::Bill,
@@ -8,6 +8,7 @@ use hufu_trade::{
     decode,
     entry::{EntryKind, SignedStatement},
     notice::Notice,
+    rotation::SignedRotation,
     rules::{CORRECT, DISPUTE},
 };
 use sqlx::SqliteConnection;
@@ -18,7 +19,7 @@ use crate::{
         block::{JudgedEntry, NextBlock},
         facts::Facts,
     },
-    store::{bill, contract, tree},
+    store::{bill, contract, node, parent, tree},
 };
 
 /// Longest time a block waits for the other log, ns; then it is judged with what is there.
@@ -102,6 +103,15 @@ async fn follow(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -
                 let state = if refused.is_some() { bill::State::Refused } else { bill::State::Payable };
                 bill::add(&mut *db, pool, &entry.name, &found, state).await?;
             }
+        }
+        (Some(EntryKind::Deal), None) => {
+            parent::add_child(&mut *db, pool, &decode(&body()?, "Deal")?).await?;
+        }
+        (Some(EntryKind::KeyRotation), None) => {
+            let signed: SignedRotation = decode(&body()?, "SignedRotation")?;
+            let chain = signed.certificates.iter().map(|der| Certificate::from_der(der.as_bytes()));
+            let chain: Vec<Certificate> = chain.collect::<Result<_, _>>()?;
+            node::add_certificates(&mut *db, pool, &chain, facts.now_ns).await?;
         }
         (Some(EntryKind::Score), None) => {
             let signed: SignedStatement = decode(&body()?, "SignedStatement")?;

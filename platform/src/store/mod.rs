@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod notice;
+pub(crate) mod parent;
 pub(crate) mod public;
 pub(crate) mod receipt;
 pub(crate) mod tree;

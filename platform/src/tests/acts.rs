@@ -27,7 +27,7 @@ pub(crate) type Confirmed = (PaymentState, Vec<u8>);
 
 impl World {
     /// Usage to the end of the term, and the acts of that end.
-    pub(super) fn serve(&mut self, sold: &mut Sold) {
+    pub(crate) fn serve(&mut self, sold: &mut Sold) {
         for seq in 0..RECORDS {
             let last = if seq + 1 == RECORDS { Reason::End } else { Reason::Continue };
             self.meter(sold, if seq == 0 { Reason::Begin } else { last });

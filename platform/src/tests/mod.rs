@@ -7,5 +7,7 @@ mod changes;
 mod courses;
 pub(crate) mod far;
 pub(crate) mod judgement;
+mod parents;
 pub(crate) mod parties;
+mod rotation;
 pub(crate) mod world;

@@ -215,4 +215,7 @@ pub struct PaymentState {
     /// When, RFC 3339 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refunded_at: Option<String>,
+    /// Where it was paid through its parent order: SM3 of the DER of `ParentBill`, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_bill: Option<String>,
 }

@@ -143,6 +143,7 @@ fn refunded(
         paid_at: Some(rfc3339(paid_at)),
         refunded_cny: Some(amount.to_string()),
         refunded_at: Some(rfc3339(back_at)),
+        parent_bill: None,
     });
     let at = at + SECOND;
     let (_, answer) = Envelope::seal(asks, PLATFORM, POOL, at, Some(&id), None, &answer, &platform.key, platform.id())?;

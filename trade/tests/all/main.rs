@@ -10,15 +10,21 @@ mod correction;
 #[cfg(test)]
 mod dice;
 #[cfg(test)]
+mod dice_kinds;
+#[cfg(test)]
 mod envelope;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod golden_after;
 #[cfg(test)]
+mod golden_kinds;
+#[cfg(test)]
 mod golden_parts;
 #[cfg(test)]
 mod golden_test;
+#[cfg(test)]
+mod kinds;
 #[cfg(test)]
 mod life;
 #[cfg(test)]

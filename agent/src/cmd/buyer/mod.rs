@@ -5,6 +5,7 @@ mod change;
 mod channel;
 mod check;
 mod list;
+mod parent;
 mod proof;
 mod sign;
 mod state;
@@ -61,6 +62,8 @@ pub(super) enum Command {
         /// The most a bill may be, CNY
         #[arg(long, value_name = "CNY", value_parser = amount, default_value = "100")]
         ceiling: Money,
+        #[command(flatten)]
+        parent: parent::Args,
     },
     /// Score a served contract, for example cpu=95 memory=90
     Score {
@@ -167,7 +170,9 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
         Command::Browse { common, node: None, .. } if common.answer.is_none() => list::run(common, context),
         Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
-        Command::Order { common, quantity, term, ceiling } => order(common, (*quantity, *term, *ceiling), context),
+        Command::Order { common, quantity, term, ceiling, parent } => {
+            order(common, (*quantity, *term, *ceiling), parent, context)
+        }
         Command::Score { common, scores } => score(common, scores, context),
         Command::Change(args) => change::run(args, context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
@@ -222,7 +227,12 @@ fn browse(common: &Common, wanted: Option<(&str, &str)>, context: &Context) -> O
     Ok(Exit::Done)
 }
 
-fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), context: &Context) -> Outcome {
+fn order(
+    common: &Common,
+    (quantity, term_ns, ceiling): (u32, u64, Money),
+    parent: &parent::Args,
+    context: &Context,
+) -> Outcome {
     let channel = common.channel(context)?;
     let (anchors, buyer) = (common.anchors()?, common.buyer()?);
     let state = State::new(&common.state);
@@ -234,7 +244,8 @@ fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), conte
         Some(kept) => kept,
         None => {
             check::order_fits(&checked.offer, quantity, term_ns)?;
-            let request = sign::order(&buyer, &checked, (quantity, term_ns, ceiling), now_ns)?;
+            let parent = parent.order(&buyer, now_ns)?;
+            let request = sign::order(&buyer, &checked, (quantity, term_ns, ceiling), parent, now_ns)?;
             state.keep_order(&request)?;
             request
         }
@@ -251,11 +262,16 @@ fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), conte
         "service_end": rfc3339(deal.service_end),
         "ceiling_cny": deal.contract_value.amount,
         "address": accepted.address,
+        "parent": deal.requirement.parent,
         "height": accepted.height,
     });
     context.show(&shown, || {
         let (contract, node) = (deal.contract_no.to_string(), deal.computing_pool_id.clone());
-        Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang)
+        let good = Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang);
+        match &deal.requirement.parent {
+            Some(parent) => format!("{good}\n{}", parent::shown(parent).render(context.lang)),
+            None => good,
+        }
     })?;
     Ok(Exit::Done)
 }

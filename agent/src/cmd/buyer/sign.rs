@@ -9,6 +9,7 @@ use hufu_trade::{
     if2::{Accepted, Browse, Sealed, SendOrder},
     money::Money,
     octets::{Digest, Octets},
+    parent::ParentOrder,
     statement::{ContractValue, Payment, Requirement, RequirementItem, ScoreCard, Statement, con_type, contract_no},
 };
 
@@ -102,6 +103,7 @@ pub(super) fn order(
     buyer: &Buyer,
     checked: &Checked,
     (quantity, term_ns, ceiling): (u32, u64, Money),
+    parent: Option<ParentOrder>,
     now_ns: i64,
 ) -> Result<SendOrder, Failure<Text>> {
     let offer = &checked.offer;
@@ -110,6 +112,7 @@ pub(super) fn order(
         items: vec![RequirementItem { product_id: offer.product_id.clone(), quantity }],
         term_ns,
         tariff: offer.tariff.hash().map_err(|e| bug(&e))?,
+        parent,
     };
     buyer.sign(&Statement {
         follows: Some(offer.browse),

@@ -160,7 +160,7 @@ fn an_honest_offer_and_deal_pass() {
     let checked = world.check(&world.offered(&world.offer())).ok().unwrap();
     check::offer_is_mine(&checked, &world.buyer).unwrap();
     let wanted = (1, HOUR_NS.unsigned_abs(), Money(100));
-    let order = sign::order(&world.buyer, &checked, wanted, NOW_NS).unwrap();
+    let order = sign::order(&world.buyer, &checked, wanted, None, NOW_NS).unwrap();
     let deal = accepted(&world.deal(&checked, &order));
     check::deal(&checked, &order, &deal).unwrap();
     let scores = [ScoreItem { code: 1, score: 90 }, ScoreItem { code: 0, score: 100 }];
@@ -225,7 +225,7 @@ fn every_change_of_a_deal_is_refused() {
     let world = world();
     let checked = world.check(&world.offered(&world.offer())).ok().unwrap();
     let wanted = (1, HOUR_NS.unsigned_abs(), Money(100));
-    let order = sign::order(&world.buyer, &checked, wanted, NOW_NS).unwrap();
+    let order = sign::order(&world.buyer, &checked, wanted, None, NOW_NS).unwrap();
     type Change = fn(&mut Deal);
     let changes: [(&str, Change, &str); 8] = [
         ("another contract", |d| d.contract_no = Octets([9; 16]), "contractNo"),

@@ -15,6 +15,7 @@ use hufu_trade::{
     notice::{Notice, Renewal},
     octets::{ContractNo, Octets, rfc3339},
     rating::{Before, Terms, rate},
+    rotation::{KeyRotation, SignedRotation},
     rules::{DISPUTE, RENEW, RuleTable},
     statement::{ScoreCard, ScoreItem, Statement, con_type},
     usage::{Reading, Reason, UsageRecord},
@@ -61,6 +62,26 @@ pub(crate) enum Step {
     Refund(By, fn(&mut PaymentState), fn(&mut RefundPaid)),
     /// The buyer's score.
     Score,
+    /// The node changes its key.
+    Rotate(Rotated),
+}
+
+/// How the key is changed.
+#[allow(dead_code, reason = "the examples tell the plain story only")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotated {
+    /// As it should be.
+    Right,
+    /// The old key signs on.
+    InVain,
+    /// The new key signs in the old one's place.
+    WithoutOld,
+    /// The old key signs in the new one's place.
+    WithoutNew,
+    /// The rotation is of another node.
+    Elsewhere,
+    /// It says that the new key has signed the finance log from its begin.
+    Backdated,
 }
 
 /// A notice as it should be.
@@ -132,6 +153,7 @@ impl Story<'_> {
             Step::Notice(act, by, change) => self.notice(act, *by, *change),
             Step::Again => self.moves(EntryKind::Notice, self.noticed.clone()),
             Step::Correct(fen, change) => self.correct(*fen, *change),
+            Step::Rotate(how) => self.rotate(*how),
             Step::Pay(by, state, change) => self.pay(*by, *state, *change),
             Step::Refund(by, state, change) => self.refund(*by, *state, *change),
             Step::Score => self.score(plan),
@@ -309,6 +331,32 @@ impl Story<'_> {
         Ok(())
     }
 
+    fn rotate(&mut self, how: Rotated) -> Made<()> {
+        let (old, new) = (&self.parties.node, &self.parties.next);
+        let pool = if how == Rotated::Elsewhere { "site-1/node-2" } else { POOL };
+        let rotation = KeyRotation {
+            version: 1,
+            computing_pool_id: pool.to_owned(),
+            old: Octets(old.id()),
+            new: Octets(new.id()),
+            finance_from: if how == Rotated::Backdated { 0 } else { self.ledger.size(Log::Finance) },
+            time: self.time,
+            why: "yearly".to_owned(),
+        };
+        let tbs = encode(&rotation, "KeyRotation")?;
+        let octets = |bytes: &[u8]| octet_string(bytes, "SignedRotation");
+        let by = |party: &Party| -> Made<_> { Ok(octets(&party.key.sign(&tbs)?)?) };
+        let signed = SignedRotation {
+            rotation: octets(&tbs)?,
+            old_signature: by(if how == Rotated::WithoutOld { new } else { old })?,
+            new_signature: by(if how == Rotated::WithoutNew { old } else { new })?,
+            certificates: new.ders().iter().map(|der| octets(der)).collect::<Result<_, _>>()?,
+        };
+        self.append(Log::Trade, vec![(EntryKind::KeyRotation, encode(&signed, "SignedRotation")?)])?;
+        self.rotated = how != Rotated::InVain;
+        Ok(())
+    }
+
     /// The platform's answer to the question whether a bill was paid.
     fn envelope(&self, by: By, said: PaymentState) -> Made<Vec<u8>> {
         let signer = self.signer(by);
@@ -352,6 +400,7 @@ impl Story<'_> {
             paid_at: Some(rfc3339(self.time)),
             refunded_cny: Some(amount.to_string()),
             refunded_at: Some(rfc3339(self.time)),
+            parent_bill: None,
         };
         state(&mut said);
         let mut refund = RefundPaid {
