@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     cmd::{Context, Outcome, bug, file},
     config::Config,
-    setup,
+    setup::{self, Begin},
     text::Text,
 };
 
@@ -21,19 +21,19 @@ pub(super) struct Args {
     #[arg(long, value_name = "D")]
     dir: PathBuf,
     /// Site, 1 to 64 of a-z 0-9 _ -
-    #[arg(long, value_name = "S", required_unless_present_any = ["cert", "firmware"])]
+    #[arg(long, value_name = "S", required_unless_present_any = ["cert", "firmware", "recover"])]
     site: Option<String>,
     /// Node, 1 to 64 of a-z 0-9 _ -
-    #[arg(long, value_name = "N", required_unless_present_any = ["cert", "firmware"])]
+    #[arg(long, value_name = "N", required_unless_present_any = ["cert", "firmware", "recover"])]
     node: Option<String>,
     /// The MQTT broker
-    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["cert", "firmware"])]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["cert", "firmware", "recover"])]
     broker: Option<String>,
     /// Trust anchors (PEM)
-    #[arg(long, value_name = "CA.pem", required_unless_present = "cert")]
+    #[arg(long, value_name = "CA.pem", required_unless_present_any = ["cert", "recover"])]
     trust: Option<PathBuf>,
     /// The platform's certificate chain (PEM), leaf first
-    #[arg(long, value_name = "P.pem", required_unless_present = "cert")]
+    #[arg(long, value_name = "P.pem", required_unless_present_any = ["cert", "recover"])]
     platform_cert: Option<PathBuf>,
     /// An existing secret key file; without it a new key is made
     #[arg(long, value_name = "F")]
@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// The node's certificate chain (PEM), leaf first: then the ledger is made too
     #[arg(long, value_name = "F")]
     cert: Option<PathBuf>,
+    /// The disk was lost, the key was not: an empty ledger, for the agent to fetch back what the platform holds
+    #[arg(long)]
+    recover: bool,
     /// Image of the burnt-in record, in place of --site, --node and --broker
     #[arg(long, value_name = "F", conflicts_with_all = ["site", "node", "broker"], requires = "firmware_signer")]
     firmware: Option<PathBuf>,
@@ -58,6 +61,8 @@ pub(super) struct Plan<'a> {
     pub(super) cert: Option<&'a Path>,
     /// More of the configuration file: products, metering, provisioning.
     pub(super) more: &'a str,
+    /// What its ledger begins with.
+    pub(super) begin: Begin,
 }
 
 /// Who the node is and where its broker is.
@@ -81,8 +86,14 @@ const EXAMPLE: &str = r#"# One table a product. Prices are CNY per named unit: c
 
 pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     let there = args.dir.join("hufu.toml").exists();
+    let begin = if args.recover { Begin::Recovered } else { Begin::New };
     let config_path = match (&args.cert, &args.trust, &args.platform_cert) {
-        (Some(cert), None, None) => complete(&args.dir, cert)?,
+        (Some(cert), None, None) => complete(&args.dir, cert, begin)?,
+        (None, None, None) if args.recover => {
+            let config_path = args.dir.join("hufu.toml");
+            setup::create(&Config::load(&config_path)?, begin)?;
+            config_path
+        }
         (_, Some(trust), Some(platform_cert)) if !there => {
             let plan = Plan {
                 identity: identity(args)?,
@@ -91,6 +102,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
                 key: args.key.as_deref(),
                 cert: args.cert.as_deref(),
                 more: EXAMPLE,
+                begin,
             };
             lay_out(&args.dir, &plan)?
         }
@@ -103,7 +115,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
         }
     };
     let config = config_path.display().to_string();
-    let request = args.cert.is_none().then(|| args.dir.join("node.csr").display().to_string());
+    let is_made = args.cert.is_some() || (args.recover && args.trust.is_none());
+    let request = (!is_made).then(|| args.dir.join("node.csr").display().to_string());
     context.show(&json!({ "config": config, "request": request, "ledger": request.is_none() }), || match &request {
         Some(request) => {
             let dir = args.dir.display().to_string();
@@ -180,7 +193,7 @@ pub(super) fn lay_out(dir: &Path, plan: &Plan<'_>) -> Result<PathBuf, Failure<Te
         None => config_without_certificate(&config, dir, &mut made, &key)?,
     };
     if cert.is_some() {
-        setup::create(&checked)?;
+        setup::create(&checked, plan.begin)?;
     }
     made.paths.clear();
     Ok(config)
@@ -199,14 +212,14 @@ fn config_without_certificate(config: &Path, dir: &Path, made: &mut Made, key: &
 }
 
 /// The second step: the certificate came.
-fn complete(dir: &Path, cert: &Path) -> Result<PathBuf, Failure<Text>> {
+fn complete(dir: &Path, cert: &Path, begin: Begin) -> Result<PathBuf, Failure<Text>> {
     let config_path = dir.join("hufu.toml");
     let config = Config::load(&config_path)?;
     let text = file::read_text(cert)?;
     file::read_certificates(cert)?;
     let mut made = Made { paths: Vec::new() };
     file::write_new(&made.plan(config.certificates.clone())?, text.as_bytes())?;
-    setup::create(&config)?;
+    setup::create(&config, begin)?;
     made.paths.clear();
     Ok(config_path)
 }

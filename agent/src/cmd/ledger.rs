@@ -15,7 +15,7 @@ use hufu_ledger::{
 };
 use hufu_trade::{
     decode,
-    entry::{Certificates, EXPORT, EntryKind, READ},
+    entry::{Certificates, EXPORT, EntryKind, Epoch, READ},
     octets::{ContractNo, Octets, rfc3339},
     party::is_named,
 };
@@ -157,6 +157,12 @@ fn kept_checkpoint(path: &Path, keys: Option<&BTreeMap<Hash, PublicKey>>) -> Res
     read.map_err(|e| file::malformed(path, &e))
 }
 
+/// The place that an entry opens an epoch at: log, height, epoch.
+fn opens(kind: u16, body: &[u8]) -> Option<(u8, u64, u64)> {
+    let epoch = (kind == EntryKind::Epoch.number()).then(|| decode::<Epoch>(body, "Epoch").ok())??;
+    Some((epoch.log, epoch.held, epoch.epoch))
+}
+
 fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context) -> Outcome {
     let anchors = file::read_anchors(trust)?;
     let keys = (!anchors.is_empty()).then(|| trusted_keys(dir, &anchors));
@@ -165,6 +171,7 @@ fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context)
     let key_of = |id: &Hash| keys.as_ref().and_then(|keys| keys.get(id).cloned());
     let options = CheckOptions {
         key_of: keys.is_some().then_some(&key_of as &dyn Fn(&Hash) -> Option<PublicKey>),
+        opens: Some(&opens),
         checkpoints: &checkpoints,
         ..CheckOptions::default()
     };
