@@ -7,9 +7,9 @@ use std::{path::PathBuf, sync::mpsc::RecvTimeoutError, time::Duration};
 use hufu_ledger::{KeptBlock, Ledger, Log, NewBlock, NewEntry, Signer};
 use hufu_trade::{
     decode, encode,
-    entry::{EntryKind, Epoch, key_of, octet_string},
+    entry::{EntryKind, Epoch, SetAside, key_of, octet_string},
     if2::{Answer, Blocks, Envelope, Fetch, Held, Interface, PLATFORM, Sealed, Topic},
-    octets::ContractNo,
+    octets::{ContractNo, Octets},
 };
 
 use crate::{
@@ -301,10 +301,33 @@ impl Writer {
     ) -> Result<(), WriterError> {
         let core = &self.core;
         draft.orders.retain(|order| {
-            let contract = core.book.contracts.get(&hufu_trade::octets::Octets(order.order));
+            let contract = core.book.contracts.get(&Octets(order.order));
             contract.is_some_and(|contract| core.is_metered(contract))
         });
         self.event(Event::Window { draft, quality })
+    }
+
+    /// A bad tail that open set aside is said in the log, with its length and hash.
+    ///
+    /// # Errors
+    /// [`WriterError`].
+    pub(crate) fn record_set_aside(&mut self) -> Result<(), WriterError> {
+        let mut entries = Vec::new();
+        for tail in std::mem::take(&mut self.set_aside) {
+            // Every open reports every tail; its hash is its key, so each is said once.
+            if !self.ledger.find(&tail.sm3)?.is_empty() {
+                continue;
+            }
+            let (segment, offset, length, sm3) = (tail.segment, tail.offset, tail.length, Octets(tail.sm3));
+            let body = encode(&SetAside { segment, offset, length, sm3 }, "SetAside");
+            let body = body.map_err(|e| WriterError::Entry(e.to_string()))?;
+            entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3, sealed: false });
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(count = entries.len(), "a damaged tail was set aside");
+        self.append(&[NewBlock { log: Log::Trade, entries }])
     }
 
     fn set_mark(&self, comparison: &Comparison) -> Result<(), WriterError> {

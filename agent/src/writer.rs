@@ -8,13 +8,13 @@ use std::{
 };
 
 use hufu_gm::sm3::Hash;
-use hufu_ledger::{Error, Ledger, Log, NewBlock, NewEntry, Signer};
+use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer};
 use hufu_metering::Target;
 use hufu_trade::{
-    decode, encode,
-    entry::{EntryKind, SetAside, key_of},
+    decode,
+    entry::{EntryKind, key_of},
     if2::{Blocks, Interface, Topic},
-    octets::{ContractNo, Octets},
+    octets::ContractNo,
     rating::Recorded,
     usage::UsageRecord,
 };
@@ -131,26 +131,6 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.event(Event::Tick)?,
             }
         }
-    }
-
-    /// A bad tail that open set aside is said in the log, with its length and hash.
-    fn record_set_aside(&mut self) -> Result<(), WriterError> {
-        let mut entries = Vec::new();
-        for tail in std::mem::take(&mut self.set_aside) {
-            // Every open reports every tail; its hash is its key, so each is said once.
-            if !self.ledger.find(&tail.sm3)?.is_empty() {
-                continue;
-            }
-            let (segment, offset, length, sm3) = (tail.segment, tail.offset, tail.length, Octets(tail.sm3));
-            let body = encode(&SetAside { segment, offset, length, sm3 }, "SetAside");
-            let body = body.map_err(|e| WriterError::Entry(e.to_string()))?;
-            entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3, sealed: false });
-        }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        tracing::error!(count = entries.len(), "a damaged tail was set aside");
-        self.append(&[NewBlock { log: Log::Trade, entries }])
     }
 
     /// How things are, as JSON.
