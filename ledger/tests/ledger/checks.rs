@@ -250,6 +250,7 @@ fn opens(kind: u16, body: &[u8]) -> Option<(u8, u64, u64)> {
 
 #[test]
 fn an_epoch_begins_with_the_entry_that_opens_it_and_only_so() {
+    type Case = (u64, Vec<&'static [u8]>, Vec<Fault>);
     const OTHER: &[u8] = b"another";
     let block = |bodies: &[&[u8]]| {
         let entry = |body: &&[u8]| hufu_ledger::NewEntry {
@@ -258,25 +259,25 @@ fn an_epoch_begins_with_the_entry_that_opens_it_and_only_so() {
             key: hufu_ledger::NO_KEY,
             sealed: false,
         };
-        NewBlock { log: Log::Trade, entries: bodies.iter().map(entry).collect() }
+        hufu_ledger::NewBlock { log: Log::Trade, entries: bodies.iter().map(entry).collect() }
     };
-    let unopened = Fault::EpochUnopened { from: 0, to: 1 };
-    let cases: [(u64, &[&[u8]], &[Fault]); 9] = [
-        (1, &[&[0, 1, 1]], &[]),
-        (1, &[&[0, 1, 1], &[1, 9, 1]], &[]),
-        (0, &[OTHER], &[]),
-        (1, &[OTHER], &[unopened.clone()]),
-        (1, &[OTHER, &[0, 1, 1]], &[unopened.clone(), Fault::EpochAstray(1)]),
-        (1, &[&[0, 2, 1]], &[unopened.clone()]),
-        (1, &[&[1, 1, 1]], &[unopened.clone()]),
-        (1, &[&[0, 1, 2]], &[unopened, Fault::EpochAstray(0)]),
-        (0, &[&[0, 1, 0]], &[Fault::EpochAstray(0)]),
+    let unopened = || Fault::EpochUnopened { from: 0, to: 1 };
+    let cases: Vec<Case> = vec![
+        (1, vec![&[0, 1, 1]], vec![]),
+        (1, vec![&[0, 1, 1], &[1, 9, 1]], vec![]),
+        (0, vec![OTHER], vec![]),
+        (1, vec![OTHER], vec![unopened()]),
+        (1, vec![OTHER, &[0, 1, 1]], vec![unopened(), Fault::EpochAstray(1)]),
+        (1, vec![&[0, 2, 1]], vec![unopened()]),
+        (1, vec![&[1, 1, 1]], vec![unopened()]),
+        (1, vec![&[0, 1, 2]], vec![unopened(), Fault::EpochAstray(0)]),
+        (0, vec![&[0, 1, 0]], vec![Fault::EpochAstray(0)]),
     ];
     for (epoch, bodies, wanted) in cases {
         let dir = tempfile::tempdir().unwrap();
         let (mut ledger, _) = make(dir.path(), 1);
         let signer = crate::common::signer();
-        ledger.append(&[block(bodies)], &signer, epoch, 0, crate::common::QUALITY).unwrap();
+        ledger.append(&[block(&bodies)], &signer, epoch, 0, crate::common::QUALITY).unwrap();
         ledger.append(&[block(&[OTHER])], &signer, epoch, 0, crate::common::QUALITY).unwrap();
         let report = check(dir.path(), &CheckOptions { opens: Some(&opens), ..CheckOptions::default() }).unwrap();
         let faults: Vec<Fault> = report.problems.into_iter().map(|problem| problem.fault).collect();

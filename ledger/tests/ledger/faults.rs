@@ -169,9 +169,12 @@ fn restoration(disk: &FaultyStorage, acked: &mut Vec<AppendedBlock>) -> Result<(
         }
         acked.extend(lacking.iter().map(|block| (*block).clone()));
     }
-    let whole = (ledger.stamp(), peer.stamp());
-    assert_eq!(whole.0, whole.1, "the same roots as the peer's");
+    same_roots(&ledger, &peer);
     Ok(())
+}
+
+fn same_roots(ledger: &Ledger, peer: &Ledger) {
+    assert_eq!(ledger.stamp(), peer.stamp(), "the same roots as the peer's");
 }
 
 #[test]
