@@ -50,6 +50,9 @@ pub(crate) struct Book {
     pub(crate) links: Vec<(u64, u64)>,
     /// The newest erasure; only it may have been interrupted.
     pub(crate) last_erased: Option<ContractNo>,
+    /// An epoch began after the first: of what came before something may be lost, and what is left of it need not follow from
+    /// what is left before it.
+    pub(crate) has_lost: bool,
 }
 
 /// Every signature and guard held when the entry was written; the table decides the rest.
@@ -80,7 +83,14 @@ impl Book {
         if kind != EntryKind::Receipt.number() {
             self.oblige(at);
         }
-        self.absorb(at, kind, body).map_err(|why| Unreplayable { at: at.clone(), kind, why })
+        match self.absorb(at, kind, body) {
+            // What it rests on is lost: it stands in the log, and moves no contract that is still known.
+            Err(why) if self.has_lost && at.log == 1 => {
+                tracing::warn!(height = at.height, why, "a finance entry rests on what is lost");
+                Ok(())
+            }
+            done => done.map_err(|why| Unreplayable { at: at.clone(), kind, why }),
+        }
     }
 
     /// The platform must acknowledge the block of an entry.
@@ -273,8 +283,8 @@ impl Book {
         let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
         let state = match replay(table, &contract.state, act, kind, REPLAYED) {
             Ok(step) => step.next.to_owned(),
-            // What moved it before is erased; the entry of the erasure says where it ended.
-            Err(_) if contract.erased => {
+            // What moved it before is erased, and the entry of the erasure says where it ended; or it is lost.
+            Err(_) if contract.erased || self.has_lost => {
                 let row = table.rows.iter().find(|row| row.act == act);
                 row.map_or_else(|| contract.state.clone(), |row| row.next.clone())
             }

@@ -72,6 +72,8 @@ struct RawMqtt {
 #[serde(deny_unknown_fields)]
 struct RawPlatform {
     certificates: PathBuf,
+    #[serde(default = "compare_s")]
+    compare_s: u64,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -143,6 +145,9 @@ fn trust() -> Vec<PathBuf> {
 fn iaas() -> String {
     "IaaS".to_owned()
 }
+fn compare_s() -> u64 {
+    30
+}
 fn month_s() -> u64 {
     31 * 86_400
 }
@@ -197,6 +202,8 @@ pub(crate) struct Config {
     pub(crate) mqtt_port: u16,
     /// The platform's certificate chain, leaf first.
     pub(crate) platform_certificates: PathBuf,
+    /// How long the first signature after a start waits for the platform's word on what it holds, ns.
+    pub(crate) compare_ns: u64,
     /// Unix socket of the local API.
     pub(crate) socket: PathBuf,
     /// Parent cgroup of the orders' places.
@@ -289,6 +296,9 @@ impl Config {
                 );
             }
         };
+        if !(1..=86_400).contains(&raw.platform.compare_s) {
+            return Err("platform.compare_s: 1 to 86400 expected".to_owned());
+        }
         let rules = match &raw.ledger.rules {
             None => hufu_trade::rules::DEFAULT.to_owned(),
             Some(path) => std::fs::read_to_string(at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
@@ -315,6 +325,7 @@ impl Config {
             mqtt_host: host,
             mqtt_port: port,
             platform_certificates: at(&raw.platform.certificates),
+            compare_ns: raw.platform.compare_s * 1_000_000_000,
             socket: at(&raw.local.socket),
             place: raw.provision.place,
             provision,

@@ -7,12 +7,8 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, StateFile};
-use hufu_trade::{
-    encode,
-    entry::{EntryKind, SetAside},
-    octets::Octets,
-};
+use hufu_ledger::{Ledger, Options, StateFile};
+use hufu_trade::octets::Octets;
 
 use crate::{
     clock,
@@ -22,7 +18,7 @@ use crate::{
     node::Core,
     provision::{Provisioner, Turns},
     sampler::{self, Setting},
-    setup::{self, Material},
+    setup::{self, First, Material},
     status::Alarms,
     stock::{Capacity, Shop},
     text::Text,
@@ -93,7 +89,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         writer: inputs.clone(),
         turns: Turns::default(),
     };
-    let mut writer = Writer {
+    let writer = Writer {
         core,
         ledger,
         meter_state,
@@ -103,10 +99,11 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         provisioner,
         alarms: Alarms::default(),
         dir: dir.clone(),
+        compare_ns: config.compare_ns,
+        first: First::of(&config, &material),
+        set_aside: recovery.set_aside,
+        comparing: None,
     };
-    let ended = |error: WriterError| writer_failure(&dir, &error);
-    writer.replay().map_err(ended)?;
-    record_recovery(&mut writer, &recovery).map_err(ended)?;
     let setting = Setting {
         root: config.root.clone(),
         interval_ns: config.sample_ns,
@@ -199,30 +196,12 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
     Ok(Core::new(material.identity.clone(), shop, config.window_ns, boot_id))
 }
 
-/// A bad tail that open set aside is said in the log, with its length and hash.
-fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Result<(), WriterError> {
-    let mut entries = Vec::new();
-    for tail in &recovery.set_aside {
-        // Every open reports every tail; its hash is its key, so each is said once.
-        if !writer.ledger.find(&tail.sm3)?.is_empty() {
-            continue;
-        }
-        let body = SetAside { segment: tail.segment, offset: tail.offset, length: tail.length, sm3: Octets(tail.sm3) };
-        let body = encode(&body, "SetAside").map_err(|e| WriterError::Entry(e.to_string()))?;
-        entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3, sealed: false });
-    }
-    if entries.is_empty() {
-        return Ok(());
-    }
-    tracing::error!(count = entries.len(), "a damaged tail was set aside");
-    writer.append(&[NewBlock { log: Log::Trade, entries }])
-}
-
 fn writer_failure(dir: &std::path::Path, error: &WriterError) -> Failure<Text> {
     match error {
         WriterError::Ledger(error) => setup::ledger_failure(dir, error),
-        WriterError::Fatal(crate::node::Fatal::Behind { .. }) => {
-            Failure::new(Exit::Config, Text::ConfigWrong { path: dir.display().to_string(), why: error.to_string() })
+        WriterError::Mark { path, source } => {
+            let (path, why) = (path.display().to_string(), source.to_string());
+            Failure::new(Exit::Io, Text::FileUnwritable { path, why })
         }
         other => bug(other),
     }

@@ -58,7 +58,8 @@ impl Core {
             Interface::Blocks => self.receipt(payload),
             Interface::PaymentConfirm => self.payment(payload),
             Interface::BillPush => self.push_answered(payload),
-            Interface::ProductReport => Ok(Vec::new()),
+            // What a comparison asked for and did not wait for any more.
+            Interface::ProductReport | Interface::Fetch => Ok(Vec::new()),
         };
         outcome.unwrap_or_else(|problem| {
             let detail = format!("{} {}: {}", interface.name(), problem.code, problem.remedy.en);

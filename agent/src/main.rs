@@ -13,6 +13,7 @@ mod contract;
 mod daemon;
 mod due;
 mod exchange;
+mod fetch;
 mod firmware;
 mod link;
 mod local;
@@ -29,6 +30,7 @@ mod stock;
 mod text;
 #[cfg(test)]
 mod trial;
+mod whole;
 mod writer;
 
 use std::process::ExitCode;

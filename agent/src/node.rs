@@ -102,8 +102,8 @@ pub(crate) enum Fatal {
     #[error("cannot write the books: {0}")]
     Book(#[from] BookError),
     #[error(
-        "the platform holds {receipted} blocks of log {log}, this disk only {held}: the ledger was restored from an older \
-         copy; nothing may be signed before it is whole again"
+        "the platform holds {receipted} blocks of log {log}, this disk only {held}: nothing may be signed before the ledger \
+         is whole again"
     )]
     Behind { log: u8, held: u64, receipted: u64 },
 }
@@ -184,6 +184,15 @@ impl Core {
             told_revision: None,
             violations: 0,
         }
+    }
+
+    /// Forgets what the ledger told, before it is replayed anew; what runs in this process stays known.
+    pub(crate) fn forget(&mut self) {
+        (self.book, self.sizes, self.cursors) = (Book::default(), [0; 2], [Cursor::default(); 2]);
+        (self.receipts, self.told_revision) = ([None, None], None);
+        self.billing.clear();
+        self.asks.clear();
+        self.pushed.clear();
     }
 
     /// A batch at the logs' present ends.

@@ -136,7 +136,13 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
         }
         EntryKind::FinanceLink => of(decode::<FinanceLink>(bytes, "FinanceLink")),
         EntryKind::SetAside => of(decode::<SetAside>(bytes, "SetAside")),
-        EntryKind::Epoch => of(decode::<Epoch>(bytes, "Epoch")),
+        EntryKind::Epoch => {
+            let epoch: Epoch = decode(bytes, "Epoch").ok()?;
+            Some(json!({
+                "epoch": epoch.epoch, "log": epoch.log, "held": epoch.held, "receipted": epoch.receipted, "why": epoch.why,
+                "answer": epoch.answer.map(|answer| hex::encode(sm3(&[answer.as_bytes()]))),
+            }))
+        }
         EntryKind::UserOperation => of(decode::<UserOperation>(bytes, "UserOperation")),
         EntryKind::Certificates => None,
     }

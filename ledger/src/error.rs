@@ -226,6 +226,17 @@ pub enum Fault {
         /// Epoch found.
         to: u64,
     },
+    /// A block is of a later epoch than the one before it, and its first entry does not say so.
+    #[error("epoch {to} after epoch {from}, and no entry that opens it here")]
+    EpochUnopened {
+        /// Epoch of the block before.
+        from: u64,
+        /// Epoch of this block.
+        to: u64,
+    },
+    /// An entry opens an epoch in a block that does not begin one.
+    #[error("entry {0} opens an epoch that does not begin here")]
+    EpochAstray(u32),
     /// The entry's salt is not the one the node's salt key gives.
     #[error("wrong salt in entry {0}")]
     WrongSalt(u32),

@@ -9,6 +9,7 @@ mod cmd;
 mod courier;
 mod envelope;
 mod error;
+mod fetch;
 mod file;
 mod help;
 mod http;

@@ -6,7 +6,7 @@ use hufu_trade::{
     if2::{Answer, BillPush, Catalogue, Envelope, Interface, MESSAGE_BYTES_MAX, PaymentConfirm, PaymentState},
     octets::rfc3339,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::SqliteConnection;
 
 use crate::{
@@ -125,7 +125,8 @@ pub(crate) async fn products(
     pool: &str,
     received: &[u8],
 ) -> Result<Result<Opened<Catalogue>, Refusal>, Error> {
-    let (opened, ders) = match introduced(pool, received) {
+    let listed = |catalogue: &Catalogue| catalogue.certificates.iter().map(|der| der.0.clone()).collect();
+    let (opened, ders) = match introduced::<Catalogue>((pool, Interface::ProductReport), received, listed) {
         Ok(found) => found,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -137,24 +138,30 @@ pub(crate) async fn products(
     Ok(Ok(opened))
 }
 
-/// A catalogue whose signature holds under its own first certificate, and its certificates; whether those are trusted is
-/// still open.
-fn introduced(pool: &str, received: &[u8]) -> Result<(Opened<Catalogue>, Vec<Vec<u8>>), Refusal> {
+/// A message that brings its signer's certificates, and holds under the first of them; whether those are trusted is still open.
+///
+/// # Errors
+/// The [`Refusal`].
+pub(crate) fn introduced<T: DeserializeOwned>(
+    (pool, interface): (&str, Interface),
+    received: &[u8],
+    listed: impl Fn(&T) -> Vec<Vec<u8>>,
+) -> Result<(Opened<T>, Vec<Vec<u8>>), Refusal> {
     #[derive(Deserialize)]
-    struct Outer {
-        body: Catalogue,
+    struct Outer<T> {
+        body: T,
     }
     let malformed = |error: hufu_trade::Error| Refusal::new(Code::Malformed, error);
     let envelope = Envelope::parse(received).map_err(malformed)?;
     let signer = envelope.signer().map_err(malformed)?;
     let json = URL_SAFE_NO_PAD.decode(&envelope.payload).map_err(|error| Refusal::new(Code::Malformed, error))?;
-    let outer: Outer = serde_json::from_slice(&json).map_err(|error| Refusal::new(Code::Malformed, error))?;
-    let ders: Vec<Vec<u8>> = outer.body.certificates.into_iter().map(|der| der.0).collect();
+    let outer: Outer<T> = serde_json::from_slice(&json).map_err(|error| Refusal::new(Code::Malformed, error))?;
+    let ders = listed(&outer.body);
     let leaf = ders.first().and_then(|der| Certificate::from_der(der).ok()).filter(|leaf| leaf.id() == signer.0);
     let leaf = leaf.ok_or_else(|| {
-        Refusal::new(Code::Certificate, "the catalogue is not signed under the first certificate in it")
+        Refusal::new(Code::Certificate, "the message is not signed under the first certificate in it")
     })?;
-    Ok((read(&envelope, &leaf, (pool, Interface::ProductReport), received)?, ders))
+    Ok((read(&envelope, &leaf, (pool, interface), received)?, ders))
 }
 
 /// A pushed bill must be one whose block is stored and which was not refused.
@@ -163,7 +170,7 @@ async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Resul
     let Some(found) = bill::find(&mut *db, number).await?.filter(|found| found.pool == pool) else {
         return Ok(Err(Refusal::new(Code::Unknown, format!("the block of bill {number} is not here yet"))));
     };
-    if found.state == State::Refused {
+    if found.state != State::Payable {
         return Ok(Err(Refusal::new(Code::Amount, format!("bill {number} was refused"))));
     }
     let is_same = hufu_ledger::entry_hash(&push.entry.0).as_slice() == found.hash && found.total == push.total_cny;

@@ -1573,6 +1573,10 @@ class Proven:
                 completeness.fail(f"proofs/index.tsv:{number}", "not a line of the index")
             else:
                 self.walk(columns, needed)
+        heads = sorted(self.headers.items())
+        for ((log, _, _), before), ((other, height, _), after) in zip(heads, heads[1:]):
+            if log == other and after.epoch < before.epoch:
+                signatures.fail(f"signed/block-{log}-{height}.tbs#epoch", f"epoch {after.epoch} after {before.epoch}")
         for (log, height, _), header in self.headers.items():
             signatures.check(header.node == pool if ev.bill else True, f"signed/block-{log}-{height}.tbs#node", "of another node")
 

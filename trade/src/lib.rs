@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod belongs;
 pub mod bill;
 pub mod confirm;
 pub mod contract;
@@ -35,6 +36,7 @@ pub mod tariff;
 pub mod usage;
 mod version;
 
+pub use belongs::contract_of;
 pub use error::Error;
 
 /// DER of a structure of the evidence; `what` is its name in `docs/evidence.asn1`.

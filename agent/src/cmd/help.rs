@@ -85,6 +85,10 @@ const TABLE: &[(&str, &str)] = &[
         "节点证书链（PEM），终端证书在前：给出时同时建立账本",
     ),
     (
+        "The disk was lost, the key was not: an empty ledger, for the agent to fetch back what the platform holds",
+        "磁盘丢失而密钥尚存：建立空账本，由代理从平台取回其所持有的区块",
+    ),
+    (
         "Image of the burnt-in record, in place of --site, --node and --broker",
         "固化记录镜像，代替 --site、--node 和 --broker",
     ),

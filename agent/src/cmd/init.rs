@@ -17,7 +17,7 @@ use crate::{
         layout::{Layout, Made},
     },
     config::Config,
-    setup,
+    setup::{self, Begin},
     text::Text,
 };
 
@@ -51,6 +51,9 @@ pub(super) struct Args {
     /// The node's certificate chain (PEM), leaf first: then the ledger is made too
     #[arg(long, value_name = "F")]
     cert: Option<PathBuf>,
+    /// The disk was lost, the key was not: an empty ledger, for the agent to fetch back what the platform holds
+    #[arg(long)]
+    recover: bool,
     /// Image of the burnt-in record, in place of --site, --node and --broker
     #[arg(long, value_name = "F", conflicts_with_all = ["site", "node", "broker"], requires = "firmware_signer")]
     firmware: Option<PathBuf>,
@@ -68,6 +71,8 @@ pub(super) struct Plan<'a> {
     pub(super) cert: Option<&'a Path>,
     /// More of the configuration file: products, metering, provisioning.
     pub(super) more: &'a str,
+    /// What its ledger begins with.
+    pub(super) begin: Begin,
 }
 
 /// Who the node is and where its broker is.
@@ -95,9 +100,17 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
         None => Layout::system()?,
     };
     let is_new = !layout.config().exists();
+    let begin = if args.recover { Begin::Recovered } else { Begin::New };
     // The second step needs nothing but the certificate that came.
     let config_path = match &args.cert {
-        Some(cert) if !is_new && args.trust.is_none() && args.platform_cert.is_none() => complete(&layout, cert)?,
+        Some(cert) if !is_new && args.trust.is_none() && args.platform_cert.is_none() => {
+            complete(&layout, cert, begin)?
+        }
+        // The files are there, the ledger is lost.
+        None if !is_new && args.recover && args.trust.is_none() && args.platform_cert.is_none() => {
+            make_ledger(&layout, &Config::load(&layout.config())?, begin)?;
+            layout.config()
+        }
         _ if !is_new => {
             return Err(Failure::new(Exit::Io, Text::NodeThere { path: layout.config().display().to_string() }));
         }
@@ -110,12 +123,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
                 key: args.key.as_deref(),
                 cert: args.cert.as_deref(),
                 more: EXAMPLE,
+                begin,
             };
             lay_out(&layout, &plan)?
         }
     };
     let config = config_path.display().to_string();
-    let request = args.cert.is_none().then(|| layout.request().display().to_string());
+    let is_made = args.cert.is_some() || (args.recover && args.trust.is_none());
+    let request = (!is_made).then(|| layout.request().display().to_string());
     context.show(&json!({ "config": config, "request": request, "ledger": request.is_none() }), || {
         let (system, place) = (args.system, layout.flag());
         let text = match (&request, system) {
@@ -249,7 +264,7 @@ pub(super) fn lay_out(layout: &Layout, plan: &Plan<'_>) -> Result<PathBuf, Failu
         None => config_without_certificate(layout, &mut made)?,
     };
     if cert.is_some() {
-        make_ledger(layout, &checked)?;
+        make_ledger(layout, &checked, plan.begin)?;
     }
     made.keep();
     Ok(config)
@@ -268,26 +283,26 @@ fn config_without_certificate(layout: &Layout, made: &mut Made) -> Result<Config
 }
 
 /// The second step: the certificate came.
-fn complete(layout: &Layout, cert: &Path) -> Result<PathBuf, Failure<Text>> {
+fn complete(layout: &Layout, cert: &Path, begin: Begin) -> Result<PathBuf, Failure<Text>> {
     let config_path = layout.config();
     let config = Config::load(&config_path)?;
     let text = file::read_text(cert)?;
     file::read_certificates(cert)?;
     let mut made = Made::default();
     file::write_new(&made.plan(config.certificates.clone())?, text.as_bytes())?;
-    make_ledger(layout, &config)?;
+    make_ledger(layout, &config, begin)?;
     made.keep();
     Ok(config_path)
 }
 
 /// Makes the ledger. One that is there already, of a package that was removed and installed again, goes on: it is nobody's
 /// to make anew, and the agent refuses a key that is not its own.
-fn make_ledger(layout: &Layout, config: &Config) -> Result<(), Failure<Text>> {
+fn make_ledger(layout: &Layout, config: &Config, begin: Begin) -> Result<(), Failure<Text>> {
     if config.ledger_dir.exists() && layout.is_system() {
         setup::material(config)?;
         return Ok(());
     }
-    setup::create(config)?;
+    setup::create(config, begin)?;
     layout.hand_over(&config.ledger_dir)
 }
 

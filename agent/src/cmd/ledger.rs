@@ -14,7 +14,8 @@ use hufu_ledger::{
     merkle, verify_checkpoint,
 };
 use hufu_trade::{
-    entry::{EXPORT, EntryKind, READ},
+    decode,
+    entry::{EXPORT, EntryKind, Epoch, READ},
     octets::{ContractNo, Octets, rfc3339},
 };
 use serde_json::{Value, json};
@@ -130,6 +131,12 @@ fn kept_checkpoint(path: &Path, keys: Option<&BTreeMap<Hash, PublicKey>>) -> Res
     read.map_err(|e| file::malformed(path, &e))
 }
 
+/// The place that an entry opens an epoch at: log, height, epoch.
+fn opens(kind: u16, body: &[u8]) -> Option<(u8, u64, u64)> {
+    let epoch = (kind == EntryKind::Epoch.number()).then(|| decode::<Epoch>(body, "Epoch").ok())??;
+    Some((epoch.log, epoch.held, epoch.epoch))
+}
+
 fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context) -> Outcome {
     let anchors = file::read_anchors(trust)?;
     let told = Keys::read(dir, (!anchors.is_empty()).then_some(&anchors));
@@ -140,6 +147,7 @@ fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context)
     let options = CheckOptions {
         key_of: keys.is_some().then_some(&key_of as &dyn Fn(&Hash) -> Option<PublicKey>),
         may_sign: Some(&may_sign),
+        opens: Some(&opens),
         checkpoints: &checkpoints,
         ..CheckOptions::default()
     };

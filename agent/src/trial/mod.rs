@@ -3,6 +3,7 @@
 mod change;
 mod course;
 mod dice;
+mod fetch;
 mod market;
 mod personal;
 mod settled;

@@ -89,7 +89,22 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
     };
     let meter_state = hufu_ledger::StateFile::open(&dir.join("meter.state"), 10).unwrap();
     let alarms = Alarms::default();
-    (Writer { core, ledger, meter_state, link, sampler, inputs: inbox, provisioner, alarms, dir }, inputs, obeyed)
+    let writer = Writer {
+        core,
+        ledger,
+        meter_state,
+        link,
+        sampler,
+        inputs: inbox,
+        provisioner,
+        alarms,
+        dir,
+        compare_ns: 0,
+        first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
+        set_aside: Vec::new(),
+        comparing: None,
+    };
+    (writer, inputs, obeyed)
 }
 
 fn says(dir: &Path, words: &str) -> bool {

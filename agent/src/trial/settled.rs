@@ -132,7 +132,21 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let provisioner = Provisioner { root, parent, means, timeout_s, writer, turns: Turns::default() };
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
-    let mut writer = Writer { core, ledger, meter_state, link, sampler, inputs, provisioner, alarms, dir: place };
+    let mut writer = Writer {
+        core,
+        ledger,
+        meter_state,
+        link,
+        sampler,
+        inputs,
+        provisioner,
+        alarms,
+        dir: place,
+        compare_ns: 0,
+        first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
+        set_aside: Vec::new(),
+        comparing: None,
+    };
     let is_there = |name: &str| dir.path().join(name).exists();
 
     let mut again_ns = 0;
@@ -152,6 +166,6 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         writer.archive(clock::now(), &mut again_ns);
     }
     assert!(is_there("seg-00000001") && !is_there("arc-00000001") && is_there("arc-00000002"));
-    let status = crate::status::render(&writer.core, &writer.alarms, &writer.dir, clock::now());
+    let status = writer.status();
     assert!(status.contains("segment not archived"), "{status}");
 }

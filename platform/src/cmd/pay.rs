@@ -82,7 +82,7 @@ async fn record(
     let Some(found) = bill::find(&mut *db, number).await? else {
         return Ok(Err(Text::UnknownBill { number: named() }));
     };
-    if found.state == State::Refused {
+    if found.state != State::Payable {
         return Ok(Err(Text::BillRefused { number: named() }));
     }
     if let Some(parent) = parent::of(&mut *db, &found.contract).await?

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use hufu_gm::{Certificate, Hash, Signed, sm2::PublicKey, sm3::sm3};
+use hufu_ledger::Block;
 use hufu_trade::{
     bill::Bill,
     correction::{Correction, Due},
@@ -32,6 +33,8 @@ pub(crate) struct LogFacts {
     pub(crate) head: Hash,
     /// Epoch of the newest block.
     pub(crate) epoch: u64,
+    /// The largest size that a receipt was given for; above `size` what lies between is lost.
+    pub(crate) receipted: u64,
 }
 
 /// A bill of a contract.
@@ -216,6 +219,15 @@ impl Facts {
     pub(crate) fn table(&self, contract: Option<&Contract>) -> Option<&RuleTable> {
         let named = contract.and_then(|contract| contract.rules).or(self.rules_now)?;
         self.rules.get(&named)
+    }
+
+    /// A block stands at the end of its log.
+    pub(crate) fn go_on(&mut self, block: &Block) {
+        if let Some(stored) = self.logs.get_mut(usize::from(block.header().log.number())) {
+            stored.size = block.header().height.saturating_add(1);
+            stored.head = block.hash();
+            stored.epoch = block.header().epoch;
+        }
     }
 
     /// The key of a verified node certificate.

@@ -6,6 +6,7 @@ pub(crate) mod bill;
 pub(crate) mod block;
 pub(crate) mod contract;
 pub(crate) mod list;
+pub(crate) mod lost;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod notice;

@@ -99,10 +99,13 @@ pub(crate) async fn standing(db: &mut SqliteConnection, facts: &mut Facts) -> Re
 pub(crate) async fn log(db: &mut SqliteConnection, pool: &str, log: u8) -> Result<LogFacts, Error> {
     let select = "SELECT height, hash, header FROM blocks WHERE pool = $1 AND log = $2 ORDER BY height DESC LIMIT 1";
     let head: Option<(i64, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_optional(db).await?;
-    let Some((height, head, header)) = head else { return Ok(LogFacts::default()) };
+        sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_optional(&mut *db).await?;
+    let select = "SELECT COALESCE(MAX(size), 0) FROM receipts WHERE pool = $1 AND log = $2";
+    let (receipted,): (i64,) = sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_one(&mut *db).await?;
+    let receipted = count(receipted)?;
+    let Some((height, head, header)) = head else { return Ok(LogFacts { receipted, ..LogFacts::default() }) };
     let header = BlockHeader::from_bytes(Signed::from_bytes(&header)?.tbs())?;
-    Ok(LogFacts { size: count(height)?.saturating_add(1), head: hash(&head)?, epoch: header.epoch })
+    Ok(LogFacts { size: count(height)?.saturating_add(1), head: hash(&head)?, epoch: header.epoch, receipted })
 }
 
 /// Keeps a catalogue unless a newer one is there.

@@ -5,6 +5,7 @@
 pub(crate) mod acts;
 mod changes;
 mod courses;
+mod epochs;
 pub(crate) mod far;
 pub(crate) mod judgement;
 mod parents;

@@ -358,7 +358,7 @@ impl World {
     }
 }
 
-fn new_ledger(folder: &Folder, name: &str) -> Ledger {
+pub(super) fn new_ledger(folder: &Folder, name: &str) -> Ledger {
     let (dir, options) = (folder.path().join(name), Options::new(POOL));
     Ledger::create(&dir, &options, [8; 16]).expect("a ledger");
     Ledger::open(&dir, &options).expect("a ledger").0
@@ -376,7 +376,8 @@ fn append(
         .map(|(kind, no, body)| NewEntry { kind: kind.number(), body, key: key_of(no), sealed: false })
         .collect();
     let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1000) };
-    let appended = ledger.append(&[NewBlock { log, entries }], signer, 0, now, quality).expect("an append");
+    let epoch = Log::ALL.iter().filter_map(|log| ledger.head(*log)).map(|head| head.header.epoch).max().unwrap_or(0);
+    let appended = ledger.append(&[NewBlock { log, entries }], signer, epoch, now, quality).expect("an append");
     let name =
         |at: &EntryRef| EntryName { log: at.log.number(), height: at.height, index: at.index, hash: Octets(at.hash) };
     appended.iter().flat_map(|block| &block.entries).map(name).collect()

@@ -35,6 +35,9 @@ interfaces! {
     ProductReport = "product-report", up true, Ephemeral;
     /// Ledger blocks (DER, see [`super::Blocks`]); the answer is the platform's signed receipt.
     Blocks = "blocks", up true, Durable;
+    /// The node asks how far the platform holds a log, and for blocks of it that the node itself has lost; see
+    /// [`super::Fetch`]. Blocks come as [`super::Blocks`] behind the answer.
+    Fetch = "fetch", up true, Ephemeral;
     /// 后付费账单推送.
     BillPush = "bill-push", up true, Durable;
     /// 后付费账单支付结果确认.

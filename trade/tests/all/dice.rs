@@ -381,7 +381,9 @@ impl Dice<'_> {
     }
     pub(crate) fn epoch(&mut self) -> Epoch {
         let (epoch, log, held) = (self.u64(), self.u8(), self.u64());
-        Epoch { epoch, log, held, receipted: self.u64(), why: self.text() }
+        let (receipted, why) = (self.u64(), self.text());
+        let answer = self.maybe(Self::bytes);
+        Epoch { epoch, log, held, receipted, why, answer }
     }
     pub(crate) fn receipt(&mut self) -> Receipt {
         Receipt {

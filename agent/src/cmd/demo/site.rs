@@ -116,6 +116,7 @@ pub(super) fn make_node(dirs: &Dirs, program: &Path, host: &str, port: u16) -> R
         key: Some(&key),
         cert: Some(&cert),
         more: &more,
+        begin: crate::setup::Begin::New,
     };
     // A directory without this mark was never finished, so no daemon ever ran in it.
     let mark = dirs.agent.join("made");
