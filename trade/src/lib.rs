@@ -24,6 +24,7 @@ pub mod money;
 pub mod notice;
 pub mod octets;
 pub mod party;
+pub mod period;
 pub mod rating;
 pub mod resource;
 pub mod rules;

@@ -4,6 +4,7 @@ mod change;
 mod course;
 mod dice;
 mod market;
+mod period;
 mod personal;
 mod settled;
 
