@@ -99,7 +99,7 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
     let proven = proofs::check(members, &evidence, &authentic, &mut findings);
     completeness::check(members, &evidence, &proven, &mut findings.completeness);
     let table = course::table(members, &mut findings.completeness);
-    let metered = table.as_ref().map(|table| course::check(table, &evidence, &mut findings.completeness));
+    let metered = table.as_ref().map(|table| course::check(table, &evidence, &proven, &mut findings.completeness));
     quality::check(&evidence, &proven, &metered.unwrap_or_default(), &mut findings.data_quality);
     let (recomputed_total, due_total) =
         arithmetic::check(members, &mut evidence, table.as_ref(), &mut findings.arithmetic);

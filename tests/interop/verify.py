@@ -241,7 +241,7 @@ RATED_GAP = sequence(("orderSeq", U64), ("start", TIME), ("end", TIME), ("rule",
 BILL = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("buyer", DIGEST), ("deal", DIGEST),
     ("offer", DIGEST), ("periodStart", TIME), ("periodEnd", TIME), ("firstSeq", U64), ("lastSeq", U64),
-    ("lastRecord", ENTRY_NAME), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
+    ("lastRecord", ENTRY_NAME), ("restsOn", ENTRY_NAME, 3), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
     ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY))
 CORRECTION = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("bill", DIGEST),
@@ -1140,8 +1140,10 @@ class Evidence:
                 by["usage" if entry.kind == "gap" else entry.kind].append(entry)
         self.scores, self.rules, self.statuses, self.notices, self.corrections, self.payments, self.refunds = list(by.values())[:7]
         self.windows, self.links, self.records, bills = list(by.values())[7:]
+        self.earlier = []
         self.choose_bill(bills)
         self.keep_contract(completeness)
+        self.choose_earlier()
         self.records.sort(key=lambda found: found.value.orderSeq)
         for found in (self.notices, self.corrections, self.links):
             found.sort(key=lambda found: found.place)
@@ -1155,8 +1157,17 @@ class Evidence:
         self.bill_entry = same[0] if same else bills[-1] if bills else None
         if self.bill is None and self.bill_entry:
             self.bill = self.bill_entry.value
-        before = self.bill.previousBill if self.bill else None
-        self.bill_before = next((b for b in bills if before is not None and b.hash == before), None)
+        self.all_bills = sorted(bills, key=lambda found: found.place)
+
+    def choose_earlier(self):
+        """The chain of bills that ends before the bill of the pack, as far as it is here, oldest first."""
+        named, below = self.bill and self.bill.previousBill, self.bill_entry and self.bill_entry.place
+        while named is not None:
+            found = next((b for b in self.all_bills if b.hash == named and (below is None or b.place < below)), None)
+            if found is None:
+                break
+            named, below = found.value.previousBill, found.place
+            self.earlier.insert(0, found)
 
     def keep_contract(self, out):
         if self.bill is None:
@@ -1165,9 +1176,9 @@ class Evidence:
             value = getattr(found, "said", None) or getattr(found, "offer", None) or found.value
             out.check(value.contractNo == self.bill.contractNo, found.name, "it belongs to another contract")
             return value.contractNo == self.bill.contractNo
-        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores"):
+        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills"):
             setattr(self, kind, [found for found in getattr(self, kind) if own(found)])
-        for kind in ("browse", "order", "offer", "deal", "bill_entry", "bill_before"):
+        for kind in ("browse", "order", "offer", "deal", "bill_entry"):
             found = getattr(self, kind)
             if found and not own(found):
                 setattr(self, kind, None)
@@ -1176,8 +1187,8 @@ class Evidence:
         """Whether the contract's buyer signed a notice; otherwise the platform must have."""
         return self.browse is not None and self.browse.said.buyer == notice.value.certId
 
-    def bills(self):
-        return [found for found in (self.bill_before, self.bill_entry) if found]
+    def bill_before(self):
+        return self.earlier[-1] if self.earlier else None
 
 
 # ---------------------------------------------------------------- confirmations: the platform's word (docs/if2.md, 2 and 5.6)
@@ -1409,7 +1420,7 @@ def check_links(pack, ev, authentic, out):
             out.check(found.said.deal == ev.deal.hash, found.field("deal"), "it names another deal")
             same = found.said.computingPoolId == ev.deal.value.computingPoolId
             out.check(same, found.field("computingPoolId"), "the deal is of another node")
-        known = [bill.hash for bill in ev.bills()] + [link.value.finance.hash for link in ev.links if link.value.kind == 40]
+        known = [bill.hash for bill in ev.all_bills] + [link.value.finance.hash for link in ev.links if link.value.kind == 40]
         out.check(found.said.bill is None or found.said.bill in known, found.field("bill"), "no bill of this contract")
         first = next(other for other in ev.notices if other.value.tbs == signed.tbs)
         out.check(first.place == found.place, found.name, "the same notice stands in the log twice")
@@ -1426,7 +1437,7 @@ def check_links(pack, ev, authentic, out):
             if ("confirmation", word[0]) in authentic.by and state == "paid" and not is_of_level(word[0], parent_of(ev)):
                 out.fail(place, "paid on another level than the buyer signed: parent or child")
     for found in (*ev.corrections, *ev.payments, *ev.refunds):
-        for bill in ev.bills():
+        for bill in ev.all_bills:
             number = bill.value.number
             numbered = found.value.number.startswith(f"{number}-c") if found.kind == "correction" else found.value.number == number
             out.check(numbered == (found.value.bill == bill.hash), found.field("bill"), "number and hash are of two bills")
@@ -1488,14 +1499,15 @@ def bill_view(bill):
                       "unit_price": decimal(l.unitPrice, 10), "per": l.per, "amount": money(l.amount)}
     gap = lambda g: {"order_seq": g.orderSeq, "start": rfc3339(g.start), "end": rfc3339(g.end), "rule": g.rule,
                      "amount": money(g.amount)}
-    last = bill.lastRecord
+    name = lambda n: {"log": n.log, "height": n.height, "index": n.index, "hash": n.hash.hex()}
     over = {} if bill.overCeiling is None else {"over_ceiling": money(bill.overCeiling)}
+    over |= {} if bill.restsOn is None else {"rests_on": name(bill.restsOn)}
     return {
         **over, "version": bill.version, "number": bill.number, "contract_no": bill.contractNo.hex(),
         "computing_pool_id": bill.computingPoolId, "buyer": bill.buyer.hex(), "deal": bill.deal.hex(),
         "offer": bill.offer.hex(), "period_start": rfc3339(bill.periodStart), "period_end": rfc3339(bill.periodEnd),
         "first_seq": bill.firstSeq, "last_seq": bill.lastSeq,
-        "last_record": {"log": last.log, "height": last.height, "index": last.index, "hash": last.hash.hex()},
+        "last_record": name(bill.lastRecord),
         "previous_bill": bill.previousBill and bill.previousBill.hex(), "currency": bill.currency,
         "rounding_rule": bill.roundingRule, "lines": [line(l) for l in bill.lines], "gaps": [gap(g) for g in bill.gaps],
         "rounding": money(bill.rounding), "total": money(bill.total),
@@ -1663,8 +1675,9 @@ def check_completeness(pack, ev, proven, out):
     for what, there in (("browse", ev.browse), ("offer", ev.offer), ("order", ev.order), ("deal", ev.deal),
                         ("rules", rules), ("bill", ev.bill_entry)):
         out.check(there, f"entries/*-{what}.der", "missing")
-    if ev.bill and ev.bill.previousBill is not None:
-        out.check(ev.bill_before, "bill.der#previousBill", "the bill before is missing")
+    if ev.bill:
+        first = ev.earlier[0].value if ev.earlier else ev.bill
+        out.check(first.previousBill is None, "bill.der#previousBill", "the bill before is missing")
     finance = {found.place: found.hash for found in ev.all if found.place[0] == 1}
     for link in ev.links:
         named = link.value.finance
@@ -1684,8 +1697,8 @@ def check_completeness(pack, ev, proven, out):
 def check_records(bill, ev, out):
     """Section 6: the chain of usage records, from the deal or the bill before to the last one billed."""
     carried, before = None, (ev.deal.hash, None) if ev.deal else None
-    if ev.bill_before:
-        carried = ev.bill_before.value.lastSeq
+    if ev.bill_before():
+        carried = ev.bill_before().value.lastSeq
         found = next((found for found in ev.records if found.value.orderSeq == carried), None)
         out.check(found, "bill.der#previousBill", "its last usage record is missing")
         before = (found.hash, found.value.end) if found else None
@@ -1729,10 +1742,11 @@ def rule_table(text):
         raise Bad("not TOML") from None
     keys(table, ("version", "start", "metered", "holding", "parameters", "rule"), ("timer",))
     parameters = table["parameters"]
-    keys(parameters, ("gap_rating", "rounding", "offer_valid_s", "score_weights"))
+    keys(parameters, ("gap_rating", "rounding", "offer_valid_s", "score_weights"), ("billing_period",))
     whole = lambda value, low, high: type(value) is int and low <= value <= high
     right = table["version"] == 1 and isinstance(table["start"], str) and strings(table["metered"]) and strings(table["holding"])
     right &= (parameters["gap_rating"], parameters["rounding"]) == ("free", ROUNDING)
+    right &= parameters.get("billing_period", "service") in PERIODS
     right &= whole(parameters["offer_valid_s"], 1, TEN_YEARS_S) and isinstance(parameters["score_weights"], dict)
     if not right or not all(kind in CODES and whole(w, 0, 2**32 - 1) for kind, w in parameters["score_weights"].items()):
         raise Bad("a version or parameter that is unknown")
@@ -1757,6 +1771,13 @@ def rule_table(text):
         row = rows.get((state, act))
         return row and set(row["signers"]) <= {"node"} and row["guard"] == "none" and row["writes"] == ["order_status"]
     reached = reached_from(table["start"])
+    by_period = any(act == "bill_period" for _, act in rows)
+    for row in rows.values():
+        is_act, later = row["act"] in ("bill", "bill_period"), {act for state, act in rows if state in reached_from(row["next"])}
+        if by_period and (is_act or "bill" in row["writes"]) and not (is_act and row["writes"] == ["bill"]):
+            raise Bad("a bill of another act, or an act of a bill that writes something else")
+        if by_period and row["act"] == "bill" and later & {"bill", "bill_period"}:
+            raise Bad("a bill after the last one")
     for row in rows.values():
         later = {write for other in rows.values() if other["state"] in reached_from(row["next"]) for write in other["writes"]}
         if later & ONCE & set(row["writes"]):
@@ -1770,11 +1791,12 @@ def rule_table(text):
     right = all(state in reached for state, _ in rows) and any(state == table["start"] for state, _ in rows)
     right &= set(table["metered"] + table["holding"]) <= states
     for timer in table.get("timer", []):
-        keys(timer, ("state", "after_s", "act"))
+        keys(timer, ("state", "after_s", "act"), ("from",))
+        right &= timer.get("from", "state") in ("state", "bill")
         right &= bool(alone(timer["state"], timer["act"])) and whole(timer["after_s"], 0, TEN_YEARS_S)
     if not right:
         raise Bad("a state that is never reached, or a timer without its rule")
-    return table["start"], rows, table["metered"]
+    return table["start"], rows, table["metered"], parameters
 
 
 def within_offer(ev):
@@ -1838,13 +1860,14 @@ def acts_of(ev):
     links, acts = {}, []
     for link in ev.links:
         links.setdefault(link.value.finance.hash, link.place[1:])
-    shown = all(found.hash in links for found in ev.bills())
-    for found in filter(None, (ev.browse, ev.order, ev.deal, *ev.statuses, *ev.notices, *ev.bills(), *ev.corrections,
+    shown = all(found.hash in links for found in ev.all_bills)
+    for found in filter(None, (ev.browse, ev.order, ev.deal, *ev.statuses, *ev.notices, *ev.all_bills, *ev.corrections,
                                *ev.payments, *ev.refunds, *ev.scores)):
         said = getattr(found, "said", None) or found.value
         act, field = ACTS.get(found.kind) or (said.act, "time")
         time = said[field]
         if found.kind == "bill":
+            act = "bill" if said.restsOn is None else "bill_period"
             at = links.get(found.hash, (UNPLACED, min(found.place[1], 2**32 - 1)))
         elif found.kind in ("correction", "payment", "refund_paid"):
             at = shown and links.get(found.hash) or (UNPLACED + 1, time)
@@ -1854,13 +1877,74 @@ def acts_of(ev):
     return sorted(acts, key=lambda act: act[0])
 
 
-def check_course(table, ev, out):
+# Billing periods (section 6).
+PERIODS = ("month", "day", "hour", "service")
+
+
+def boundary(period, zone, time):
+    """The first boundary of the calendar that is not before a time, ns."""
+    day = (datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(seconds=time // 10**9)).astimezone(zone)
+    if period == "month":
+        months = [day.year * 12 + day.month - 1 + more for more in range(3)]
+        dates = [(month // 12, month % 12 + 1, 1) for month in months]
+    else:
+        near = [day.date() + datetime.timedelta(days=more) for more in range(-1, 3)]
+        dates = [(date.year, date.month, date.day) for date in near]
+    # Midnight as `fold=0` has it: one that is skipped by what was before, one that comes twice the first time.
+    starts = [int(datetime.datetime(*date, tzinfo=zone).timestamp()) * 10**9 for date in dates]
+    end = min(start for start in starts if start >= time)
+    if period != "hour":
+        return end
+    begin = max(start for start in starts if start < time)
+    return min(end, begin - (begin - time) // HOUR_NS * HOUR_NS)
+
+
+def check_covers(found, before, parameters, ev, proven, out):
+    """Section 6: a bill names the one before it and covers what it should."""
+    bill, period = found.value, parameters.get("billing_period", "service")
+    named = before[-1].hash if before else None
+    out.check(bill.previousBill == named, found.field("previousBill"), "it does not name the contract's bill before it")
+    tariff = ev.offer.offer.tariff if ev.offer else ev.tariff
+    if tariff is None:
+        return
+    by_period = bill.restsOn is not None
+    if period == "service":
+        if by_period:
+            out.fail(found.name, "this contract is billed once, at the end of service")
+        return
+    if not before and not by_period:
+        return
+    is_this = ev.bill_entry is not None and ev.bill_entry.place == found.place
+    first = next((r.value.end for r in ev.records if is_this and r.value.orderSeq == bill.firstSeq), bill.periodEnd)
+    try:
+        zone, until = zoneinfo.ZoneInfo(tariff.calendar), None
+        for earlier in before:
+            until = boundary(period, zone, max(earlier.value.periodEnd, until + 1 if until is not None else earlier.value.periodEnd))
+        if until is not None and first < until:
+            out.fail(found.name, "the bill before left out usage of its period")
+        elif by_period:
+            end = boundary(period, zone, max(first, until + 1 if until is not None else first))
+            header = proven.headers.get(found.place)
+            if bill.periodEnd > end:
+                out.fail(found.name, "it holds usage of more than one period")
+            elif header is not None and header.time < end:
+                out.fail(found.name, "it was made before its period was over")
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OverflowError) as error:
+        out.fail(found.name, f"its period cannot be computed: {error}")
+
+
+def check_course(table, ev, proven, out):
     """Section 9: the contract replayed; from which places of the trade log on it is metered, and from which not."""
-    state, rows, metered_states = table
+    state, rows, metered_states, parameters = table
     in_force, dues = ev.deal and InForce(ev.deal.value), {}
-    billed, moved, metered = False, None, []
+    bills, moved, metered = [], None, []
+    part = any(act == "pay_part" for _, act in rows)
     for at, found, act, time in acts_of(ev):
-        value, row = found.value, rows.get((state, act))
+        value = found.value
+        if found.kind == "payment" and part and any(
+                due.total > 0 and due.paid is None for bill, due in dues.items() if bill != value.bill):
+            act = "pay_part"
+        row = rows.get((state, act))
         guards = {"within_offer": within_offer(ev), "amount_matches": True, "window_open": in_force is None or time < in_force.end}
         signed, renewal = {"buyer", "node", "platform"}, None
         due = dues.get(value.bill) if found.kind in ("correction", "payment", "refund_paid") else None
@@ -1868,10 +1952,10 @@ def check_course(table, ev, out):
             signed, renewal = {"node", "buyer" if ev.is_buyers(found) else "platform"}, found.said.renewal
             if renewal and ev.offer:
                 guards["within_offer"] = in_force is not None and in_force.takes(renewal, ev.offer.offer, time)
-        elif found.kind == "payment" and due:
-            guards["amount_matches"] = value.amount == due.total
-        elif found.kind == "refund_paid" and due:
-            guards["amount_matches"] = due.paid is not None and 0 < due.paid - due.total == value.amount
+        elif found.kind == "payment":
+            guards["amount_matches"] = due is not None and value.amount == due.total
+        elif found.kind == "refund_paid":
+            guards["amount_matches"] = due is not None and due.paid is not None and 0 < due.paid - due.total == value.amount
         holds = row and set(row["signers"]) <= signed and guards.get(row["guard"], True) and found.kind in row["writes"]
         if not holds:
             out.fail(found.name, f"the contract does not allow {act} in state {state}")
@@ -1879,13 +1963,16 @@ def check_course(table, ev, out):
         if found.kind == "order_status":
             right = (value["from"], value.to) == (state, row["next"])
             out.check(right, found.name, f"the rules lead from {state} to {row['next']}")
-        if found.kind in ("correction", "payment", "refund_paid") and at[0] < UNPLACED:
-            name = value.restsOn
+        name = value.restsOn if found.kind in ("bill", "correction", "payment", "refund_paid") else None
+        if name is not None and at[0] < UNPLACED:
             named = (name.log, name.height, name.index), name.hash
             out.check(moved == named, found.field("restsOn"), "not the newest trade entry that moved the contract before it")
         if found.kind == "refund_paid" and due:
             out.check(value.correction == due.last, found.field("correction"), "not the bill's last correction")
-        state, billed = row["next"], billed or found.kind == "bill"
+        if found.kind == "bill":
+            check_covers(found, bills, parameters, ev, proven, out)
+            bills.append(found)
+        state = row["next"]
         metered.append((at, state in metered_states))
         moved = (found.place, found.hash) if found.place[0] == 0 else moved
         if found.kind == "bill":
@@ -1896,7 +1983,7 @@ def check_course(table, ev, out):
             due.paid = value.amount
         elif renewal and in_force:
             in_force.renew(renewal)
-    out.check(billed, "contract.toml", f"the rules end in state {state}, not after a bill")
+    out.check(bills, "contract.toml", f"the rules end in state {state}, not after a bill")
     return metered
 
 
@@ -2067,13 +2154,12 @@ def recompute(bill, ev):
     if not ev.deal or not ev.offer:
         raise Bad("no deal or no offer")
     tariff, before, count = ev.offer.offer.tariff, None, 1
-    if ev.bill_before:
-        last = ev.bill_before.value.lastSeq
+    if ev.bill_before():
+        last = ev.bill_before().value.lastSeq
         before = next((found.value for found in ev.records if found.value.orderSeq == last), None)
-        digits = ev.bill_before.value.number.rsplit("-", 1)[-1]
-        if before is None or not re.fullmatch(r"\+?[0-9]+", digits) or int(digits) >= 2**32 - 1:
-            raise Bad("the bill before, or its last usage record, cannot be used")
-        count = int(digits) + 1
+        if before is None:
+            raise Bad("the last usage record of the bill before is missing")
+        count = len(ev.earlier) + 1
     first = before.orderSeq + 1 if before else 0
     records = [found.value for found in ev.records if found.value.orderSeq >= first]
     if not records:
@@ -2089,7 +2175,7 @@ def recompute(bill, ev):
     whole = total = amount - amount % FEN
     value = in_force_for_bill(ev).value
     if value.payment == POSTPAID:
-        left = max(0, value.amount - (ev.bill_before.value.total if ev.bill_before else 0))
+        left = max(0, value.amount - sum(bill.value.total for bill in ev.earlier))
         total = min(whole, left - left % FEN)
     gaps = [{"orderSeq": r.orderSeq, "start": r.start, "end": r.end, "rule": "free", "amount": 0}
             for r in records if r.reason in (4, 5)]
@@ -2121,8 +2207,9 @@ def check_arithmetic(pack, ev, out):
     if bill is None:
         out.fail("bill.der", "no readable bill")
         return None, None
-    if ev.bill_before:
-        corrected(ev, ev.bill_before, out)
+    for other in ev.all_bills:
+        if ev.bill_entry is None or other.place != ev.bill_entry.place:
+            corrected(ev, other, out)
     due, found = corrected(ev, ev.bill_entry, out) if ev.bill_entry else None, Verdict()
     amounts = [part.amount for part in (*bill.lines, *bill.gaps)]
     whole = sum(amounts) + bill.rounding + (bill.overCeiling or 0)
@@ -2173,7 +2260,7 @@ def verify(data, anchors, openssl):
     text, metered = pack.text("contract.toml"), []
     if text is not None:
         try:
-            metered = check_course(rule_table(text), ev, completeness)
+            metered = check_course(rule_table(text), ev, proven, completeness)
         except Bad as error:
             completeness.warn("contract.toml", f"cannot judge the contract's course: {error}")
     check_quality(ev, proven, metered, quality)

@@ -27,6 +27,7 @@ pub mod notice;
 pub mod octets;
 pub mod parent;
 pub mod party;
+pub mod period;
 pub mod rating;
 pub mod resource;
 pub mod rotation;

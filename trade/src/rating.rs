@@ -107,6 +107,8 @@ pub struct Terms<'a> {
     pub gap_rule: &'a str,
     /// What earlier bills left of the ceiling ([`crate::notice::InForce::left`]); `None`: there is no ceiling.
     pub left: Option<Money>,
+    /// For a bill by period the newest trade entry that moved the contract; `None` for the one after the end of service.
+    pub rests_on: Option<EntryName>,
 }
 
 /// The order's bill before this one.
@@ -175,6 +177,7 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         first_seq: first.1.order_seq,
         last_seq: last.1.order_seq,
         last_record: last.0.clone(),
+        rests_on: terms.rests_on.clone(),
         previous_bill: before.map(|b| b.hash),
         currency: terms.tariff.currency.clone(),
         rounding_rule: terms.tariff.rounding.clone(),

@@ -42,7 +42,7 @@ pub(super) fn by_platform(market: &Market, notice: &Notice) -> OrderChange {
     OrderChange { notice: Sealed(signed.to_bytes().unwrap()) }
 }
 
-fn ask(market: &mut Market, no: ContractNo, act: &str) -> String {
+pub(super) fn ask(market: &mut Market, no: ContractNo, act: &str) -> String {
     let request = by_buyer(market, &notice(market, no, act));
     Market::code(market.say(Interface::OrderChange, &request))
 }
@@ -66,7 +66,7 @@ fn serving_child(term_s: u64, parent: Option<ParentOrder>) -> (Market, ContractN
     (market, no)
 }
 
-fn last_read(market: &mut Market, no: ContractNo, total: u128) {
+pub(super) fn last_read(market: &mut Market, no: ContractNo, total: u128) {
     let last = market.draft(no, Reason::End, total);
     market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
 }
@@ -117,7 +117,7 @@ fn paid(market: &Market, no: ContractNo, amount: &str) -> PaymentState {
     PaymentState { bill_no, state: "paid".to_owned(), amount_cny, paid_at, ..PaymentState::default() }
 }
 
-fn replays(market: &Market) {
+pub(super) fn replays(market: &Market) {
     let root = party(None, "root", 1);
     let mut again = core(&market.platform, &party(Some(&root), "node", 3), &root);
     replay(&mut again, &market.ledger);

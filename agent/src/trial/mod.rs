@@ -5,6 +5,7 @@ mod course;
 mod dice;
 mod fetch;
 mod market;
+mod period;
 mod personal;
 mod settled;
 

@@ -52,7 +52,8 @@ pub fn from_ledger(
                 let carried = previous.is_some_and(|(_, before)| before.last_seq == record.order_seq);
                 carried || (bill.first_seq..=bill.last_seq).contains(&record.order_seq)
             }
-            Some(EntryKind::Bill) => previous.is_some_and(|(before, _)| before == at),
+            // Every bill of the contract, so that its course and what is left of the ceiling can be followed.
+            Some(EntryKind::Bill) => at != bill_at,
             Some(EntryKind::Offer) => {
                 offer = Some(hufu_trade::decode(Signed::from_bytes(&entry.body)?.tbs(), "Offer")?);
                 true

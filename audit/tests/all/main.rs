@@ -9,6 +9,7 @@ mod interop;
 mod money;
 mod openssl;
 mod parties;
+mod periods;
 mod report;
 mod story;
 mod synthetic;

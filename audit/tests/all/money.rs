@@ -204,7 +204,7 @@ fn wrong_payments() -> Vec<Cause> {
         ("a refund taken for a payment", said(|s| s.state = "refunded".to_owned()), "fppp", "did not say paid"),
         ("less paid than is due", paid(|p| p.amount.0 -= 1_000_000), "ffpp", "AmountMatches"),
         ("more paid than is due", paid(|p| p.amount.0 += 1_000_000), "ffpp", "AmountMatches"),
-        ("payment of another bill", paid(|p| p.bill = Octets([7; 32])), "fppp", "names another bill"),
+        ("payment of another bill", paid(|p| p.bill = Octets([7; 32])), "ffpp", "names another bill"),
         ("payment of another number", paid(|p| p.number.push('1')), "fppp", "names another bill"),
         (
             "payment that rests on another",
@@ -259,7 +259,7 @@ fn wrong_payments() -> Vec<Cause> {
         (
             "a refund of another bill",
             back(By::Platform, |_| {}, |r| r.bill = Octets([7; 32])),
-            "fppw",
+            "ffpw",
             "names another bill",
         ),
         (

@@ -23,7 +23,7 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::{ContractNo, Octets},
-    rating::Recorded,
+    rating::{Before, Recorded},
     rotation, rules,
     statement::{
         ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no,
@@ -69,8 +69,12 @@ pub(crate) struct Plan {
     pub(crate) after: Vec<Step>,
     /// How long after a block the platform stores it, ns.
     pub(crate) stored_after_ns: i64,
-    /// Records that a first bill covers; the pack is that of the bill after it.
-    pub(crate) billed_before: Option<usize>,
+    /// Seconds after [`START_S`] at which it begins.
+    pub(crate) late_s: i64,
+    /// Which bill the pack is of, from 1; without it the last one.
+    pub(crate) pack: Option<usize>,
+    /// Whether service ends at all.
+    pub(crate) ends_with_bill: bool,
     /// Whether the platform answers at all.
     pub(crate) receipts: bool,
     /// Changes the order statement before it is signed.
@@ -92,7 +96,9 @@ impl Default for Plan {
             ends: vec![["expire", "serving", "ended"]],
             after: Vec::new(),
             stored_after_ns: SECOND / 4,
-            billed_before: None,
+            late_s: 0,
+            pack: None,
+            ends_with_bill: true,
             receipts: true,
             order: |_| {},
             names: NAMES,
@@ -112,9 +118,15 @@ struct Story<'a> {
     records: Vec<Recorded>,
     /// Records there will be.
     due_records: u64,
-    /// The bill's entry and what is due for it; what was paid.
-    due: Option<Due>,
-    paid: Money,
+    /// What is due for each bill, what was paid of it.
+    dues: Vec<(Due, Money)>,
+    /// What each bill says.
+    totals: Vec<Money>,
+    /// The bill that steps are about.
+    current: usize,
+    /// The bill that the next one goes on from, and how many records are billed.
+    before: Option<Before>,
+    billed: usize,
     /// The newest trade entry that moved the contract.
     moved: Option<EntryName>,
     /// The notice before.
@@ -204,15 +216,18 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
     let mut story = Story {
         parties,
         ledger,
-        time: START_S * SECOND,
+        time: (START_S + plan.late_s) * SECOND,
         contract: None,
         offer: None,
         deal: None,
         in_force: None,
         records: Vec::new(),
         due_records: plan.records + plan.service.iter().map(Step::records).sum::<u64>(),
-        due: None,
-        paid: Money(0),
+        dues: Vec::new(),
+        totals: Vec::new(),
+        current: 0,
+        before: None,
+        billed: 0,
         moved: None,
         noticed: Vec::new(),
         rotated: false,
@@ -236,10 +251,18 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
     for step in &plan.service {
         story.step(plan, step)?;
     }
-    let number = finish(&mut story, plan)?;
+    if plan.ends_with_bill {
+        finish(&mut story, plan)?;
+    } else if plan.receipts {
+        story.receipt(Log::Trade, plan.stored_after_ns)?;
+        story.receipt(Log::Finance, plan.stored_after_ns)?;
+    }
     for step in &plan.after {
         story.step(plan, step)?;
     }
+    let wanted = plan.pack.unwrap_or(story.dues.len());
+    let (due, _) = story.dues.get(wanted.saturating_sub(1)).ok_or("no bill")?;
+    let number = due.number.clone();
     let mut input = from_ledger(&story.ledger, &number, &[], &[])?;
     input.crls = vec![story.parties.crl.clone()];
     if plan.service.iter().chain(&plan.after).any(Step::is_strangers) {
@@ -346,22 +369,17 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     Ok(())
 }
 
-/// The end of service, the bills, the platform's receipts; the number of the last bill.
-fn finish(story: &mut Story<'_>, plan: &Plan) -> Made<String> {
-    let mut before = None;
-    if let Some(count) = plan.billed_before {
-        before = Some(story.bill(plan, 0..count, None)?);
-    }
+/// The end of service, the last bill, the platform's receipts.
+fn finish(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     for end in &plan.ends {
         story.step(plan, &Step::Status(*end))?;
     }
     if plan.receipts {
         story.receipt(Log::Trade, plan.stored_after_ns)?;
     }
-    let due = plan.billed_before.unwrap_or(0)..story.records.len();
-    story.bill(plan, due, before)?;
+    story.bill(plan.bill, story.records.len(), None)?;
     if plan.receipts {
         story.receipt(Log::Finance, plan.stored_after_ns)?;
     }
-    Ok(story.due.as_ref().ok_or("no bill")?.number.clone())
+    Ok(())
 }

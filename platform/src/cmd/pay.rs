@@ -2,7 +2,7 @@
 //! transferred here.
 
 use hufu_audit::{Exit, Failure};
-use hufu_trade::{money::Money, octets::rfc3339, parent::Payable};
+use hufu_trade::{money::Money, octets::rfc3339, parent::Payable, rules::PAY};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
@@ -106,7 +106,9 @@ async fn record(
     if let Some(before) = before.filter(|before| is_logged || before.amount == found.due) {
         return Ok(Err(Text::PaidOtherwise { number: named(), reference: before.reference }));
     }
-    if table.row(&contract.state, "pay").is_none() {
+    let hash = contract.bills.iter().find(|billed| billed.hash.0.as_slice() == found.hash).map(|billed| billed.hash);
+    let act = hash.map_or(PAY, |hash| table.pay_act(contract.others_open(hash)));
+    if found.is_disputed || table.row(&contract.state, act).is_none() {
         return Ok(Err(Text::NotPayable { number: named(), state: contract.state }));
     }
     let paid = Moved { amount: found.due, reference: reference.to_owned(), at_ns: now_ns };

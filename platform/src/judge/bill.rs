@@ -6,8 +6,9 @@ use hufu_trade::{
     entry::EntryKind,
     money::Money,
     octets::Digest,
+    period::{self, Calendar, Covers},
     rating::{Before, Terms, rate},
-    rules::RuleTable,
+    rules::{BILL, BILL_PERIOD, RuleTable},
     usage::{Reading, Reason, UsageRecord},
 };
 
@@ -15,6 +16,7 @@ use super::{
     code::{Code, Refusal},
     entry::{Judged, Place, given, known, read, step},
     facts::{Contract, Facts},
+    payment::is_early,
 };
 
 pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
@@ -70,17 +72,40 @@ pub(super) fn bill(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> 
         return Ok(Judged::Waits);
     }
     let (contract, table) = known(facts, bill.contract_no)?;
-    if table.other_log_may_allow(&contract.state, "bill") && !facts.waited {
+    // Where it stands among the acts of the contract: a bill by period says it, the last one comes when service has ended.
+    let is_early = match &bill.rests_on {
+        Some(name) => is_early(facts, (contract, table), BILL_PERIOD, name)?,
+        None => table.other_log_may_allow(&contract.state, BILL) && !facts.waited,
+    };
+    if is_early {
         return Ok(Judged::Waits);
     }
     if contract.bills.iter().any(|earlier| !earlier.refused && earlier.bill.number == bill.number) {
         return Err(Refusal::new(Code::Duplicate, format!("bill {} a second time", bill.number)));
     }
-    let after = step((contract, table), ("bill", place.kind), given(contract, bill.period_end))?;
-    Ok(match check(facts, (contract, table), place.name.hash, &bill) {
+    let after = step((contract, table), (bill.act(), place.kind), given(contract, bill.period_end))?;
+    let checked =
+        check(facts, (contract, table), place.name.hash, &bill).and_then(|()| covers((contract, table), place, &bill));
+    Ok(match checked {
         Ok(()) => Judged::Accepted(after),
         Err(refusal) => Judged::Disputed(refusal, after),
     })
+}
+
+/// Whether a bill covers the usage of the period that it is for.
+fn covers((contract, table): (&Contract, &RuleTable), place: &Place<'_>, bill: &Bill) -> Result<(), Refusal> {
+    let Some((_, offer)) = &contract.offer else { return Ok(()) };
+    let first = contract.records.iter().find(|(_, record)| record.order_seq == bill.first_seq);
+    let covers = Covers {
+        by_period: bill.rests_on.is_some(),
+        first_end: first.map_or(bill.period_end, |(_, record)| record.end),
+        last_end: bill.period_end,
+        made: Some(place.block_ns),
+    };
+    let before = contract.before(place.name.hash, bill.previous_bill);
+    let ends = period::ends(before.into_iter().map(|billed| &billed.bill));
+    let held = Calendar::of(table, &offer.tariff).and_then(|calendar| period::check(calendar.as_ref(), ends, &covers));
+    held.map_err(|error| Refusal::new(Code::Amount, error))
 }
 
 /// Whether a bill is exactly what follows from the records, cut at the ceiling.
@@ -93,8 +118,8 @@ fn check(facts: &Facts, course: (&Contract, &RuleTable), hash: Digest, bill: &Bi
 }
 
 /// What the bills before the one of an entry have left of the ceiling in force; `None`: there is no ceiling.
-fn left(contract: &Contract, hash: Digest) -> Result<Option<Money>, Refusal> {
-    let billed = contract.before(hash).into_iter().map(|billed| billed.bill.total);
+fn left(contract: &Contract, hash: Digest, bill: &Bill) -> Result<Option<Money>, Refusal> {
+    let billed = contract.before(hash, bill.previous_bill).into_iter().map(|billed| billed.bill.total);
     let left = contract.in_force.map_or(Ok(None), |in_force| in_force.left(billed));
     left.map_err(|error| Refusal::new(Code::Amount, error))
 }
@@ -113,7 +138,7 @@ pub(super) fn compute(
     let (deal_hash, _) = contract.deal.as_ref().ok_or_else(|| unknown("no deal"))?;
     let (offer_hash, offer) = contract.offer.as_ref().ok_or_else(|| unknown("no offer"))?;
     let (buyer, _) = contract.buyer.as_ref().ok_or_else(|| unknown("no buyer"))?;
-    let earlier = contract.before(hash);
+    let earlier = contract.before(hash, bill.previous_bill);
     let before = match earlier.last() {
         None => None,
         Some(last) => {
@@ -134,7 +159,8 @@ pub(super) fn compute(
         offer: *offer_hash,
         tariff: &offer.tariff,
         gap_rule: &table.parameters.gap_rating,
-        left: left(contract, hash)?,
+        left: left(contract, hash, bill)?,
+        rests_on: bill.rests_on.clone(),
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| Refusal::new(Code::Amount, error))
 }

@@ -93,9 +93,28 @@ impl Contract {
         self.bills.iter().find(|billed| billed.hash == hash)
     }
 
-    /// The bills that count before the one of an entry; all of them where that one is not here yet.
-    pub(crate) fn before(&self, hash: Digest) -> Vec<&Billed> {
-        self.bills.iter().take_while(|billed| billed.hash != hash).filter(|billed| !billed.refused).collect()
+    /// The bills that count before the one of an entry, `previous` being the one that it names; all of them where that one is not
+    /// here yet. One that was refused counts where the next goes on from it.
+    pub(crate) fn before(&self, hash: Digest, previous: Option<Digest>) -> Vec<&Billed> {
+        let mut named = previous;
+        let mut before: Vec<&Billed> = Vec::new();
+        let bills: Vec<&Billed> = self.bills.iter().take_while(|billed| billed.hash != hash).collect();
+        for billed in bills.into_iter().rev() {
+            let is_named = named == Some(billed.hash);
+            if is_named {
+                named = billed.bill.previous_bill;
+            }
+            if is_named || !billed.refused {
+                before.push(billed);
+            }
+        }
+        before.reverse();
+        before
+    }
+
+    /// Whether another bill than this one is still to be paid.
+    pub(crate) fn others_open(&self, bill: Digest) -> bool {
+        self.bills.iter().any(|billed| billed.hash != bill && billed.due.is_open(billed.paid))
     }
 
     /// Takes over an accepted entry. Bytes that do not decode were never accepted, so they change nothing.

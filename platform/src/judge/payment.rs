@@ -4,6 +4,7 @@
 use der::asn1::OctetString;
 use hufu_gm::sm2::PublicKey;
 use hufu_trade::{
+    bill::Bill,
     confirm,
     contract::Facts as Act,
     correction::{Correction, RefundPaid},
@@ -27,6 +28,7 @@ pub(super) fn rests_on(kind: EntryKind, body: &[u8]) -> Option<Digest> {
         EntryKind::Correction => decode::<Correction>(body, "Correction").ok()?.rests_on,
         EntryKind::Payment => decode::<Payment>(body, "Payment").ok()?.rests_on,
         EntryKind::RefundPaid => decode::<RefundPaid>(body, "RefundPaid").ok()?.rests_on,
+        EntryKind::Bill => return decode::<Bill>(body, "Bill").ok()?.rests_on.map(|name| name.hash),
         _ => return None,
     };
     Some(name.hash)
@@ -36,7 +38,7 @@ pub(super) fn rests_on(kind: EntryKind, body: &[u8]) -> Option<Digest> {
 ///
 /// # Errors
 /// The [`Refusal`] of a name that the trade log gives to another entry.
-fn is_early(
+pub(super) fn is_early(
     facts: &Facts,
     (contract, table): (&Contract, &RuleTable),
     act: &str,
@@ -132,7 +134,8 @@ fn mends(
 pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let payment: Payment = read(place.body, "Payment")?;
     let (contract, table) = known(facts, payment.contract_no)?;
-    if is_early(facts, (contract, table), "pay", &payment.rests_on)? {
+    let act = table.pay_act(contract.others_open(payment.bill));
+    if is_early(facts, (contract, table), act, &payment.rests_on)? {
         return Ok(Judged::Waits);
     }
     let due = payable(contract, payment.bill, &payment.number)?.due.total;
@@ -143,7 +146,7 @@ pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusa
         amount_matches: payment.amount == due && paid == due && is_of_level(contract, &payment),
         ..given(contract, payment.paid_at)
     };
-    Ok(step((contract, table), ("pay", place.kind), given).into())
+    Ok(step((contract, table), (act, place.kind), given).into())
 }
 
 /// Whether it was paid on the level that the buyer signed: through the parent order, or by itself.

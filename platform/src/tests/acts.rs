@@ -114,6 +114,7 @@ impl World {
             tariff: &sold.offer.tariff,
             gap_rule: "free",
             left: Some(self.ceiling.parse().expect("money")),
+            rests_on: None,
         };
         let mut bill = rate(&terms, None, &sold.records).expect("a bill");
         change(&mut bill);

@@ -303,6 +303,7 @@ impl Dice<'_> {
             first_seq: self.u64(),
             last_seq: self.u64(),
             last_record: self.entry_name(),
+            rests_on: self.maybe(Self::entry_name),
             previous_bill: self.maybe(Self::hash),
             currency: self.text(),
             rounding_rule: self.text(),

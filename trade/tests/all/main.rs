@@ -34,6 +34,8 @@ mod openssl;
 #[cfg(test)]
 mod parties;
 #[cfg(test)]
+mod period;
+#[cfg(test)]
 mod rating;
 #[cfg(test)]
 mod statement;
