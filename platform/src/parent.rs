@@ -111,7 +111,7 @@ pub(crate) async fn read(
             bills.push(Owed {
                 child: Child { parent: order.parent, buyer: order.buyer, currency, bill },
                 state: contract.state.clone(),
-                may_be_paid: table.row(&contract.state, "pay").is_some(),
+                may_be_paid: table.row(&contract.state, table.pay_act(contract.others_open(billed.hash))).is_some(),
                 is_paid: billed.paid || paid == Some(due),
             });
         }
