@@ -44,7 +44,8 @@ hufu_audit::texts! {
     ParentWrong { number, why } => "parent order {number} cannot be added up: {why}", "父订单 {number} 无法汇总：{why}";
     NothingOpen { number } => "nothing is open of parent order {number}", "父订单 {number} 没有未付款项";
     PaidParent { number, amount } => "parent order {number} paid with all its children: {amount} CNY", "父订单 {number} 及其全部子订单已支付：{amount} 元";
-    ParentLine { number, level, have, due, total, open } => "{number}: payable {level}, {have} of {due} children, total {total} CNY, open {open} CNY", "{number}：支付层级 {level}，子订单 {have}/{due}，合计 {total} 元，未付 {open} 元";
+    ParentLine { number, level, children, open } => "{number}: payable {level}, {children} children, open {open} CNY", "{number}：支付层级 {level}，子订单 {children}，未付 {open} 元";
+    ParentTotal { total } => "total {total} CNY", "合计 {total} 元";
     ParentChild { contract, node, state } => "{contract} at {node}: {state}", "{contract}，节点 {node}：{state}";
     ParentPaid { number, due } => "{number}: {due} CNY, paid", "{number}：{due} 元，已支付";
     ParentOpen { number, due } => "{number}: {due} CNY, open", "{number}：{due} 元，未支付";

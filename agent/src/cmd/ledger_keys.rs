@@ -110,7 +110,7 @@ mod tests {
     fn node(root: Option<&Node>, name: &str, seed: u8) -> Node {
         let key = SecretKey::from_scalar(&[seed; 32]).unwrap();
         let serial = &[seed; 8];
-        let terms = ca::Terms { serial, not_before_s: 0, not_after_s: 1_900_000_000, dns_names: &[] };
+        let terms = ca::Terms { serial, not_before_s: 1_780_000_000, not_after_s: 1_800_000_000, dns_names: &[] };
         let subject = format!("CN={name}");
         let certificate = match root {
             None => ca::root(&key, &subject, None, &terms),

@@ -136,10 +136,11 @@ fn shown(rows: &[ParentRow], context: &Context) -> String {
     let mut lines = Vec::new();
     for row in rows {
         let number = row.parent_no.clone();
-        let (have, due) = (row.children.len().to_string(), row.children_due.to_string());
-        let (total, open) = (row.total_cny.clone().unwrap_or_else(|| "-".to_owned()), row.open_cny.clone());
-        let level = row.payable.to_owned();
-        lines.push(Text::ParentLine { number, level, have, due, total, open }.render(context.lang));
+        let children = format!("{}/{}", row.children.len(), row.children_due);
+        let (level, open) = (row.payable.to_owned(), row.open_cny.clone());
+        lines.push(Text::ParentLine { number, level, children, open }.render(context.lang));
+        let total = |total: &String| format!("    {}", Text::ParentTotal { total: total.clone() }.render(context.lang));
+        lines.extend(row.total_cny.iter().map(total));
         lines.extend(row.why.iter().map(|why| format!("    {why}")));
         for child in &row.children {
             let (contract, node, state) = (child.contract_no.clone(), child.node.clone(), child.state.clone());
