@@ -1,6 +1,7 @@
 //! Bills and money in the IF2 conversation: pushed, asked about, paid, refunded. Everything else of it is `exchange.rs`.
 
 use hufu_trade::{
+    confirm,
     contract::{Facts, next},
     correction::RefundPaid,
     encode,
@@ -8,6 +9,7 @@ use hufu_trade::{
     if2::{Answer, BillPush, Interface, PaymentConfirm, PaymentState, Problem, Sealed},
     money::Money,
     octets::Digest,
+    prepaid,
     rules::REFUND,
 };
 
@@ -67,6 +69,12 @@ impl Core {
         if amount != due {
             let en = format!("{amount} where {due} is due");
             return Err(problem("amount", Some("amount_cny"), en, format!("金额 {amount}，应为 {due}")));
+        }
+        let back = prepaid::refund_of(&billed.bill, &billed.due).map_err(malformed)?;
+        if act != REFUND && !confirm::names_refund(&opened.received, back) {
+            let shown = back.map_or_else(|| "-".to_owned(), |back| back.to_string());
+            let en = format!("the answer must name what goes back of the price: {shown}");
+            return Err(problem("amount", Some("refund_cny"), en, format!("应答须载明退还的金额：{shown}")));
         }
         let facts = Facts { platform_signed: true, amount_matches: true, ..self.facts(contract, at) };
         let Some((.., table)) = self.book.table_of(Some(contract)) else { return Ok(Vec::new()) };

@@ -25,6 +25,7 @@ pub mod notice;
 pub mod octets;
 pub mod party;
 pub mod period;
+pub mod prepaid;
 pub mod rating;
 pub mod resource;
 pub mod rules;

@@ -6,6 +6,7 @@ mod dice;
 mod market;
 mod period;
 mod personal;
+mod prepaid;
 mod settled;
 
 use hufu_ledger::Log;

@@ -21,7 +21,7 @@ use hufu_trade::{
     money::Money,
     octets::rfc3339,
     resource::{KINDS, Resource},
-    statement::ScoreItem,
+    statement::{Payment, ScoreItem},
 };
 use serde_json::json;
 
@@ -61,6 +61,9 @@ pub(super) enum Command {
         /// The most a bill may be, CNY
         #[arg(long, value_name = "CNY", value_parser = amount, default_value = "100")]
         ceiling: Money,
+        /// Pay the price of the whole term before: possible where all that is priced is reserved
+        #[arg(long, conflicts_with = "ceiling")]
+        prepaid: bool,
     },
     /// Score a served contract, for example cpu=95 memory=90
     Score {
@@ -167,7 +170,9 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
         Command::Browse { common, node: None, .. } if common.answer.is_none() => list::run(common, context),
         Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
-        Command::Order { common, quantity, term, ceiling } => order(common, (*quantity, *term, *ceiling), context),
+        Command::Order { common, quantity, term, ceiling, prepaid } => {
+            order(common, (*quantity, *term, (!prepaid).then_some(*ceiling)), context)
+        }
         Command::Score { common, scores } => score(common, scores, context),
         Command::Change(args) => change::run(args, context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
@@ -222,7 +227,7 @@ fn browse(common: &Common, wanted: Option<(&str, &str)>, context: &Context) -> O
     Ok(Exit::Done)
 }
 
-fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), context: &Context) -> Outcome {
+fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Option<Money>), context: &Context) -> Outcome {
     let channel = common.channel(context)?;
     let (anchors, buyer) = (common.anchors()?, common.buyer()?);
     let state = State::new(&common.state);
@@ -249,13 +254,19 @@ fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), conte
         "node": deal.computing_pool_id,
         "start": rfc3339(deal.contract_time),
         "service_end": rfc3339(deal.service_end),
+        "payment": deal.contract_value.payment,
         "ceiling_cny": deal.contract_value.amount,
         "address": accepted.address,
         "height": accepted.height,
     });
     context.show(&shown, || {
         let (contract, node) = (deal.contract_no.to_string(), deal.computing_pool_id.clone());
-        Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang)
+        let good = Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang);
+        if deal.contract_value.payment == Payment::Postpaid {
+            return good;
+        }
+        let price = deal.contract_value.amount.to_string();
+        format!("{good}\n{}", Text::PrepaidPrice { price }.render(context.lang))
     })?;
     Ok(Exit::Done)
 }
