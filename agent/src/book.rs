@@ -243,8 +243,10 @@ impl Book {
     fn begin_periods(&mut self, no: ContractNo) -> Result<(), String> {
         let contract = self.contracts.get(&no);
         let terms = self.table_of(contract).zip(contract.and_then(|contract| contract.offer.as_ref()));
-        let calendar =
-            terms.map(|((.., table), (_, offer, _))| read(Calendar::of(table, &offer.tariff))).transpose()?;
+        let calendar = terms
+            .zip(contract.and_then(|contract| contract.in_force))
+            .map(|(((.., table), (_, offer, _)), now)| read(Calendar::of(table, &offer.tariff, now.value.payment)))
+            .transpose()?;
         self.contract(no)?.calendar = calendar.flatten();
         Ok(())
     }

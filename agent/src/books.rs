@@ -9,6 +9,7 @@ use hufu_trade::{
     encode,
     entry::{EntryKind, EntryName, FinanceLink, OrderStatus},
     octets::{ContractNo, Octets},
+    prepaid::Prepaid,
     rating::{Before, Recorded, Terms, rate},
     resource::Resource,
     rules::{BILL, BILL_PERIOD},
@@ -291,7 +292,7 @@ pub(crate) fn bill(
     let lacks =
         |what: &'static str| Error::Field { what: "Bill", field: "offer", why: format!("the contract has no {what}") };
     let (_, offer, offer_hash) = contract.offer.as_ref().ok_or_else(|| lacks("offer"))?;
-    let (deal, _) = contract.deal.as_ref().ok_or_else(|| lacks("deal"))?;
+    let (deal, agreed) = contract.deal.as_ref().ok_or_else(|| lacks("deal"))?;
     let (.., table) = core.book.table_of(Some(contract)).ok_or_else(|| lacks("rule table"))?;
     let period_end = records.last().map_or(contract.since, |(_, record)| record.end);
     let refused = |refusal: Refusal| Error::Field { what: "Bill", field: "contractNo", why: refusal.to_string() };
@@ -310,6 +311,8 @@ pub(crate) fn bill(
     let of_period =
         |record: &UsageRecord| record.order_seq >= first && end.is_none_or(|boundary| record.end <= boundary);
     let fresh: Vec<Recorded> = records.iter().filter(|(_, record)| of_period(record)).cloned().collect();
+    let in_force = contract.in_force.ok_or_else(|| lacks("deal"))?;
+    let prepaid = Prepaid::of(offer, agreed, &in_force, table.parameters.proration)?;
     let terms = Terms {
         contract_no: contract.no,
         computing_pool_id: &core.identity.pool,
@@ -320,6 +323,7 @@ pub(crate) fn bill(
         gap_rule: &table.parameters.gap_rating,
         left: contract.left()?,
         rests_on: contract.moved.clone().filter(|_| end.is_some()),
+        prepaid: prepaid.as_ref(),
     };
     let bill = rate(&terms, before.as_ref(), &fresh)?;
     let mut batch = core.batch();

@@ -9,6 +9,7 @@ use hufu_trade::{
     if2::{Answer, BillPush, Interface, PaymentConfirm, PaymentState, Problem, Sealed},
     money::Money,
     octets::Digest,
+    prepaid,
     rules::REFUND,
 };
 
@@ -75,6 +76,12 @@ impl Core {
         {
             let zh = format!("支付层级与买方签署的不符：{error}");
             return Err(problem("amount", Some("parent_bill"), error.to_string(), zh));
+        }
+        let back = prepaid::refund_of(&billed.bill, &billed.due).map_err(malformed)?;
+        if act != REFUND && !confirm::names_refund(&opened.received, back) {
+            let shown = back.map_or_else(|| "-".to_owned(), |back| back.to_string());
+            let en = format!("the answer must name what goes back of the price: {shown}");
+            return Err(problem("amount", Some("refund_cny"), en, format!("应答须载明退还的金额：{shown}")));
         }
         let facts = Facts { platform_signed: true, amount_matches: true, ..self.facts(contract, at) };
         let Some((.., table)) = self.book.table_of(Some(contract)) else { return Ok(Vec::new()) };

@@ -30,6 +30,8 @@ hufu_audit::texts! {
     // The buyer.
     OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
     ChildOrder { parent, level, children } => "child of parent order {parent}: payable {level}, {children} children", "父订单 {parent} 的子订单：支付层级 {level}，共 {children} 个子订单";
+    PrepaidPrice { price } => "prepaid: {price} CNY for the whole term", "预付：整个期限 {price} 元";
+    NotPrepaid { why } => "this offer cannot be prepaid: {why}; order with --ceiling", "该报价不可预付：{why}；请用 --ceiling 下单";
     DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
     ChangeGood { act, contract } => "the node recorded {act} of contract {contract}", "节点已记录合约 {contract} 的操作 {act}";
     Corrected { number, before, total } => "correction {number} recorded: {total} CNY due, {before} before", "更正 {number} 已记录：应付 {total} 元，原为 {before} 元";

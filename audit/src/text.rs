@@ -57,6 +57,7 @@ crate::texts! {
     Act { act, why } => "the contract does not allow {act}: {why}", "合约不允许 {act}：{why}";
     State { told, found } => "the entry says state {told}, the rules lead to {found}", "条目称状态为 {told}，按规则应为 {found}";
     RestsOn {} => "it does not rest on the newest trade entry that moved the contract before it", "它所依据的不是此前最近一条推动合约的交易条目";
+    ExhaustPrepaid {} => "a prepaid contract has no ceiling that could be exhausted", "预付合约没有可用尽的上限";
     BillChain {} => "it does not name the contract's bill before it", "它未指名该合约的前一份账单";
     BillPeriod { why } => "the bill does not cover what it should: {why}", "账单所涵盖的不是应有的范围：{why}";
     RefundFollows {} => "the refund does not follow the bill's last correction", "退款未承接该账单的最后一次更正";

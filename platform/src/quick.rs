@@ -16,7 +16,8 @@ use crate::{
     inbox::trust,
     judge::{Code, Refusal},
     store::{
-        bill::{self, State},
+        bill::{self, Moved, State, StoredBill},
+        contract, list,
         message::{self, StoredMessage},
         node, parent,
     },
@@ -202,6 +203,7 @@ async fn paid(
         state: state.to_owned(),
         amount_cny: payment.as_ref().map(|paid| paid.amount.clone()),
         paid_at: payment.as_ref().map(|paid| rfc3339(paid.at_ns)),
+        refund_cny: goes_back(db, &found, payment.as_ref()).await?,
         refunded_cny: refund.as_ref().map(|back| back.amount.clone()),
         refunded_at: refund.as_ref().map(|back| rfc3339(back.at_ns)),
         parent_bill,
@@ -217,6 +219,20 @@ async fn parent_bill(db: &mut SqliteConnection, identity: &Identity, number: &st
         parent::set_signed(&mut *db, hash, &signed).await?;
     }
     Ok(Some(hash.to_string()))
+}
+
+/// What of a prepaid price goes back as its bill is paid: the price less what was paid.
+async fn goes_back(
+    db: &mut SqliteConnection,
+    found: &StoredBill,
+    payment: Option<&Moved>,
+) -> Result<Option<String>, Error> {
+    let Some(paid) = payment else { return Ok(None) };
+    let course = contract::course(&mut *db, &found.pool, list::contract_no(&found.contract)?).await?;
+    let bills = course.map(|(contract, _)| contract.bills).unwrap_or_default();
+    let Some(billed) = bills.iter().find(|billed| billed.hash.0.as_slice() == found.hash) else { return Ok(None) };
+    let Some(refund) = billed.bill.refund else { return Ok(None) };
+    Ok(Some(refund.plus(billed.bill.total)?.minus(paid.amount.parse()?)?.to_string()))
 }
 
 /// Presence as a node or its will says it; not signed, so it is shown and never relied on.

@@ -242,7 +242,7 @@ BILL = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("buyer", DIGEST), ("deal", DIGEST),
     ("offer", DIGEST), ("periodStart", TIME), ("periodEnd", TIME), ("firstSeq", U64), ("lastSeq", U64),
     ("lastRecord", ENTRY_NAME), ("restsOn", ENTRY_NAME, 3), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
-    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY))
+    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY), ("refund", MONEY, 2))
 CORRECTION = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("bill", DIGEST),
     ("previous", DIGEST, 0), ("restsOn", ENTRY_NAME), ("time", TIME), ("before", MONEY),
@@ -1220,7 +1220,7 @@ def json_object(data, due, spare=None):
     return found if all(isinstance(text, str) for text in texts) else None
 
 
-TOLD = ("amount_cny", "paid_at", "refunded_cny", "refunded_at", "parent_bill")
+TOLD = ("amount_cny", "paid_at", "refund_cny", "refunded_cny", "refunded_at", "parent_bill")
 
 
 def payload_of(tbs):
@@ -1501,6 +1501,7 @@ def bill_view(bill):
                      "amount": money(g.amount)}
     name = lambda n: {"log": n.log, "height": n.height, "index": n.index, "hash": n.hash.hex()}
     over = {} if bill.overCeiling is None else {"over_ceiling": money(bill.overCeiling)}
+    over |= {} if bill.refund is None else {"refund": money(bill.refund)}
     over |= {} if bill.restsOn is None else {"rests_on": name(bill.restsOn)}
     return {
         **over, "version": bill.version, "number": bill.number, "contract_no": bill.contractNo.hex(),
@@ -1742,11 +1743,11 @@ def rule_table(text):
         raise Bad("not TOML") from None
     keys(table, ("version", "start", "metered", "holding", "parameters", "rule"), ("timer",))
     parameters = table["parameters"]
-    keys(parameters, ("gap_rating", "rounding", "offer_valid_s", "score_weights"), ("billing_period",))
+    keys(parameters, ("gap_rating", "rounding", "offer_valid_s", "score_weights"), ("billing_period", "proration"))
     whole = lambda value, low, high: type(value) is int and low <= value <= high
     right = table["version"] == 1 and isinstance(table["start"], str) and strings(table["metered"]) and strings(table["holding"])
     right &= (parameters["gap_rating"], parameters["rounding"]) == ("free", ROUNDING)
-    right &= parameters.get("billing_period", "service") in PERIODS
+    right &= parameters.get("billing_period", "service") in PERIODS and parameters.get("proration", "exact") in PRORATIONS
     right &= whole(parameters["offer_valid_s"], 1, TEN_YEARS_S) and isinstance(parameters["score_weights"], dict)
     if not right or not all(kind in CODES and whole(w, 0, 2**32 - 1) for kind, w in parameters["score_weights"].items()):
         raise Bad("a version or parameter that is unknown")
@@ -1808,6 +1809,7 @@ def within_offer(ev):
     items = said.requirement["items"]
     fits = all(item.productId == offer.productId for item in items) and sum(item.quantity for item in items) <= offer.stock
     fits &= said.requirement.catalogueRevision == offer.catalogueRevision and said.requirement.termNs <= offer.termNsMax
+    fits &= said.contractValue is not None and price_fits(offer, said.requirement, said.requirement.termNs, said.contractValue)
     return fits and offer.validFrom <= said.contractTime < offer.validUntil
 
 
@@ -1816,7 +1818,7 @@ class Due:
 
     def __init__(self, found):
         self.number, self.bill, self.total = found.value.number, found.hash, found.value.total
-        self.count, self.last, self.paid = 0, None, None
+        self.count, self.last, self.paid, self.bill_value = 0, None, None, found.value
 
     def take(self, found):
         """Takes a correction into account; False when it does not follow from what stood before."""
@@ -1830,16 +1832,69 @@ class Due:
         return True
 
 
+def names_refund(confirmation, due):
+    """Whether a confirmation names what goes back of a prepaid price, and nothing where it is postpaid."""
+    word = sealed(confirmation)
+    payload = payload_of(word[0]) if word else None
+    if payload is None or "ok" not in payload["body"]:
+        return False
+    named, bill = payload["body"]["ok"].get("refund_cny"), due.bill_value
+    if bill.refund is None or named is None:
+        return bill.refund is None and named is None
+    return read_money(named) == bill.refund + bill.total - due.total
+
+
+def held(offer, requirement):
+    """Base units that an order holds each second of each resource that the offer prices; Bad where it cannot be prepaid."""
+    if not offer.tariff.prices:
+        raise Bad("nothing is priced")
+    rates, units = {}, sum(item.quantity for item in requirement["items"])
+    for price in offer.tariff.prices:
+        (code, reserved, _, _), _ = resource_key(price.resource)
+        if not reserved:
+            raise Bad(f"{price.resource} is priced by use")
+        one = next((r.quantity for r in offer.reserves if r.resource == price.resource[9:]), 0)
+        rates[price.resource] = one * units * {CODES["cpu"]: 10**6, CODES["gpu"]: 10**9}.get(code, 1)
+    return rates
+
+
+def price_fits(offer, requirement, term_ns, value):
+    """Any ceiling, or exactly the price of the term."""
+    if value.payment == POSTPAID:
+        return True
+    try:
+        check_tariff(offer.tariff)
+        rates = held(offer, requirement)
+        lines = [line for price in offer.tariff.prices for line in rate_price(price, rates[price.resource] * term_ns // 10**9)]
+    except Bad:
+        return False
+    amount = sum(line["amount"] for line in lines)
+    return value.amount == amount - amount % FEN
+
+
+def charged(quantities, rates, term_ns, proration):
+    """What is charged of what was held: rounded up to whole steps, never more than the term has."""
+    found = {}
+    for name, quantity in quantities.items():
+        if name in rates:
+            most = rates[name] * term_ns // 10**9
+            step = {"exact": 1, "hour": rates[name] * 3600, "day": rates[name] * 86400, "term": most}[proration] or 1
+            found[name] = min(-(-quantity // step) * step, most)
+    return found
+
+
 class InForce:
     """What renewals made of the deal: end of service and contract value."""
 
     def __init__(self, deal):
         self.end, self.value = deal.serviceEnd, deal.contractValue
 
-    def takes(self, renewal, offer, time):
-        value = renewal.contractValue
-        fits = renewal.termNs <= offer.termNsMax and value.payment == self.value.payment and value.amount >= self.value.amount
-        return fits and time < self.end and self.end + renewal.termNs < 2**63
+    def takes(self, renewal, offer, time, deal):
+        value, end = renewal.contractValue, self.end + renewal.termNs
+        fits = renewal.termNs <= offer.termNsMax and value.payment == self.value.payment and time < self.end and end < 2**63
+        if value.payment == POSTPAID:
+            return fits and value.amount >= self.value.amount
+        return fits and end >= deal.contractTime and price_fits(offer, deal.requirement, end - deal.contractTime, value)
 
     def renew(self, renewal):
         if self.end + renewal.termNs < 2**63:
@@ -1879,6 +1934,7 @@ def acts_of(ev):
 
 # Billing periods (section 6).
 PERIODS = ("month", "day", "hour", "service")
+PRORATIONS = ("exact", "hour", "day", "term")
 
 
 def boundary(period, zone, time):
@@ -1899,7 +1955,7 @@ def boundary(period, zone, time):
     return min(end, begin - (begin - time) // HOUR_NS * HOUR_NS)
 
 
-def check_covers(found, before, parameters, ev, proven, out):
+def check_covers(found, before, parameters, ev, proven, in_force, out):
     """Section 6: a bill names the one before it and covers what it should."""
     bill, period = found.value, parameters.get("billing_period", "service")
     named = before[-1].hash if before else None
@@ -1908,7 +1964,7 @@ def check_covers(found, before, parameters, ev, proven, out):
     if tariff is None:
         return
     by_period = bill.restsOn is not None
-    if period == "service":
+    if period == "service" or in_force is not None and in_force.value.payment != POSTPAID:
         if by_period:
             out.fail(found.name, "this contract is billed once, at the end of service")
         return
@@ -1951,11 +2007,13 @@ def check_course(table, ev, proven, out):
         if found.kind == "notice":
             signed, renewal = {"node", "buyer" if ev.is_buyers(found) else "platform"}, found.said.renewal
             if renewal and ev.offer:
-                guards["within_offer"] = in_force is not None and in_force.takes(renewal, ev.offer.offer, time)
+                guards["within_offer"] = in_force is not None and ev.deal is not None and in_force.takes(renewal, ev.offer.offer, time, ev.deal.value)
         elif found.kind == "payment":
-            guards["amount_matches"] = due is not None and value.amount == due.total
+            guards["amount_matches"] = due is not None and value.amount == due.total and names_refund(value.confirmation, due)
         elif found.kind == "refund_paid":
             guards["amount_matches"] = due is not None and due.paid is not None and 0 < due.paid - due.total == value.amount
+        if act == "exhaust" and found.kind == "order_status" and in_force and in_force.value.payment != POSTPAID:
+            out.fail(found.name, "a prepaid contract has no ceiling that could be exhausted")
         holds = row and set(row["signers"]) <= signed and guards.get(row["guard"], True) and found.kind in row["writes"]
         if not holds:
             out.fail(found.name, f"the contract does not allow {act} in state {state}")
@@ -1970,7 +2028,7 @@ def check_course(table, ev, proven, out):
         if found.kind == "refund_paid" and due:
             out.check(value.correction == due.last, found.field("correction"), "not the bill's last correction")
         if found.kind == "bill":
-            check_covers(found, bills, parameters, ev, proven, out)
+            check_covers(found, bills, parameters, ev, proven, in_force, out)
             bills.append(found)
         state = row["next"]
         metered.append((at, state in metered_states))
@@ -2149,7 +2207,7 @@ def in_force_for_bill(ev):
     return in_force
 
 
-def recompute(bill, ev):
+def recompute(bill, ev, proration):
     """The bill from usage records and the offer's price terms."""
     if not ev.deal or not ev.offer:
         raise Bad("no deal or no offer")
@@ -2168,13 +2226,22 @@ def recompute(bill, ev):
         if record.orderSeq != due:
             raise Bad(f"record {record.orderSeq} where {due} is due")
     check_tariff(tariff)
-    quantities = add_up(before, records)
+    quantities, in_force = add_up(before, records), in_force_for_bill(ev)
+    if in_force.value.payment != POSTPAID:
+        rates = held(ev.offer.offer, ev.deal.value.requirement)
+        if in_force.end < ev.deal.value.contractTime:
+            raise Bad("the term is negative")
+        quantities = charged(quantities, rates, in_force.end - ev.deal.value.contractTime, proration)
     lines = [line for price in tariff.prices if price.resource in quantities
              for line in rate_price(price, quantities[price.resource])]
     amount = sum(line["amount"] for line in lines)
     whole = total = amount - amount % FEN
-    value = in_force_for_bill(ev).value
-    if value.payment == POSTPAID:
+    value, refund = in_force.value, None
+    if value.payment != POSTPAID:
+        price = value.amount - value.amount % FEN
+        total = min(whole, price)
+        refund = price - total
+    else:
         left = max(0, value.amount - sum(bill.value.total for bill in ev.earlier))
         total = min(whole, left - left % FEN)
     gaps = [{"orderSeq": r.orderSeq, "start": r.start, "end": r.end, "rule": "free", "amount": 0}
@@ -2182,7 +2249,7 @@ def recompute(bill, ev):
     return {"number": f"{bill.contractNo.hex()}-{count}", "periodStart": records[0].start, "periodEnd": records[-1].end,
             "firstSeq": records[0].orderSeq, "lastSeq": records[-1].orderSeq, "currency": tariff.currency,
             "roundingRule": tariff.rounding, "lines": lines, "gaps": gaps, "rounding": whole - amount,
-            "overCeiling": total - whole or None, "total": total}
+            "overCeiling": total - whole or None, "total": total, "refund": refund}
 
 
 def corrected(ev, bill, out):
@@ -2195,7 +2262,7 @@ def corrected(ev, bill, out):
     return due
 
 
-def check_arithmetic(pack, ev, out):
+def check_arithmetic(pack, ev, proration, out):
     """The recomputed total and what is due after corrections."""
     said = ev.order and ev.order.said.requirement
     if said and "tariff.der" in pack.files:
@@ -2220,7 +2287,7 @@ def check_arithmetic(pack, ev, out):
         found.check(bill.total <= value.amount, "bill.der#total", "above the amount that the buyer signed")
     right = None
     try:
-        again = recompute(bill, ev)
+        again = recompute(bill, ev, proration)
         right = again["total"]
         for field, computed in again.items():
             told = bill[field]
@@ -2257,14 +2324,16 @@ def verify(data, anchors, openssl):
     check_rotations(ev, authentic, trust, signatures)
     proven = Proven(pack, ev, authentic, verdicts)
     check_completeness(pack, ev, proven, completeness)
-    text, metered = pack.text("contract.toml"), []
+    text, metered, proration = pack.text("contract.toml"), [], "exact"
     if text is not None:
         try:
-            metered = check_course(rule_table(text), ev, proven, completeness)
+            table = rule_table(text)
+            proration = table[3].get("proration", "exact")
+            metered = check_course(table, ev, proven, completeness)
         except Bad as error:
             completeness.warn("contract.toml", f"cannot judge the contract's course: {error}")
     check_quality(ev, proven, metered, quality)
-    recomputed, due = check_arithmetic(pack, ev, arithmetic)
+    recomputed, due = check_arithmetic(pack, ev, proration, arithmetic)
     return verdicts, ev.bill.total if ev.bill else None, recomputed, due, parent_shown(ev)
 
 

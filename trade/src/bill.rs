@@ -99,6 +99,10 @@ pub struct Bill {
     pub over_ceiling: Option<Money>,
     /// What is due: lines, gaps, rounding and what is over the ceiling together.
     pub total: Money,
+    /// Exactly under a prepaid contract: the price in force less the total, which goes back to the buyer.
+    #[asn1(context_specific = "2", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refund: Option<Money>,
 }
 
 impl Bill {

@@ -110,6 +110,20 @@ pub fn payment(payment: &Payment, key: &PublicKey, pool: &str) -> Result<(), Err
     says("paid", told, (&payment.number, payment.amount, payment.paid_at))
 }
 
+/// Whether a confirmation names this refund of a prepaid contract, and none where there is none. Whose word it is, [`payment`]
+/// says.
+pub fn names_refund(confirmation: &[u8], refund: Option<Money>) -> bool {
+    let Ok(sealed) = sealed(confirmation) else { return false };
+    let Ok(bytes) = URL_SAFE_NO_PAD.decode(sealed.tbs) else { return false };
+    match serde_json::from_slice::<Payload<Answer<PaymentState>>>(&bytes).map(|payload| payload.body) {
+        Ok(Answer::Ok(said)) => {
+            let named = said.refund_cny.as_deref().map(str::parse::<Money>);
+            named.map_or(Ok(None), |money| money.map(Some)).is_ok_and(|named| named == refund)
+        }
+        _ => false,
+    }
+}
+
 /// Whether the platform with this key said that this amount of the bill went back.
 ///
 /// # Errors

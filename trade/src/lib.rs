@@ -28,6 +28,7 @@ pub mod octets;
 pub mod parent;
 pub mod party;
 pub mod period;
+pub mod prepaid;
 pub mod rating;
 pub mod resource;
 pub mod rotation;

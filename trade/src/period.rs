@@ -4,7 +4,7 @@
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
 
-use crate::{Error, bill::Bill, rules::RuleTable, tariff::Tariff};
+use crate::{Error, bill::Bill, rules::RuleTable, statement::Payment, tariff::Tariff};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 
@@ -36,11 +36,15 @@ fn out_of_range() -> Error {
 }
 
 impl Calendar {
-    /// The calendar of a contract with this rule table and tariff; `None` where it is billed once, at the end of service.
+    /// The calendar of a contract with this rule table, tariff and kind of payment; `None` where it is billed once, at the end
+    /// of service. A prepaid one always is.
     ///
     /// # Errors
     /// [`Error::Field`] when the tariff's calendar is not an IANA time zone.
-    pub fn of(table: &RuleTable, tariff: &Tariff) -> Result<Option<Self>, Error> {
+    pub fn of(table: &RuleTable, tariff: &Tariff, payment: Payment) -> Result<Option<Self>, Error> {
+        if payment == Payment::Prepaid {
+            return Ok(None);
+        }
         Self::new(table.parameters.billing_period, &tariff.calendar)
     }
 

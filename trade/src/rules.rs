@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::{Error, entry::EntryKind, period::Period, resource::KINDS};
+use crate::{Error, entry::EntryKind, period::Period, prepaid::Proration, resource::KINDS};
 
 /// The rule table a new node starts with.
 pub const DEFAULT: &str = include_str!("../contract.toml");
@@ -184,6 +184,9 @@ pub struct Parameters {
     /// How often a contract is billed while service runs.
     #[serde(default)]
     pub billing_period: Period,
+    /// In which steps the time of a prepaid contract is charged.
+    #[serde(default)]
+    pub proration: Proration,
     /// Weight of each resource kind in the overall score, basis points; kinds of the deal are scaled to 10,000.
     pub score_weights: std::collections::BTreeMap<String, u32>,
 }

@@ -233,6 +233,7 @@ impl Course {
             state: "refunded".to_owned(),
             amount_cny: Some(paid.to_string()),
             paid_at: at.clone(),
+            refund_cny: None,
             refunded_cny: Some(back.to_string()),
             refunded_at: at,
             parent_bill: None,
@@ -381,6 +382,7 @@ fn check_bills(market: &Market) {
                 gap_rule: "free",
                 left,
                 rests_on: billed.bill.rests_on.clone(),
+                prepaid: None,
             };
             assert_eq!(billed.bill, rate(&terms, before.as_ref(), &due).unwrap());
             assert_eq!(billed.bill.period_start, before.as_ref().map_or(start, |before| before.last.end));

@@ -7,6 +7,7 @@ mod fetch;
 mod market;
 mod period;
 mod personal;
+mod prepaid;
 mod settled;
 
 use hufu_ledger::Log;

@@ -9,6 +9,7 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::Octets,
+    prepaid::{Prepaid, Proration},
     rating::{Before, Recorded, Terms, rate},
     rules::RuleTable,
     statement::Payment,
@@ -164,6 +165,9 @@ fn recompute(
         records.into_iter().filter(|found| found.value.order_seq >= first).map(recorded).collect();
     let billed = evidence.earlier.iter().map(|found| found.value.total);
     let left = in_force.map_or(Ok(None), |in_force| in_force.left(billed)).map_err(|error| error.to_string())?;
+    let proration = table.map_or(Proration::Exact, |table| table.parameters.proration);
+    let prepaid = in_force.map_or(Ok(None), |now| Prepaid::of(&offer.value.offer, &deal.value, &now, proration));
+    let prepaid = prepaid.map_err(|error| error.to_string())?;
     let terms = Terms {
         contract_no: bill.contract_no,
         computing_pool_id: &deal.value.computing_pool_id,
@@ -174,6 +178,7 @@ fn recompute(
         gap_rule: table.map_or("free", |table| &table.parameters.gap_rating),
         left,
         rests_on: bill.rests_on.clone(),
+        prepaid: prepaid.as_ref(),
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| error.to_string())
 }
@@ -195,6 +200,7 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
         ("rounding", shown(&bill.rounding), shown(&again.rounding)),
         ("overCeiling", over(bill), over(again)),
         ("total", shown(&bill.total), shown(&again.total)),
+        ("refund", refund(bill), refund(again)),
     ] {
         out.check(told == found, bill_field(field), || Text::Recomputed { told, found });
     }
@@ -210,6 +216,10 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
         told: bill.gaps.len().to_string(),
         found: again.gaps.len().to_string(),
     });
+}
+
+fn refund(bill: &Bill) -> String {
+    bill.refund.map_or_else(|| "-".to_owned(), |refund| refund.to_string())
 }
 
 fn over(bill: &Bill) -> String {

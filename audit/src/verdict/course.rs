@@ -6,6 +6,7 @@ use hufu_gm::Hash;
 use hufu_ledger::Log;
 use hufu_trade::{
     bill::Bill,
+    confirm,
     contract::{Facts, replay},
     correction::{Correction, Due, RefundPaid},
     entry::{EntryKind, EntryName, Payment},
@@ -13,7 +14,9 @@ use hufu_trade::{
     notice::{InForce, Notice},
     octets::Octets,
     period::{self, Calendar, Covers},
-    rules::{CORRECT, PAY, REFUND, RuleTable},
+    prepaid,
+    rules::{CORRECT, EXHAUST, PAY, REFUND, RuleTable},
+    statement::Payment as Paying,
 };
 
 use crate::{
@@ -111,6 +114,9 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, proven: &Proven,
             Does::Pays(payment) => table.pay_act(course.others_open(payment.bill.0)),
             _ => act.name,
         };
+        if act.name == EXHAUST && course.in_force.is_some_and(|now| now.value.payment == Paying::Prepaid) {
+            out.fail(act.place, Text::ExhaustPrepaid {});
+        }
         match replay(table, course.state, name, act.kind, facts) {
             Ok(step) => {
                 if let Does::Tells(from, to) = act.does
@@ -158,13 +164,19 @@ impl<'a> Course<'a> {
             Does::Notices { notice, by_buyer } => {
                 (facts.buyer_signed, facts.platform_signed) = (*by_buyer, !by_buyer);
                 if let (Some(renewal), Some(offer)) = (&notice.renewal, &evidence.offer) {
-                    let offer = &offer.value.offer;
-                    facts.within_offer =
-                        self.in_force.is_some_and(|in_force| in_force.takes(renewal, offer, notice.time));
+                    let terms = self.in_force.zip(evidence.deal.as_ref());
+                    facts.within_offer = terms.is_some_and(|(in_force, deal)| {
+                        in_force.takes(renewal, (&offer.value.offer, &deal.value), notice.time)
+                    });
                 }
             }
             Does::Pays(payment) => {
-                let right = |(due, _): &(Due, Option<Money>)| due.total == payment.amount;
+                let bill = self.bills.iter().find(|(hash, _)| *hash == payment.bill.0).map(|(_, bill)| *bill);
+                let names = |due: &Due| {
+                    let back = bill.map_or(Ok(None), |bill| prepaid::refund_of(bill, due));
+                    back.is_ok_and(|back| confirm::names_refund(payment.confirmation.as_bytes(), back))
+                };
+                let right = |(due, _): &(Due, Option<Money>)| due.total == payment.amount && names(due);
                 facts.amount_matches = self.dues.get(&payment.bill.0).is_some_and(right);
             }
             Does::Refunds(refund) => {
@@ -216,7 +228,9 @@ impl<'a> Course<'a> {
             made: proven.headers.get(&place).map(|header| header.time),
         };
         let ends = period::ends(self.bills.iter().map(|(_, bill)| *bill));
-        let held = Calendar::of(table, tariff).and_then(|calendar| period::check(calendar.as_ref(), ends, &covers));
+        let payment = self.in_force.map_or(Paying::Postpaid, |in_force| in_force.value.payment);
+        let held =
+            Calendar::of(table, tariff, payment).and_then(|calendar| period::check(calendar.as_ref(), ends, &covers));
         if let Err(error) = held {
             out.fail(act.place, Text::BillPeriod { why: error.to_string() });
         }
@@ -372,5 +386,6 @@ fn within_offer(evidence: &Evidence<'_>) -> bool {
         && quantity <= u64::from(offer.stock)
         && requirement.catalogue_revision == offer.catalogue_revision
         && requirement.term_ns <= offer.term_ns_max
+        && statement.contract_value.is_some_and(|value| prepaid::fits(offer, requirement, requirement.term_ns, &value))
         && (offer.valid_from..offer.valid_until).contains(&statement.contract_time)
 }

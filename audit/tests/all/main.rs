@@ -10,6 +10,7 @@ mod money;
 mod openssl;
 mod parties;
 mod periods;
+mod prepaid;
 mod report;
 mod story;
 mod synthetic;

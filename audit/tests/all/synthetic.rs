@@ -23,10 +23,12 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::{ContractNo, Octets},
+    prepaid::Proration,
     rating::{Before, Recorded},
     rotation, rules,
     statement::{
-        ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no,
+        ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Reservation, Statement, con_type,
+        contract_no,
     },
     tariff::Tariff,
     usage::UsageRecord,
@@ -73,6 +75,8 @@ pub(crate) struct Plan {
     pub(crate) late_s: i64,
     /// Which bill the pack is of, from 1; without it the last one.
     pub(crate) pack: Option<usize>,
+    /// Whether the tariff prices what is reserved: one core.
+    pub(crate) reserved: bool,
     /// Whether service ends at all.
     pub(crate) ends_with_bill: bool,
     /// Whether the platform answers at all.
@@ -98,6 +102,7 @@ impl Default for Plan {
             stored_after_ns: SECOND / 4,
             late_s: 0,
             pack: None,
+            reserved: false,
             ends_with_bill: true,
             receipts: true,
             order: |_| {},
@@ -122,6 +127,10 @@ struct Story<'a> {
     dues: Vec<(Due, Money)>,
     /// What each bill says.
     totals: Vec<Money>,
+    /// What each gives back.
+    refunds: Vec<Option<Money>>,
+    agreed: Option<Deal>,
+    proration: Proration,
     /// The bill that steps are about.
     current: usize,
     /// The bill that the next one goes on from, and how many records are billed.
@@ -191,6 +200,17 @@ fn name(of: &EntryRef) -> EntryName {
     EntryName { log: of.log.number(), height: of.height, index: of.index, hash: Octets(of.hash) }
 }
 
+/// One core at 0.36 CNY an hour, from 0.30 where it was held for more than six minutes.
+pub(crate) fn reserved() -> Made<Tariff> {
+    let text = r#"
+        [[price]]
+        resource = "reserved_cpu"
+        scheme = "volume"
+        tier = [{ up_to = "360000000000", price = "0.36" }, { price = "0.30" }]
+    "#;
+    Ok(Tariff::from_toml(text)?)
+}
+
 /// The price terms of the story.
 pub(crate) fn tariff() -> Made<Tariff> {
     let text = r#"
@@ -225,6 +245,10 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
         due_records: plan.records + plan.service.iter().map(Step::records).sum::<u64>(),
         dues: Vec::new(),
         totals: Vec::new(),
+        refunds: Vec::new(),
+        agreed: None,
+        proration: rules::RuleTable::from_toml(&plan.rules)
+            .map_or(Proration::Exact, |table| table.parameters.proration),
         current: 0,
         before: None,
         billed: 0,
@@ -296,7 +320,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     let browse_at = story.append(Log::Trade, vec![(EntryKind::Browse, body)])?;
     let browsed = browse_at.first().map_or([0; 32], |at| at.hash);
     story.time += SECOND;
-    let tariff = tariff()?;
+    let tariff = if plan.reserved { reserved()? } else { tariff()? };
     let tariff_hash = tariff.hash()?;
     let offer = Offer {
         version: 1,
@@ -313,7 +337,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
         tariff,
         metered: vec![Metered { resource: "cpu".into(), source: "cgroup-v2:cpu.stat".into(), why_not: None }],
         window_ns: 60_000_000_000,
-        reserves: Vec::new(),
+        reserves: vec![Reservation { resource: "cpu".to_owned(), quantity: 1_000 }],
         rules: Octets(sm3(&[plan.rules.as_bytes()])),
     };
     let sealed = story.node_seals(encode(&offer, "Offer")?)?;
@@ -365,6 +389,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     let at = story.append(Log::Trade, vec![(EntryKind::Deal, encode(&deal, "Deal")?)])?;
     let at = *at.first().ok_or("no deal")?;
     (story.deal, story.moved) = (Some(at), Some(name(&at)));
+    story.agreed = Some(deal.clone());
     (story.in_force, story.offer) = (Some(InForce::of(&deal)), Some((offer, offer_hash)));
     Ok(())
 }

@@ -7,8 +7,10 @@ use hufu_trade::{
     money::Money,
     octets::Digest,
     period::{self, Calendar, Covers},
+    prepaid::Prepaid,
     rating::{Before, Terms, rate},
     rules::{BILL, BILL_PERIOD, RuleTable},
+    statement::Payment,
     usage::{Reading, Reason, UsageRecord},
 };
 
@@ -104,7 +106,9 @@ fn covers((contract, table): (&Contract, &RuleTable), place: &Place<'_>, bill: &
     };
     let before = contract.before(place.name.hash, bill.previous_bill);
     let ends = period::ends(before.into_iter().map(|billed| &billed.bill));
-    let held = Calendar::of(table, &offer.tariff).and_then(|calendar| period::check(calendar.as_ref(), ends, &covers));
+    let payment = contract.in_force.map_or(Payment::Postpaid, |in_force| in_force.value.payment);
+    let held = Calendar::of(table, &offer.tariff, payment)
+        .and_then(|calendar| period::check(calendar.as_ref(), ends, &covers));
     held.map_err(|error| Refusal::new(Code::Amount, error))
 }
 
@@ -135,7 +139,7 @@ pub(super) fn compute(
     bill: &Bill,
 ) -> Result<Bill, Refusal> {
     let unknown = |what: &str| Refusal::new(Code::Unknown, format!("bill {}: {what}", bill.number));
-    let (deal_hash, _) = contract.deal.as_ref().ok_or_else(|| unknown("no deal"))?;
+    let (deal_hash, deal) = contract.deal.as_ref().ok_or_else(|| unknown("no deal"))?;
     let (offer_hash, offer) = contract.offer.as_ref().ok_or_else(|| unknown("no offer"))?;
     let (buyer, _) = contract.buyer.as_ref().ok_or_else(|| unknown("no buyer"))?;
     let earlier = contract.before(hash, bill.previous_bill);
@@ -151,6 +155,9 @@ pub(super) fn compute(
     let first = before.as_ref().map_or(0, |before| before.last.order_seq.saturating_add(1));
     let in_period = |seq: u64| (first..=bill.last_seq).contains(&seq);
     let records: Vec<_> = contract.records.iter().filter(|(_, r)| in_period(r.order_seq)).cloned().collect();
+    let in_force = contract.in_force.ok_or_else(|| unknown("no deal"))?;
+    let prepaid = Prepaid::of(offer, deal, &in_force, table.parameters.proration)
+        .map_err(|error| Refusal::new(Code::Amount, error))?;
     let terms = Terms {
         contract_no: bill.contract_no,
         computing_pool_id: &facts.pool,
@@ -161,6 +168,7 @@ pub(super) fn compute(
         gap_rule: &table.parameters.gap_rating,
         left: left(contract, hash, bill)?,
         rests_on: bill.rests_on.clone(),
+        prepaid: prepaid.as_ref(),
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| Refusal::new(Code::Amount, error))
 }

@@ -5,6 +5,7 @@ use hufu_trade::{
     contract::Facts as Act,
     entry::{Countersignature, Deal},
     octets::{Digest, Octets},
+    prepaid,
     statement::{Offer, Statement, con_type},
 };
 
@@ -52,6 +53,8 @@ pub(super) fn offer(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
 fn within(statement: &Statement, contract: &Contract, hash: Digest, offer: &Offer) -> Result<(), &'static str> {
     let Some(requirement) = &statement.requirement else { return Err("the order has no requirement") };
     let units = requirement.items.iter().fold(0_u32, |sum, item| sum.saturating_add(item.quantity));
+    let value = statement.contract_value.as_ref();
+    let priced = value.is_some_and(|value| prepaid::fits(offer, requirement, requirement.term_ns, value));
     let checks = [
         (statement.offer == Some(hash), "the order names another offer"),
         (statement.follows == contract.browse, "the order follows another entry"),
@@ -59,6 +62,7 @@ fn within(statement: &Statement, contract: &Contract, hash: Digest, offer: &Offe
         (offer.tariff.hash().is_ok_and(|tariff| tariff == requirement.tariff), "the order names another tariff"),
         (requirement.term_ns <= offer.term_ns_max, "the term is longer than offered"),
         (units <= offer.stock, "more units than offered"),
+        (priced, "a prepaid order must have the price of its term, and all that is priced must be reserved"),
         ((offer.valid_from..offer.valid_until).contains(&statement.contract_time), "the offer was not valid then"),
     ];
     checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(*why))

@@ -12,8 +12,8 @@ use hufu_trade::{
     },
     octets::{ContractNo, Octets},
     resource::Resource,
-    rules::RuleTable,
-    statement::{Offer, ScoreItem, Statement, con_type},
+    rules::{EXHAUST, RuleTable},
+    statement::{Offer, Payment as Paying, ScoreItem, Statement, con_type},
     usage::Window,
 };
 
@@ -243,6 +243,10 @@ fn status(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let (contract, table) = known(facts, status.contract_no)?;
     if table.other_log_may_allow(&contract.state, &status.act) && !facts.waited {
         return Ok(Judged::Waits);
+    }
+    let is_prepaid = contract.in_force.is_some_and(|in_force| in_force.value.payment == Paying::Prepaid);
+    if status.act == EXHAUST && is_prepaid {
+        return Err(Refusal::new(Code::State, "a prepaid contract has no ceiling that could be exhausted"));
     }
     let after = step((contract, table), (&status.act, place.kind), given(contract, status.time))?;
     if status.from == contract.state && Some(&status.to) == after.as_ref() {

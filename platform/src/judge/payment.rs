@@ -12,6 +12,7 @@ use hufu_trade::{
     entry::{EntryKind, EntryName, Payment},
     money::Money,
     octets::Digest,
+    prepaid,
     rules::{CORRECT, REFUND, RuleTable},
 };
 
@@ -138,12 +139,17 @@ pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusa
     if is_early(facts, (contract, table), act, &payment.rests_on)? {
         return Ok(Judged::Waits);
     }
-    let due = payable(contract, payment.bill, &payment.number)?.due.total;
+    let billed = payable(contract, payment.bill, &payment.number)?;
+    let due = billed.due.total;
+    let back = prepaid::refund_of(&billed.bill, &billed.due).map_err(|error| Refusal::new(Code::Amount, error))?;
     let paid = recorded(&contract.payments, &payment.number);
     let paid = paid.ok_or_else(|| Refusal::new(Code::Unknown, format!("no payment of {} here", payment.number)))?;
     let given = Act {
         platform_signed: confirmed(facts, &payment.confirmation, |key| confirm::payment(&payment, key, &facts.pool)),
-        amount_matches: payment.amount == due && paid == due && is_of_level(contract, &payment),
+        amount_matches: payment.amount == due
+            && paid == due
+            && is_of_level(contract, &payment)
+            && confirm::names_refund(payment.confirmation.as_bytes(), back),
         ..given(contract, payment.paid_at)
     };
     Ok(step((contract, table), (act, place.kind), given).into())

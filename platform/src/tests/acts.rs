@@ -115,6 +115,7 @@ impl World {
             gap_rule: "free",
             left: Some(self.ceiling.parse().expect("money")),
             rests_on: None,
+            prepaid: None,
         };
         let mut bill = rate(&terms, None, &sold.records).expect("a bill");
         change(&mut bill);

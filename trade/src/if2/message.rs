@@ -249,6 +249,9 @@ pub struct PaymentState {
     /// When, RFC 3339 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_at: Option<String>,
+    /// What of a prepaid price goes back as the bill is paid, decimal CNY: exactly under a prepaid contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_cny: Option<String>,
     /// What went back, decimal CNY.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refunded_cny: Option<String>,

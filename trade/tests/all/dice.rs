@@ -312,6 +312,7 @@ impl Dice<'_> {
             rounding: self.money(),
             over_ceiling: self.maybe(Self::money),
             total: self.money(),
+            refund: self.maybe(Self::money),
         }
     }
     pub(crate) fn finance_link(&mut self) -> FinanceLink {

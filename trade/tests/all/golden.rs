@@ -138,6 +138,7 @@ pub(crate) fn files() -> Outcome<Files> {
         gap_rule: "free",
         left: Some(order.2.amount),
         rests_on: None,
+        prepaid: None,
     };
     let bill = rate(&terms, None, &records)?;
     let bill_der = files.der("Bill", &bill)?;

@@ -36,6 +36,8 @@ mod parties;
 #[cfg(test)]
 mod period;
 #[cfg(test)]
+mod prepaid;
+#[cfg(test)]
 mod rating;
 #[cfg(test)]
 mod statement;

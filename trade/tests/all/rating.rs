@@ -209,6 +209,7 @@ fn terms<'a>(tariff: &'a Tariff, gap_rule: &'a str) -> Terms<'a> {
         gap_rule,
         left: None,
         rests_on: None,
+        prepaid: None,
     }
 }
 

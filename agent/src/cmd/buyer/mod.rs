@@ -22,7 +22,7 @@ use hufu_trade::{
     money::Money,
     octets::rfc3339,
     resource::{KINDS, Resource},
-    statement::ScoreItem,
+    statement::{Payment, ScoreItem},
 };
 use serde_json::json;
 
@@ -64,6 +64,9 @@ pub(super) enum Command {
         ceiling: Money,
         #[command(flatten)]
         parent: parent::Args,
+        /// Pay the price of the whole term before: possible where all that is priced is reserved
+        #[arg(long, conflicts_with = "ceiling")]
+        prepaid: bool,
     },
     /// Score a served contract, for example cpu=95 memory=90
     Score {
@@ -170,8 +173,8 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
         Command::Browse { common, node: None, .. } if common.answer.is_none() => list::run(common, context),
         Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
-        Command::Order { common, quantity, term, ceiling, parent } => {
-            order(common, (*quantity, *term, *ceiling), parent, context)
+        Command::Order { common, quantity, term, ceiling, prepaid, parent } => {
+            order(common, (*quantity, *term, (!prepaid).then_some(*ceiling)), parent, context)
         }
         Command::Score { common, scores } => score(common, scores, context),
         Command::Change(args) => change::run(args, context),
@@ -229,7 +232,7 @@ fn browse(common: &Common, wanted: Option<(&str, &str)>, context: &Context) -> O
 
 fn order(
     common: &Common,
-    (quantity, term_ns, ceiling): (u32, u64, Money),
+    (quantity, term_ns, ceiling): (u32, u64, Option<Money>),
     parent: &parent::Args,
     context: &Context,
 ) -> Outcome {
@@ -260,6 +263,7 @@ fn order(
         "node": deal.computing_pool_id,
         "start": rfc3339(deal.contract_time),
         "service_end": rfc3339(deal.service_end),
+        "payment": deal.contract_value.payment,
         "ceiling_cny": deal.contract_value.amount,
         "address": accepted.address,
         "parent": deal.requirement.parent,
@@ -268,10 +272,12 @@ fn order(
     context.show(&shown, || {
         let (contract, node) = (deal.contract_no.to_string(), deal.computing_pool_id.clone());
         let good = Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang);
-        match &deal.requirement.parent {
-            Some(parent) => format!("{good}\n{}", parent::shown(parent).render(context.lang)),
-            None => good,
+        let mut lines = vec![good];
+        if deal.contract_value.payment == Payment::Prepaid {
+            lines.push(Text::PrepaidPrice { price: deal.contract_value.amount.to_string() }.render(context.lang));
         }
+        lines.extend(deal.requirement.parent.as_ref().map(|parent| parent::shown(parent).render(context.lang)));
+        lines.join("\n")
     })?;
     Ok(Exit::Done)
 }

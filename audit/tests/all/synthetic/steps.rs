@@ -11,8 +11,9 @@ use hufu_trade::{
     entry::{EntryKind, EntryName, FinanceLink, OrderStatus, Payment, octet_string},
     if2::{Answer, Envelope, Interface, PLATFORM, PaymentState},
     money::Money,
-    notice::{Notice, Renewal},
+    notice::{InForce, Notice, Renewal},
     octets::{ContractNo, Octets, rfc3339},
+    prepaid::Prepaid,
     rating::{Before, Terms, rate},
     rotation::{KeyRotation, SignedRotation},
     rules::{DISPUTE, RENEW, RuleTable},
@@ -295,6 +296,13 @@ impl Story<'_> {
         Ok(finance)
     }
 
+    /// How the contract is charged, if it is prepaid.
+    fn prepaid(&self, in_force: &InForce) -> Made<Option<Prepaid>> {
+        let (offer, _) = self.offer.as_ref().ok_or("no offer")?;
+        let deal = self.agreed.as_ref().ok_or("no deal")?;
+        Ok(Prepaid::of(offer, deal, in_force, self.proration)?)
+    }
+
     /// What is due for the bill that steps are about.
     fn due(&self) -> Made<Due> {
         Ok(self.dues.get(self.current).ok_or("no bill")?.0.clone())
@@ -304,6 +312,8 @@ impl Story<'_> {
     pub(super) fn bill(&mut self, change: fn(&mut Bill), end: usize, rests_on: Option<EntryName>) -> Made<()> {
         let (offer, offer_hash) = self.offer.clone().ok_or("no offer")?;
         let billed = self.totals.iter().copied();
+        let in_force = self.in_force.ok_or("no deal")?;
+        let prepaid = self.prepaid(&in_force)?;
         let terms = Terms {
             contract_no: self.no()?,
             computing_pool_id: POOL,
@@ -314,6 +324,7 @@ impl Story<'_> {
             gap_rule: "free",
             left: self.in_force.ok_or("no deal")?.left(billed)?,
             rests_on,
+            prepaid: prepaid.as_ref(),
         };
         let records = self.records.get(self.billed..end).ok_or("no such records")?;
         let mut bill = rate(&terms, self.before.as_ref(), records)?;
@@ -323,6 +334,7 @@ impl Story<'_> {
         self.current = self.dues.len();
         self.dues.push((Due::of(&bill.number, hash, bill.total), Money(0)));
         self.totals.push(bill.total);
+        self.refunds.push(bill.refund);
         self.before = Some(Before { hash, count: u32::try_from(self.dues.len())?, last });
         self.billed = end;
         Ok(())
@@ -393,6 +405,7 @@ impl Story<'_> {
             state: "paid".to_owned(),
             amount_cny: Some(due.total.to_string()),
             paid_at: Some(rfc3339(self.time)),
+            refund_cny: self.refunds.get(self.current).copied().flatten().map(|back| back.to_string()),
             ..PaymentState::default()
         };
         state(&mut said);
@@ -422,6 +435,7 @@ impl Story<'_> {
             state: "refunded".to_owned(),
             amount_cny: Some(paid.to_string()),
             paid_at: Some(rfc3339(self.time)),
+            refund_cny: None,
             refunded_cny: Some(amount.to_string()),
             refunded_at: Some(rfc3339(self.time)),
             parent_bill: None,
