@@ -58,7 +58,7 @@ impl Writer {
             self.replay()?;
         }
         let (mut comparison, mut trust) = (Comparison::default(), None);
-        let (mut windows, mut is_changed) = (Vec::new(), is_known_behind);
+        let (mut waiting, mut is_changed) = (Waiting::default(), is_known_behind);
         while comparison.open().is_some() {
             let now = clock::now();
             // An empty ledger may be one whose disk was lost: without the platform's word nobody knows.
@@ -91,7 +91,7 @@ impl Writer {
                     }
                     self.link.try_send(Outbound::Ack(stub)).ok();
                 }
-                Ok(input) => self.put_off(&mut comparison, &mut windows, input)?,
+                Ok(input) => self.put_off(&mut comparison, &mut waiting, input),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if comparison.is_behind() && !is_known_behind {
@@ -99,6 +99,10 @@ impl Writer {
                 self.set_mark(&comparison)?;
                 let detail = self.shown(&comparison);
                 self.alarm("this ledger is behind what was acknowledged; nothing is signed until it is whole", detail)?;
+            }
+            if is_known_behind {
+                // That may take long: who asked at this machine comes again.
+                waiting.asked.drain(..).for_each(refuse);
             }
         }
         self.comparing = None;
@@ -115,8 +119,13 @@ impl Writer {
             self.replay_anew()?;
         }
         self.clear_mark()?;
-        for (draft, quality) in windows {
+        for (draft, quality) in waiting.windows {
             self.late_window(draft, quality)?;
+        }
+        for input in waiting.asked {
+            if !is_given_up(&input) {
+                self.take(input)?;
+            }
         }
         Ok(End::Go)
     }
@@ -200,37 +209,24 @@ impl Writer {
         Ok(())
     }
 
-    /// What cannot wait for its answer gets it, windows wait, and everything else comes again.
-    fn put_off(
-        &mut self,
-        comparison: &mut Comparison,
-        windows: &mut Vec<Window>,
-        input: Input,
-    ) -> Result<(), WriterError> {
-        let busy = || {
-            let en = "the node compares its ledger with what the platform acknowledged; ask again later";
-            let busy = problem("busy", None, en, "节点正在与平台已回执的账本核对，请稍后重试");
-            serde_json::json!({ "error": busy }).to_string()
-        };
+    /// Status is answered, windows and what this machine's users ask wait, and everything else comes again.
+    fn put_off(&mut self, comparison: &mut Comparison, waiting: &mut Waiting, input: Input) {
         match input {
             Input::Event(Event::Linked) => {
                 comparison.relinked();
                 self.core.linked = true;
             }
             Input::Event(Event::Unlinked) => self.core.linked = false,
-            Input::Event(Event::Window { draft, quality }) if windows.len() < WINDOWS_MAX => {
-                windows.push((draft, quality));
+            Input::Event(Event::Window { draft, quality }) if waiting.windows.len() < WINDOWS_MAX => {
+                waiting.windows.push((draft, quality));
             }
             Input::Status(answer) => {
                 answer.send(self.status()).ok();
             }
-            Input::Correct { answer, .. } | Input::Reading { answer, .. } | Input::Erase { answer, .. } => {
-                answer.send(busy()).ok();
-            }
+            Input::Correct { .. } | Input::Reading { .. } | Input::Erase { .. } => waiting.asked.push(input),
             // The final read of an order is made again, and a place asked for again, by the core that is replayed.
             _ => {}
         }
-        Ok(())
     }
 
     /// Opens a new epoch in both logs, each block beginning with the entry that says what is lost of its log. One frame: a crash
@@ -348,8 +344,32 @@ impl Writer {
     }
 }
 
-/// A window of running workloads that waits.
-type Window = (hufu_metering::WindowDraft, hufu_trade::usage::TimeQuality);
+/// What waits for the end of a comparison.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Windows of running workloads.
+    windows: Vec<(hufu_metering::WindowDraft, hufu_trade::usage::TimeQuality)>,
+    /// What users of this machine ask for; the local API lets one ask at a time.
+    asked: Vec<Input>,
+}
+
+/// Whether nobody waits for the answer any more: what was asked may have been asked again since.
+fn is_given_up(input: &Input) -> bool {
+    match input {
+        Input::Correct { answer, .. } | Input::Reading { answer, .. } | Input::Erase { answer, .. } => {
+            answer.is_closed()
+        }
+        _ => true,
+    }
+}
+
+fn refuse(input: Input) {
+    let en = "the node fetches back what its ledger lacks; ask again later";
+    let busy = problem("busy", None, en, "节点正在取回其账本所缺的区块，请稍后重试");
+    if let Input::Correct { answer, .. } | Input::Reading { answer, .. } | Input::Erase { answer, .. } = input {
+        answer.send(serde_json::json!({ "error": busy }).to_string()).ok();
+    }
+}
 
 fn sync(dir: &std::path::Path) -> std::io::Result<()> {
     std::fs::File::open(dir)?.sync_all()

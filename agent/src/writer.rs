@@ -153,7 +153,7 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, input: Input) -> Result<(), WriterError> {
+    pub(crate) fn take(&mut self, input: Input) -> Result<(), WriterError> {
         match input {
             Input::Event(event) => self.event(event),
             Input::Message { topic, payload, stub } => {

@@ -35,13 +35,13 @@ interfaces! {
     ProductReport = "product-report", up true, Ephemeral;
     /// Ledger blocks (DER, see [`super::Blocks`]); the answer is the platform's signed receipt.
     Blocks = "blocks", up true, Durable;
-    /// The node asks how far the platform holds a log, and for blocks of it that the node itself has lost; see
-    /// [`super::Fetch`]. Blocks come as [`super::Blocks`] behind the answer.
-    Fetch = "fetch", up true, Ephemeral;
     /// 后付费账单推送.
     BillPush = "bill-push", up true, Durable;
     /// 后付费账单支付结果确认.
     PaymentConfirm = "payment-confirm", up true, Ephemeral;
+    /// The node asks how far the platform holds a log, and for blocks of it that the node itself has lost; see
+    /// [`super::Fetch`]. Blocks come as [`super::Blocks`] behind the answer.
+    Fetch = "fetch", up true, Ephemeral;
     /// A buyer's browse statement, relayed; the answer is the node's offer.
     Browse = "browse", up false, Replayable;
     /// 发送订单: a buyer's order statement, relayed; the answer is the deal.
