@@ -40,11 +40,35 @@ fn take_apart(text: &str) -> Markdown {
 }
 
 #[test]
-fn both_readmes_have_the_same_shape_and_the_same_commands() {
-    let (english, chinese) = (take_apart(&tree::read("README.md")), take_apart(&tree::read("README.zh-CN.md")));
-    assert_eq!(english.headings, chinese.headings, "levels of the headings");
-    assert_eq!(english.blocks, chinese.blocks, "code blocks");
-    assert!(english.blocks.len() >= 3, "a README shows its commands");
+fn twins_have_the_same_shape_and_the_same_commands() {
+    for (english, chinese) in [("README.md", "README.zh-CN.md"), ("docs/operations.md", "docs/operations.zh-CN.md")] {
+        let of = |path: &str| take_apart(&tree::read(path));
+        let (one, other) = (of(english), of(chinese));
+        assert_eq!(one.headings, other.headings, "{english}: levels of the headings");
+        assert_eq!(one.blocks, other.blocks, "{english}: code blocks");
+        assert!(one.blocks.len() >= 3, "{english} shows its commands");
+    }
+}
+
+#[test]
+fn every_alarm_of_the_agent_has_its_cause_and_remedy() {
+    let mut alarms = std::collections::BTreeSet::new();
+    for path in tree::files()
+        .into_iter()
+        .filter(|path| path.starts_with("agent/src/") && path.ends_with(".rs") && !path.contains("/trial"))
+    {
+        let text = tree::read(&path);
+        for after in text.split("Alarm {").skip(1) {
+            let named = after.trim_start().strip_prefix("what: \"").and_then(|rest| rest.split('"').next());
+            alarms.extend(named.map(str::to_owned));
+        }
+    }
+    assert!(alarms.len() >= 8, "{alarms:?}");
+    for document in ["docs/operations.md", "docs/operations.zh-CN.md"] {
+        let text = tree::read(document);
+        let missing: Vec<_> = alarms.iter().filter(|alarm| !text.contains(&format!("| `{alarm}` |"))).collect();
+        assert!(missing.is_empty(), "{document} lacks {missing:?}");
+    }
 }
 
 #[test]

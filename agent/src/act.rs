@@ -10,6 +10,7 @@ use hufu_trade::{
     if2::{Browse, Problem, Remedy, SendOrder},
     money::Money,
     octets::{ContractNo, Digest, Octets},
+    prepaid,
     rating::rate_quantities,
     resource::{Kind, Resource},
     statement::{Offer, Payment, Requirement, Statement, con_type},
@@ -163,7 +164,7 @@ fn within_offer(statement: &Statement, offer: &Offer, offer_hash: Digest, contra
         && requirement.catalogue_revision == offer.catalogue_revision
         && requirement.term_ns <= offer.term_ns_max
         && offer.tariff.hash().is_ok_and(|hash| hash == requirement.tariff)
-        && value.payment == Payment::Postpaid
+        && prepaid::fits(offer, requirement, requirement.term_ns, value)
         && now_ns.abs_diff(statement.contract_time) <= FRESH_NS.unsigned_abs()
         // Both, for everybody else holds the statement's own time against the offer, and would refuse the deal.
         && (offer.valid_from..offer.valid_until).contains(&statement.contract_time)
@@ -214,8 +215,16 @@ pub(crate) fn order(core: &Core, now_ns: i64, request: &SendOrder) -> Result<(Co
     let (Some(requirement), Some(value)) = (statement.requirement.clone(), statement.contract_value) else {
         return Err(malformed("requirement and contractValue expected"));
     };
+    if value.payment == Payment::Prepaid {
+        let price = prepaid::price_of_term(offer, &requirement, requirement.term_ns).map_err(malformed)?;
+        if value.amount != price {
+            let en = format!("{} where the price of this term is {price}", value.amount);
+            let zh = format!("金额 {}，而本期限的价格为 {price}", value.amount);
+            return Err(problem("amount", Some("contract_value"), en, zh));
+        }
+    }
     let least = least_ceiling(offer, &requirement).map_err(malformed)?;
-    if value.amount < least {
+    if value.payment == Payment::Postpaid && value.amount < least {
         let en =
             format!("the ceiling is {}, one window of this order may cost {least}; sign a higher one", value.amount);
         let zh = format!("上限为 {}，本订单一个计量窗口的费用可达 {least}；请签署更高的上限", value.amount);

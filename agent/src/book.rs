@@ -7,12 +7,14 @@ use hufu_gm::{Signed, cert::Certificate, sm3::sm3};
 use hufu_trade::{
     bill::Bill,
     contract::{Facts, replay},
-    correction::{Correction, Due, RefundPaid},
+    correction::{Correction, RefundPaid},
     decode,
     entry::{Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Payment, Receipt, Rules, SignedStatement},
     notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
-    rules::{CORRECT, REFUND, RuleTable},
+    period::Calendar,
+    rotation::SignedRotation,
+    rules::{CONTEST, CORRECT, DISPUTE, PAY_PART, REFUND, RuleTable},
     statement::{Offer, Statement},
     usage::{Reason, UsageRecord, Window},
 };
@@ -49,6 +51,9 @@ pub(crate) struct Book {
     pub(crate) links: Vec<(u64, u64)>,
     /// The newest erasure; only it may have been interrupted.
     pub(crate) last_erased: Option<ContractNo>,
+    /// An epoch began after the first: of what came before something may be lost, and what is left of it need not follow from
+    /// what is left before it.
+    pub(crate) has_lost: bool,
 }
 
 /// Every signature and guard held when the entry was written; the table decides the rest.
@@ -79,7 +84,24 @@ impl Book {
         if kind != EntryKind::Receipt.number() {
             self.oblige(at);
         }
-        self.absorb(at, kind, body).map_err(|why| Unreplayable { at: at.clone(), kind, why })
+        match self.absorb(at, kind, body) {
+            // What it rests on is lost: it stands in the log, and moves no contract that is still known.
+            Err(why) if self.has_lost && at.log == 1 => {
+                tracing::warn!(height = at.height, why, "a finance entry rests on what is lost");
+                Ok(())
+            }
+            done => done.map_err(|why| Unreplayable { at: at.clone(), kind, why }),
+        }
+    }
+
+    /// The act of a payment of a bill of a contract.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn pay_act(&self, no: ContractNo, bill: Digest) -> Result<&'static str, String> {
+        let contract = self.contracts.get(&no).ok_or("no such contract")?;
+        let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
+        Ok(table.pay_act(contract.others_open(bill)))
     }
 
     /// The platform must acknowledge the block of an entry.
@@ -116,6 +138,7 @@ impl Book {
                 let contract = self.contract(no)?;
                 contract.in_force = Some(InForce::of(&deal));
                 (contract.deal, contract.moved) = (Some((at.clone(), deal)), Some(at.clone()));
+                self.begin_periods(no)?;
                 self.step(no, "deal", known, time)
             }
             EntryKind::Notice => self.notice(at, body),
@@ -149,32 +172,27 @@ impl Book {
                 if record.reason == Reason::Suspended {
                     (contract.base, contract.resumed) = (record.readings.clone(), Some(record.end));
                 }
-                contract.last = Some((at.clone(), record));
-                contract.near_ceiling.take();
-                Ok(())
+                read(contract.metered(at, record))
             }
             EntryKind::Bill => {
                 let bill: Bill = read(decode(body, "Bill"))?;
-                let (no, time) = (bill.contract_no, bill.period_end);
-                let due = Due::of(&bill.number, at.hash, bill.total);
-                let (name, paid) = (at.clone(), None);
-                let billed =
-                    Billed { name, bill, due, paid, refunded: false, linked: false, receipted: false, refused: false };
-                self.contract(no)?.bills.push(billed);
-                self.step(no, "bill", known, time)
+                let (no, time, act) = (bill.contract_no, bill.period_end, bill.act());
+                read(self.contract(no)?.bill(at, bill))?;
+                self.step(no, act, known, time)
             }
             EntryKind::Correction => {
                 let correction: Correction = read(decode(body, "Correction"))?;
                 let billed = self.billed(correction.contract_no, correction.bill)?;
                 billed.due = read(billed.due.corrected(at.hash, &correction))?;
                 // The platform may have refused what stood before; what is due now it has yet to judge.
-                billed.refused = false;
+                (billed.refused, billed.contested) = (false, false);
                 self.step(correction.contract_no, CORRECT, known, correction.time)
             }
             EntryKind::Payment => {
                 let payment: Payment = read(decode(body, "Payment"))?;
                 self.billed(payment.contract_no, payment.bill)?.paid = Some(payment.amount);
-                self.step(payment.contract_no, "pay", known, payment.paid_at)
+                let act = self.pay_act(payment.contract_no, payment.bill)?;
+                self.step(payment.contract_no, act, known, payment.paid_at)
             }
             EntryKind::RefundPaid => {
                 let refund: RefundPaid = read(decode(body, "RefundPaid"))?;
@@ -194,6 +212,11 @@ impl Book {
                 Ok(())
             }
             EntryKind::UserOperation => self.operation(&read(decode(body, "UserOperation"))?),
+            EntryKind::Demand | EntryKind::Response => {
+                // They move no contract; what is held for a proposal is no reservation of an order.
+                read(Signed::from_bytes(body)).map(|_| ())
+            }
+            EntryKind::KeyRotation => read(read(decode::<SignedRotation>(body, "SignedRotation"))?.open()).map(|_| ()),
             EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Ok(()),
         }
     }
@@ -214,6 +237,18 @@ impl Book {
         {
             *slot = Some(receipt);
         }
+    }
+
+    /// From the deal on its calendar cuts what is billed.
+    fn begin_periods(&mut self, no: ContractNo) -> Result<(), String> {
+        let contract = self.contracts.get(&no);
+        let terms = self.table_of(contract).zip(contract.and_then(|contract| contract.offer.as_ref()));
+        let calendar = terms
+            .zip(contract.and_then(|contract| contract.in_force))
+            .map(|(((.., table), (_, offer, _)), now)| read(Calendar::of(table, &offer.tariff, now.value.payment)))
+            .transpose()?;
+        self.contract(no)?.calendar = calendar.flatten();
+        Ok(())
     }
 
     fn rules(&mut self, rules: &Rules) -> Result<(), String> {
@@ -243,6 +278,9 @@ impl Book {
         let contract = self.contract(notice.contract_no)?;
         contract.notices.push((sm3(&[signed.tbs()]), at.clone()));
         contract.moved = Some(at.clone());
+        if notice.act == DISPUTE {
+            contract.bills.iter_mut().filter(|b| Some(b.name.hash) == notice.bill).for_each(|b| b.disputed = true);
+        }
         if let (Some(in_force), Some(renewal)) = (&mut contract.in_force, &notice.renewal) {
             *in_force = read(in_force.renewed(renewal))?;
             contract.near_ceiling.take();
@@ -267,8 +305,8 @@ impl Book {
         let (.., table) = self.table_of(Some(contract)).ok_or("its rule table is not in the log")?;
         let state = match replay(table, &contract.state, act, kind, REPLAYED) {
             Ok(step) => step.next.to_owned(),
-            // What moved it before is erased; the entry of the erasure says where it ended.
-            Err(_) if contract.erased => {
+            // What moved it before is erased, and the entry of the erasure says where it ended; or it is lost.
+            Err(_) if contract.erased || self.has_lost => {
                 let row = table.rows.iter().find(|row| row.act == act);
                 row.map_or_else(|| contract.state.clone(), |row| row.next.clone())
             }
@@ -279,6 +317,11 @@ impl Book {
         }
         let contract = self.contract(no)?;
         (contract.state, contract.since) = (state, time);
+        for billed in &mut contract.bills {
+            billed.contested |= act == CONTEST && billed.refused;
+            // What answers a dispute ends it; a score and the payment of another bill do not.
+            billed.disputed &= matches!(act, DISPUTE | PAY_PART | "score");
+        }
         Ok(())
     }
 }

@@ -9,8 +9,10 @@ use hufu_trade::{
     encode,
     entry::{EntryKind, EntryName, FinanceLink, OrderStatus},
     octets::{ContractNo, Octets},
+    prepaid::Prepaid,
     rating::{Before, Recorded, Terms, rate},
     resource::Resource,
+    rules::{BILL, BILL_PERIOD},
     usage::{MeterIdentity, Reading, Reason, Status, TimeQuality, UsageRecord, Window},
 };
 
@@ -197,7 +199,7 @@ pub(crate) fn finish(
             let status = core.status_entry(contract, act, now_ns, why)?;
             batch.entry(Log::Trade, (EntryKind::OrderStatus, Some(contract.no), encode(&status, "OrderStatus")?))?;
         }
-        None => carry(core, &mut batch, contract.no, lasts.get(&contract.no), now_ns)?,
+        None => carry(core, &mut batch, contract, lasts.get(&contract.no), now_ns)?,
     }
     Ok(batch.finish())
 }
@@ -207,19 +209,20 @@ pub(crate) fn finish(
 /// # Errors
 /// [`BookError`].
 pub(crate) fn suspended(core: &Core, batch: &mut Batch<'_>, contract: &Contract, now_ns: i64) -> Result<(), BookError> {
-    carry(core, batch, contract.no, contract.last.as_ref(), now_ns)
+    carry(core, batch, contract, contract.last.as_ref(), now_ns)
 }
 
 /// A record that carries all totals of the one before over time that is not metered; the meter counts from them anew.
 fn carry(
     core: &Core,
     batch: &mut Batch<'_>,
-    no: ContractNo,
+    contract: &Contract,
     last: Option<&(EntryName, UsageRecord)>,
     now_ns: i64,
 ) -> Result<(), BookError> {
     let Some((name, last)) = last else { return Ok(()) };
-    let end = now_ns.max(last.end);
+    // What is billed up to a boundary stays billed, also where the clock was set back.
+    let end = now_ns.max(last.end).max(contract.until.unwrap_or(i64::MIN));
     let unused = |reading: &Reading| Reading {
         status: if reading.total.is_some() { Status::Measured } else { Status::Missing },
         delta: reading.total.map(|_| 0),
@@ -239,7 +242,7 @@ fn carry(
         readings: last.readings.iter().map(unused).collect(),
         ..last.clone()
     };
-    batch.entry(Log::Trade, (EntryKind::Usage, Some(no), encode(&record, "UsageRecord")?))?;
+    batch.entry(Log::Trade, (EntryKind::Usage, Some(contract.no), encode(&record, "UsageRecord")?))?;
     Ok(())
 }
 
@@ -275,19 +278,26 @@ pub(crate) fn unmetered(contract: &Contract, metered: &[Resource], end_ns: i64, 
     }
 }
 
-/// The bill over `records`, with the trade log's entry naming it back.
+/// The bill over those of a contract's `records` that are not billed yet, with the trade log's entry naming it back. `end` is the
+/// end of the period that it is for; `None`: service has ended.
 ///
 /// # Errors
 /// [`BookError`].
-pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Result<Vec<NewBlock>, BookError> {
+pub(crate) fn bill(
+    core: &Core,
+    contract: &Contract,
+    records: &[Recorded],
+    end: Option<i64>,
+) -> Result<Vec<NewBlock>, BookError> {
     let lacks =
         |what: &'static str| Error::Field { what: "Bill", field: "offer", why: format!("the contract has no {what}") };
     let (_, offer, offer_hash) = contract.offer.as_ref().ok_or_else(|| lacks("offer"))?;
-    let (deal, _) = contract.deal.as_ref().ok_or_else(|| lacks("deal"))?;
+    let (deal, agreed) = contract.deal.as_ref().ok_or_else(|| lacks("deal"))?;
     let (.., table) = core.book.table_of(Some(contract)).ok_or_else(|| lacks("rule table"))?;
     let period_end = records.last().map_or(contract.since, |(_, record)| record.end);
     let refused = |refusal: Refusal| Error::Field { what: "Bill", field: "contractNo", why: refusal.to_string() };
-    next(table, &contract.state, "bill", core.facts(contract, period_end)).map_err(refused)?;
+    let act = if end.is_some() { BILL_PERIOD } else { BILL };
+    next(table, &contract.state, act, core.facts(contract, period_end)).map_err(refused)?;
     let before = match contract.bills.last() {
         None => None,
         Some(billed) => {
@@ -298,7 +308,11 @@ pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Re
         }
     };
     let first = before.as_ref().map_or(0, |before| before.last.order_seq + 1);
-    let fresh: Vec<Recorded> = records.iter().filter(|(_, record)| record.order_seq >= first).cloned().collect();
+    let of_period =
+        |record: &UsageRecord| record.order_seq >= first && end.is_none_or(|boundary| record.end <= boundary);
+    let fresh: Vec<Recorded> = records.iter().filter(|(_, record)| of_period(record)).cloned().collect();
+    let in_force = contract.in_force.ok_or_else(|| lacks("deal"))?;
+    let prepaid = Prepaid::of(offer, agreed, &in_force, table.parameters.proration)?;
     let terms = Terms {
         contract_no: contract.no,
         computing_pool_id: &core.identity.pool,
@@ -308,6 +322,8 @@ pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Re
         tariff: &offer.tariff,
         gap_rule: &table.parameters.gap_rating,
         left: contract.left()?,
+        rests_on: contract.moved.clone().filter(|_| end.is_some()),
+        prepaid: prepaid.as_ref(),
     };
     let bill = rate(&terms, before.as_ref(), &fresh)?;
     let mut batch = core.batch();
@@ -321,15 +337,13 @@ pub(crate) fn bill(core: &Core, contract: &Contract, records: &[Recorded]) -> Re
 /// # Errors
 /// [`BookError`].
 pub(crate) fn confirmed(
-    core: &Core,
+    batch: &mut Batch<'_>,
     no: ContractNo,
     kind: EntryKind,
     body: Vec<u8>,
-) -> Result<Vec<NewBlock>, BookError> {
-    let mut batch = core.batch();
+) -> Result<(), BookError> {
     let name = batch.entry(Log::Finance, (kind, Some(no), body))?;
-    link(&mut batch, no, kind, name)?;
-    Ok(batch.finish())
+    link(batch, no, kind, name)
 }
 
 /// The trade log's entry that names a finance entry back.

@@ -75,8 +75,8 @@ fn facts(core: &Core, contract: &Contract, notice: &Notice, signed: &Signed) -> 
         return Err(problem("signature", None, en, "通知既不是该合约买方、也不是本节点的平台签署的"));
     }
     let within_offer = notice.renewal.is_none_or(|renewal| {
-        let terms = contract.in_force.zip(contract.offer.as_ref());
-        terms.is_some_and(|(in_force, (_, offer, _))| in_force.takes(&renewal, offer, notice.time))
+        let terms = contract.in_force.zip(contract.offer.as_ref()).zip(contract.deal.as_ref());
+        terms.is_some_and(|((in_force, (_, offer, _)), (_, deal))| in_force.takes(&renewal, (offer, deal), notice.time))
     });
     Ok(Facts { buyer_signed, platform_signed, within_offer, ..core.facts(contract, notice.time) })
 }

@@ -7,7 +7,11 @@ use hufu_audit::{Exit, Failure};
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
-use crate::text::Text;
+use crate::{provision::Means, text::Text};
+
+/// Before the name of a secret that systemd hands over (`LoadCredential=`); anybody else finds it in `credentials/` beside the
+/// configuration.
+pub(crate) const CREDENTIAL: &str = "credential:";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +72,8 @@ struct RawMqtt {
 #[serde(deny_unknown_fields)]
 struct RawPlatform {
     certificates: PathBuf,
+    #[serde(default = "compare_s")]
+    compare_s: u64,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -79,6 +85,7 @@ struct RawLocal {
 struct RawProvision {
     place: String,
     command: Vec<String>,
+    socket: Option<PathBuf>,
     timeout_s: u64,
 }
 #[derive(Deserialize, Default)]
@@ -120,7 +127,7 @@ impl Default for RawLocal {
 }
 impl Default for RawProvision {
     fn default() -> Self {
-        Self { place: "hufu-orders".to_owned(), command: Vec::new(), timeout_s: 30 }
+        Self { place: "hufu-orders".to_owned(), command: Vec::new(), socket: None, timeout_s: 30 }
     }
 }
 fn node_key() -> PathBuf {
@@ -137,6 +144,9 @@ fn trust() -> Vec<PathBuf> {
 }
 fn iaas() -> String {
     "IaaS".to_owned()
+}
+fn compare_s() -> u64 {
+    30
 }
 fn month_s() -> u64 {
     31 * 86_400
@@ -192,12 +202,14 @@ pub(crate) struct Config {
     pub(crate) mqtt_port: u16,
     /// The platform's certificate chain, leaf first.
     pub(crate) platform_certificates: PathBuf,
+    /// How long the first signature after a start waits for the platform's word on what it holds, ns.
+    pub(crate) compare_ns: u64,
     /// Unix socket of the local API.
     pub(crate) socket: PathBuf,
     /// Parent cgroup of the orders' places.
     pub(crate) place: String,
-    /// The site's own provisioning command; empty for none.
-    pub(crate) provision: Vec<String>,
+    /// Who makes places and runs workloads.
+    pub(crate) provision: Means,
     /// Its time limit, seconds.
     pub(crate) provision_timeout_s: u64,
     /// Sellable thousandths of a core; absent: what the server has.
@@ -273,6 +285,20 @@ impl Config {
         if !(1..=600).contains(&raw.provision.timeout_s) {
             return Err("provision.timeout_s: 1 to 600 expected".to_owned());
         }
+        let provision = match (raw.provision.command, raw.provision.socket) {
+            (command, None) => Means::Command(command),
+            (command, Some(socket)) if command.is_empty() => Means::Helper(at(&socket)),
+            _ => {
+                return Err(
+                    "provision.command and provision.socket exclude each other: the helper behind the socket has \
+                            a command of its own"
+                        .to_owned(),
+                );
+            }
+        };
+        if !(1..=86_400).contains(&raw.platform.compare_s) {
+            return Err("platform.compare_s: 1 to 86400 expected".to_owned());
+        }
         let rules = match &raw.ledger.rules {
             None => hufu_trade::rules::DEFAULT.to_owned(),
             Some(path) => std::fs::read_to_string(at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
@@ -287,9 +313,9 @@ impl Config {
         Ok(Self {
             site,
             node,
-            key: at(&raw.node.key),
+            key: secret(&raw.node.key, dir),
             certificates: at(&raw.node.certificates),
-            salt: at(&raw.node.salt),
+            salt: secret(&raw.node.salt, dir),
             trust: raw.node.trust.iter().map(|path| at(path)).collect(),
             ledger_dir: at(&raw.ledger.dir),
             rules,
@@ -299,9 +325,10 @@ impl Config {
             mqtt_host: host,
             mqtt_port: port,
             platform_certificates: at(&raw.platform.certificates),
+            compare_ns: raw.platform.compare_s * 1_000_000_000,
             socket: at(&raw.local.socket),
             place: raw.provision.place,
-            provision: raw.provision.command,
+            provision,
             provision_timeout_s: raw.provision.timeout_s,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
@@ -312,6 +339,17 @@ impl Config {
     /// `{site}/{node}`: the paper's ComputingPoolID.
     pub(crate) fn pool(&self) -> String {
         format!("{}/{}", self.site, self.node)
+    }
+}
+
+/// The file of a secret. The service gets a copy of its own from systemd; commands that root runs read the original.
+fn secret(named: &Path, dir: &Path) -> PathBuf {
+    match named.to_str().and_then(|named| named.strip_prefix(CREDENTIAL)) {
+        Some(name) => {
+            let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            handed.unwrap_or_else(|| dir.join("credentials")).join(name)
+        }
+        None => dir.join(named),
     }
 }
 
@@ -343,4 +381,65 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
         term_max_ns: raw.term_max_s * 1_000_000_000,
         tariff,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../packaging/hufu.toml.sample");
+
+    /// The sample with the lines that show defaults in force, or with none of them.
+    fn sample(defaults: bool) -> String {
+        let shows =
+            |line: &str| line.strip_prefix('#').is_some_and(|key| key.starts_with(|c: char| c.is_ascii_lowercase()));
+        let lines = SAMPLE.lines().map(|line| if shows(line) && defaults { &line[1..] } else { line });
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn the_sample_names_every_default_as_it_is() {
+        let dir = Path::new("/etc/hufu");
+        let (said, silent) = (Config::from_toml(&sample(true), dir), Config::from_toml(&sample(false), dir));
+        assert_eq!(format!("{said:?}"), format!("{silent:?}"));
+        let shown = |text: &str| toml::from_str::<toml::Table>(text).unwrap().to_string().lines().count();
+        assert!(shown(&sample(true)) > shown(&sample(false)) + 10, "defaults are shown");
+    }
+
+    #[test]
+    fn the_sample_knows_every_key() {
+        // serde names the keys it knows when it meets one that it does not.
+        let known = |table: &str| {
+            let text = sample(false).replacen(&format!("\n{table}\n"), &format!("\n{table}\nno_such_key = 1\n"), 1);
+            let error = Config::from_toml(&text, Path::new("/")).unwrap_err();
+            let (_, expected) = error.split_once("expected").unwrap();
+            let names = expected.split('`').skip(1).step_by(2).map(str::to_owned);
+            names.filter(|name| !name.contains('\n')).collect::<Vec<_>>()
+        };
+        let tables = [
+            "[node]",
+            "[mqtt]",
+            "[platform]",
+            "[ledger]",
+            "[metering]",
+            "[local]",
+            "[provision]",
+            "[capacity]",
+            "[[product]]",
+        ];
+        for table in tables {
+            let keys = known(table);
+            assert!(!keys.is_empty(), "{table}");
+            for key in keys.iter().filter(|key| *key != "tariff") {
+                assert!(SAMPLE.contains(&format!("{key} = ")), "{table} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_credential_lies_beside_the_configuration_for_whoever_is_not_the_service() {
+        let named = secret(Path::new("credential:node.key"), Path::new("/etc/hufu"));
+        assert_eq!(named, Path::new("/etc/hufu/credentials/node.key"));
+        assert_eq!(secret(Path::new("node.key"), Path::new("/d")), Path::new("/d/node.key"));
+    }
 }

@@ -1,6 +1,6 @@
 //! One contract of this node and its bills, as their entries tell them. Taking entries into account is `book.rs`.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, collections::VecDeque};
 
 use hufu_gm::{sm2::PublicKey, sm3::Hash};
 use hufu_trade::{
@@ -10,6 +10,7 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::{ContractNo, Digest},
+    period::Calendar,
     rating::rate_quantities,
     statement::Offer,
     usage::{Reading, UsageRecord},
@@ -32,13 +33,40 @@ pub(crate) struct Billed {
     pub(crate) receipted: bool,
     /// The platform's receipt refuses it.
     pub(crate) refused: bool,
+    /// The node took note of that.
+    pub(crate) contested: bool,
+    /// The buyer's dispute about it is not settled.
+    pub(crate) disputed: bool,
 }
 
 impl Billed {
+    /// A bill as its entry has it.
+    pub(crate) fn new(name: EntryName, bill: Bill) -> Self {
+        let due = Due::of(&bill.number, name.hash, bill.total);
+        let (paid, [refunded, linked, receipted, refused, contested, disputed]) = (None, [false; 6]);
+        Self { name, bill, due, paid, refunded, linked, receipted, refused, contested, disputed }
+    }
+
+    /// Whether it is still to be paid.
+    pub(crate) fn is_open(&self) -> bool {
+        self.due.is_open(self.paid.is_some())
+    }
+
     /// Entry hash of the last correction, or of the bill where there is none: what the platform judges.
     pub(crate) fn newest(&self) -> Digest {
         self.due.last.unwrap_or(self.name.hash)
     }
+}
+
+/// Usage of one billing period that is not billed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// First and last record.
+    pub(crate) seqs: (u64, u64),
+    /// The period's end, ns since 1970-01-01Z; the greatest time where there are no periods.
+    pub(crate) boundary: i64,
+    /// What the last record read.
+    readings: Vec<Reading>,
 }
 
 /// One contract.
@@ -78,6 +106,14 @@ pub(crate) struct Contract {
     /// The newest trade entry that moved the contract.
     pub(crate) moved: Option<EntryName>,
     pub(crate) bills: Vec<Billed>,
+    /// Where its billing periods end; `None` where it is billed once.
+    pub(crate) calendar: Option<Calendar>,
+    /// The end of the period that the last bill covers.
+    pub(crate) until: Option<i64>,
+    /// What is not billed yet, period by period.
+    pub(crate) spans: VecDeque<Span>,
+    /// The totals that the last bill goes up to.
+    billed: Vec<Reading>,
     /// The score's place and statement hash.
     pub(crate) score: Option<(EntryName, Hash)>,
 }
@@ -111,6 +147,10 @@ impl Contract {
             last: None,
             moved: None,
             bills: Vec::new(),
+            calendar: None,
+            until: None,
+            spans: VecDeque::new(),
+            billed: Vec::new(),
             score: None,
         }
     }
@@ -129,19 +169,79 @@ impl Contract {
         self.in_force.map_or(Ok(None), |in_force| in_force.left(self.bills.iter().map(|billed| billed.bill.total)))
     }
 
-    /// Whether the cost since the deal and twice that of the newest record exceed the ceiling. Costs that cannot be computed are
+    /// Takes a usage record into account.
+    ///
+    /// # Errors
+    /// [`hufu_trade::Error::Overflow`] for a time beyond the calendar.
+    pub(crate) fn metered(&mut self, at: &EntryName, record: UsageRecord) -> Result<(), hufu_trade::Error> {
+        let (seq, readings) = (record.order_seq, record.readings.clone());
+        match self.spans.back_mut() {
+            Some(span) if record.end <= span.boundary => (span.seqs.1, span.readings) = (seq, readings),
+            back => {
+                let until = back.map(|span| span.boundary).or(self.until);
+                let next = self.calendar.as_ref().map(|calendar| calendar.next(record.end, until)).transpose()?;
+                self.spans.push_back(Span { seqs: (seq, seq), boundary: next.unwrap_or(i64::MAX), readings });
+            }
+        }
+        self.last = Some((at.clone(), record));
+        self.near_ceiling.take();
+        Ok(())
+    }
+
+    /// Takes a bill into account.
+    ///
+    /// # Errors
+    /// As [`Contract::metered`].
+    pub(crate) fn bill(&mut self, at: &EntryName, bill: Bill) -> Result<(), hufu_trade::Error> {
+        while let Some(mut span) = self.spans.pop_front_if(|span| span.seqs.0 <= bill.last_seq) {
+            self.billed.clone_from(&span.readings);
+            if span.seqs.1 > bill.last_seq {
+                span.seqs.0 = bill.last_seq.saturating_add(1);
+                self.spans.push_front(span);
+                break;
+            }
+        }
+        let calendar = self.calendar.as_ref();
+        self.until = calendar.map(|calendar| calendar.next(bill.period_end, self.until)).transpose()?;
+        self.bills.push(Billed::new(at.clone(), bill));
+        self.near_ceiling.take();
+        Ok(())
+    }
+
+    /// The end of the first period that is over and not billed yet: a window has closed at or past it, or nothing is metered
+    /// that could still end before it.
+    pub(crate) fn period_over(&self, is_metered: bool, now_ns: i64) -> Option<i64> {
+        let end = self.spans.front()?.boundary;
+        let closed = !is_metered || self.last.as_ref().is_some_and(|(_, record)| record.end >= end);
+        (self.calendar.is_some() && closed && now_ns >= end).then_some(end)
+    }
+
+    /// Whether another bill than this one is still to be paid.
+    pub(crate) fn others_open(&self, bill: Digest) -> bool {
+        self.bills.iter().any(|billed| billed.name.hash != bill && billed.is_open())
+    }
+
+    /// The end of the period of the oldest open bill.
+    pub(crate) fn arrears_since(&self) -> Option<i64> {
+        self.bills.iter().find(|billed| billed.is_open()).map(|billed| billed.bill.period_end)
+    }
+
+    /// Whether what is not billed yet and twice the newest record exceed what the bills left of the ceiling. Costs that cannot be computed are
     /// the bill's matter.
     pub(crate) fn is_near_ceiling(&self) -> bool {
         *self.near_ceiling.get_or_init(|| self.last.as_ref().is_some_and(|(_, record)| self.nears_ceiling(record)))
     }
 
     fn nears_ceiling(&self, record: &UsageRecord) -> bool {
-        // The record's totals are those since the deal, earlier bills included: they are held against the whole ceiling.
-        let ceiling = self.in_force.map_or(Ok(None), |in_force| in_force.left([]));
-        let (Ok(Some(ceiling)), Some((_, offer, _))) = (ceiling, &self.offer) else { return false };
+        let (Ok(Some(ceiling)), Some((_, offer, _))) = (self.left(), &self.offer) else { return false };
+        let billed = |reading: &Reading| {
+            let same = |other: &&Reading| other.code == reading.code && other.qualifier == reading.qualifier;
+            self.billed.iter().find(same).and_then(|billed| billed.total).unwrap_or(0)
+        };
         let cost = |part: fn(&Reading) -> Option<u128>| -> Option<i128> {
             let readings = record.readings.iter();
-            let quantities = readings.filter_map(|reading| Some((reading.resource().ok()?, part(reading)?)));
+            let quantities = readings
+                .filter_map(|reading| Some((reading.resource().ok()?, part(reading)?.saturating_sub(billed(reading)))));
             rate_quantities(&offer.tariff, &quantities.collect::<Vec<_>>()).ok().map(|rated| rated.total.0)
         };
         let now = cost(|reading| reading.total);

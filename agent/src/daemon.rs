@@ -3,16 +3,15 @@
 
 use std::{
     io::Read,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, StateFile};
-use hufu_trade::{
-    encode,
-    entry::{EntryKind, SetAside},
-    octets::Octets,
-};
+use hufu_ledger::{Ledger, Options, StateFile, storage::Directory};
+use hufu_trade::octets::Octets;
 
 use crate::{
     clock::{self, Clock},
@@ -23,7 +22,7 @@ use crate::{
     places::Places,
     provision::{Provisioner, Turns},
     sampler::{self, Setting},
-    setup::{self, Material},
+    setup::{self, First, Material},
     status::Alarms,
     stock::{Capacity, Shop},
     text::Text,
@@ -89,14 +88,15 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let provisioner = Provisioner {
         root: config.root.clone(),
         parent: config.place.clone(),
-        command: config.provision.clone(),
+        means: config.provision.clone(),
         timeout_s: config.provision_timeout_s,
         writer: inputs.clone(),
         turns: Turns::default(),
     };
-    let mut writer = Writer {
+    let writer = Writer {
         core,
         ledger,
+        storage: Arc::new(Directory::new(&dir)),
         meter_state,
         link: outbound,
         sampler: commands,
@@ -105,10 +105,11 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         alarms: Alarms::default(),
         clock: Clock::SYSTEM,
         dir: dir.clone(),
+        compare_ns: config.compare_ns,
+        first: First::of(&config, &material),
+        set_aside: recovery.set_aside,
+        comparing: None,
     };
-    let ended = |error: WriterError| writer_failure(&dir, &error);
-    writer.replay().map_err(ended)?;
-    record_recovery(&mut writer, &recovery).map_err(ended)?;
     let setting = Setting {
         root: config.root.clone(),
         interval_ns: config.sample_ns,
@@ -202,33 +203,12 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
     Ok(Core::new(material.identity.clone(), shop, config.window_ns, boot_id))
 }
 
-/// A bad tail that open set aside is said in the log, with its length and hash.
-///
-/// # Errors
-/// [`WriterError`].
-pub(crate) fn record_recovery(writer: &mut Writer, recovery: &hufu_ledger::Recovery) -> Result<(), WriterError> {
-    let mut entries = Vec::new();
-    for tail in &recovery.set_aside {
-        // Every open reports every tail; its hash is its key, so each is said once.
-        if !writer.ledger.find(&tail.sm3)?.is_empty() {
-            continue;
-        }
-        let body = SetAside { segment: tail.segment, offset: tail.offset, length: tail.length, sm3: Octets(tail.sm3) };
-        let body = encode(&body, "SetAside").map_err(|e| WriterError::Entry(e.to_string()))?;
-        entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3, sealed: false });
-    }
-    if entries.is_empty() {
-        return Ok(());
-    }
-    tracing::error!(count = entries.len(), "a damaged tail was set aside");
-    writer.append(&[NewBlock { log: Log::Trade, entries }])
-}
-
 fn writer_failure(dir: &std::path::Path, error: &WriterError) -> Failure<Text> {
     match error {
         WriterError::Ledger(error) => setup::ledger_failure(dir, error),
-        WriterError::Fatal(crate::node::Fatal::Behind { .. }) => {
-            Failure::new(Exit::Config, Text::ConfigWrong { path: dir.display().to_string(), why: error.to_string() })
+        WriterError::Mark { path, source } => {
+            let (path, why) = (path.display().to_string(), source.to_string());
+            Failure::new(Exit::Io, Text::FileUnwritable { path, why })
         }
         other => bug(other),
     }

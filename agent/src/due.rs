@@ -5,7 +5,7 @@ use hufu_ledger::Log;
 use hufu_trade::{
     encode,
     entry::EntryKind,
-    rules::{EXHAUST, EXPIRE, Timer},
+    rules::{BILL, BILL_PERIOD, CONTEST, EXHAUST, EXPIRE, RuleTable, Since, Timer, Write},
     usage::{TimeQuality, TimeState},
 };
 
@@ -22,6 +22,22 @@ const ENDED_NS: i64 = 3_600_000_000_000;
 
 fn after_ns(timer: &Timer) -> i64 {
     i64::try_from(timer.after_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000)
+}
+
+/// From when a timer of a contract's state runs; `None`: it does not.
+fn begins(contract: &Contract, timer: &Timer) -> Option<i64> {
+    match timer.since {
+        Since::State => Some(contract.since),
+        Since::Bill => contract.arrears_since(),
+    }
+}
+
+/// Why the node must note that a bill was refused: that was while the contract's state did not let it.
+fn uncontested(contract: &Contract, table: &RuleTable) -> Option<String> {
+    let row = table.row(&contract.state, CONTEST)?;
+    let billed = contract.bills.iter().find(|billed| billed.refused && !billed.contested)?;
+    let why = format!("the platform refuses bill {}", billed.bill.number);
+    (row.writes == [Write::OrderStatus]).then_some(why)
 }
 
 impl Core {
@@ -45,6 +61,15 @@ impl Core {
         let mut effects = Vec::new();
         for (no, contract) in &self.book.contracts {
             let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
+            if self.is_period_over(contract, table, now) && !self.billing.contains(no) {
+                self.billing.push(*no);
+                effects.push(Effect::ReadRecords(*no));
+                continue;
+            }
+            if let Some(why) = uncontested(contract, table) {
+                effects.push(self.by_itself(contract, CONTEST, now, &why)?);
+                return Ok(effects);
+            }
             if table.is_metered(&contract.state) {
                 self.paused.remove(no);
                 match (self.services.get(no), self.leaving(contract, now)) {
@@ -81,7 +106,7 @@ impl Core {
                     effects.push(Effect::Pause(*no));
                 }
             }
-            if table.row(&contract.state, "bill").is_some() && !self.billing.contains(no) {
+            if table.row(&contract.state, BILL).is_some() && !self.billing.contains(no) {
                 // Unset time forbids a final bill, never metering.
                 if quality.state != TimeState::Unset {
                     self.billing.push(*no);
@@ -110,10 +135,20 @@ impl Core {
         }
         let mut timers = table.timers.iter().filter(|timer| timer.state == contract.state);
         // A state that a buyer's notice began began at a time the buyer chose: what is due at once waits for no clock.
-        let ran_out =
-            |timer: &&Timer| timer.after_s == 0 || now.real_ns >= contract.since.saturating_add(after_ns(timer));
+        let ran_out = |timer: &&Timer| {
+            begins(contract, timer)
+                .is_some_and(|from| timer.after_s == 0 || now.real_ns >= from.saturating_add(after_ns(timer)))
+        };
         let timer = timers.find(ran_out)?;
         Some((&timer.act, "the time allowed ran out"))
+    }
+
+    /// Whether a period of a contract is over that is billed while service runs. An unset time forbids a bill.
+    pub(crate) fn is_period_over(&self, contract: &Contract, table: &RuleTable, now: Now) -> bool {
+        let (state, is_set) = (&contract.state, self.quality.state != TimeState::Unset);
+        is_set
+            && table.row(state, BILL_PERIOD).is_some()
+            && contract.period_over(table.is_metered(state), now.real_ns).is_some()
     }
 
     /// An act that happens by itself and leaves nothing but its status.
@@ -159,8 +194,9 @@ impl Core {
             let ends = contract.in_force.filter(|_| table.row(&contract.state, EXPIRE).is_some());
             times.extend(ends.map(|in_force| in_real(in_force.service_end)));
             for timer in table.timers.iter().filter(|timer| timer.state == contract.state) {
-                times.push(in_real(contract.since.saturating_add(after_ns(timer))));
+                times.extend(begins(contract, timer).map(|from| in_real(from.saturating_add(after_ns(timer)))));
             }
+            times.extend(contract.spans.front().map(|span| in_real(span.boundary)));
         }
         if self.linked {
             times.extend(self.cursors.iter().filter_map(Cursor::due_ns));

@@ -30,7 +30,8 @@ impl Book {
         let bills = self.contracts.values().flat_map(|contract| &contract.bills);
         let mut below = obligation;
         for billed in bills {
-            let rests_on = billed.bill.last_record.height;
+            let moved = billed.bill.rests_on.as_ref().map_or(0, |name| name.height);
+            let rests_on = billed.bill.last_record.height.max(moved);
             if log == 1 && billed.name.height >= finance_acked && rests_on >= trade_acked {
                 below = below.min(billed.name.height);
             }
@@ -56,9 +57,10 @@ impl Core {
                 self.request(now, interface, payload)
             }
             Interface::Blocks => self.receipt(payload),
-            Interface::PaymentConfirm => self.payment(payload),
+            Interface::PaymentConfirm => self.payment(now, payload),
             Interface::BillPush => self.push_answered(payload),
-            Interface::ProductReport => Ok(Vec::new()),
+            // What a comparison asked for and did not wait for any more.
+            Interface::ProductReport | Interface::Fetch => Ok(Vec::new()),
         };
         outcome.unwrap_or_else(|problem| {
             let detail = format!("{} {}: {}", interface.name(), problem.code, problem.remedy.en);

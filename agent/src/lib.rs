@@ -14,6 +14,7 @@ mod contract;
 mod daemon;
 mod due;
 mod exchange;
+mod fetch;
 mod firmware;
 mod link;
 mod local;
@@ -32,6 +33,7 @@ mod stock;
 mod text;
 #[cfg(test)]
 mod trial;
+mod whole;
 mod writer;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -11,6 +11,7 @@ use hufu_trade::{
     if2::{Interface, Topic},
     octets::{ContractNo, Digest},
     rating::Recorded,
+    rules::{BILL, BILL_PERIOD},
     usage::{TimeQuality, TimeState},
 };
 
@@ -102,8 +103,8 @@ pub(crate) enum Fatal {
     #[error("cannot write the books: {0}")]
     Book(#[from] BookError),
     #[error(
-        "the platform holds {receipted} blocks of log {log}, this disk only {held}: the ledger was restored from an older \
-         copy; nothing may be signed before it is whole again"
+        "the platform holds {receipted} blocks of log {log}, this disk only {held}: nothing may be signed before the ledger \
+         is whole again"
     )]
     Behind { log: u8, held: u64, receipted: u64 },
 }
@@ -150,10 +151,10 @@ pub(crate) struct Core {
     receipts: [Option<Vec<u8>>; 2],
     /// The bill is being computed.
     pub(crate) billing: Vec<ContractNo>,
-    /// Next payment question a contract, CLOCK_MONOTONIC ns, and the pause after it.
-    pub(crate) asks: BTreeMap<ContractNo, (u64, u64)>,
-    /// Bills the platform answered the push of.
-    pub(crate) pushed: BTreeMap<ContractNo, u64>,
+    /// Next payment question about a bill, by its entry's hash: CLOCK_MONOTONIC ns, and the pause after it.
+    pub(crate) asks: BTreeMap<Digest, (u64, u64)>,
+    /// When a bill is pushed again, by its entry's hash, CLOCK_MONOTONIC ns.
+    pub(crate) pushed: BTreeMap<Digest, u64>,
     /// Revision of the catalogue the platform has.
     pub(crate) told_revision: Option<u64>,
     /// Windows whose order sums exceeded the host's counters.
@@ -184,6 +185,15 @@ impl Core {
             told_revision: None,
             violations: 0,
         }
+    }
+
+    /// Forgets what the ledger told, before it is replayed anew; what runs in this process stays known.
+    pub(crate) fn forget(&mut self) {
+        (self.book, self.sizes, self.cursors) = (Book::default(), [0; 2], [Cursor::default(); 2]);
+        (self.receipts, self.told_revision) = ([None, None], None);
+        self.billing.clear();
+        self.asks.clear();
+        self.pushed.clear();
     }
 
     /// A batch at the logs' present ends.
@@ -307,6 +317,13 @@ impl Core {
 
     fn bill(&mut self, now: Now, no: ContractNo, records: &[Recorded]) -> Result<Vec<Effect>, Fatal> {
         let Some(contract) = self.book.contracts.get(&no) else { return Ok(Vec::new()) };
+        let Some((.., table)) = self.book.table_of(Some(contract)) else { return Ok(Vec::new()) };
+        let is_final = table.row(&contract.state, BILL).is_some();
+        let end = contract.period_over(table.is_metered(&contract.state), now.real_ns).filter(|_| !is_final);
+        if !is_final && (end.is_none() || table.row(&contract.state, BILL_PERIOD).is_none()) {
+            self.billing.retain(|other| *other != no);
+            return Ok(Vec::new());
+        }
         if records.is_empty() {
             // The service ended before its first record: one gap record makes the chain, and the bill, whole.
             let draft = books::unmetered(contract, &self.metered(contract), now.real_ns, self.boot_id);
@@ -315,7 +332,15 @@ impl Core {
             self.billing.retain(|other| *other != no);
             return Ok(vec![Effect::Append(blocks)]);
         }
-        match books::bill(self, contract, records) {
+        if contract.spans.is_empty() {
+            // All of it was billed before service ended: the last bill is over the time since, in which nothing ran.
+            let mut batch = self.batch();
+            books::suspended(self, &mut batch, contract, now.real_ns)?;
+            let blocks = batch.finish();
+            self.billing.retain(|other| *other != no);
+            return Ok(vec![Effect::Append(blocks)]);
+        }
+        match books::bill(self, contract, records, end) {
             Ok(blocks) => {
                 self.billing.retain(|other| *other != no);
                 Ok(vec![Effect::Append(blocks)])

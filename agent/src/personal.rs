@@ -15,7 +15,7 @@ use crate::{
     act::{self, malformed, problem},
     batch::{Batch, Draft},
     book::Book,
-    contract::Contract,
+    contract::{Billed, Contract},
     node::Core,
 };
 
@@ -145,10 +145,15 @@ impl Book {
             return Ok(());
         }
         if kind == EntryKind::Payment.number() {
-            if let Some(billed) = contract.bills.iter_mut().find(|billed| billed.paid.is_none()) {
-                billed.paid = Some(billed.due.total);
+            // Which bill it was is erased, too; how many are open is known.
+            let open = contract.bills.iter().position(Billed::is_open);
+            let open = open.or_else(|| contract.bills.iter().position(|billed| billed.paid.is_none()));
+            let mut bill = Octets([0; 32]);
+            if let Some(billed) = open.and_then(|index| contract.bills.get_mut(index)) {
+                (billed.paid, bill) = (Some(billed.due.total), billed.name.hash);
             }
-            self.step(no, "pay", EntryKind::Payment, since)
+            let act = self.pay_act(no, bill)?;
+            self.step(no, act, EntryKind::Payment, since)
         } else if kind == EntryKind::RefundPaid.number() {
             if let Some(billed) = contract.bills.iter_mut().find(|billed| !billed.refunded) {
                 billed.refunded = true;

@@ -1,19 +1,17 @@
 //! Making and removing an order's place: its own cgroup where cgroups may be written, and the site's own command, which
-//! starts, suspends and stops the buyer's workload (JSON on stdin, answer on stdout, time limit, retried safely). Each job has
-//! its own short thread; those of one order run one after the other; results go to the writer.
+//! starts, suspends and stops the buyer's workload; or the root helper, which does both. What is said to either is
+//! `hufu_provision`. Each job has its own short thread; those of one order run one after the other; results go to the writer.
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     time::Duration,
 };
 
 use hufu_metering::{Target, hierarchy::Hierarchies, place::Place};
+use hufu_provision::{Answer, Request, Verb};
 use hufu_trade::octets::{ContractNo, rfc3339};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     clock,
@@ -49,31 +47,13 @@ pub(crate) fn job(core: &Core, contract: ContractNo) -> Option<Job> {
     Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end })
 }
 
-/// What the site's command reads.
-#[derive(Serialize)]
-struct Request<'a> {
-    /// `start` (also what was suspended), `suspend` or `stop`; the same request may come again and must give the same answer.
-    verb: &'a str,
-    contract_no: String,
-    /// Write `0` to each of these from the workload's first process, before it execs.
-    procs_files: &'a [PathBuf],
-    quantity: u32,
-    /// What one unit holds, decimal strings.
-    reserves: BTreeMap<&'a str, String>,
-    /// RFC 3339 UTC.
-    service_end: String,
-}
-
-/// What it answers.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Answer {
-    /// Root process of the workload, where it is not in a cgroup of its own.
-    pid: Option<u32>,
-    /// A cgroup made by the site itself, instead of the one offered.
-    cgroup: Option<String>,
-    /// Where the buyer reaches the service.
-    address: Option<String>,
+/// Who makes places and runs workloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// This process makes the places, and runs the site's own command; an empty one runs nothing.
+    Command(Vec<String>),
+    /// The root helper behind its socket does both.
+    Helper(PathBuf),
 }
 
 /// Runs the jobs.
@@ -81,7 +61,7 @@ struct Answer {
 pub(crate) struct Provisioner {
     pub(crate) root: PathBuf,
     pub(crate) parent: String,
-    pub(crate) command: Vec<String>,
+    pub(crate) means: Means,
     pub(crate) timeout_s: u64,
     pub(crate) writer: SyncSender<Input>,
     pub(crate) turns: Turns,
@@ -142,7 +122,7 @@ impl Provisioner {
     /// Suspends the workload; the order's place stays. The final read came first.
     pub(crate) fn pause(&self, contract: ContractNo) {
         self.job("pause", contract, move |this, number| {
-            this.until_done(contract, number, || this.tell("suspend", contract));
+            this.until_done(contract, number, || this.tell(Verb::Suspend, contract));
         });
     }
 
@@ -186,20 +166,24 @@ impl Provisioner {
     }
 
     fn start(&self, job: &Job) -> Result<(Target, Option<String>), String> {
+        let reserves = job.reserves.iter().map(|(name, quantity)| (name.clone(), quantity.to_string())).collect();
+        let request = |procs_files: &[PathBuf]| Request {
+            procs_files: procs_files.to_vec(),
+            quantity: job.quantity,
+            reserves,
+            service_end: rfc3339(job.service_end),
+            ..bare(Verb::Start, job.contract)
+        };
+        if let Means::Helper(_) = self.means {
+            let answer = self.ask(&request(&[]))?;
+            let path = answer.cgroup.ok_or("the helper named no cgroup")?;
+            return Ok((Target::Cgroup { path }, answer.address));
+        }
         let place = self.place(job.contract);
-        if self.command.is_empty() {
+        if self.means == Means::Command(Vec::new()) {
             return place.map(|place| (place.target, None));
         }
-        let procs_files = place.as_ref().map_or(&[][..], |place| &place.procs_files);
-        let request = Request {
-            verb: "start",
-            contract_no: job.contract.to_string(),
-            procs_files,
-            quantity: job.quantity,
-            reserves: job.reserves.iter().map(|(name, quantity)| (name.as_str(), quantity.to_string())).collect(),
-            service_end: rfc3339(job.service_end),
-        };
-        let answer = self.ask(&request)?;
+        let answer = self.ask(&request(place.as_ref().map_or(&[][..], |place| &place.procs_files)))?;
         let target = match (answer.cgroup, &place, answer.pid) {
             (Some(path), ..) => Target::Cgroup { path },
             (None, Ok(place), _) => place.target.clone(),
@@ -210,23 +194,15 @@ impl Provisioner {
     }
 
     /// A verb that says nothing but which order.
-    fn tell(&self, verb: &str, contract: ContractNo) -> Result<(), String> {
-        if self.command.is_empty() {
-            return Ok(());
-        }
-        let request = Request {
-            verb,
-            contract_no: contract.to_string(),
-            procs_files: &[],
-            quantity: 0,
-            reserves: BTreeMap::default(),
-            service_end: rfc3339(clock::now().real_ns),
-        };
-        self.ask(&request).map(|_| ())
+    fn tell(&self, verb: Verb, contract: ContractNo) -> Result<(), String> {
+        self.ask(&bare(verb, contract)).map(|_| ())
     }
 
     fn stop(&self, contract: ContractNo) -> Result<(), String> {
-        self.tell("stop", contract)?;
+        self.tell(Verb::Stop, contract)?;
+        if let Means::Helper(_) = self.means {
+            return Ok(());
+        }
         // Where there are no cgroups, or none of this order, there is no place to remove.
         let Ok(hierarchies) = Hierarchies::detect(&self.root) else { return Ok(()) };
         let Ok(place) = Place::find(&hierarchies, &self.parent, &contract.to_string()) else { return Ok(()) };
@@ -240,63 +216,34 @@ impl Provisioner {
         Err("the order's place still holds processes".to_owned())
     }
 
-    fn ask(&self, request: &Request<'_>) -> Result<Answer, String> {
-        let text = serde_json::to_vec(request).map_err(|e| e.to_string())?;
-        let out = call(&self.command, &text, Duration::from_secs(self.timeout_s))?;
-        if out.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Answer::default());
-        }
-        serde_json::from_slice(&out).map_err(|e| format!("the command's answer is not the JSON expected: {e}"))
+    fn ask(&self, request: &Request) -> Result<Answer, String> {
+        let limit = Duration::from_secs(self.timeout_s);
+        let answer = match &self.means {
+            Means::Command(command) => hufu_provision::run(command, request, limit),
+            Means::Helper(socket) => hufu_provision::ask(socket, request, limit),
+        };
+        answer.map_err(|e| e.to_string())
     }
 }
 
-/// Runs a command with `input`, gives its output; kills it after `limit`.
-fn call(command: &[String], input: &[u8], limit: Duration) -> Result<Vec<u8>, String> {
-    let Some((program, arguments)) = command.split_first() else { return Ok(Vec::new()) };
-    let shown = Path::new(program).display().to_string();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("cannot run {shown}: {e}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read its input is its own choice.
-        stdin.write_all(input).ok();
+/// A request that says nothing but verb and order.
+fn bare(verb: Verb, contract: ContractNo) -> Request {
+    Request {
+        verb,
+        contract_no: contract.to_string(),
+        slice: None,
+        procs_files: Vec::new(),
+        quantity: 0,
+        reserves: BTreeMap::new(),
+        service_end: rfc3339(clock::now().real_ns),
     }
-    let stdout = child.stdout.take();
-    // The reader ends at EOF; a workload that inherited stdout would hold it open, so the wait is for the child.
-    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        let mut out = Vec::new();
-        if let Some(mut stdout) = stdout {
-            stdout.by_ref().take(64 * 1024).read_to_end(&mut out).ok();
-        }
-        sender.send(out).ok();
-    });
-    let status = wait(&mut child, limit).ok_or_else(|| format!("{shown} did not end within {} s", limit.as_secs()))?;
-    let out = receiver.recv_timeout(Duration::from_secs(2));
-    let out = out.map_err(|_| format!("{shown} ended but something it started holds its stdout open"))?;
-    if status.success() { Ok(out) } else { Err(format!("{shown} ended with {status}")) }
-}
-
-fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
-    let deadline = clock::now().mono_ns.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
-    while clock::now().mono_ns < deadline {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.kill().ok();
-    child.wait().ok();
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
         os::unix::fs::PermissionsExt,
+        path::Path,
         sync::mpsc::{Receiver, sync_channel},
     };
 
@@ -320,7 +267,7 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
         let provisioner = Provisioner {
             root: dir.to_owned(),
             parent: "none".to_owned(),
-            command: vec![command.display().to_string()],
+            means: Means::Command(vec![command.display().to_string()]),
             timeout_s: 10,
             writer,
             turns: Turns::default(),

@@ -4,7 +4,7 @@
 use hufu_ledger::{Closed, HeldEntry, Log};
 use hufu_trade::{
     decode,
-    entry::{EntryKind, EntryName, FinanceLink, key_of},
+    entry::{EntryKind, EntryName, Epoch, FinanceLink, key_of},
 };
 
 use crate::{
@@ -28,7 +28,8 @@ impl Writer {
     /// # Errors
     /// [`WriterError`] when the ledger cannot be read or does not replay.
     pub(crate) fn replay(&mut self) -> Result<(), WriterError> {
-        let mut finance = 0;
+        let (mut finance, finance_size) = (0, self.ledger.size(Log::Finance));
+        self.core.book.has_lost = self.epoch() > 0;
         for height in 0..self.ledger.size(Log::Trade) {
             for (name, read) in self.entries(Log::Trade, height)? {
                 if let Read::Plain(kind, body) = &read
@@ -36,7 +37,20 @@ impl Writer {
                 {
                     let link: FinanceLink =
                         decode(body, "FinanceLink").map_err(|e| WriterError::Entry(e.to_string()))?;
-                    while finance <= link.finance.height {
+                    while finance <= link.finance.height
+                        && finance < finance_size
+                        && self.epoch_at(Log::Finance, finance)? <= self.epoch_at(Log::Trade, height)?
+                    {
+                        self.apply_block(Log::Finance, finance)?;
+                        finance += 1;
+                    }
+                }
+                // Both logs open an epoch at once: what stood in the other one stood there before.
+                if let Read::Plain(kind, body) = &read
+                    && *kind == EntryKind::Epoch.number()
+                {
+                    let epoch: Epoch = decode(body, "Epoch").map_err(|e| WriterError::Entry(e.to_string()))?;
+                    while epoch.log == 1 && finance < epoch.held.min(finance_size) {
                         self.apply_block(Log::Finance, finance)?;
                         finance += 1;
                     }
@@ -53,6 +67,11 @@ impl Writer {
         }
         self.core.find_places((self.clock.now)());
         Ok(())
+    }
+
+    /// The epoch of a block, where there was ever more than one.
+    fn epoch_at(&self, log: Log, height: u64) -> Result<u64, WriterError> {
+        if self.core.book.has_lost { Ok(self.ledger.held(log, height)?.header().epoch) } else { Ok(0) }
     }
 
     fn apply_block(&mut self, log: Log, height: u64) -> Result<(), WriterError> {

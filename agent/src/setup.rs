@@ -12,7 +12,14 @@ use hufu_trade::{
     party::{is_named, platform_of},
 };
 
-use crate::{clock, config::Config, node::Identity, text::Text, writer::ledger_quality};
+use crate::{
+    clock::{self, Clock},
+    config::Config,
+    node::Identity,
+    text::Text,
+    whole::epoch_of,
+    writer::{WriterError, ledger_quality},
+};
 
 /// Everything of the node that is not its ledger.
 pub(crate) struct Material {
@@ -125,11 +132,39 @@ pub(crate) fn ledger_failure(dir: &Path, error: &hufu_ledger::Error) -> Failure<
     }
 }
 
-/// Makes the ledger with its first entries: the rule table, and the certificates of node and platform.
+/// What a new ledger begins with.
+#[derive(Clone, Debug)]
+pub(crate) struct First {
+    /// Text of the rule table.
+    pub(crate) rules: String,
+    /// The node's chain, DER, leaf first.
+    pub(crate) node: Vec<Vec<u8>>,
+    /// The platform's chain, DER, leaf first.
+    pub(crate) platform: Vec<Vec<u8>>,
+}
+
+impl First {
+    /// As configuration and material have it.
+    pub(crate) fn of(config: &Config, material: &Material) -> Self {
+        let (node, platform) = (material.certificates.clone(), material.platform.clone());
+        Self { rules: config.rules.clone(), node, platform }
+    }
+}
+
+/// What a new ledger is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// The first entries: nothing of this name was ever signed.
+    New,
+    /// Nothing: the agent fetches back what the platform holds, and begins only when that is nothing.
+    Recovered,
+}
+
+/// Makes the ledger, with its first entries or for the agent to fill.
 ///
 /// # Errors
 /// As [`material`]; status 74 when the ledger exists already or cannot be written.
-pub(crate) fn create(config: &Config) -> Result<(), Failure<Text>> {
+pub(crate) fn create(config: &Config, begin: Begin) -> Result<(), Failure<Text>> {
     let material = material(config)?;
     let dir = &config.ledger_dir;
     let failed = |error: hufu_ledger::Error| ledger_failure(dir, &error);
@@ -138,31 +173,41 @@ pub(crate) fn create(config: &Config) -> Result<(), Failure<Text>> {
     hufu_gm::random::fill(&mut id).map_err(|e| bug(&e))?;
     let options = Options::new(&config.pool());
     Ledger::create(dir, &options, id).map_err(failed)?;
-    let (mut ledger, _) = Ledger::open(dir, &options).map_err(failed)?;
-    let first = first_blocks(&config.rules, (&material.certificates, &material.platform)).map_err(|e| bug(&e))?;
-    let identity = &material.identity;
-    let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
-    let now = clock::now();
-    ledger.append(&first, &signer, 0, now.real_ns, ledger_quality(clock::quality(now))).map_err(failed)?;
+    if begin == Begin::New {
+        let (mut ledger, _) = Ledger::open(dir, &options).map_err(failed)?;
+        first_blocks(&mut ledger, &material.identity, &First::of(config, &material), Clock::SYSTEM).map_err(|error| match error {
+            WriterError::Ledger(error) => failed(error),
+            other => bug(&other),
+        })?;
+    }
     Ok(())
 }
 
-/// What every ledger begins with: the rule table, and the chains of node and platform, DER, leaf first.
+/// Writes the first entries of an empty ledger: the rule table, and the certificates of node and platform.
 ///
 /// # Errors
-/// [`hufu_trade::Error`] for a certificate or a table that is too long.
+/// [`WriterError`].
 pub(crate) fn first_blocks(
-    rules: &str,
-    (node, platform): (&[Vec<u8>], &[Vec<u8>]),
-) -> Result<[NewBlock; 2], hufu_trade::Error> {
+    ledger: &mut Ledger,
+    identity: &Identity,
+    first: &First,
+    clock: Clock,
+) -> Result<(), WriterError> {
     let entry =
         |kind: EntryKind, body: Vec<u8>| NewEntry { kind: kind.number(), body, key: key_of(None), sealed: false };
-    let rules = entry(EntryKind::Rules, encode(&Rules { version: 1, text: rules.to_owned() }, "Rules")?);
+    let bug = |error: hufu_trade::Error| WriterError::Entry(error.to_string());
+    let rules = Rules { version: 1, text: first.rules.clone() };
+    let rules = entry(EntryKind::Rules, encode(&rules, "Rules").map_err(bug)?);
     let mut certificates = Vec::new();
-    for (role, chain) in [("node", node), ("platform", platform)] {
-        let octets = chain.iter().map(|der| octet_string(der, "Certificates")).collect::<Result<_, _>>()?;
-        let body = Certificates { role: role.to_owned(), certificates: octets };
-        certificates.push(entry(EntryKind::Certificates, encode(&body, "Certificates")?));
+    for (role, chain) in [("node", &first.node), ("platform", &first.platform)] {
+        let octets = chain.iter().map(|der| octet_string(der, "Certificates")).collect::<Result<_, _>>();
+        let body = Certificates { role: role.to_owned(), certificates: octets.map_err(bug)? };
+        certificates.push(entry(EntryKind::Certificates, encode(&body, "Certificates").map_err(bug)?));
     }
-    Ok([NewBlock { log: Log::Trade, entries: vec![rules] }, NewBlock { log: Log::Trade, entries: certificates }])
+    let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
+    let now = (clock.now)();
+    let blocks =
+        [NewBlock { log: Log::Trade, entries: vec![rules] }, NewBlock { log: Log::Trade, entries: certificates }];
+    ledger.append(&blocks, &signer, epoch_of(ledger), now.real_ns, ledger_quality((clock.quality)(now)))?;
+    Ok(())
 }

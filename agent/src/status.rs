@@ -57,8 +57,8 @@ impl Alarms {
     }
 }
 
-/// The status as JSON text.
-pub(crate) fn render(core: &Core, alarms: &Alarms, dir: &Path, now: Now) -> String {
+/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does.
+pub(crate) fn render(core: &Core, (alarms, waits_for): (&Alarms, Option<&str>), dir: &Path, now: Now) -> String {
     let log = |index: usize| {
         json!({
             "size": core.sizes.get(index).copied().unwrap_or(0).to_string(),
@@ -108,6 +108,7 @@ pub(crate) fn render(core: &Core, alarms: &Alarms, dir: &Path, now: Now) -> Stri
         "node": core.identity.pool,
         "at": rfc3339(now.real_ns),
         "linked": core.linked,
+        "waits_for": waits_for,
         "ledger": dir.display().to_string(),
         "logs": { "trade": log(0), "finance": log(1) },
         "window_end": core.book.window_end.map(rfc3339),

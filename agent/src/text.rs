@@ -29,6 +29,9 @@ hufu_audit::texts! {
 
     // The buyer.
     OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
+    ChildOrder { parent, level, children } => "child of parent order {parent}: payable {level}, {children} children", "父订单 {parent} 的子订单：支付层级 {level}，共 {children} 个子订单";
+    PrepaidPrice { price } => "prepaid: {price} CNY for the whole term", "预付：整个期限 {price} 元";
+    NotPrepaid { why } => "this offer cannot be prepaid: {why}; order with --ceiling", "该报价不可预付：{why}；请用 --ceiling 下单";
     DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
     ChangeGood { act, contract } => "the node recorded {act} of contract {contract}", "节点已记录合约 {contract} 的操作 {act}";
     Corrected { number, before, total } => "correction {number} recorded: {total} CNY due, {before} before", "更正 {number} 已记录：应付 {total} 元，原为 {before} 元";
@@ -116,8 +119,14 @@ hufu_audit::texts! {
     StatusColumns {} => "contract|product|state|records|service end|bill CNY|receipted", "合约|产品|状态|记录数|服务截止|账单（元）|已回执";
     AgentAway { socket, why } => "no agent at {socket}: {why}; start it with: hufu agent", "{socket} 处没有代理：{why}；启动命令：hufu agent";
     NodeThere { path } => "{path} is already there; init never overwrites a node", "{path} 已存在；init 从不覆盖节点";
-    NodeRequested { request, dir } => "key, salt and configuration made; have {request} certified, then run: hufu init --dir {dir} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init --dir {dir} --cert NODE.pem";
+    NodeRequested { request, place } => "key, salt and configuration made; have {request} certified, then run: hufu init {place} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init {place} --cert NODE.pem";
     NodeReady { config } => "node ready, ledger made; say what it sells in {config}, then run: hufu agent --config {config}", "节点就绪，账本已建立；请在 {config} 中写明产品，然后执行：hufu agent --config {config}";
+    NodeReadySystem { config } => "node ready, ledger made; say what it sells in {config}, then run: systemctl enable --now hufu-provision.socket hufu", "节点就绪，账本已建立；请在 {config} 中写明产品，然后执行：systemctl enable --now hufu-provision.socket hufu";
+    AskSite {} => "Site (1 to 64 of a-z 0-9 _ -)", "站点（1 至 64 个字符：a-z 0-9 _ -）";
+    AskNode {} => "Node (1 to 64 of a-z 0-9 _ -)", "节点（1 至 64 个字符：a-z 0-9 _ -）";
+    AskBroker {} => "MQTT broker (HOST:PORT)", "MQTT 代理（主机:端口）";
+    AskTrust {} => "File of the trust anchors (PEM)", "信任锚文件（PEM）";
+    AskPlatform {} => "File of the platform's certificate chain (PEM)", "运营平台证书链文件（PEM）";
     // The demo.
     PlatformMissing { path } => "the demo needs the platform, and {path} is not there; build it with: cargo build -p hufu-platform", "演示需要运营平台，但 {path} 不存在；请执行：cargo build -p hufu-platform";
     DemoInUse { path } => "another demo is running in {path}; give --dir", "另一个演示正在 {path} 中运行；请用 --dir 指定其他目录";

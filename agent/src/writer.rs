@@ -3,12 +3,15 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    },
     time::Duration,
 };
 
 use hufu_gm::sm3::Hash;
-use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer};
+use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer, storage::Storage};
 use hufu_metering::Target;
 use hufu_trade::{
     decode,
@@ -30,7 +33,9 @@ use crate::{
     places::Places,
     provision,
     sampler::Command,
+    setup::First,
     status,
+    whole::End,
 };
 
 /// What reaches the writer.
@@ -67,12 +72,16 @@ pub(crate) enum WriterError {
     Sampler,
     #[error("an entry of this ledger cannot be read back: {0}")]
     Entry(String),
+    #[error("{path}: {source}", path = path.display())]
+    Mark { path: PathBuf, source: std::io::Error },
 }
 
 /// The writer and what it talks to.
 pub(crate) struct Writer {
     pub(crate) core: Core,
     pub(crate) ledger: Ledger,
+    /// The ledger's directory: the mark of a node that is behind lies there too.
+    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) meter_state: hufu_ledger::StateFile,
     pub(crate) link: tokio::sync::mpsc::Sender<Outbound>,
     pub(crate) sampler: SyncSender<Command>,
@@ -82,6 +91,14 @@ pub(crate) struct Writer {
     pub(crate) clock: Clock,
     /// Where the ledger lies, for status.
     pub(crate) dir: PathBuf,
+    /// How long the first signature waits for the platform's word, ns.
+    pub(crate) compare_ns: u64,
+    /// What an empty ledger begins with, when the platform holds nothing of it.
+    pub(crate) first: First,
+    /// Tails that the opening of the ledger set aside.
+    pub(crate) set_aside: Vec<hufu_ledger::SetAside>,
+    /// What the comparison with the platform waits for, while it lasts.
+    pub(crate) comparing: Option<String>,
 }
 
 /// Blocks of one frame when many are written at once.
@@ -94,6 +111,21 @@ impl Writer {
     /// [`WriterError`]: the daemon exits and is restarted; it never goes on after a failed append.
     pub(crate) fn run(mut self) -> Result<(), WriterError> {
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+        while self.make_whole()? == End::Go {
+            self.record_set_aside()?;
+            match self.work() {
+                Ok(()) => break,
+                // A receipt came that names more than this disk holds: nothing more is signed until that is here.
+                Err(WriterError::Fatal(Fatal::Behind { .. })) => self.now_behind()?,
+                Err(error) => return Err(error),
+            }
+        }
+        sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        self.sampler.send(Command::Quit).map_err(|_| WriterError::Sampler)
+    }
+
+    /// Trades until told to stop.
+    fn work(&mut self) -> Result<(), WriterError> {
         let mut archive_ns = 0;
         loop {
             let now = self.settle()?;
@@ -101,13 +133,17 @@ impl Writer {
             sd_notify::notify(&[sd_notify::NotifyState::Watchdog]).ok();
             let wait = self.core.next_due_ns(now).saturating_sub(now.mono_ns).min(20_000_000_000);
             match self.inputs.recv_timeout(Duration::from_nanos(wait)) {
-                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(input) => self.take(input)?,
                 Err(RecvTimeoutError::Timeout) => self.event(Event::Tick)?,
             }
         }
-        sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
-        self.sampler.send(Command::Quit).map_err(|_| WriterError::Sampler)
+    }
+
+    /// How things are, as JSON.
+    pub(crate) fn status(&self) -> String {
+        let waits_for = self.comparing.as_deref();
+        status::render(&self.core, (&self.alarms, waits_for), &self.dir, (self.clock.now)())
     }
 
     /// Does what is due until nothing is.
@@ -132,11 +168,14 @@ impl Writer {
         match input {
             Input::Event(event) => self.event(event),
             Input::Message { topic, payload, stub } => {
-                self.event(Event::Message { topic, payload })?;
+                let done = self.event(Event::Message { topic, payload });
+                if !matches!(done, Ok(()) | Err(WriterError::Fatal(Fatal::Behind { .. }))) {
+                    return done;
+                }
                 // Acknowledged only now, when everything it led to is durable. A full channel means a stalled link: the
                 // broker delivers the message again.
                 self.link.try_send(Outbound::Ack(stub)).ok();
-                Ok(())
+                done
             }
             Input::Place { contract, outcome } => match outcome {
                 Ok((target, address)) => {
@@ -202,21 +241,21 @@ impl Writer {
                 Ok(())
             }
             Input::Status(answer) => {
-                answer.send(status::render(&self.core, &self.alarms, &self.dir, (self.clock.now)())).ok();
+                answer.send(self.status()).ok();
                 Ok(())
             }
             Input::Stop => Ok(()),
         }
     }
 
-    fn event(&mut self, event: Event) -> Result<(), WriterError> {
+    pub(crate) fn event(&mut self, event: Event) -> Result<(), WriterError> {
         for effect in self.core.handle((self.clock.now)(), event)? {
             self.execute(effect)?;
         }
         Ok(())
     }
 
-    fn execute(&mut self, effect: Effect) -> Result<(), WriterError> {
+    pub(crate) fn execute(&mut self, effect: Effect) -> Result<(), WriterError> {
         match effect {
             Effect::Append(blocks) => self.append(&blocks),
             Effect::Publish { topic, payload, retain } => {
@@ -272,7 +311,7 @@ impl Writer {
         let quality = ledger_quality((self.clock.quality)(now));
         let identity = &self.core.identity;
         let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
-        let appended = self.ledger.append(blocks, &signer, 0, now.real_ns, quality)?;
+        let appended = self.ledger.append(blocks, &signer, self.epoch(), now.real_ns, quality)?;
         let mut entries = Vec::new();
         for (block, written) in blocks.iter().zip(&appended) {
             for (entry, at) in block.entries.iter().zip(&written.entries) {
@@ -282,7 +321,7 @@ impl Writer {
         self.event(Event::Appended(entries))
     }
 
-    fn publish(&self, topic: Topic, payload: Vec<u8>, retain: bool) {
+    pub(crate) fn publish(&self, topic: Topic, payload: Vec<u8>, retain: bool) {
         // Everything published is repeated until answered, so a full channel loses nothing.
         if self.link.try_send(Outbound::Publish { topic, payload, retain }).is_err() {
             tracing::warn!("link is busy; message waits for its repetition");

@@ -6,9 +6,11 @@ use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
     bill::Bill,
     correction::{Correction, RefundPaid},
+    demand::{Demand, Response},
     entry::{Deal, EntryKind, FinanceLink, OrderStatus, Payment, Rules, SignedStatement, UserOperation},
     notice::Notice,
     octets::ContractNo,
+    rotation::{KeyRotation, SignedRotation},
     statement::{Offer, Statement},
     tariff::Tariff,
     usage::{UsageRecord, Window},
@@ -86,6 +88,7 @@ enum Body {
     Payment(Payment),
     Refund(RefundPaid),
     Link(FinanceLink),
+    Rotation(SignedRotation, KeyRotation),
     Other,
 }
 
@@ -96,8 +99,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) bill: Option<Bill>,
     /// The entry of that bill.
     pub(crate) bill_entry: Option<Found<'a, Bill>>,
-    /// The entry of the bill before it.
-    pub(crate) bill_before: Option<Found<'a, Bill>>,
+    /// The entries of the bills before it, oldest first: each names the one before.
+    pub(crate) earlier: Vec<Found<'a, Bill>>,
+    /// Every bill of the contract that the pack holds, in the order of the finance log.
+    pub(crate) bills: Vec<Found<'a, Bill>>,
     pub(crate) browse: Option<Found<'a, Stated>>,
     pub(crate) offer: Option<Found<'a, Offered>>,
     pub(crate) order: Option<Found<'a, Stated>>,
@@ -114,6 +119,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) windows: Vec<Found<'a, Window>>,
     /// Where the trade log names finance entries back, in its order.
     pub(crate) links: Vec<Found<'a, FinanceLink>>,
+    /// Changes of the node's key.
+    pub(crate) rotations: Vec<Found<'a, (SignedRotation, KeyRotation)>>,
     /// In order of `order_seq`.
     pub(crate) records: Vec<Found<'a, UsageRecord>>,
     /// Every entry, by name.
@@ -140,6 +147,7 @@ impl<'a> Evidence<'a> {
         }
         found.choose_bill(bills, bill_bytes);
         found.keep_contract(&mut findings.completeness);
+        found.choose_earlier();
         found.records.sort_by_key(|record| record.value.order_seq);
         found.corrections.sort_by_key(|found| found.place);
         found.notices.sort_by_key(|found| found.place);
@@ -173,6 +181,7 @@ impl<'a> Evidence<'a> {
             Body::Payment(payment) => self.payments.push(empty.with(payment)),
             Body::Bill(bill) => bills.push(empty.with(bill)),
             Body::Link(link) => self.links.push(empty.with(link)),
+            Body::Rotation(signed, rotation) => self.rotations.push(empty.with((signed, rotation))),
             Body::Other => {}
         }
     }
@@ -190,8 +199,23 @@ impl<'a> Evidence<'a> {
         if self.bill.is_none() {
             self.bill = self.bill_entry.as_ref().map(|found| found.value.clone());
         }
-        let before = self.bill.as_ref().and_then(|bill| bill.previous_bill);
-        self.bill_before = bills.into_iter().find(|found| before.is_some_and(|hash| hash.0 == found.hash));
+        self.bills = bills;
+        self.bills.sort_by_key(|found| found.place);
+    }
+
+    /// The chain of bills that ends before the bill of the pack, as far as it is here.
+    fn choose_earlier(&mut self) {
+        let mut named = self.bill.as_ref().and_then(|bill| bill.previous_bill);
+        // A bill stands behind the one that it names, so that the chain ends.
+        let mut below = self.bill_entry.as_ref().map(|found| found.place);
+        while let Some(hash) = named {
+            let before =
+                |found: &&Found<'_, Bill>| found.hash == hash.0 && below.is_none_or(|below| found.place < below);
+            let Some(found) = self.bills.iter().find(before) else { break };
+            (named, below) = (found.value.previous_bill, Some(found.place));
+            self.earlier.push(found.clone());
+        }
+        self.earlier.reverse();
     }
 
     /// Drops what belongs to another contract than the bill, and says so.
@@ -214,7 +238,7 @@ impl<'a> Evidence<'a> {
         self.offer = self.offer.take().filter(|found| own(found.name, found.value.offer.contract_no));
         self.deal = self.deal.take().filter(|found| own(found.name, found.value.contract_no));
         self.bill_entry = self.bill_entry.take().filter(|found| own(found.name, found.value.contract_no));
-        self.bill_before = self.bill_before.take().filter(|found| own(found.name, found.value.contract_no));
+        self.bills.retain(|found| own(found.name, found.value.contract_no));
     }
 
     /// Whether the contract's buyer signed a notice; otherwise the platform must have.
@@ -299,6 +323,21 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
         EntryKind::UserOperation => {
             decode::<UserOperation>(body, "UserOperation")?.check()?;
+            Body::Other
+        }
+        EntryKind::KeyRotation => {
+            let signed: SignedRotation = decode(body, "SignedRotation")?;
+            let rotation = signed.open()?;
+            Body::Rotation(signed, rotation)
+        }
+        EntryKind::Demand => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            decode::<Demand>(signed.tbs(), "Demand")?.check()?;
+            Body::Other
+        }
+        EntryKind::Response => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            decode::<Response>(signed.tbs(), "Response")?.check()?;
             Body::Other
         }
         EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,

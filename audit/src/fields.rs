@@ -9,12 +9,14 @@ use hufu_trade::{
     bill::Bill,
     correction::{Correction, RefundPaid},
     decode,
+    demand::{Demand, Response},
     entry::{
         Countersignature, Deal, EntryKind, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
         SignedStatement, UserOperation,
     },
     notice::Notice,
     octets::{Octets, rfc3339},
+    rotation::SignedRotation,
     statement::Offer,
     tariff::Tariff,
     usage::{Reading, UsageRecord, Window},
@@ -92,6 +94,17 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
         }
         EntryKind::Deal => deal(&decode(bytes, "Deal").ok()?),
         EntryKind::Offer => signed(bytes, |tbs| of(decode::<Offer>(tbs, "Offer"))),
+        EntryKind::Demand => signed(bytes, |tbs| of(decode::<Demand>(tbs, "Demand"))),
+        EntryKind::Response => signed(bytes, |tbs| of(decode::<Response>(tbs, "Response"))),
+        EntryKind::KeyRotation => {
+            let signed: SignedRotation = decode(bytes, "SignedRotation").ok()?;
+            let certificates: Vec<_> = signed.certificates.iter().map(|c| hex::encode(sm3(&[c.as_bytes()]))).collect();
+            let [old, new] =
+                [&signed.old_signature, &signed.new_signature].map(|signature| hex::encode(signature.as_bytes()));
+            Some(json!({
+                "rotation": of(signed.open())?, "old_signature": old, "new_signature": new, "certificates": certificates,
+            }))
+        }
         EntryKind::Notice => signed(bytes, |tbs| of(decode::<Notice>(tbs, "Notice"))),
         EntryKind::Receipt => {
             let signed = Signed::from_bytes(bytes).ok()?;
@@ -123,7 +136,13 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
         }
         EntryKind::FinanceLink => of(decode::<FinanceLink>(bytes, "FinanceLink")),
         EntryKind::SetAside => of(decode::<SetAside>(bytes, "SetAside")),
-        EntryKind::Epoch => of(decode::<Epoch>(bytes, "Epoch")),
+        EntryKind::Epoch => {
+            let epoch: Epoch = decode(bytes, "Epoch").ok()?;
+            Some(json!({
+                "epoch": epoch.epoch, "log": epoch.log, "held": epoch.held, "receipted": epoch.receipted, "why": epoch.why,
+                "answer": epoch.answer.map(|answer| hex::encode(sm3(&[answer.as_bytes()]))),
+            }))
+        }
         EntryKind::UserOperation => of(decode::<UserOperation>(bytes, "UserOperation")),
         EntryKind::Certificates => None,
     }

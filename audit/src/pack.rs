@@ -45,7 +45,7 @@ pub struct PackInput {
     /// The bill's entry, with its proof.
     pub bill: Located,
     /// The other entries in any order: rules, browse, offer, order, deal, every usage record and gap of the period, order
-    /// status; for a later bill of the contract also the bill before and the last record that it covered.
+    /// status, every other bill of the contract with what followed it; for a later bill also the last record of the one before.
     pub entries: Vec<Located>,
     /// The platform's receipts: DER of `Signed` over `Receipt`.
     pub receipts: Vec<Vec<u8>>,

@@ -7,6 +7,7 @@ use hufu_trade::{
     entry::{Countersignature, Receipt},
     notice::Notice,
     party::platform_of,
+    rotation::KeyRotation,
     statement::{Offer, Statement},
 };
 
@@ -54,10 +55,14 @@ pub(crate) enum Kind {
     Receipt,
     /// The platform's word inside a payment or refund: the characters of its envelope's payload.
     Confirmation,
+    /// The old key's word in a rotation.
+    RotationOld,
+    /// The new key's.
+    RotationNew,
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 13] = [
         Kind::Browse,
         Kind::Offer,
         Kind::Order,
@@ -69,6 +74,8 @@ impl Kind {
         Kind::Checkpoint,
         Kind::Receipt,
         Kind::Confirmation,
+        Kind::RotationOld,
+        Kind::RotationNew,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -84,6 +91,8 @@ impl Kind {
             Kind::Checkpoint => "checkpoint",
             Kind::Receipt => "receipt",
             Kind::Confirmation => "confirmation",
+            Kind::RotationOld => "rotation-old",
+            Kind::RotationNew => "rotation-new",
         }
     }
 
@@ -95,6 +104,7 @@ impl Kind {
         match self {
             Kind::Browse | Kind::Order | Kind::Score | Kind::Notice => Role::Buyer,
             Kind::Offer | Kind::Deal | Kind::Block | Kind::Checkpoint => Role::Node,
+            Kind::RotationOld | Kind::RotationNew => Role::Node,
             Kind::PlatformNotice | Kind::Receipt | Kind::Confirmation => Role::Platform,
         }
     }
@@ -135,6 +145,10 @@ impl Kind {
                 (receipt.stored_at, receipt.computing_pool_id)
             }
             Kind::Confirmation => confirm::made(tbs)?,
+            Kind::RotationOld | Kind::RotationNew => {
+                let rotation: KeyRotation = hufu_trade::decode(tbs, "KeyRotation").ok()?;
+                (rotation.time, rotation.computing_pool_id)
+            }
         };
         let signer = match self.role() {
             Role::Buyer => None,

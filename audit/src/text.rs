@@ -57,6 +57,9 @@ crate::texts! {
     Act { act, why } => "the contract does not allow {act}: {why}", "合约不允许 {act}：{why}";
     State { told, found } => "the entry says state {told}, the rules lead to {found}", "条目称状态为 {told}，按规则应为 {found}";
     RestsOn {} => "it does not rest on the newest trade entry that moved the contract before it", "它所依据的不是此前最近一条推动合约的交易条目";
+    ExhaustPrepaid {} => "a prepaid contract has no ceiling that could be exhausted", "预付合约没有可用尽的上限";
+    BillChain {} => "it does not name the contract's bill before it", "它未指名该合约的前一份账单";
+    BillPeriod { why } => "the bill does not cover what it should: {why}", "账单所涵盖的不是应有的范围：{why}";
     RefundFollows {} => "the refund does not follow the bill's last correction", "退款未承接该账单的最后一次更正";
     Unbilled { state } => "the rules end in state {state}, not after a bill", "按规则止于状态 {state}，而非出账之后";
     ViewMissing {} => "missing; it is no evidence, but belongs to every pack", "缺失；它不是证据，但每个证据包都应有";
@@ -97,6 +100,8 @@ crate::texts! {
     DisputeUnsigned { side } => "two different blocks of one height; that of {side} carries no valid signature of the node", "同一高度有两个不同的区块；{side} 的区块没有节点的有效签名";
     DisputeMissing { side } => "only {side} holds this entry, and both bills rest on it", "仅 {side} 含有此条目，而两份账单都以它为依据";
     DisputePlace {} => "one entry cannot stand at two places of a log", "同一条目不可能位于账本的两个位置";
+    KeyKept {} => "a change of the key must be signed by the old key and by another, new one", "更换密钥须由旧密钥和另一新密钥共同签名";
+    KeyNotInForce {} => "signed by a key that is not in force at this height: the node changed it before, or later", "该高度的区块由未生效的密钥签名：节点在此之前或之后更换了密钥";
     DisputeRoot { size } => "two different roots are signed for size {size} of one log: its node or platform contradicts itself", "同一账本大小 {size} 有两个不同的已签名根：节点或平台自相矛盾";
     DisputeReceipt {} => "the signed bytes differ and a signature over them does not hold: they were changed", "签名原文不同，且有签名不成立：原文被改动";
     DisputeMember {} => "it must be one and the same in both: one of the packs was changed", "两者应完全相同：其中一个证据包被改动";
@@ -165,6 +170,8 @@ crate::texts! {
     Warn {} => "pass, with remarks", "通过（有备注）";
     Fail {} => "FAIL", "不通过";
     Line { name, result, checked, problems } => "{name}: {result} ({checked} checked, {problems} remarks)", "{name}：{result}（检查 {checked} 项，{problems} 条说明）";
+    ChildOf { parent, children } => "one of {children} children of parent order {parent}; payable by itself", "父订单 {parent} 的 {children} 个子订单之一；单独支付";
+    ChildOfPayable { parent, children } => "one of {children} children; payable through parent {parent}", "{children} 个子订单之一；通过父订单 {parent} 支付";
     Totals { billed, recomputed } => "billed {billed} CNY, recomputed {recomputed} CNY", "账单金额 {billed} 元，重新计算 {recomputed} 元";
     Party { role, subject } => "{role}: {subject}", "{role}：{subject}";
 }

@@ -7,12 +7,19 @@ mod course;
 mod links;
 mod proofs;
 mod quality;
+mod rotation;
 pub(crate) mod signatures;
 
 use std::io::{Read, Seek};
 
 use hufu_gm::Certificate;
-use hufu_trade::money::Money;
+use hufu_trade::{
+    confirm,
+    money::Money,
+    octets::Digest,
+    parent::{ParentOrder, Payable},
+};
+use serde::Serialize;
 
 use crate::{
     Error, Exit, Lang,
@@ -47,8 +54,29 @@ pub struct Verdicts {
     pub recomputed_total: Option<Money>,
     /// What is due after corrections.
     pub due_total: Option<Money>,
+    /// The parent order that the bill's contract is a child of, as its deal says.
+    pub parent: Option<ParentShown>,
     /// Role and subject of every certificate that signed something that holds.
     pub parties: Vec<(&'static str, String)>,
+}
+
+/// The parent order of a child, as its pack shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ParentShown {
+    /// Number, level that is paid, number of children.
+    #[serde(flatten)]
+    pub order: ParentOrder,
+    /// The parent bills that the payments name.
+    pub parent_bills: Vec<Digest>,
+}
+
+impl ParentShown {
+    fn of(evidence: &Evidence<'_>) -> Option<Self> {
+        let order = evidence.deal.as_ref()?.value.requirement.parent?;
+        let named = |confirmation: &[u8]| confirm::parent_bill(confirmation, Some(&order)).ok().flatten();
+        let parent_bills = evidence.payments.iter().filter_map(|found| named(found.value.confirmation.as_bytes()));
+        Some(Self { order, parent_bills: parent_bills.collect() })
+    }
 }
 
 /// Verifies a pack. `anchors` are the reader's own: nothing in the pack is trusted but what leads to them.
@@ -67,13 +95,15 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
     let mut evidence = Evidence::read(members, &pieces, &mut findings);
     let authentic = signatures::check(members, anchors, options, &mut findings.signatures);
     links::check(members, &evidence, &authentic, &mut findings.signatures);
+    rotation::check(members, &evidence, &authentic, &mut findings.signatures);
     let proven = proofs::check(members, &evidence, &authentic, &mut findings);
     completeness::check(members, &evidence, &proven, &mut findings.completeness);
     let table = course::table(members, &mut findings.completeness);
-    let metered = table.as_ref().map(|table| course::check(table, &evidence, &mut findings.completeness));
+    let metered = table.as_ref().map(|table| course::check(table, &evidence, &proven, &mut findings.completeness));
     quality::check(&evidence, &proven, &metered.unwrap_or_default(), &mut findings.data_quality);
     let (recomputed_total, due_total) =
         arithmetic::check(members, &mut evidence, table.as_ref(), &mut findings.arithmetic);
+    let parent = ParentShown::of(&evidence);
     let billed_total = evidence.bill.as_ref().map(|bill| bill.total);
     let parties = authentic.parties.into_iter().map(|(role, subject)| (role.name(), subject)).collect();
     let Findings { signatures, completeness, data_quality, arithmetic } = findings;
@@ -85,6 +115,7 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
         billed_total,
         recomputed_total,
         due_total,
+        parent,
         parties,
     };
     for verdict in verdicts.each_mut() {
@@ -123,6 +154,7 @@ impl Verdicts {
             "billed_total_cny": self.billed_total,
             "recomputed_total_cny": self.recomputed_total,
             "due_total_cny": self.due_total,
+            "parent": self.parent,
         })
     }
 
@@ -135,6 +167,14 @@ impl Verdicts {
         let shown = |money: Option<Money>| money.map_or_else(|| "-".to_owned(), |money| money.to_string());
         let (billed, recomputed) = (shown(self.billed_total), shown(self.recomputed_total));
         lines.push(Text::Totals { billed, recomputed }.render(lang));
+        if let Some(ParentShown { order, .. }) = &self.parent {
+            let (parent, children) = (order.parent_no.to_string(), order.children.to_string());
+            let line = match order.payable {
+                Payable::Parent => Text::ChildOfPayable { parent, children },
+                Payable::Child => Text::ChildOf { parent, children },
+            };
+            lines.push(line.render(lang));
+        }
         let heads =
             [Text::HeadSignatures {}, Text::HeadCompleteness {}, Text::HeadDataQuality {}, Text::HeadArithmetic {}];
         for (head, (_, verdict)) in heads.iter().zip(self.each()) {

@@ -215,6 +215,9 @@ pub enum Fault {
     /// No key is known for the certificate that the header names.
     #[error("unknown certificate")]
     UnknownCertificate,
+    /// The certificate's key signs other blocks than this one: it was changed before it, or comes into force after it.
+    #[error("signed by a key that is not in force at this height")]
+    KeyNotInForce,
     /// The epoch is smaller than the one before it.
     #[error("epoch {to} after epoch {from}")]
     EpochBackwards {
@@ -223,6 +226,17 @@ pub enum Fault {
         /// Epoch found.
         to: u64,
     },
+    /// A block is of a later epoch than the one before it, and its first entry does not say so.
+    #[error("epoch {to} after epoch {from}, and no entry that opens it here")]
+    EpochUnopened {
+        /// Epoch of the block before.
+        from: u64,
+        /// Epoch of this block.
+        to: u64,
+    },
+    /// An entry opens an epoch in a block that does not begin one.
+    #[error("entry {0} opens an epoch that does not begin here")]
+    EpochAstray(u32),
     /// The entry's salt is not the one the node's salt key gives.
     #[error("wrong salt in entry {0}")]
     WrongSalt(u32),

@@ -88,5 +88,5 @@ pub use options::{Options, keys_beside};
 pub use pack::Archived;
 pub use plan::{Batch, Plan};
 pub use recover::{Recovery, SetAside};
-pub use report::{CheckOptions, KeyOf, LogReport, Problem, Report};
+pub use report::{CheckOptions, KeyOf, LogReport, MaySign, Opens, Problem, Report};
 pub use state::{State, StateFile};

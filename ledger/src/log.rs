@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Fault},
     identity::{self, Identity, check_node},
     journal::{Framed, Head, Journal, check_place},
-    merkle::{self, PathStep},
+    merkle::{self, Frontier, PathStep},
     options::{Options, keys_beside},
     pack::Archived,
     plan::{Batch, End, Plan},
@@ -257,6 +257,11 @@ impl Ledger {
     /// Root over all block hashes.
     pub fn root(&self, log: Log) -> Hash {
         self.journal.tips.of(log).frontier.root()
+    }
+
+    /// The tree over all block hashes, to see what root blocks will give before they are restored.
+    pub fn frontier(&self, log: Log) -> Frontier {
+        self.journal.tips.of(log).frontier.clone()
     }
 
     /// The newest block, if there is one.

@@ -15,10 +15,21 @@ use crate::{
 /// Gives the key of a certificate id, or `None` when the certificate is not known or not trusted.
 pub type KeyOf<'a> = &'a dyn Fn(&Hash) -> Option<PublicKey>;
 
+/// Whether the certificate of an id may sign the block at a height of a log: what ends one key and begins the next the ledger does
+/// not know.
+pub type MaySign<'a> = &'a dyn Fn(Log, u64, &Hash) -> bool;
+/// Whether an entry, by kind and body, is one that opens an epoch, and if so which place of which log it opens: log, height, epoch.
+/// `None` for every other entry.
+pub type Opens<'a> = &'a dyn Fn(u16, &[u8]) -> Option<(u8, u64, u64)>;
+
 /// What to hold the ledger against.
 pub struct CheckOptions<'a> {
     /// Without it no signature is checked: the ledger can be self-consistent only.
     pub key_of: Option<KeyOf<'a>>,
+    /// Without it every certificate may sign every block.
+    pub may_sign: Option<MaySign<'a>>,
+    /// With it an epoch must begin with the entry that opens it, and only so; without it an epoch only may not fall.
+    pub opens: Option<Opens<'a>>,
     /// With it the salts are checked too.
     pub salt_key: Option<&'a [u8; 32]>,
     /// The folder of the keys of sealed entries, if it is not [`crate::keys_beside`]. Where there is no such folder sealed
@@ -35,7 +46,16 @@ pub struct CheckOptions<'a> {
 impl Default for CheckOptions<'_> {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { key_of: None, salt_key: None, keys: None, checkpoints: &[], rereads: 20, threads }
+        Self {
+            key_of: None,
+            may_sign: None,
+            opens: None,
+            salt_key: None,
+            keys: None,
+            checkpoints: &[],
+            rereads: 20,
+            threads,
+        }
     }
 }
 

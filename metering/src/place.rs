@@ -180,7 +180,7 @@ impl Place {
 
 /// Asks version 2 for the controllers that meter; a refusal (processes in the parent, not delegated) leaves CPU alone.
 fn enable_controllers(directory: &Path) {
-    for controller in ["+cpu", "+memory", "+io"] {
+    for controller in ["+cpu", "+memory", "+io", "+pids"] {
         drop(fs::write(directory.join("cgroup.subtree_control"), controller));
     }
 }

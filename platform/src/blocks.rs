@@ -1,7 +1,8 @@
 //! Ledger blocks of a node: each is judged, stored, and acknowledged by the platform's receipt. What is wrong with entries
 //! stands in the receipt; what is wrong with blocks is answered as a problem, before the receipt of what is held.
 
-use hufu_ledger::{Block, Entry, Log};
+use hufu_gm::Hash;
+use hufu_ledger::{Block, Entry, Log, merkle};
 use hufu_trade::{
     entry::EntryKind,
     if2::{Answer, Blocks, Interface},
@@ -20,7 +21,7 @@ use crate::{
     },
     limit::Limit,
     receipt::receipt,
-    store::{alarm, block as stored, contract, node},
+    store::{alarm, block as stored, contract, lost, node},
 };
 
 /// Largest message taken, bytes: a block that alone is larger than a message is still one block.
@@ -109,7 +110,10 @@ async fn store_one(
     alarms: &mut Limit,
 ) -> Result<Step, Error> {
     let (place, pool, now_ns) = ((log.number(), height), facts.pool.clone(), facts.now_ns);
-    let size = facts.logs.get(usize::from(log.number())).map_or(0, |held| held.size);
+    let (size, receipted) =
+        facts.logs.get(usize::from(log.number())).map_or((0, 0), |held| (held.size, held.receipted));
+    // A receipt was given over this height.
+    let is_acknowledged = receipted > height;
     if height > size {
         return Ok(Step::Stop);
     }
@@ -120,12 +124,75 @@ async fn store_one(
             Some(outcome) => outcome,
         }
     } else {
+        let leaf = if is_acknowledged { lost::leaf(&mut *db, (&pool, log.number()), height).await? } else { None };
+        let opens = block::opens_epoch(facts, log, bytes);
+        match leaf.filter(|_| !opens) {
+            // The block is lost here, what followed from it is not: it is only to be held again.
+            Some(leaf) => return held_again(&mut *db, facts, (log, height), (bytes, &leaf), alarms).await,
+            None if is_acknowledged || opens => {
+                // What followed from blocks that are gone would stand in the way of those that come.
+                let sizes = [0, 1].map(|log: usize| facts.logs.get(log).map_or(0, |held| held.size));
+                lost::set_aside(&mut *db, &pool, sizes, now_ns).await?;
+            }
+            None => {}
+        }
         load(&mut *db, facts, bytes).await?;
         facts.waited = stored::waited(&mut *db, &pool, place, now_ns).await?;
         block::judge(facts, log, bytes)
     };
+    let outcome = match outcome {
+        Outcome::Next(next)
+            if next.opens.is_none()
+                && is_acknowledged
+                && lost::contradicts(&mut *db, (&pool, log.number()), height, &next.hash).await? =>
+        {
+            let why = format!("the receipt over {} blocks has another root", height.saturating_add(1));
+            Outcome::Fork(Refusal::new(Code::Duplicate, why))
+        }
+        outcome => outcome,
+    };
+    settle(&mut *db, facts, (log, height), (bytes, outcome), alarms).await
+}
+
+/// A block that was acknowledged and whose bytes are lost: the same again is stored, and nothing else.
+async fn held_again(
+    db: &mut SqliteConnection,
+    facts: &mut Facts,
+    (log, height): (Log, u64),
+    (bytes, leaf): (&[u8], &Hash),
+    alarms: &mut Limit,
+) -> Result<Step, Error> {
+    let refused = match block::verified(facts, log, bytes) {
+        Ok(block) if merkle::leaf(&block.hash()) == *leaf => {
+            stored::put(&mut *db, facts, (log.number(), height), bytes, &block).await?;
+            facts.go_on(&block);
+            return Ok(Step::Stored);
+        }
+        Ok(_) => {
+            Outcome::Fork(Refusal::new(Code::Duplicate, format!("{log} height {height} was acknowledged otherwise")))
+        }
+        Err(outcome) => outcome,
+    };
+    settle(db, facts, (log, height), (bytes, refused), alarms).await
+}
+
+/// Stores what a judgement gave.
+async fn settle(
+    db: &mut SqliteConnection,
+    facts: &mut Facts,
+    (log, height): (Log, u64),
+    (bytes, outcome): (&[u8], Outcome),
+    alarms: &mut Limit,
+) -> Result<Step, Error> {
+    let (place, pool, now_ns) = ((log.number(), height), facts.pool.clone(), facts.now_ns);
     match outcome {
         Outcome::Next(next) => {
+            if let Some((epoch, receipted)) = &next.opens {
+                lost::open_epoch(&mut *db, (&pool, log.number()), (height, *receipted), epoch, now_ns).await?;
+                if let Some(held) = facts.logs.get_mut(usize::from(log.number())) {
+                    held.receipted = held.receipted.min(height);
+                }
+            }
             stored::append(&mut *db, facts, place, bytes, &next).await?;
             alarm_of_refusals(&mut *db, facts, &next).await?;
             Ok(Step::Stored)

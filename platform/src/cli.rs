@@ -12,7 +12,11 @@ use clap::{
 use hufu_audit::{Exit, Failure, Lang};
 use serde::Serialize;
 
-use crate::{cmd, help, serve, text::Text};
+use crate::{
+    cmd::{self, manual},
+    help, serve,
+    text::Text,
+};
 
 /// The reference operations platform: takes products, orders, usage and bills, answers with signed receipts.
 #[derive(Parser)]
@@ -32,6 +36,10 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the platform
     Serve(Box<serve::Args>),
+    /// Completions for a shell, on standard output
+    Completions(manual::CompletionsArgs),
+    #[command(name = "__manual", hide = true)]
+    Manual(manual::ManualArgs),
     #[command(flatten)]
     Look(cmd::Command),
 }
@@ -65,6 +73,8 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Result<Exit, Failure<Te
     runtime.block_on(async {
         match &cli.command {
             Command::Serve(args) => serve::run(args, &context).await,
+            Command::Completions(args) => manual::completions(args, Cli::command(), &context),
+            Command::Manual(args) => manual::manual(args, Cli::command()),
             Command::Look(command) => cmd::run(command, &context).await,
         }
     })

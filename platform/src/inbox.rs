@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 use crate::{
     blocks, envelope,
     error::Error,
+    fetch,
     identity::Identity,
     judge::{Code, Refusal, certificate},
     limit::Limit,
@@ -72,6 +73,10 @@ impl Inbox {
         let outcome = match topic {
             Topic::Call { pool, interface: Interface::Blocks, answer: false } => {
                 let answers = blocks::take(&mut *db, &identity, (now_ns, &mut self.alarms), pool, payload).await?;
+                answers.map(|answers| taken.outgoing = answers)
+            }
+            Topic::Call { pool, interface: Interface::Fetch, answer: false } => {
+                let answers = fetch::take(&mut *db, &identity, now_ns, pool, payload).await?;
                 answers.map(|answers| taken.outgoing = answers)
             }
             Topic::Call { pool, interface, answer: false } if interface.is_up() => {

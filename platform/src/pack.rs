@@ -121,20 +121,25 @@ impl Papers {
         if bill.number != number {
             return Err(Error::Damaged("bill number"));
         }
+        let chain = earlier(&found, &bill)?;
         let mut entries = Vec::new();
         let mut first_seq = bill.first_seq;
         let mut offer = None;
-        // What the platform refused is no part of the contract's course; its receipts say so. A correction that does not go far
-        // enough moved the contract all the same, and the next one follows it.
-        let corrects = |entry: &StoredEntry| entry.kind == EntryKind::Correction.number();
-        for entry in found.into_iter().filter(|entry| entry.refused.is_none() || corrects(entry)) {
+        // What the platform refused is no part of the contract's course; its receipts say so. A correction that does not go
+        // far enough moved the contract all the same, and the next one follows it; so did a bill that the next goes on from.
+        let counts = |entry: &StoredEntry| {
+            entry.refused.is_none() || entry.kind == EntryKind::Correction.number() || chain.contains(&entry.name.hash)
+        };
+        for entry in found.into_iter().filter(counts) {
             let body = Entry::from_bytes(&entry.bytes)?.body;
             match EntryKind::from_number(entry.kind) {
                 Some(EntryKind::Bill) => {
-                    if bill.previous_bill != Some(entry.name.hash) {
+                    if entry.name.hash == bill_hash {
                         continue;
                     }
-                    first_seq = decode::<Bill>(&body, "Bill")?.last_seq;
+                    if bill.previous_bill == Some(entry.name.hash) {
+                        first_seq = decode::<Bill>(&body, "Bill")?.last_seq;
+                    }
                 }
                 Some(EntryKind::Offer) => {
                     offer = Some(decode::<Offer>(Signed::from_bytes(&body)?.tbs(), "Offer")?);
@@ -158,6 +163,8 @@ impl Papers {
         }
         let Some(rules) = rules(&mut *db, pool, &offer).await? else { return Ok(Err("the rule table".into())) };
         entries.push((rules, true));
+        let rotations = contract::of_kind(&mut *db, pool, EntryKind::KeyRotation).await?;
+        entries.extend(rotations.into_iter().filter(|entry| entry.refused.is_none()).map(|entry| (entry, true)));
         Ok(Ok(Self { bill: entry, last_record: bill.last_record, entries }))
     }
 
@@ -170,6 +177,20 @@ impl Papers {
         }
         due
     }
+}
+
+/// The bills that a bill goes on from.
+fn earlier(found: &[StoredEntry], bill: &Bill) -> Result<Vec<Digest>, Error> {
+    let (mut chain, mut named) = (Vec::new(), bill.previous_bill);
+    let is_bill = |entry: &&StoredEntry| entry.kind == EntryKind::Bill.number();
+    while let Some(entry) = found.iter().filter(is_bill).find(|entry| Some(entry.name.hash) == named) {
+        if chain.contains(&entry.name.hash) {
+            break;
+        }
+        chain.push(entry.name.hash);
+        named = decode::<Bill>(&Entry::from_bytes(&entry.bytes)?.body, "Bill")?.previous_bill;
+    }
+    Ok(chain)
 }
 
 /// The rule table that an offer names.

@@ -1,12 +1,12 @@
 //! The small messages of a node: catalogue, presence, bill push, payment question. Ledger blocks are `blocks.rs`.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hufu_gm::Certificate;
+use hufu_gm::{Certificate, Signed};
 use hufu_trade::{
     if2::{Answer, BillPush, Catalogue, Envelope, Interface, MESSAGE_BYTES_MAX, PaymentConfirm, PaymentState},
     octets::rfc3339,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::SqliteConnection;
 
 use crate::{
@@ -16,9 +16,10 @@ use crate::{
     inbox::trust,
     judge::{Code, Refusal},
     store::{
-        bill::{self, State},
+        bill::{self, Moved, State, StoredBill},
+        contract, list,
         message::{self, StoredMessage},
-        node,
+        node, parent,
     },
 };
 
@@ -73,7 +74,7 @@ pub(crate) async fn take(
         },
         Interface::PaymentConfirm => match open::<PaymentConfirm>(&mut *db, (pool, interface), received).await? {
             Ok(opened) => {
-                let (answer, is_final) = match paid(&mut *db, pool, &opened.payload.body.bill_no).await? {
+                let (answer, is_final) = match paid(&mut *db, identity, pool, &opened.payload.body.bill_no).await? {
                     Ok((state, is_settled)) => (Answer::Ok(state), is_settled),
                     Err(refusal) => (Answer::Error(refusal.problem()), false),
                 };
@@ -125,7 +126,8 @@ pub(crate) async fn products(
     pool: &str,
     received: &[u8],
 ) -> Result<Result<Opened<Catalogue>, Refusal>, Error> {
-    let (opened, ders) = match introduced(pool, received) {
+    let listed = |catalogue: &Catalogue| catalogue.certificates.iter().map(|der| der.0.clone()).collect();
+    let (opened, ders) = match introduced::<Catalogue>((pool, Interface::ProductReport), received, listed) {
         Ok(found) => found,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -137,24 +139,30 @@ pub(crate) async fn products(
     Ok(Ok(opened))
 }
 
-/// A catalogue whose signature holds under its own first certificate, and its certificates; whether those are trusted is
-/// still open.
-fn introduced(pool: &str, received: &[u8]) -> Result<(Opened<Catalogue>, Vec<Vec<u8>>), Refusal> {
+/// A message that brings its signer's certificates, and holds under the first of them; whether those are trusted is still open.
+///
+/// # Errors
+/// The [`Refusal`].
+pub(crate) fn introduced<T: DeserializeOwned>(
+    (pool, interface): (&str, Interface),
+    received: &[u8],
+    listed: impl Fn(&T) -> Vec<Vec<u8>>,
+) -> Result<(Opened<T>, Vec<Vec<u8>>), Refusal> {
     #[derive(Deserialize)]
-    struct Outer {
-        body: Catalogue,
+    struct Outer<T> {
+        body: T,
     }
     let malformed = |error: hufu_trade::Error| Refusal::new(Code::Malformed, error);
     let envelope = Envelope::parse(received).map_err(malformed)?;
     let signer = envelope.signer().map_err(malformed)?;
     let json = URL_SAFE_NO_PAD.decode(&envelope.payload).map_err(|error| Refusal::new(Code::Malformed, error))?;
-    let outer: Outer = serde_json::from_slice(&json).map_err(|error| Refusal::new(Code::Malformed, error))?;
-    let ders: Vec<Vec<u8>> = outer.body.certificates.into_iter().map(|der| der.0).collect();
+    let outer: Outer<T> = serde_json::from_slice(&json).map_err(|error| Refusal::new(Code::Malformed, error))?;
+    let ders = listed(&outer.body);
     let leaf = ders.first().and_then(|der| Certificate::from_der(der).ok()).filter(|leaf| leaf.id() == signer.0);
     let leaf = leaf.ok_or_else(|| {
-        Refusal::new(Code::Certificate, "the catalogue is not signed under the first certificate in it")
+        Refusal::new(Code::Certificate, "the message is not signed under the first certificate in it")
     })?;
-    Ok((read(&envelope, &leaf, (pool, Interface::ProductReport), received)?, ders))
+    Ok((read(&envelope, &leaf, (pool, interface), received)?, ders))
 }
 
 /// A pushed bill must be one whose block is stored and which was not refused.
@@ -163,7 +171,7 @@ async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Resul
     let Some(found) = bill::find(&mut *db, number).await?.filter(|found| found.pool == pool) else {
         return Ok(Err(Refusal::new(Code::Unknown, format!("the block of bill {number} is not here yet"))));
     };
-    if found.state == State::Refused {
+    if found.state != State::Payable {
         return Ok(Err(Refusal::new(Code::Amount, format!("bill {number} was refused"))));
     }
     let is_same = hufu_ledger::entry_hash(&push.entry.0).as_slice() == found.hash && found.total == push.total_cny;
@@ -174,6 +182,7 @@ async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Resul
 /// node asks on.
 async fn paid(
     db: &mut SqliteConnection,
+    identity: &Identity,
     pool: &str,
     number: &str,
 ) -> Result<Result<(PaymentState, bool), Refusal>, Error> {
@@ -182,6 +191,7 @@ async fn paid(
     };
     let payment = bill::payment(&mut *db, number).await?;
     let refund = bill::refund(&mut *db, number).await?;
+    let parent_bill = parent_bill(&mut *db, identity, number).await?;
     let is_settled = refund.is_some() || payment.as_ref().is_some_and(|paid| paid.amount == found.due);
     let state = match (&payment, &refund) {
         (None, _) => "unpaid",
@@ -193,10 +203,36 @@ async fn paid(
         state: state.to_owned(),
         amount_cny: payment.as_ref().map(|paid| paid.amount.clone()),
         paid_at: payment.as_ref().map(|paid| rfc3339(paid.at_ns)),
+        refund_cny: goes_back(db, &found, payment.as_ref()).await?,
         refunded_cny: refund.as_ref().map(|back| back.amount.clone()),
         refunded_at: refund.as_ref().map(|back| rfc3339(back.at_ns)),
+        parent_bill,
     };
     Ok(Ok((state, is_settled)))
+}
+
+/// The parent bill that a bill was paid with. It is signed before a payment names it.
+async fn parent_bill(db: &mut SqliteConnection, identity: &Identity, number: &str) -> Result<Option<String>, Error> {
+    let Some((hash, unsigned)) = parent::paid_with(&mut *db, number).await? else { return Ok(None) };
+    if let Some(tbs) = unsigned {
+        let signed = Signed::seal(tbs, &identity.cert_id, &identity.key)?.to_bytes()?;
+        parent::set_signed(&mut *db, hash, &signed).await?;
+    }
+    Ok(Some(hash.to_string()))
+}
+
+/// What of a prepaid price goes back as its bill is paid: the price less what was paid.
+async fn goes_back(
+    db: &mut SqliteConnection,
+    found: &StoredBill,
+    payment: Option<&Moved>,
+) -> Result<Option<String>, Error> {
+    let Some(paid) = payment else { return Ok(None) };
+    let course = contract::course(&mut *db, &found.pool, list::contract_no(&found.contract)?).await?;
+    let bills = course.map(|(contract, _)| contract.bills).unwrap_or_default();
+    let Some(billed) = bills.iter().find(|billed| billed.hash.0.as_slice() == found.hash) else { return Ok(None) };
+    let Some(refund) = billed.bill.refund else { return Ok(None) };
+    Ok(Some(refund.plus(billed.bill.total)?.minus(paid.amount.parse()?)?.to_string()))
 }
 
 /// Presence as a node or its will says it; not signed, so it is shown and never relied on.

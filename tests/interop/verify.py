@@ -189,9 +189,10 @@ HEADER = sequence(
 CHECKPOINT = sequence(
     ("version", VERSION), ("log", LOG), ("node", TEXT), ("epoch", U64), ("size", U64), ("root", DIGEST), ("time", TIME))
 ENTRY_NAME = sequence(("log", U8), ("height", U64), ("index", U32), ("hash", DIGEST))
+RESERVATION = sequence(("resource", TEXT), ("quantity", U64))
 REQUIREMENT = sequence(
     ("catalogueRevision", U64), ("items", list_of(sequence(("productId", TEXT), ("quantity", U32)))), ("termNs", U64),
-    ("tariff", DIGEST))
+    ("tariff", DIGEST), ("parent", sequence(("parentNo", NO), ("payable", enumerated(2)), ("children", U32)), 0))
 CONTRACT_VALUE = sequence(("payment", enumerated(2)), ("amount", MONEY))
 SCORE_CARD = sequence(("overall", U16), ("items", list_of(sequence(("code", U8), ("score", U8)))))
 STATEMENT = sequence(
@@ -240,8 +241,8 @@ RATED_GAP = sequence(("orderSeq", U64), ("start", TIME), ("end", TIME), ("rule",
 BILL = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("buyer", DIGEST), ("deal", DIGEST),
     ("offer", DIGEST), ("periodStart", TIME), ("periodEnd", TIME), ("firstSeq", U64), ("lastSeq", U64),
-    ("lastRecord", ENTRY_NAME), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
-    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY))
+    ("lastRecord", ENTRY_NAME), ("restsOn", ENTRY_NAME, 3), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
+    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY), ("refund", MONEY, 2))
 CORRECTION = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("bill", DIGEST),
     ("previous", DIGEST, 0), ("restsOn", ENTRY_NAME), ("time", TIME), ("before", MONEY),
@@ -253,6 +254,23 @@ PAYMENT = sequence(
 REFUND_PAID = sequence(
     ("version", VERSION), ("contractNo", NO), ("number", TEXT), ("bill", DIGEST), ("correction", DIGEST), ("amount", MONEY),
     ("paidAt", TIME), ("restsOn", ENTRY_NAME), ("confirmation", BYTES))
+DEMAND = sequence(
+    ("version", VERSION), ("demandNo", NO), ("buyer", DIGEST), ("relay", TEXT), ("time", TIME), ("validUntil", TIME),
+    ("pools", list_of(TEXT), 0), ("template", TEXT),
+    ("items", list_of(sequence(("class", TEXT), ("minima", list_of(RESERVATION)), ("quantity", U32)))),
+    ("attributes", list_of(sequence(("name", TEXT), ("value", TEXT)))), ("termNs", U64), ("startFrom", TIME),
+    ("startUntil", TIME), ("ceiling", MONEY, 1))
+RESPONSE = sequence(
+    ("version", VERSION), ("demand", DIGEST), ("follows", DIGEST), ("proposalNo", NO), ("computingPoolId", TEXT), ("time", TIME),
+    ("proposal", sequence(
+        ("productId", TEXT), ("catalogueRevision", U64), ("quantity", U32), ("termNs", U64), ("tariff", DIGEST),
+        ("estimate", MONEY), ("holdUntil", TIME)), 0),
+    ("refusal", sequence(("code", TEXT), ("why", TEXT)), 1))
+SIGNED_ROTATION = sequence(
+    ("rotation", BYTES), ("oldSignature", BYTES), ("newSignature", BYTES), ("certificates", list_of(BYTES)))
+ROTATION = sequence(
+    ("version", VERSION), ("computingPoolId", TEXT), ("old", DIGEST), ("new", DIGEST), ("financeFrom", U64), ("time", TIME),
+    ("why", TEXT))
 RECEIPT = sequence(
     ("version", VERSION), ("computingPoolId", TEXT), ("log", U8), ("size", U64), ("root", DIGEST), ("storedAt", TIME),
     ("refused", list_of(sequence(("entry", DIGEST), ("code", TEXT)))),
@@ -262,7 +280,8 @@ RECEIPT = sequence(
 KINDS = {
     1: ("browse", SIGNED_STATEMENT), 2: ("order", SIGNED_STATEMENT), 3: ("deal", DEAL), 4: ("score", SIGNED_STATEMENT),
     10: ("rules", RULES), 11: ("window", WINDOW), 12: ("usage", RECORD), 13: ("gap", RECORD), 14: ("order_status", ORDER_STATUS),
-    15: ("notice", SIGNED), 17: ("user_operation", None), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
+    15: ("notice", SIGNED), 17: ("user_operation", None), 18: ("demand", SIGNED), 19: ("response", SIGNED),
+    20: ("key_rotation", SIGNED_ROTATION), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
     25: ("set_aside", None), 26: ("epoch", None), 40: ("bill", BILL), 41: ("correction", CORRECTION),
     42: ("payment", PAYMENT), 43: ("refund_paid", REFUND_PAID),
 }
@@ -1034,7 +1053,9 @@ def statement_is_right(said):
         if sm3(element(0x30, body))[:16] != said.contractNo:
             return False
     if said.requirement is not None:
-        items, term = said.requirement["items"], said.requirement.termNs
+        items, term, parent = said.requirement["items"], said.requirement.termNs, said.requirement.parent
+        if parent is not None and not 2 <= parent.children <= 64:
+            return False
         if not 1 <= len(items) <= 64 or any(i.quantity == 0 for i in items) or not 0 < term <= TERM_NS_MAX:
             return False
     if said.contractValue is not None and said.contractValue.amount < 0:
@@ -1081,6 +1102,13 @@ def read_entry(name, told, data):
         found.said = decode(NOTICE, value.tbs)
         if not notice_is_right(found.said):
             raise Bad("the notice's fields do not belong to its act")
+    if kind in ("demand", "response"):
+        decode(DEMAND if kind == "demand" else RESPONSE, value.tbs)
+    if kind == "key_rotation":
+        found.said = decode(ROTATION, value.rotation)
+        control = any(ord(c) < 32 or 127 <= ord(c) < 160 for c in found.said.why)
+        if found.said.old == found.said.new or len(found.said.why) > WHY_CHARS_MAX or control:
+            raise Bad("the rotation's fields are out of range")
     return found
 
 
@@ -1096,7 +1124,7 @@ class Evidence:
         self.browse = self.offer = self.order = self.deal = None
         by = {kind: [] for kind in ("score", "rules", "order_status", "notice", "correction", "payment", "refund_paid", "window",
                                     "finance_link", "usage", "bill")}
-        self.all = []
+        self.all, self.rotations = [], []
         for name, told, data in found:
             try:
                 entry = read_entry(name, told, data)
@@ -1106,12 +1134,16 @@ class Evidence:
             self.all.append(entry)
             if entry.kind in ("browse", "offer", "order", "deal"):
                 setattr(self, entry.kind, entry)
+            elif entry.kind == "key_rotation":
+                self.rotations.append(entry)
             elif entry.kind in by or entry.kind == "gap":
                 by["usage" if entry.kind == "gap" else entry.kind].append(entry)
         self.scores, self.rules, self.statuses, self.notices, self.corrections, self.payments, self.refunds = list(by.values())[:7]
         self.windows, self.links, self.records, bills = list(by.values())[7:]
+        self.earlier = []
         self.choose_bill(bills)
         self.keep_contract(completeness)
+        self.choose_earlier()
         self.records.sort(key=lambda found: found.value.orderSeq)
         for found in (self.notices, self.corrections, self.links):
             found.sort(key=lambda found: found.place)
@@ -1125,8 +1157,17 @@ class Evidence:
         self.bill_entry = same[0] if same else bills[-1] if bills else None
         if self.bill is None and self.bill_entry:
             self.bill = self.bill_entry.value
-        before = self.bill.previousBill if self.bill else None
-        self.bill_before = next((b for b in bills if before is not None and b.hash == before), None)
+        self.all_bills = sorted(bills, key=lambda found: found.place)
+
+    def choose_earlier(self):
+        """The chain of bills that ends before the bill of the pack, as far as it is here, oldest first."""
+        named, below = self.bill and self.bill.previousBill, self.bill_entry and self.bill_entry.place
+        while named is not None:
+            found = next((b for b in self.all_bills if b.hash == named and (below is None or b.place < below)), None)
+            if found is None:
+                break
+            named, below = found.value.previousBill, found.place
+            self.earlier.insert(0, found)
 
     def keep_contract(self, out):
         if self.bill is None:
@@ -1135,9 +1176,9 @@ class Evidence:
             value = getattr(found, "said", None) or getattr(found, "offer", None) or found.value
             out.check(value.contractNo == self.bill.contractNo, found.name, "it belongs to another contract")
             return value.contractNo == self.bill.contractNo
-        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores"):
+        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills"):
             setattr(self, kind, [found for found in getattr(self, kind) if own(found)])
-        for kind in ("browse", "order", "offer", "deal", "bill_entry", "bill_before"):
+        for kind in ("browse", "order", "offer", "deal", "bill_entry"):
             found = getattr(self, kind)
             if found and not own(found):
                 setattr(self, kind, None)
@@ -1146,8 +1187,8 @@ class Evidence:
         """Whether the contract's buyer signed a notice; otherwise the platform must have."""
         return self.browse is not None and self.browse.said.buyer == notice.value.certId
 
-    def bills(self):
-        return [found for found in (self.bill_before, self.bill_entry) if found]
+    def bill_before(self):
+        return self.earlier[-1] if self.earlier else None
 
 
 # ---------------------------------------------------------------- confirmations: the platform's word (docs/if2.md, 2 and 5.6)
@@ -1179,7 +1220,7 @@ def json_object(data, due, spare=None):
     return found if all(isinstance(text, str) for text in texts) else None
 
 
-TOLD = ("amount_cny", "paid_at", "refunded_cny", "refunded_at")
+TOLD = ("amount_cny", "paid_at", "refund_cny", "refunded_cny", "refunded_at", "parent_bill")
 
 
 def payload_of(tbs):
@@ -1233,6 +1274,25 @@ def confirms(tbs, state, entry, pool):
     return told == (entry.number, state, entry.amount, entry.paidAt)
 
 
+def parent_of(ev):
+    """What the deal says of a parent order, or None."""
+    return ev.deal.value.requirement.parent if ev.deal else None
+
+
+def named_parent_bill(tbs):
+    """The parent bill that the platform's word names, or None."""
+    payload = payload_of(tbs)
+    return payload["body"].get("ok", {}).get("parent_bill") if payload else None
+
+
+def is_of_level(tbs, parent):
+    """Whether a parent bill is named exactly where the buyer signed that the parent is what is paid."""
+    named = named_parent_bill(tbs)
+    if parent is None or parent.payable == 0:
+        return named is None
+    return named is not None and re.fullmatch(r"[0-9a-f]{64}", named) is not None
+
+
 # ---------------------------------------------------------------- first verdict: signatures
 
 # Kind of a line of signed/index.tsv: role, type of the signed bytes, the field that tells when (section 8), conType.
@@ -1243,6 +1303,7 @@ SIGNED_KINDS = {
     "checkpoint": ("node", CHECKPOINT, "time", None), "receipt": ("platform", RECEIPT, "storedAt", None),
     "notice": ("buyer", NOTICE, "time", None), "platform-notice": ("platform", NOTICE, "time", None),
     "confirmation": ("platform", None, "at", None),
+    "rotation-old": ("node", ROTATION, "time", None), "rotation-new": ("node", ROTATION, "time", None),
 }
 
 
@@ -1316,6 +1377,30 @@ class Authentic:
         return [(tbs, name) for (of, tbs), (_, _, name) in self.by.items() if of == kind]
 
 
+def check_rotations(ev, authentic, trust, out):
+    """Where the node changed its key both keys say so, and each signs its own blocks only."""
+    held = []
+    for found in ev.rotations:
+        value, said, keys = found.value, found.said, set()
+        for kind, certificate, signature, name in (
+                ("rotation-old", said.old, value.oldSignature, "oldSignature"),
+                ("rotation-new", said.new, value.newSignature, "newSignature")):
+            right = (authentic.by.get((kind, value.rotation)) or (None, None))[:2] == (certificate, signature)
+            out.check(right, found.field(name), f"no {kind} over the rotation by that key")
+            if right:
+                keys |= {c.point for c in trust.certificates.values() if c.id == certificate}
+        if ev.deal:
+            out.check(said.computingPoolId == ev.deal.value.computingPoolId, found.field("computingPoolId"), "of another node")
+        out.check(len(keys) == 2, found.name, "not signed by two keys")
+        if len(keys) == 2:
+            held.append((found.place[1] + 1, said))
+    for tbs, name in authentic.files("block"):
+        header, certificate = decode(HEADER, tbs), authentic.by["block", tbs][0]
+        for trade_from, said in held:
+            is_late = header.height >= (trade_from if header.log == 0 else said.financeFrom)
+            out.check(certificate != (said.old if is_late else said.new), name, "signed by a key that is not in force")
+
+
 def check_links(pack, ev, authentic, out):
     """Entries hold what was signed, by whom they say, and name each other by hash."""
     def listed(kind, name, tbs, signature, certificate):
@@ -1335,7 +1420,7 @@ def check_links(pack, ev, authentic, out):
             out.check(found.said.deal == ev.deal.hash, found.field("deal"), "it names another deal")
             same = found.said.computingPoolId == ev.deal.value.computingPoolId
             out.check(same, found.field("computingPoolId"), "the deal is of another node")
-        known = [bill.hash for bill in ev.bills()] + [link.value.finance.hash for link in ev.links if link.value.kind == 40]
+        known = [bill.hash for bill in ev.all_bills] + [link.value.finance.hash for link in ev.links if link.value.kind == 40]
         out.check(found.said.bill is None or found.said.bill in known, found.field("bill"), "no bill of this contract")
         first = next(other for other in ev.notices if other.value.tbs == signed.tbs)
         out.check(first.place == found.place, found.name, "the same notice stands in the log twice")
@@ -1349,8 +1434,10 @@ def check_links(pack, ev, authentic, out):
             says = confirms(word[0], state, found.value, ev.deal.value.computingPoolId)
             if ("confirmation", word[0]) in authentic.by and not says:
                 out.fail(place, f"the platform did not say that this amount of this bill was {state} then")
+            if ("confirmation", word[0]) in authentic.by and state == "paid" and not is_of_level(word[0], parent_of(ev)):
+                out.fail(place, "paid on another level than the buyer signed: parent or child")
     for found in (*ev.corrections, *ev.payments, *ev.refunds):
-        for bill in ev.bills():
+        for bill in ev.all_bills:
             number = bill.value.number
             numbered = found.value.number.startswith(f"{number}-c") if found.kind == "correction" else found.value.number == number
             out.check(numbered == (found.value.bill == bill.hash), found.field("bill"), "number and hash are of two bills")
@@ -1412,14 +1499,16 @@ def bill_view(bill):
                       "unit_price": decimal(l.unitPrice, 10), "per": l.per, "amount": money(l.amount)}
     gap = lambda g: {"order_seq": g.orderSeq, "start": rfc3339(g.start), "end": rfc3339(g.end), "rule": g.rule,
                      "amount": money(g.amount)}
-    last = bill.lastRecord
+    name = lambda n: {"log": n.log, "height": n.height, "index": n.index, "hash": n.hash.hex()}
     over = {} if bill.overCeiling is None else {"over_ceiling": money(bill.overCeiling)}
+    over |= {} if bill.refund is None else {"refund": money(bill.refund)}
+    over |= {} if bill.restsOn is None else {"rests_on": name(bill.restsOn)}
     return {
         **over, "version": bill.version, "number": bill.number, "contract_no": bill.contractNo.hex(),
         "computing_pool_id": bill.computingPoolId, "buyer": bill.buyer.hex(), "deal": bill.deal.hex(),
         "offer": bill.offer.hex(), "period_start": rfc3339(bill.periodStart), "period_end": rfc3339(bill.periodEnd),
         "first_seq": bill.firstSeq, "last_seq": bill.lastSeq,
-        "last_record": {"log": last.log, "height": last.height, "index": last.index, "hash": last.hash.hex()},
+        "last_record": name(bill.lastRecord),
         "previous_bill": bill.previousBill and bill.previousBill.hex(), "currency": bill.currency,
         "rounding_rule": bill.roundingRule, "lines": [line(l) for l in bill.lines], "gaps": [gap(g) for g in bill.gaps],
         "rounding": money(bill.rounding), "total": money(bill.total),
@@ -1497,6 +1586,10 @@ class Proven:
                 completeness.fail(f"proofs/index.tsv:{number}", "not a line of the index")
             else:
                 self.walk(columns, needed)
+        heads = sorted(self.headers.items())
+        for ((log, _, _), before), ((other, height, _), after) in zip(heads, heads[1:]):
+            if log == other and after.epoch < before.epoch:
+                signatures.fail(f"signed/block-{log}-{height}.tbs#epoch", f"epoch {after.epoch} after {before.epoch}")
         for (log, height, _), header in self.headers.items():
             signatures.check(header.node == pool if ev.bill else True, f"signed/block-{log}-{height}.tbs#node", "of another node")
 
@@ -1583,8 +1676,9 @@ def check_completeness(pack, ev, proven, out):
     for what, there in (("browse", ev.browse), ("offer", ev.offer), ("order", ev.order), ("deal", ev.deal),
                         ("rules", rules), ("bill", ev.bill_entry)):
         out.check(there, f"entries/*-{what}.der", "missing")
-    if ev.bill and ev.bill.previousBill is not None:
-        out.check(ev.bill_before, "bill.der#previousBill", "the bill before is missing")
+    if ev.bill:
+        first = ev.earlier[0].value if ev.earlier else ev.bill
+        out.check(first.previousBill is None, "bill.der#previousBill", "the bill before is missing")
     finance = {found.place: found.hash for found in ev.all if found.place[0] == 1}
     for link in ev.links:
         named = link.value.finance
@@ -1604,8 +1698,8 @@ def check_completeness(pack, ev, proven, out):
 def check_records(bill, ev, out):
     """Section 6: the chain of usage records, from the deal or the bill before to the last one billed."""
     carried, before = None, (ev.deal.hash, None) if ev.deal else None
-    if ev.bill_before:
-        carried = ev.bill_before.value.lastSeq
+    if ev.bill_before():
+        carried = ev.bill_before().value.lastSeq
         found = next((found for found in ev.records if found.value.orderSeq == carried), None)
         out.check(found, "bill.der#previousBill", "its last usage record is missing")
         before = (found.hash, found.value.end) if found else None
@@ -1649,10 +1743,11 @@ def rule_table(text):
         raise Bad("not TOML") from None
     keys(table, ("version", "start", "metered", "holding", "parameters", "rule"), ("timer",))
     parameters = table["parameters"]
-    keys(parameters, ("gap_rating", "rounding", "offer_valid_s", "score_weights"))
+    keys(parameters, ("gap_rating", "rounding", "offer_valid_s", "score_weights"), ("billing_period", "proration"))
     whole = lambda value, low, high: type(value) is int and low <= value <= high
     right = table["version"] == 1 and isinstance(table["start"], str) and strings(table["metered"]) and strings(table["holding"])
     right &= (parameters["gap_rating"], parameters["rounding"]) == ("free", ROUNDING)
+    right &= parameters.get("billing_period", "service") in PERIODS and parameters.get("proration", "exact") in PRORATIONS
     right &= whole(parameters["offer_valid_s"], 1, TEN_YEARS_S) and isinstance(parameters["score_weights"], dict)
     if not right or not all(kind in CODES and whole(w, 0, 2**32 - 1) for kind, w in parameters["score_weights"].items()):
         raise Bad("a version or parameter that is unknown")
@@ -1677,6 +1772,13 @@ def rule_table(text):
         row = rows.get((state, act))
         return row and set(row["signers"]) <= {"node"} and row["guard"] == "none" and row["writes"] == ["order_status"]
     reached = reached_from(table["start"])
+    by_period = any(act == "bill_period" for _, act in rows)
+    for row in rows.values():
+        is_act, later = row["act"] in ("bill", "bill_period"), {act for state, act in rows if state in reached_from(row["next"])}
+        if by_period and (is_act or "bill" in row["writes"]) and not (is_act and row["writes"] == ["bill"]):
+            raise Bad("a bill of another act, or an act of a bill that writes something else")
+        if by_period and row["act"] == "bill" and later & {"bill", "bill_period"}:
+            raise Bad("a bill after the last one")
     for row in rows.values():
         later = {write for other in rows.values() if other["state"] in reached_from(row["next"]) for write in other["writes"]}
         if later & ONCE & set(row["writes"]):
@@ -1690,11 +1792,12 @@ def rule_table(text):
     right = all(state in reached for state, _ in rows) and any(state == table["start"] for state, _ in rows)
     right &= set(table["metered"] + table["holding"]) <= states
     for timer in table.get("timer", []):
-        keys(timer, ("state", "after_s", "act"))
+        keys(timer, ("state", "after_s", "act"), ("from",))
+        right &= timer.get("from", "state") in ("state", "bill")
         right &= bool(alone(timer["state"], timer["act"])) and whole(timer["after_s"], 0, TEN_YEARS_S)
     if not right:
         raise Bad("a state that is never reached, or a timer without its rule")
-    return table["start"], rows, table["metered"]
+    return table["start"], rows, table["metered"], parameters
 
 
 def within_offer(ev):
@@ -1706,6 +1809,7 @@ def within_offer(ev):
     items = said.requirement["items"]
     fits = all(item.productId == offer.productId for item in items) and sum(item.quantity for item in items) <= offer.stock
     fits &= said.requirement.catalogueRevision == offer.catalogueRevision and said.requirement.termNs <= offer.termNsMax
+    fits &= said.contractValue is not None and price_fits(offer, said.requirement, said.requirement.termNs, said.contractValue)
     return fits and offer.validFrom <= said.contractTime < offer.validUntil
 
 
@@ -1714,7 +1818,7 @@ class Due:
 
     def __init__(self, found):
         self.number, self.bill, self.total = found.value.number, found.hash, found.value.total
-        self.count, self.last, self.paid = 0, None, None
+        self.count, self.last, self.paid, self.bill_value = 0, None, None, found.value
 
     def take(self, found):
         """Takes a correction into account; False when it does not follow from what stood before."""
@@ -1728,16 +1832,69 @@ class Due:
         return True
 
 
+def names_refund(confirmation, due):
+    """Whether a confirmation names what goes back of a prepaid price, and nothing where it is postpaid."""
+    word = sealed(confirmation)
+    payload = payload_of(word[0]) if word else None
+    if payload is None or "ok" not in payload["body"]:
+        return False
+    named, bill = payload["body"]["ok"].get("refund_cny"), due.bill_value
+    if bill.refund is None or named is None:
+        return bill.refund is None and named is None
+    return read_money(named) == bill.refund + bill.total - due.total
+
+
+def held(offer, requirement):
+    """Base units that an order holds each second of each resource that the offer prices; Bad where it cannot be prepaid."""
+    if not offer.tariff.prices:
+        raise Bad("nothing is priced")
+    rates, units = {}, sum(item.quantity for item in requirement["items"])
+    for price in offer.tariff.prices:
+        (code, reserved, _, _), _ = resource_key(price.resource)
+        if not reserved:
+            raise Bad(f"{price.resource} is priced by use")
+        one = next((r.quantity for r in offer.reserves if r.resource == price.resource[9:]), 0)
+        rates[price.resource] = one * units * {CODES["cpu"]: 10**6, CODES["gpu"]: 10**9}.get(code, 1)
+    return rates
+
+
+def price_fits(offer, requirement, term_ns, value):
+    """Any ceiling, or exactly the price of the term."""
+    if value.payment == POSTPAID:
+        return True
+    try:
+        check_tariff(offer.tariff)
+        rates = held(offer, requirement)
+        lines = [line for price in offer.tariff.prices for line in rate_price(price, rates[price.resource] * term_ns // 10**9)]
+    except Bad:
+        return False
+    amount = sum(line["amount"] for line in lines)
+    return value.amount == amount - amount % FEN
+
+
+def charged(quantities, rates, term_ns, proration):
+    """What is charged of what was held: rounded up to whole steps, never more than the term has."""
+    found = {}
+    for name, quantity in quantities.items():
+        if name in rates:
+            most = rates[name] * term_ns // 10**9
+            step = {"exact": 1, "hour": rates[name] * 3600, "day": rates[name] * 86400, "term": most}[proration] or 1
+            found[name] = min(-(-quantity // step) * step, most)
+    return found
+
+
 class InForce:
     """What renewals made of the deal: end of service and contract value."""
 
     def __init__(self, deal):
         self.end, self.value = deal.serviceEnd, deal.contractValue
 
-    def takes(self, renewal, offer, time):
-        value = renewal.contractValue
-        fits = renewal.termNs <= offer.termNsMax and value.payment == self.value.payment and value.amount >= self.value.amount
-        return fits and time < self.end and self.end + renewal.termNs < 2**63
+    def takes(self, renewal, offer, time, deal):
+        value, end = renewal.contractValue, self.end + renewal.termNs
+        fits = renewal.termNs <= offer.termNsMax and value.payment == self.value.payment and time < self.end and end < 2**63
+        if value.payment == POSTPAID:
+            return fits and value.amount >= self.value.amount
+        return fits and end >= deal.contractTime and price_fits(offer, deal.requirement, end - deal.contractTime, value)
 
     def renew(self, renewal):
         if self.end + renewal.termNs < 2**63:
@@ -1758,13 +1915,14 @@ def acts_of(ev):
     links, acts = {}, []
     for link in ev.links:
         links.setdefault(link.value.finance.hash, link.place[1:])
-    shown = all(found.hash in links for found in ev.bills())
-    for found in filter(None, (ev.browse, ev.order, ev.deal, *ev.statuses, *ev.notices, *ev.bills(), *ev.corrections,
+    shown = all(found.hash in links for found in ev.all_bills)
+    for found in filter(None, (ev.browse, ev.order, ev.deal, *ev.statuses, *ev.notices, *ev.all_bills, *ev.corrections,
                                *ev.payments, *ev.refunds, *ev.scores)):
         said = getattr(found, "said", None) or found.value
         act, field = ACTS.get(found.kind) or (said.act, "time")
         time = said[field]
         if found.kind == "bill":
+            act = "bill" if said.restsOn is None else "bill_period"
             at = links.get(found.hash, (UNPLACED, min(found.place[1], 2**32 - 1)))
         elif found.kind in ("correction", "payment", "refund_paid"):
             at = shown and links.get(found.hash) or (UNPLACED + 1, time)
@@ -1774,24 +1932,88 @@ def acts_of(ev):
     return sorted(acts, key=lambda act: act[0])
 
 
-def check_course(table, ev, out):
+# Billing periods (section 6).
+PERIODS = ("month", "day", "hour", "service")
+PRORATIONS = ("exact", "hour", "day", "term")
+
+
+def boundary(period, zone, time):
+    """The first boundary of the calendar that is not before a time, ns."""
+    day = (datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(seconds=time // 10**9)).astimezone(zone)
+    if period == "month":
+        months = [day.year * 12 + day.month - 1 + more for more in range(3)]
+        dates = [(month // 12, month % 12 + 1, 1) for month in months]
+    else:
+        near = [day.date() + datetime.timedelta(days=more) for more in range(-1, 3)]
+        dates = [(date.year, date.month, date.day) for date in near]
+    # Midnight as `fold=0` has it: one that is skipped by what was before, one that comes twice the first time.
+    starts = [int(datetime.datetime(*date, tzinfo=zone).timestamp()) * 10**9 for date in dates]
+    end = min(start for start in starts if start >= time)
+    if period != "hour":
+        return end
+    begin = max(start for start in starts if start < time)
+    return min(end, begin - (begin - time) // HOUR_NS * HOUR_NS)
+
+
+def check_covers(found, before, parameters, ev, proven, in_force, out):
+    """Section 6: a bill names the one before it and covers what it should."""
+    bill, period = found.value, parameters.get("billing_period", "service")
+    named = before[-1].hash if before else None
+    out.check(bill.previousBill == named, found.field("previousBill"), "it does not name the contract's bill before it")
+    tariff = ev.offer.offer.tariff if ev.offer else ev.tariff
+    if tariff is None:
+        return
+    by_period = bill.restsOn is not None
+    if period == "service" or in_force is not None and in_force.value.payment != POSTPAID:
+        if by_period:
+            out.fail(found.name, "this contract is billed once, at the end of service")
+        return
+    if not before and not by_period:
+        return
+    is_this = ev.bill_entry is not None and ev.bill_entry.place == found.place
+    first = next((r.value.end for r in ev.records if is_this and r.value.orderSeq == bill.firstSeq), bill.periodEnd)
+    try:
+        zone, until = zoneinfo.ZoneInfo(tariff.calendar), None
+        for earlier in before:
+            until = boundary(period, zone, max(earlier.value.periodEnd, until + 1 if until is not None else earlier.value.periodEnd))
+        if until is not None and first < until:
+            out.fail(found.name, "the bill before left out usage of its period")
+        elif by_period:
+            end = boundary(period, zone, max(first, until + 1 if until is not None else first))
+            header = proven.headers.get(found.place)
+            if bill.periodEnd > end:
+                out.fail(found.name, "it holds usage of more than one period")
+            elif header is not None and header.time < end:
+                out.fail(found.name, "it was made before its period was over")
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OverflowError) as error:
+        out.fail(found.name, f"its period cannot be computed: {error}")
+
+
+def check_course(table, ev, proven, out):
     """Section 9: the contract replayed; from which places of the trade log on it is metered, and from which not."""
-    state, rows, metered_states = table
+    state, rows, metered_states, parameters = table
     in_force, dues = ev.deal and InForce(ev.deal.value), {}
-    billed, moved, metered = False, None, []
+    bills, moved, metered = [], None, []
+    part = any(act == "pay_part" for _, act in rows)
     for at, found, act, time in acts_of(ev):
-        value, row = found.value, rows.get((state, act))
+        value = found.value
+        if found.kind == "payment" and part and any(
+                due.total > 0 and due.paid is None for bill, due in dues.items() if bill != value.bill):
+            act = "pay_part"
+        row = rows.get((state, act))
         guards = {"within_offer": within_offer(ev), "amount_matches": True, "window_open": in_force is None or time < in_force.end}
         signed, renewal = {"buyer", "node", "platform"}, None
         due = dues.get(value.bill) if found.kind in ("correction", "payment", "refund_paid") else None
         if found.kind == "notice":
             signed, renewal = {"node", "buyer" if ev.is_buyers(found) else "platform"}, found.said.renewal
             if renewal and ev.offer:
-                guards["within_offer"] = in_force is not None and in_force.takes(renewal, ev.offer.offer, time)
-        elif found.kind == "payment" and due:
-            guards["amount_matches"] = value.amount == due.total
-        elif found.kind == "refund_paid" and due:
-            guards["amount_matches"] = due.paid is not None and 0 < due.paid - due.total == value.amount
+                guards["within_offer"] = in_force is not None and ev.deal is not None and in_force.takes(renewal, ev.offer.offer, time, ev.deal.value)
+        elif found.kind == "payment":
+            guards["amount_matches"] = due is not None and value.amount == due.total and names_refund(value.confirmation, due)
+        elif found.kind == "refund_paid":
+            guards["amount_matches"] = due is not None and due.paid is not None and 0 < due.paid - due.total == value.amount
+        if act == "exhaust" and found.kind == "order_status" and in_force and in_force.value.payment != POSTPAID:
+            out.fail(found.name, "a prepaid contract has no ceiling that could be exhausted")
         holds = row and set(row["signers"]) <= signed and guards.get(row["guard"], True) and found.kind in row["writes"]
         if not holds:
             out.fail(found.name, f"the contract does not allow {act} in state {state}")
@@ -1799,13 +2021,16 @@ def check_course(table, ev, out):
         if found.kind == "order_status":
             right = (value["from"], value.to) == (state, row["next"])
             out.check(right, found.name, f"the rules lead from {state} to {row['next']}")
-        if found.kind in ("correction", "payment", "refund_paid") and at[0] < UNPLACED:
-            name = value.restsOn
+        name = value.restsOn if found.kind in ("bill", "correction", "payment", "refund_paid") else None
+        if name is not None and at[0] < UNPLACED:
             named = (name.log, name.height, name.index), name.hash
             out.check(moved == named, found.field("restsOn"), "not the newest trade entry that moved the contract before it")
         if found.kind == "refund_paid" and due:
             out.check(value.correction == due.last, found.field("correction"), "not the bill's last correction")
-        state, billed = row["next"], billed or found.kind == "bill"
+        if found.kind == "bill":
+            check_covers(found, bills, parameters, ev, proven, in_force, out)
+            bills.append(found)
+        state = row["next"]
         metered.append((at, state in metered_states))
         moved = (found.place, found.hash) if found.place[0] == 0 else moved
         if found.kind == "bill":
@@ -1816,7 +2041,7 @@ def check_course(table, ev, out):
             due.paid = value.amount
         elif renewal and in_force:
             in_force.renew(renewal)
-    out.check(billed, "contract.toml", f"the rules end in state {state}, not after a bill")
+    out.check(bills, "contract.toml", f"the rules end in state {state}, not after a bill")
     return metered
 
 
@@ -1982,18 +2207,17 @@ def in_force_for_bill(ev):
     return in_force
 
 
-def recompute(bill, ev):
+def recompute(bill, ev, proration):
     """The bill from usage records and the offer's price terms."""
     if not ev.deal or not ev.offer:
         raise Bad("no deal or no offer")
     tariff, before, count = ev.offer.offer.tariff, None, 1
-    if ev.bill_before:
-        last = ev.bill_before.value.lastSeq
+    if ev.bill_before():
+        last = ev.bill_before().value.lastSeq
         before = next((found.value for found in ev.records if found.value.orderSeq == last), None)
-        digits = ev.bill_before.value.number.rsplit("-", 1)[-1]
-        if before is None or not re.fullmatch(r"\+?[0-9]+", digits) or int(digits) >= 2**32 - 1:
-            raise Bad("the bill before, or its last usage record, cannot be used")
-        count = int(digits) + 1
+        if before is None:
+            raise Bad("the last usage record of the bill before is missing")
+        count = len(ev.earlier) + 1
     first = before.orderSeq + 1 if before else 0
     records = [found.value for found in ev.records if found.value.orderSeq >= first]
     if not records:
@@ -2002,21 +2226,30 @@ def recompute(bill, ev):
         if record.orderSeq != due:
             raise Bad(f"record {record.orderSeq} where {due} is due")
     check_tariff(tariff)
-    quantities = add_up(before, records)
+    quantities, in_force = add_up(before, records), in_force_for_bill(ev)
+    if in_force.value.payment != POSTPAID:
+        rates = held(ev.offer.offer, ev.deal.value.requirement)
+        if in_force.end < ev.deal.value.contractTime:
+            raise Bad("the term is negative")
+        quantities = charged(quantities, rates, in_force.end - ev.deal.value.contractTime, proration)
     lines = [line for price in tariff.prices if price.resource in quantities
              for line in rate_price(price, quantities[price.resource])]
     amount = sum(line["amount"] for line in lines)
     whole = total = amount - amount % FEN
-    value = in_force_for_bill(ev).value
-    if value.payment == POSTPAID:
-        left = max(0, value.amount - (ev.bill_before.value.total if ev.bill_before else 0))
+    value, refund = in_force.value, None
+    if value.payment != POSTPAID:
+        price = value.amount - value.amount % FEN
+        total = min(whole, price)
+        refund = price - total
+    else:
+        left = max(0, value.amount - sum(bill.value.total for bill in ev.earlier))
         total = min(whole, left - left % FEN)
     gaps = [{"orderSeq": r.orderSeq, "start": r.start, "end": r.end, "rule": "free", "amount": 0}
             for r in records if r.reason in (4, 5)]
     return {"number": f"{bill.contractNo.hex()}-{count}", "periodStart": records[0].start, "periodEnd": records[-1].end,
             "firstSeq": records[0].orderSeq, "lastSeq": records[-1].orderSeq, "currency": tariff.currency,
             "roundingRule": tariff.rounding, "lines": lines, "gaps": gaps, "rounding": whole - amount,
-            "overCeiling": total - whole or None, "total": total}
+            "overCeiling": total - whole or None, "total": total, "refund": refund}
 
 
 def corrected(ev, bill, out):
@@ -2029,7 +2262,7 @@ def corrected(ev, bill, out):
     return due
 
 
-def check_arithmetic(pack, ev, out):
+def check_arithmetic(pack, ev, proration, out):
     """The recomputed total and what is due after corrections."""
     said = ev.order and ev.order.said.requirement
     if said and "tariff.der" in pack.files:
@@ -2041,8 +2274,9 @@ def check_arithmetic(pack, ev, out):
     if bill is None:
         out.fail("bill.der", "no readable bill")
         return None, None
-    if ev.bill_before:
-        corrected(ev, ev.bill_before, out)
+    for other in ev.all_bills:
+        if ev.bill_entry is None or other.place != ev.bill_entry.place:
+            corrected(ev, other, out)
     due, found = corrected(ev, ev.bill_entry, out) if ev.bill_entry else None, Verdict()
     amounts = [part.amount for part in (*bill.lines, *bill.gaps)]
     whole = sum(amounts) + bill.rounding + (bill.overCeiling or 0)
@@ -2053,7 +2287,7 @@ def check_arithmetic(pack, ev, out):
         found.check(bill.total <= value.amount, "bill.der#total", "above the amount that the buyer signed")
     right = None
     try:
-        again = recompute(bill, ev)
+        again = recompute(bill, ev, proration)
         right = again["total"]
         for field, computed in again.items():
             told = bill[field]
@@ -2087,23 +2321,37 @@ def verify(data, anchors, openssl):
     trust = Trust(pack, anchors, openssl, signatures)
     authentic = Authentic(pack, trust, signatures)
     check_links(pack, ev, authentic, signatures)
+    check_rotations(ev, authentic, trust, signatures)
     proven = Proven(pack, ev, authentic, verdicts)
     check_completeness(pack, ev, proven, completeness)
-    text, metered = pack.text("contract.toml"), []
+    text, metered, proration = pack.text("contract.toml"), [], "exact"
     if text is not None:
         try:
-            metered = check_course(rule_table(text), ev, completeness)
+            table = rule_table(text)
+            proration = table[3].get("proration", "exact")
+            metered = check_course(table, ev, proven, completeness)
         except Bad as error:
             completeness.warn("contract.toml", f"cannot judge the contract's course: {error}")
     check_quality(ev, proven, metered, quality)
-    recomputed, due = check_arithmetic(pack, ev, arithmetic)
-    return verdicts, ev.bill.total if ev.bill else None, recomputed, due
+    recomputed, due = check_arithmetic(pack, ev, proration, arithmetic)
+    return verdicts, ev.bill.total if ev.bill else None, recomputed, due, parent_shown(ev)
+
+
+def parent_shown(ev):
+    """The parent order of a child as `hufu verify --json` shows it, or None."""
+    parent = parent_of(ev)
+    if parent is None:
+        return None
+    words = [sealed(found.value.confirmation) for found in ev.payments]
+    named = [named_parent_bill(word[0]) for word in words if word and is_of_level(word[0], parent)]
+    return {"parent_no": parent.parentNo.hex(), "payable": ("child", "parent")[parent.payable], "children": parent.children,
+            "parent_bills": [bill for bill in named if bill]}
 
 
 def judge(path, anchors, openssl):
     """What is said of one file, and its exit status."""
     try:
-        verdicts, billed, recomputed, due = verify(pathlib.Path(path).read_bytes(), anchors, openssl)
+        verdicts, billed, recomputed, due, parent = verify(pathlib.Path(path).read_bytes(), anchors, openssl)
     except OSError as error:
         return {"file": path, "exit": 74, "error": str(error)}
     except NoPack as error:
@@ -2112,7 +2360,7 @@ def judge(path, anchors, openssl):
              for name, v in zip(NAMES, verdicts)}
     failed = any(verdict.result == "fail" for verdict in verdicts)
     return {"file": path, "exit": int(failed), "verdicts": shown, "billed_total_cny": money(billed),
-            "recomputed_total_cny": money(recomputed), "due_total_cny": money(due)}
+            "recomputed_total_cny": money(recomputed), "due_total_cny": money(due), "parent": parent}
 
 
 def main():
@@ -2142,6 +2390,9 @@ def main():
         else:
             print(f"billed {said['billed_total_cny']} CNY, recomputed {said['recomputed_total_cny']} CNY, "
                   f"due {said['due_total_cny']} CNY")
+            if said["parent"]:
+                how = "payable through parent" if said["parent"]["payable"] == "parent" else "payable by itself, child of parent"
+                print(f"{how} {said['parent']['parent_no']}, one of {said['parent']['children']} children")
             for name, verdict in said["verdicts"].items():
                 print(f"{name}: {verdict['result']}")
                 for problem in verdict["problems"]:

@@ -20,6 +20,11 @@ pub struct Contract {
 
 /// Waits until the platform has the node's catalogue, then browses and orders with a process of the buyer's own.
 pub fn buy(house: &House, platform: &str, state: &'static str, term: &str) -> Contract {
+    buy_with(house, platform, state, term, &[]).0
+}
+
+/// The same with more arguments of the order; what the order printed.
+pub fn buy_with(house: &House, platform: &str, state: &'static str, term: &str, more: &[&str]) -> (Contract, Value) {
     wait::until_true("the platform has the catalogue", 60, || {
         house.held("products").iter().any(|product| product["id"] == PRODUCT)
     });
@@ -31,9 +36,9 @@ pub fn buy(house: &House, platform: &str, state: &'static str, term: &str) -> Co
         })
     };
     let offer = answered("browse", &["--node", NODE, "--product", PRODUCT]);
-    let deal = answered("order", &["--term", term, "--ceiling", "1000"]);
+    let deal = answered("order", &[&["--term", term, "--ceiling", "1000"][..], more].concat());
     assert_eq!(offer["contract_no"], deal["contract_no"]);
-    Contract { no: deal["contract_no"].as_str().expect("a number").to_owned(), state }
+    (Contract { no: deal["contract_no"].as_str().expect("a number").to_owned(), state }, deal)
 }
 
 /// The one bill of a contract that the platform holds.

@@ -5,6 +5,8 @@
 mod golden;
 #[path = "../tests/all/golden_after.rs"]
 mod golden_after;
+#[path = "../tests/all/golden_kinds.rs"]
+mod golden_kinds;
 #[path = "../tests/all/golden_parts.rs"]
 mod golden_parts;
 #[path = "../tests/all/parties.rs"]

@@ -7,6 +7,7 @@ use crate::{
     entry::EntryName,
     money::{Money, UnitPrice},
     octets::{self, ContractNo, Digest},
+    rules::{BILL, BILL_PERIOD},
 };
 
 /// One line: a quantity of one resource in one tier at one price.
@@ -75,6 +76,10 @@ pub struct Bill {
     pub last_seq: u64,
     /// The last usage record: the trade entry this bill rests on. The earlier ones hang on it by hash.
     pub last_record: EntryName,
+    /// Exactly in a bill by period, made while service runs: the newest trade entry that moved the contract before it.
+    #[asn1(context_specific = "3", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rests_on: Option<EntryName>,
     /// Entry hash of the order's previous bill.
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     pub previous_bill: Option<Digest>,
@@ -94,4 +99,15 @@ pub struct Bill {
     pub over_ceiling: Option<Money>,
     /// What is due: lines, gaps, rounding and what is over the ceiling together.
     pub total: Money,
+    /// Exactly under a prepaid contract: the price in force less the total, which goes back to the buyer.
+    #[asn1(context_specific = "2", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refund: Option<Money>,
+}
+
+impl Bill {
+    /// The act that it is of.
+    pub fn act(&self) -> &'static str {
+        if self.rests_on.is_some() { BILL_PERIOD } else { BILL }
+    }
 }

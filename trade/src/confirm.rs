@@ -12,6 +12,7 @@ use crate::{
     if2::{Answer, Envelope, Interface, PaymentState},
     money::Money,
     octets::{Digest, from_rfc3339},
+    parent::{ParentOrder, Payable},
 };
 
 fn wrong(why: &str) -> Error {
@@ -59,6 +60,29 @@ fn state(confirmation: &[u8], key: &PublicKey, pool: &str) -> Result<PaymentStat
     }
 }
 
+/// Whether a confirmation names a parent bill exactly when the contract is paid through its parent: only the level that the
+/// buyer signed is ever paid. Gives SM3 of the DER of the `ParentBill`. Signature and amount are [`payment`]'s question.
+///
+/// # Errors
+/// [`Error::Field`] for bytes that are no envelope of a payment's answer, or for a confirmation of the other level.
+pub fn parent_bill(confirmation: &[u8], parent: Option<&ParentOrder>) -> Result<Option<Digest>, Error> {
+    let envelope = Envelope::parse(confirmation)?;
+    let bytes = URL_SAFE_NO_PAD.decode(&envelope.payload).map_err(|_| wrong("the payload is not base64url"))?;
+    let payload: Payload<Answer<PaymentState>> =
+        serde_json::from_slice(&bytes).map_err(|_| wrong("not the answer about a payment"))?;
+    let Answer::Ok(said) = payload.body else { return Err(wrong("the platform's answer is a refusal")) };
+    let through = parent.is_some_and(|parent| parent.payable == Payable::Parent);
+    match said.parent_bill {
+        None if through => Err(wrong("it is paid through its parent order, and no parent bill is named")),
+        None => Ok(None),
+        Some(_) if !through => Err(wrong("it is not paid through a parent order, and a parent bill is named")),
+        Some(text) => Digest::from_hex(&text)
+            .filter(|digest| digest.to_string() == text)
+            .map(Some)
+            .ok_or_else(|| wrong("the parent bill is not named by 64 lower-case hexadecimal digits")),
+    }
+}
+
 /// Number, amount and time that the platform said.
 type Told<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
 
@@ -84,6 +108,20 @@ pub fn payment(payment: &Payment, key: &PublicKey, pool: &str) -> Result<(), Err
     }
     let told = (said.bill_no.as_str(), said.amount_cny.as_deref(), said.paid_at.as_deref());
     says("paid", told, (&payment.number, payment.amount, payment.paid_at))
+}
+
+/// Whether a confirmation names this refund of a prepaid contract, and none where there is none. Whose word it is, [`payment`]
+/// says.
+pub fn names_refund(confirmation: &[u8], refund: Option<Money>) -> bool {
+    let Ok(sealed) = sealed(confirmation) else { return false };
+    let Ok(bytes) = URL_SAFE_NO_PAD.decode(sealed.tbs) else { return false };
+    match serde_json::from_slice::<Payload<Answer<PaymentState>>>(&bytes).map(|payload| payload.body) {
+        Ok(Answer::Ok(said)) => {
+            let named = said.refund_cny.as_deref().map(str::parse::<Money>);
+            named.map_or(Ok(None), |money| money.map(Some)).is_ok_and(|named| named == refund)
+        }
+        _ => false,
+    }
 }
 
 /// Whether the platform with this key said that this amount of the bill went back.

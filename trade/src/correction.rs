@@ -72,6 +72,11 @@ impl Due {
         Self { number: number.to_owned(), bill, count: 0, last: None, total }
     }
 
+    /// Whether the bill is still to be paid: one that asks for nothing is not.
+    pub fn is_open(&self, is_paid: bool) -> bool {
+        !is_paid && self.total > Money(0)
+    }
+
     /// After a correction that stands in the log under `hash`.
     ///
     /// # Errors

@@ -56,6 +56,12 @@ kinds! {
     Notice = 15, "notice";
     /// What a user of the site did with a contract's data: [`UserOperation`].
     UserOperation = 17, "user_operation";
+    /// What a buyer looks for: `Signed` over [`crate::demand::Demand`], by the platform.
+    Demand = 18, "demand";
+    /// The node's answer to it: `Signed` over [`crate::demand::Response`].
+    Response = 19, "response";
+    /// The node changes its key: [`crate::rotation::SignedRotation`].
+    KeyRotation = 20, "key_rotation";
     /// Receipt of the platform: `Signed` over [`Receipt`].
     Receipt = 21, "receipt";
     /// Offer: `Signed` over [`crate::statement::Offer`].
@@ -348,19 +354,31 @@ pub struct SetAside {
     pub sm3: Digest,
 }
 
-/// A new epoch: the node could not fetch back what a receipt says it once signed.
-#[derive(Clone, Debug, PartialEq, Eq, Sequence, Serialize)]
+/// A new epoch: the node could not fetch back what a receipt says it once signed. The first entry of the block that opens the
+/// epoch of a log is the one of that log; the trade log's block holds that of the finance log, too.
+#[derive(Clone, Debug, PartialEq, Eq, Sequence)]
 pub struct Epoch {
     /// The new epoch.
     pub epoch: u64,
     /// 0 trade, 1 finance.
     pub log: u8,
-    /// Size this node holds.
+    /// Size this node holds: the height at which the log goes on.
     pub held: u64,
-    /// Size the receipt names.
+    /// Size that a receipt names; what lies from `held` up to it is lost. Not above `held` where nothing of this log is lost.
     pub receipted: u64,
     /// Why, for a person.
     pub why: String,
+    /// The platform's envelope that says that it does not hold the range either, byte for byte; absent where nothing of this log
+    /// is lost.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    pub answer: Option<OctetString>,
+}
+
+impl Epoch {
+    /// Whether this is the entry that the block at `height` of `log` must begin with to open `epoch` there.
+    pub fn opens(&self, log: u8, height: u64, epoch: u64) -> bool {
+        (self.log, self.held, self.epoch) == (log, height, epoch)
+    }
 }
 
 /// The key under which the ledger indexes an entry: the contract number padded with zeros, or zeros for what belongs to none.

@@ -13,25 +13,32 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod belongs;
 pub mod bill;
 pub mod confirm;
 pub mod contract;
 pub mod correction;
+pub mod demand;
 pub mod entry;
 mod error;
 pub mod if2;
 pub mod money;
 pub mod notice;
 pub mod octets;
+pub mod parent;
 pub mod party;
+pub mod period;
+pub mod prepaid;
 pub mod rating;
 pub mod resource;
+pub mod rotation;
 pub mod rules;
 pub mod statement;
 pub mod tariff;
 pub mod usage;
 mod version;
 
+pub use belongs::contract_of;
 pub use error::Error;
 
 /// DER of a structure of the evidence; `what` is its name in `docs/evidence.asn1`.

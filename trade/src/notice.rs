@@ -9,6 +9,7 @@ use crate::{
     entry::Deal,
     money::Money,
     octets::{self, ContractNo, Digest},
+    prepaid,
     rules::{DISPUTE, RENEW},
     statement::{ContractValue, Offer, Payment, TERM_NS_MAX},
 };
@@ -100,14 +101,20 @@ impl InForce {
     }
 
     /// Whether a renewal stays within the offer: the same kind of payment, a term that is offered, no lower ceiling, and
-    /// asked before service ends.
-    pub fn takes(&self, renewal: &Renewal, offer: &Offer, time: i64) -> bool {
+    /// asked before service ends. Of a prepaid contract the amount is the price of the whole longer term.
+    pub fn takes(&self, renewal: &Renewal, (offer, deal): (&Offer, &Deal), time: i64) -> bool {
         let value = renewal.contract_value;
         renewal.term_ns <= offer.term_ns_max
             && value.payment == self.value.payment
-            && value.amount >= self.value.amount
             && time < self.service_end
-            && self.renewed(renewal).is_ok()
+            && self.renewed(renewal).is_ok_and(|longer| match value.payment {
+                Payment::Postpaid => value.amount >= self.value.amount,
+                Payment::Prepaid => {
+                    let term_ns = longer.service_end.checked_sub(deal.contract_time);
+                    let term_ns = term_ns.and_then(|ns| u64::try_from(ns).ok());
+                    term_ns.is_some_and(|term_ns| prepaid::fits(offer, &deal.requirement, term_ns, &value))
+                }
+            })
     }
 
     /// What is in force after a renewal.

@@ -6,6 +6,7 @@ use crate::{
     entry::EntryName,
     money::Money,
     octets::{ContractNo, Digest},
+    prepaid::Prepaid,
     resource::Resource,
     tariff::{Price, Scheme, Tariff},
     usage::{Reading, Reason, Status, UsageRecord},
@@ -107,6 +108,10 @@ pub struct Terms<'a> {
     pub gap_rule: &'a str,
     /// What earlier bills left of the ceiling ([`crate::notice::InForce::left`]); `None`: there is no ceiling.
     pub left: Option<Money>,
+    /// For a bill by period the newest trade entry that moved the contract; `None` for the one after the end of service.
+    pub rests_on: Option<EntryName>,
+    /// How a prepaid contract is charged; `None` for a postpaid one.
+    pub prepaid: Option<&'a Prepaid>,
 }
 
 /// The order's bill before this one.
@@ -148,7 +153,12 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         "free" => Money(0),
         other => return Err(Error::Text { what: "rule table", why: format!("gap_rating {other} is unknown") }),
     };
-    let rated = rate_quantities(terms.tariff, &quantities(before.map(|b| &b.last), records)?)?;
+    let used = quantities(before.map(|b| &b.last), records)?;
+    let rated = match terms.prepaid {
+        Some(prepaid) => rate_quantities(terms.tariff, &prepaid.charged(&used)?)?,
+        None => rate_quantities(terms.tariff, &used)?,
+    };
+    let left = terms.prepaid.map(Prepaid::price).or(terms.left);
     let gaps = records
         .iter()
         .filter(|(_, record)| record.reason.is_gap())
@@ -160,7 +170,7 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
             amount: gap_amount,
         })
         .collect();
-    let total = terms.left.map_or(rated.total, |left| rated.total.min(left));
+    let total = left.map_or(rated.total, |left| rated.total.min(left));
     let over = total.minus(rated.total)?;
     Ok(Bill {
         version: 1,
@@ -175,6 +185,7 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         first_seq: first.1.order_seq,
         last_seq: last.1.order_seq,
         last_record: last.0.clone(),
+        rests_on: terms.rests_on.clone(),
         previous_bill: before.map(|b| b.hash),
         currency: terms.tariff.currency.clone(),
         rounding_rule: terms.tariff.rounding.clone(),
@@ -183,6 +194,7 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         rounding: rated.rounding,
         over_ceiling: (over != Money(0)).then_some(over),
         total,
+        refund: terms.prepaid.map(|prepaid| prepaid.price().minus(total)).transpose()?,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::{Error, entry::EntryKind, resource::KINDS};
+use crate::{Error, entry::EntryKind, period::Period, prepaid::Proration, resource::KINDS};
 
 /// The rule table a new node starts with.
 pub const DEFAULT: &str = include_str!("../contract.toml");
@@ -13,6 +13,14 @@ const SECONDS_MAX: u64 = 10 * 365 * 86_400;
 pub const EXPIRE: &str = "expire";
 /// The act of a ceiling that the next window might exceed; where a table has no row for it, service goes on unpaid.
 pub const EXHAUST: &str = "exhaust";
+/// The act of the bill after the end of service.
+pub const BILL: &str = "bill";
+/// The act of a bill for one period while service runs.
+pub const BILL_PERIOD: &str = "bill_period";
+/// The act of a payment after which no bill of the contract is open.
+pub const PAY: &str = "pay";
+/// The act of a payment after which others are; a table that does not know it has every payment [`PAY`].
+pub const PAY_PART: &str = "pay_part";
 /// The act by which the node notes that the platform refused its bill.
 pub const CONTEST: &str = "contest";
 /// The act of a longer term; its notice says how long.
@@ -137,14 +145,28 @@ pub struct Row {
     pub next: String,
 }
 
+/// Where a timer starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Since {
+    /// When the state was entered; anew with every act that leads to it, also from itself.
+    #[default]
+    State,
+    /// The end of the period of the oldest open bill, whatever happens meanwhile; it does not run while none is open.
+    Bill,
+}
+
 /// After `after_s` seconds in `state` the contract does `act` by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timer {
     /// The state it runs in.
     pub state: String,
-    /// Seconds in that state.
+    /// Seconds from there.
     pub after_s: u64,
+    /// From where.
+    #[serde(default, rename = "from")]
+    pub since: Since,
     /// What happens.
     pub act: String,
 }
@@ -159,6 +181,12 @@ pub struct Parameters {
     pub rounding: String,
     /// Seconds an offer stays valid.
     pub offer_valid_s: u64,
+    /// How often a contract is billed while service runs.
+    #[serde(default)]
+    pub billing_period: Period,
+    /// In which steps the time of a prepaid contract is charged.
+    #[serde(default)]
+    pub proration: Proration,
     /// Weight of each resource kind in the overall score, basis points; kinds of the deal are scaled to 10,000.
     pub score_weights: std::collections::BTreeMap<String, u32>,
 }
@@ -277,6 +305,7 @@ impl RuleTable {
             if !reached.contains(&row.state.as_str()) {
                 return Err(format!("state {} is never reached", row.state));
             }
+            self.check_bills(row)?;
             let notices = row.writes.contains(&Write::Notice);
             let one = matches!(row.signers.as_slice(), [Party::Buyer | Party::Platform]);
             if notices && !(one && row.writes == [Write::Notice]) {
@@ -305,6 +334,30 @@ impl RuleTable {
         } else {
             Err(format!("start {} has no rule", self.start))
         }
+    }
+
+    /// A bill is written by its two acts alone and is all that they write; after the one that ends the contract no other comes,
+    /// where there are bills by period: they tell where each begins.
+    fn check_bills(&self, row: &Row) -> Result<(), String> {
+        let is_act = matches!(row.act.as_str(), BILL | BILL_PERIOD);
+        let by_period = self.rows.iter().any(|other| other.act == BILL_PERIOD);
+        if by_period && (is_act || row.writes.contains(&Write::Bill)) && !(is_act && row.writes == [Write::Bill]) {
+            return Err(format!(
+                "act {} in state {}: {BILL} and {BILL_PERIOD} write [bill], no other act a bill",
+                row.act, row.state
+            ));
+        }
+        let after = self.reached(&row.next, |_| true);
+        let mut later = self.rows.iter().filter(|other| after.contains(&other.state.as_str()));
+        if by_period && row.act == BILL && later.any(|other| matches!(other.act.as_str(), BILL | BILL_PERIOD)) {
+            return Err(format!("after act {BILL} in state {} there could be a second bill", row.state));
+        }
+        Ok(())
+    }
+
+    /// The act of a payment: [`PAY_PART`] while other bills stay open, in a table that has it.
+    pub fn pay_act(&self, others_open: bool) -> &'static str {
+        if others_open && self.rows.iter().any(|row| row.act == PAY_PART) { PAY_PART } else { PAY }
     }
 
     /// Every state that the acts of some rows lead to from a state, that state included.

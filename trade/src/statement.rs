@@ -9,6 +9,7 @@ use crate::{
     Error,
     money::Money,
     octets::{self, ContractNo, Digest, Octets},
+    parent::ParentOrder,
     resource::KINDS,
     tariff::Tariff,
 };
@@ -74,6 +75,10 @@ pub struct Requirement {
     pub term_ns: u64,
     /// Hash of the price terms: so the buyer signs the price.
     pub tariff: Digest,
+    /// The parent order it is a child of, if it is one.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentOrder>,
 }
 
 /// Whether the contract value is a price or a ceiling.
@@ -198,6 +203,7 @@ impl Statement {
             if requirement.term_ns == 0 || requirement.term_ns > TERM_NS_MAX {
                 return wrong("requirement", "the term must be above zero and at most ten years");
             }
+            requirement.parent.map_or(Ok(()), |parent| parent.check())?;
         }
         if self.contract_value.is_some_and(|value| value.amount.0 < 0) {
             return wrong("contractValue", "negative");

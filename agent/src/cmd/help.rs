@@ -15,6 +15,12 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Show what this node's configuration would offer", "显示本节点配置将提供的产品"),
     ("Set up a node", "建立节点"),
+    ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),
+    ("Which shell", "哪种 shell"),
+    (
+        "The node that this machine's service runs: configuration in /etc/hufu, ledger in /var/lib/hufu; as root",
+        "本机服务所运行的节点：配置在 /etc/hufu，账本在 /var/lib/hufu；需以 root 执行",
+    ),
     ("Run the daemon", "运行守护进程"),
     ("Check configuration, keys and certificates", "检查配置、密钥和证书"),
     ("Ask the running daemon", "查询运行中的守护进程"),
@@ -33,6 +39,15 @@ const TABLE: &[(&str, &str)] = &[
         "RESOURCE=CNY taken off, or bill=CNY; may be given several times",
         "减去的金额 RESOURCE=元 或 bill=元；可多次给出",
     ),
+    (
+        "Number of the parent order, 32 hexadecimal digits; without it the first child makes one",
+        "父订单编号，32 个十六进制数字；不给出时由第一个子订单生成",
+    ),
+    (
+        "The level that is paid: each child by itself, or all through the parent",
+        "支付层级：各子订单单独支付，或通过父订单一并支付",
+    ),
+    ("How many children the parent has, 2 to 64", "父订单的子订单数，2 至 64"),
     ("Why, in a sentence the buyer will read", "原因，一句买方会读到的话"),
     (
         "Ask for an act of the contract: suspend, resume, renew, terminate, dispute, withdraw",
@@ -68,6 +83,10 @@ const TABLE: &[(&str, &str)] = &[
     (
         "The node's certificate chain (PEM), leaf first: then the ledger is made too",
         "节点证书链（PEM），终端证书在前：给出时同时建立账本",
+    ),
+    (
+        "The disk was lost, the key was not: an empty ledger, for the agent to fetch back what the platform holds",
+        "磁盘丢失而密钥尚存：建立空账本，由代理从平台取回其所持有的区块",
     ),
     (
         "Image of the burnt-in record, in place of --site, --node and --broker",

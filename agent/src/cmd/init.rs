@@ -1,7 +1,10 @@
 //! `hufu init`: sets a node up, in one step with a certificate or in two with a request in between. It refuses to overwrite,
 //! and leaves nothing behind when it fails. What the keys of the file mean is `crate::config`'s business.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{Csr, keyfile};
@@ -9,31 +12,38 @@ use hufu_trade::{if2::segment_ok, party::platform_of};
 use serde_json::json;
 
 use crate::{
-    cmd::{Context, Outcome, bug, file},
+    cmd::{
+        Context, Outcome, bug, file,
+        layout::{Layout, Made},
+    },
     config::Config,
-    setup,
+    setup::{self, Begin},
     text::Text,
 };
 
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["dir", "system"]))]
 pub(super) struct Args {
     /// Directory of the node: configuration, keys, ledger
     #[arg(long, value_name = "D")]
-    dir: PathBuf,
+    dir: Option<PathBuf>,
+    /// The node that this machine's service runs: configuration in /etc/hufu, ledger in /var/lib/hufu; as root
+    #[arg(long)]
+    system: bool,
     /// Site, 1 to 64 of a-z 0-9 _ -
-    #[arg(long, value_name = "S", required_unless_present_any = ["cert", "firmware"])]
+    #[arg(long, value_name = "S")]
     site: Option<String>,
     /// Node, 1 to 64 of a-z 0-9 _ -
-    #[arg(long, value_name = "N", required_unless_present_any = ["cert", "firmware"])]
+    #[arg(long, value_name = "N")]
     node: Option<String>,
     /// The MQTT broker
-    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["cert", "firmware"])]
+    #[arg(long, value_name = "HOST:PORT")]
     broker: Option<String>,
     /// Trust anchors (PEM)
-    #[arg(long, value_name = "CA.pem", required_unless_present = "cert")]
+    #[arg(long, value_name = "CA.pem")]
     trust: Option<PathBuf>,
     /// The platform's certificate chain (PEM), leaf first
-    #[arg(long, value_name = "P.pem", required_unless_present = "cert")]
+    #[arg(long, value_name = "P.pem")]
     platform_cert: Option<PathBuf>,
     /// An existing secret key file; without it a new key is made
     #[arg(long, value_name = "F")]
@@ -41,6 +51,9 @@ pub(super) struct Args {
     /// The node's certificate chain (PEM), leaf first: then the ledger is made too
     #[arg(long, value_name = "F")]
     cert: Option<PathBuf>,
+    /// The disk was lost, the key was not: an empty ledger, for the agent to fetch back what the platform holds
+    #[arg(long)]
+    recover: bool,
     /// Image of the burnt-in record, in place of --site, --node and --broker
     #[arg(long, value_name = "F", conflicts_with_all = ["site", "node", "broker"], requires = "firmware_signer")]
     firmware: Option<PathBuf>,
@@ -58,6 +71,8 @@ pub(super) struct Plan<'a> {
     pub(super) cert: Option<&'a Path>,
     /// More of the configuration file: products, metering, provisioning.
     pub(super) more: &'a str,
+    /// What its ledger begins with.
+    pub(super) begin: Begin,
 }
 
 /// Who the node is and where its broker is.
@@ -80,45 +95,115 @@ const EXAMPLE: &str = r#"# One table a product. Prices are CNY per named unit: c
 "#;
 
 pub(super) fn run(args: &Args, context: &Context) -> Outcome {
-    let there = args.dir.join("hufu.toml").exists();
-    let config_path = match (&args.cert, &args.trust, &args.platform_cert) {
-        (Some(cert), None, None) => complete(&args.dir, cert)?,
-        (_, Some(trust), Some(platform_cert)) if !there => {
+    let layout = match &args.dir {
+        Some(dir) => Layout::directory(dir),
+        None => Layout::system()?,
+    };
+    let is_new = !layout.config().exists();
+    let begin = if args.recover { Begin::Recovered } else { Begin::New };
+    // The second step needs nothing but the certificate that came.
+    let config_path = match &args.cert {
+        Some(cert) if !is_new && args.trust.is_none() && args.platform_cert.is_none() => {
+            complete(&layout, cert, begin)?
+        }
+        // The files are there, the ledger is lost.
+        None if !is_new && args.recover && args.trust.is_none() && args.platform_cert.is_none() => {
+            make_ledger(&layout, &Config::load(&layout.config())?, begin)?;
+            layout.config()
+        }
+        _ if !is_new => {
+            return Err(Failure::new(Exit::Io, Text::NodeThere { path: layout.config().display().to_string() }));
+        }
+        _ => {
+            let asked = ask(args, context)?;
             let plan = Plan {
-                identity: identity(args)?,
-                trust,
-                platform_cert,
+                identity: identity(&asked)?,
+                trust: given(&asked.trust, "--trust <CA.pem>")?,
+                platform_cert: given(&asked.platform_cert, "--platform-cert <P.pem>")?,
                 key: args.key.as_deref(),
                 cert: args.cert.as_deref(),
                 more: EXAMPLE,
+                begin,
             };
-            lay_out(&args.dir, &plan)?
-        }
-        (_, Some(_), Some(_)) => {
-            return Err(Failure::new(Exit::Io, Text::NodeThere { path: args.dir.display().to_string() }));
-        }
-        _ => {
-            let argument = "--trust <CA.pem> --platform-cert <P.pem>".to_owned();
-            return Err(Failure::new(Exit::Usage, Text::ArgumentMissing { argument }));
+            lay_out(&layout, &plan)?
         }
     };
     let config = config_path.display().to_string();
-    let request = args.cert.is_none().then(|| args.dir.join("node.csr").display().to_string());
-    context.show(&json!({ "config": config, "request": request, "ledger": request.is_none() }), || match &request {
-        Some(request) => {
-            let dir = args.dir.display().to_string();
-            Text::NodeRequested { request: request.clone(), dir }.render(context.lang)
-        }
-        None => Text::NodeReady { config: config.clone() }.render(context.lang),
+    let is_made = args.cert.is_some() || (args.recover && args.trust.is_none());
+    let request = (!is_made).then(|| layout.request().display().to_string());
+    context.show(&json!({ "config": config, "request": request, "ledger": request.is_none() }), || {
+        let (system, place) = (args.system, layout.flag());
+        let text = match (&request, system) {
+            (Some(request), _) => Text::NodeRequested { request: request.clone(), place },
+            (None, false) => Text::NodeReady { config: config.clone() },
+            (None, true) => Text::NodeReadySystem { config: config.clone() },
+        };
+        text.render(context.lang)
     })?;
     Ok(Exit::Done)
 }
 
-fn identity(args: &Args) -> Result<Identity<'_>, Failure<Text>> {
-    if let (Some(image), Some(signer)) = (&args.firmware, &args.firmware_signer) {
+/// What is needed to make a node, from the arguments or from a person.
+struct Asked<'a> {
+    args: &'a Args,
+    site: Option<String>,
+    node: Option<String>,
+    broker: Option<String>,
+    trust: Option<PathBuf>,
+    platform_cert: Option<PathBuf>,
+}
+
+/// Asks a person for what the arguments lack; a script, which has no terminal, is told what is missing.
+fn ask<'a>(args: &'a Args, context: &Context) -> Result<Asked<'a>, Failure<Text>> {
+    let mut asked = Asked {
+        args,
+        site: args.site.clone(),
+        node: args.node.clone(),
+        broker: args.broker.clone(),
+        trust: args.trust.clone(),
+        platform_cert: args.platform_cert.clone(),
+    };
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() || context.json {
+        return Ok(asked);
+    }
+    let question = |text: Text| -> Result<String, Failure<Text>> {
+        let prompt = dialoguer::Input::<String>::new().with_prompt(text.render(context.lang));
+        prompt.interact_text().map_err(|e| {
+            let path = "terminal".to_owned();
+            Failure::new(Exit::Io, Text::FileUnreadable { path, why: e.to_string() })
+        })
+    };
+    if args.firmware.is_none() {
+        for (slot, text) in [
+            (&mut asked.site, Text::AskSite {}),
+            (&mut asked.node, Text::AskNode {}),
+            (&mut asked.broker, Text::AskBroker {}),
+        ] {
+            if slot.is_none() {
+                *slot = Some(question(text)?);
+            }
+        }
+    }
+    for (slot, text) in [(&mut asked.trust, Text::AskTrust {}), (&mut asked.platform_cert, Text::AskPlatform {})] {
+        if slot.is_none() {
+            *slot = Some(question(text)?.into());
+        }
+    }
+    Ok(asked)
+}
+
+fn missing(argument: &str) -> Failure<Text> {
+    Failure::new(Exit::Usage, Text::ArgumentMissing { argument: argument.to_owned() })
+}
+
+fn given<'a>(path: &'a Option<PathBuf>, argument: &str) -> Result<&'a Path, Failure<Text>> {
+    path.as_deref().ok_or_else(|| missing(argument))
+}
+
+fn identity<'a>(args: &'a Asked<'_>) -> Result<Identity<'a>, Failure<Text>> {
+    if let (Some(image), Some(signer)) = (&args.args.firmware, &args.args.firmware_signer) {
         return Ok(Identity::Firmware { image, signer });
     }
-    let missing = |argument: &str| Failure::new(Exit::Usage, Text::ArgumentMissing { argument: argument.to_owned() });
     let site = args.site.as_deref().ok_or_else(|| missing("--site <S>"))?;
     let node = args.node.as_deref().ok_or_else(|| missing("--node <N>"))?;
     let broker = args.broker.as_deref().ok_or_else(|| missing("--broker <HOST:PORT>"))?;
@@ -140,9 +225,9 @@ fn identity(args: &Args) -> Result<Identity<'_>, Failure<Text>> {
     }
 }
 
-/// Makes a node's directory: key, salt, certificates, configuration, and the ledger if there is a certificate, the request
-/// for one otherwise. Returns the configuration's path.
-pub(super) fn lay_out(dir: &Path, plan: &Plan<'_>) -> Result<PathBuf, Failure<Text>> {
+/// Makes a node: key, salt, certificates, configuration, and the ledger if there is a certificate, the request for one
+/// otherwise. Returns the configuration's path.
+pub(super) fn lay_out(layout: &Layout, plan: &Plan<'_>) -> Result<PathBuf, Failure<Text>> {
     let trust = file::read_text(plan.trust)?;
     file::read_certificates(plan.trust)?;
     let platform = file::read_text(plan.platform_cert)?;
@@ -153,72 +238,82 @@ pub(super) fn lay_out(dir: &Path, plan: &Plan<'_>) -> Result<PathBuf, Failure<Te
         std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e))
     });
     let given_key = given_key.transpose()?;
-    file::make_dir(dir)?;
-    let mut made = Made { paths: Vec::new() };
+    layout.make_directories()?;
+    let mut made = Made::default();
     let key = match &given_key {
         Some(path) => path.clone(),
         None => {
-            let path = made.plan(dir.join("node.key"))?;
-            file::new_key(&path)?;
-            PathBuf::from("node.key")
+            file::new_key(&made.plan(layout.key())?)?;
+            layout.key_name()
         }
     };
     let mut salt = [0; 32];
     hufu_gm::random::fill(&mut salt).map_err(|e| bug(&e))?;
-    let salt_path = made.plan(dir.join("salt"))?;
+    let salt_path = made.plan(layout.salt())?;
     keyfile::write_secret32_new(&salt_path, &salt).map_err(|e| file::gm_failure(&salt_path, &e))?;
-    file::write_new(&made.plan(dir.join("trust.pem"))?, trust.as_bytes())?;
-    file::write_new(&made.plan(dir.join("platform.pem"))?, platform.as_bytes())?;
-    let text = config_text(plan, &key)?;
-    let config = made.plan(dir.join("hufu.toml"))?;
+    file::write_new(&made.plan(layout.trust())?, trust.as_bytes())?;
+    file::write_new(&made.plan(layout.platform())?, platform.as_bytes())?;
+    let text = config_text(layout, plan, &key)?;
+    let config = made.plan(layout.config())?;
     file::write_new(&config, text.as_bytes())?;
     let checked = match &cert {
         Some(cert) => {
-            file::write_new(&made.plan(dir.join("node.pem"))?, cert.as_bytes())?;
+            file::write_new(&made.plan(layout.certificate())?, cert.as_bytes())?;
             Config::load(&config)?
         }
-        None => config_without_certificate(&config, dir, &mut made, &key)?,
+        None => config_without_certificate(layout, &mut made)?,
     };
     if cert.is_some() {
-        setup::create(&checked)?;
+        make_ledger(layout, &checked, plan.begin)?;
     }
-    made.paths.clear();
+    made.keep();
     Ok(config)
 }
 
-fn config_without_certificate(config: &Path, dir: &Path, made: &mut Made, key: &Path) -> Result<Config, Failure<Text>> {
-    let checked = Config::load(config)?;
+fn config_without_certificate(layout: &Layout, made: &mut Made) -> Result<Config, Failure<Text>> {
+    let checked = Config::load(&layout.config())?;
     // Said now and not only when the node's own certificate has come.
     for leaf in file::read_certificates(&checked.platform_certificates)?.iter().take(1) {
         setup::named(&checked.platform_certificates, leaf, &platform_of(&checked.pool()))?;
     }
-    let secret = file::read_key(&dir.join(key))?;
+    let secret = file::read_key(&checked.key)?;
     let csr = Csr::make(&secret, &format!("CN={}", checked.pool()), &[]).map_err(|e| bug(&e))?;
-    file::write_new(&made.plan(dir.join("node.csr"))?, csr.to_pem().as_bytes())?;
+    file::write_new(&made.plan(layout.request())?, csr.to_pem().as_bytes())?;
     Ok(checked)
 }
 
 /// The second step: the certificate came.
-fn complete(dir: &Path, cert: &Path) -> Result<PathBuf, Failure<Text>> {
-    let config_path = dir.join("hufu.toml");
+fn complete(layout: &Layout, cert: &Path, begin: Begin) -> Result<PathBuf, Failure<Text>> {
+    let config_path = layout.config();
     let config = Config::load(&config_path)?;
     let text = file::read_text(cert)?;
     file::read_certificates(cert)?;
-    let mut made = Made { paths: Vec::new() };
+    let mut made = Made::default();
     file::write_new(&made.plan(config.certificates.clone())?, text.as_bytes())?;
-    setup::create(&config)?;
-    made.paths.clear();
+    make_ledger(layout, &config, begin)?;
+    made.keep();
     Ok(config_path)
 }
 
-/// Writes the configuration of a node again, from another plan.
-pub(super) fn write_config(dir: &Path, plan: &Plan<'_>) -> Result<(), Failure<Text>> {
-    let key = plan.key.map(|path| std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e))).transpose()?;
-    let text = config_text(plan, key.as_deref().unwrap_or(Path::new("node.key")))?;
-    file::replace(&dir.join("hufu.toml"), text.as_bytes())
+/// Makes the ledger. One that is there already, of a package that was removed and installed again, goes on: it is nobody's
+/// to make anew, and the agent refuses a key that is not its own.
+fn make_ledger(layout: &Layout, config: &Config, begin: Begin) -> Result<(), Failure<Text>> {
+    if config.ledger_dir.exists() && layout.is_system() {
+        setup::material(config)?;
+        return Ok(());
+    }
+    setup::create(config, begin)?;
+    layout.hand_over(&config.ledger_dir)
 }
 
-fn config_text(plan: &Plan<'_>, key: &Path) -> Result<String, Failure<Text>> {
+/// Writes the configuration of a node again, from another plan.
+pub(super) fn write_config(layout: &Layout, plan: &Plan<'_>) -> Result<(), Failure<Text>> {
+    let key = plan.key.map(|path| std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e))).transpose()?;
+    let text = config_text(layout, plan, &key.unwrap_or_else(|| layout.key_name()))?;
+    file::replace(&layout.config(), text.as_bytes())
+}
+
+fn config_text(layout: &Layout, plan: &Plan<'_>, key: &Path) -> Result<String, Failure<Text>> {
     let absolute = |path: &Path| std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e));
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
     let (identity, mqtt) = match plan.identity {
@@ -232,33 +327,11 @@ fn config_text(plan: &Plan<'_>, key: &Path) -> Result<String, Failure<Text>> {
     };
     Ok(format!(
         "# A Hufu node. Relative paths are below this file's directory; secrets stand in their own files, mode 0600.\n\
-         [node]\n{identity}key = {key}\ncertificates = \"node.pem\"\nsalt = \"salt\"\ntrust = [\"trust.pem\"]\n\n\
-         [mqtt]\n{mqtt}\n[platform]\ncertificates = \"platform.pem\"\n\n{more}",
+         [node]\n{identity}key = {key}\ncertificates = \"node.pem\"\nsalt = {salt}\ntrust = [\"trust.pem\"]\n\n\
+         [mqtt]\n{mqtt}\n[platform]\ncertificates = \"platform.pem\"\n\n{places}{more}",
         key = quoted(key),
+        salt = quoted(&layout.salt_name()),
+        places = layout.places(),
         more = plan.more,
     ))
-}
-
-/// Files made so far; what is still listed when it is dropped is removed again.
-struct Made {
-    paths: Vec<PathBuf>,
-}
-
-impl Made {
-    /// A file about to be made; one that is there already is refused, and stays.
-    fn plan(&mut self, path: PathBuf) -> Result<PathBuf, Failure<Text>> {
-        if path.exists() {
-            return Err(Failure::new(Exit::Io, Text::NodeThere { path: path.display().to_string() }));
-        }
-        self.paths.push(path.clone());
-        Ok(path)
-    }
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        for path in &self.paths {
-            std::fs::remove_file(path).ok();
-        }
-    }
 }

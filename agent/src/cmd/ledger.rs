@@ -8,21 +8,20 @@ use std::{
 
 use clap::{Subcommand, ValueEnum};
 use hufu_audit::{Exit, Failure};
-use hufu_gm::{Certificate, Hash, PublicKey, Signed, Usage, verify_chain};
+use hufu_gm::{Hash, PublicKey, Signed};
 use hufu_ledger::{
     CheckOptions, Checkpoint, Closed, Entry, Error, HeldBlock, HeldEntry, Ledger, Log, LogReport, Report, check,
     merkle, verify_checkpoint,
 };
 use hufu_trade::{
     decode,
-    entry::{Certificates, EXPORT, EntryKind, READ},
+    entry::{EXPORT, EntryKind, Epoch, READ},
     octets::{ContractNo, Octets, rfc3339},
-    party::is_named,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    cmd::{Context, Outcome, bug, erase, file, key, ledger_model},
+    cmd::{Context, Outcome, bug, erase, file, key, ledger_keys::Keys, ledger_model},
     text::Text,
 };
 
@@ -119,31 +118,6 @@ fn open(dir: &Path) -> Result<Ledger, Failure<Text>> {
     Ledger::open_read_only(dir).map_err(|e| failure(dir, &e))
 }
 
-/// Keys of the node's certificates the ledger itself holds whose chain ends in `anchors`, as of the block they stand in.
-fn trusted_keys(dir: &Path, anchors: &[Certificate]) -> BTreeMap<Hash, PublicKey> {
-    let mut keys = BTreeMap::new();
-    let Ok(ledger) = Ledger::open_read_only(dir).map(Ledger::without_keys) else { return keys };
-    for block in (0..ledger.size(Log::Trade)).map_while(|height| ledger.held(Log::Trade, height).ok()) {
-        let plain = block.entries().iter().filter_map(HeldEntry::plain);
-        for entry in plain.filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
-            if entry.kind != EntryKind::Certificates.number() {
-                continue;
-            }
-            let Ok(found) = decode::<Certificates>(&entry.body, "Certificates") else { continue };
-            let chain: Vec<Certificate> =
-                found.certificates.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
-            let Some((leaf, rest)) = chain.split_first() else { continue };
-            let header = block.header();
-            if is_named(leaf, &header.node)
-                && verify_chain(leaf, rest, anchors, &[], header.time, Usage::Signing).is_ok()
-            {
-                keys.insert(leaf.id(), leaf.public_key().clone());
-            }
-        }
-    }
-    keys
-}
-
 fn kept_checkpoint(path: &Path, keys: Option<&BTreeMap<Hash, PublicKey>>) -> Result<Checkpoint, Failure<Text>> {
     let signed = Signed::from_bytes(&file::read(path)?).map_err(|e| file::malformed(path, &e))?;
     let read = match keys {
@@ -157,14 +131,23 @@ fn kept_checkpoint(path: &Path, keys: Option<&BTreeMap<Hash, PublicKey>>) -> Res
     read.map_err(|e| file::malformed(path, &e))
 }
 
+/// The place that an entry opens an epoch at: log, height, epoch.
+fn opens(kind: u16, body: &[u8]) -> Option<(u8, u64, u64)> {
+    let epoch = (kind == EntryKind::Epoch.number()).then(|| decode::<Epoch>(body, "Epoch").ok())??;
+    Some((epoch.log, epoch.held, epoch.epoch))
+}
+
 fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context) -> Outcome {
     let anchors = file::read_anchors(trust)?;
-    let keys = (!anchors.is_empty()).then(|| trusted_keys(dir, &anchors));
-    let checkpoints: Vec<Checkpoint> =
-        kept.iter().map(|path| kept_checkpoint(path, keys.as_ref())).collect::<Result<_, _>>()?;
-    let key_of = |id: &Hash| keys.as_ref().and_then(|keys| keys.get(id).cloned());
+    let told = Keys::read(dir, (!anchors.is_empty()).then_some(&anchors));
+    let keys = (!anchors.is_empty()).then_some(&told.known);
+    let checkpoints: Vec<Checkpoint> = kept.iter().map(|path| kept_checkpoint(path, keys)).collect::<Result<_, _>>()?;
+    let key_of = |id: &Hash| keys.and_then(|keys| keys.get(id).cloned());
+    let may_sign = |log: Log, height: u64, id: &Hash| told.may_sign(log, height, id);
     let options = CheckOptions {
         key_of: keys.is_some().then_some(&key_of as &dyn Fn(&Hash) -> Option<PublicKey>),
+        may_sign: Some(&may_sign),
+        opens: Some(&opens),
         checkpoints: &checkpoints,
         ..CheckOptions::default()
     };
@@ -172,16 +155,19 @@ fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context)
     if keys.is_none() {
         context.say(&Text::SelfConsistentOnly {});
     }
-    context.show(&report_json(&report, keys.is_some()), || report_text(&report, context))?;
-    Ok(if report.problems.is_empty() { Exit::Done } else { Exit::No })
+    context.show(&report_json(&report, (keys.is_some(), &told)), || report_text(&report, &told, context))?;
+    Ok(if report.problems.is_empty() && told.refused.is_empty() { Exit::Done } else { Exit::No })
 }
 
 fn log_json(log: &LogReport) -> Value {
     json!({ "size": log.size.to_string(), "root": log.root.map(hex::encode), "head_time": log.head_time.map(rfc3339) })
 }
 
-fn report_json(report: &Report, trusted: bool) -> Value {
+fn report_json(report: &Report, (trusted, keys): (bool, &Keys)) -> Value {
+    let rotations =
+        keys.refused.iter().map(|(height, why)| json!({ "where": format!("trade height {height}"), "what": why }));
     let problems = report.problems.iter().map(|p| json!({ "where": p.place(), "what": p.fault.to_string() }));
+    let problems = problems.chain(rotations);
     let set_aside = report
         .set_aside
         .iter()
@@ -202,7 +188,7 @@ fn report_json(report: &Report, trusted: bool) -> Value {
     })
 }
 
-fn report_text(report: &Report, context: &Context) -> String {
+fn report_text(report: &Report, keys: &Keys, context: &Context) -> String {
     let mut out = String::new();
     for log in Log::ALL {
         let found = report.logs.of(log);
@@ -217,9 +203,13 @@ fn report_text(report: &Report, context: &Context) -> String {
     for problem in &report.problems {
         out.push_str(&format!("{problem}\n"));
     }
+    for (height, why) in &keys.refused {
+        out.push_str(&format!("trade height {height}: {why}\n"));
+    }
     let count = |n: usize| n.to_string();
     let (entries, signatures) = (report.entries.to_string(), report.signatures.to_string());
-    let summary = Text::LedgerChecked { entries, signatures, problems: count(report.problems.len()) };
+    let summary =
+        Text::LedgerChecked { entries, signatures, problems: count(report.problems.len() + keys.refused.len()) };
     out.push_str(&summary.render(context.lang));
     out
 }

@@ -12,8 +12,11 @@ mod firmware;
 mod help;
 mod init;
 mod key;
+mod layout;
 mod ledger;
+mod ledger_keys;
 mod ledger_model;
+mod manual;
 mod meter;
 mod node;
 mod pack;
@@ -97,6 +100,10 @@ enum Command {
     /// The buyer's side: browse, order, score, fetch evidence
     #[command(subcommand)]
     Buyer(buyer::Command),
+    /// Completions for a shell, on standard output
+    Completions(manual::CompletionsArgs),
+    #[command(name = "__manual", hide = true)]
+    Manual(manual::ManualArgs),
     #[command(name = meter::ENTER, hide = true)]
     Enter(meter::EnterArgs),
     #[command(name = "__provision", hide = true)]
@@ -149,6 +156,8 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Correct(args) => correct::run(args, &context),
         Command::Erase(args) => erase::run(args, &context),
         Command::Buyer(command) => buyer::run(command, &context),
+        Command::Completions(args) => manual::completions(args, Cli::command(), &context),
+        Command::Manual(args) => manual::manual(args, Cli::command()),
     }
 }
 

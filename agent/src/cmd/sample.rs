@@ -86,7 +86,13 @@ impl Sample {
             nonce: None,
             offer: Some(Octets([1; 32])),
             follows: Some(Octets([2; 32])),
-            requirement: Some(Requirement { catalogue_revision: 1, items, term_ns, tariff: Octets([3; 32]) }),
+            requirement: Some(Requirement {
+                catalogue_revision: 1,
+                items,
+                term_ns,
+                tariff: Octets([3; 32]),
+                parent: None,
+            }),
             contract_value: Some(ContractValue { payment: Payment::Postpaid, amount: Money(1_000_000_000) }),
             ..browse.clone()
         };

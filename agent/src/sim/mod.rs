@@ -24,6 +24,7 @@ use crate::{
     personal::Operation,
     places::Places,
     sampler::{Command, Thread},
+    whole::{LOOK_NS, Whole},
     writer::{Input, Writer, WriterError},
 };
 
@@ -37,8 +38,6 @@ const METER_STATE_BYTES_MAX: usize = 1 << 15;
 pub enum Halt {
     /// The ledger failed: the disk, or what stands on it.
     Ledger(String),
-    /// The platform holds more than this disk: an older copy was restored.
-    Behind(String),
     /// Anything else: never to be expected.
     Bug(String),
 }
@@ -46,8 +45,7 @@ pub enum Halt {
 impl From<WriterError> for Halt {
     fn from(error: WriterError) -> Self {
         match &error {
-            WriterError::Ledger(why) => Self::Ledger(why.to_string()),
-            WriterError::Fatal(Fatal::Behind { .. }) => Self::Behind(error.to_string()),
+            WriterError::Ledger(_) | WriterError::Mark { .. } => Self::Ledger(error.to_string()),
             _ => Self::Bug(error.to_string()),
         }
     }
@@ -123,6 +121,8 @@ pub enum Out {
 /// A running node.
 pub struct Node {
     writer: Writer,
+    /// The comparison with the platform, while it lasts.
+    whole: Option<Whole>,
     thread: Thread,
     sent: tokio::sync::mpsc::Receiver<Outbound>,
     said: Vec<tokio::sync::oneshot::Receiver<String>>,
@@ -159,8 +159,45 @@ impl Node {
             }
             In::Erase { contract } => Input::Erase { operation: operation("erase"), contract, answer: self.answer() },
         };
-        self.writer.take(input)?;
+        self.take(input)?;
         self.turn()
+    }
+
+    /// As the writer's two loops: while it compares, and while it trades.
+    fn take(&mut self, input: Input) -> Result<(), Halt> {
+        match &mut self.whole {
+            Some(whole) => Ok(self.writer.take_comparing(whole, input)?),
+            None => {
+                let done = self.writer.take(input);
+                self.or_behind(done)
+            }
+        }
+    }
+
+    /// A receipt that names more than this disk holds begins the comparison anew.
+    fn or_behind(&mut self, done: Result<(), WriterError>) -> Result<(), Halt> {
+        match done {
+            Err(WriterError::Fatal(Fatal::Behind { .. })) => {
+                self.writer.now_behind()?;
+                self.whole = Some(self.writer.begin_comparing()?);
+                Ok(())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// What is due by itself, of the comparison or of trade.
+    fn settle(&mut self) -> Result<(), Halt> {
+        if let Some(mut whole) = self.whole.take() {
+            if !self.writer.compare(&mut whole)? {
+                self.whole = Some(whole);
+                return Ok(());
+            }
+            let done = self.writer.made_whole(whole).and_then(|()| self.writer.record_set_aside());
+            done?;
+        }
+        let done = self.writer.settle().map(drop);
+        self.or_behind(done)
     }
 
     fn answer(&mut self) -> tokio::sync::oneshot::Sender<String> {
@@ -178,15 +215,17 @@ impl Node {
             self.thread.look();
         }
         loop {
-            let now = self.writer.settle()?;
+            self.settle()?;
             if let Ok(input) = self.writer.inputs.try_recv() {
-                self.writer.take(input)?;
+                self.take(input)?;
             } else if let Ok(command) = self.thread.commands().try_recv() {
                 if !matches!(command, Command::Quit) {
                     self.thread.obey(command);
                 }
             } else {
-                self.writer.archive(now, &mut self.archive_ns);
+                if self.whole.is_none() {
+                    self.writer.archive(self.now(), &mut self.archive_ns);
+                }
                 return Ok(());
             }
         }
@@ -222,7 +261,11 @@ impl Node {
     /// How long until there is something to do by itself, ns of CLOCK_MONOTONIC, if no clock is stepped.
     pub fn wait_ns(&self) -> u64 {
         let now = self.now();
-        self.thread.wait_ns(now).min(self.writer.core.next_due_ns(now).saturating_sub(now.mono_ns))
+        let writer = match self.whole {
+            Some(_) => LOOK_NS,
+            None => self.writer.core.next_due_ns(now).saturating_sub(now.mono_ns),
+        };
+        self.thread.wait_ns(now).min(writer)
     }
 
     /// What somebody must know and was not asked for yet: what it is, and more about it.
@@ -231,6 +274,11 @@ impl Node {
         let fresh = fresh.map(|(what, detail)| (what, detail.to_owned())).collect();
         self.alarms = count;
         fresh
+    }
+
+    /// Whether it still compares itself with the platform, and signs nothing.
+    pub fn is_comparing(&self) -> bool {
+        self.whole.is_some()
     }
 
     /// Its ledger, to be read.

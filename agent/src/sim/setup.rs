@@ -6,20 +6,19 @@ use std::{
 };
 
 use hufu_gm::{cert::Certificate, sm2::SecretKey};
-use hufu_ledger::{Ledger, Options, Signer, StateFile, storage::Storage};
+use hufu_ledger::{Ledger, Options, StateFile, storage::Storage};
 use hufu_trade::{octets::Octets, resource::Resource, tariff::Tariff};
 
 use super::{CHANNEL_COUNT_MAX, Clock, Halt, METER_STATE_BYTES_MAX, Node};
 use crate::{
     config::ProductConfig,
-    daemon::record_recovery,
     node::{Core, Identity},
     places::Places,
     sampler::{self, Setting, Thread},
-    setup,
+    setup::{self, First},
     status::Alarms,
     stock::{Capacity, Shop},
-    writer::{Writer, ledger_quality},
+    writer::Writer,
 };
 
 /// A product of a simulated node.
@@ -78,6 +77,8 @@ pub struct Setup {
     pub random: fn(&mut [u8]) -> Result<(), hufu_gm::Error>,
     /// Bytes of a segment.
     pub segment_size: u64,
+    /// How long the first signature after a start waits for the platform's word, ns.
+    pub compare_ns: u64,
     /// The host's clocks.
     pub clock: Clock,
 }
@@ -117,6 +118,11 @@ impl Setup {
         Shop { products: products.collect(), capacity, certificates: vec![self.certificate.der().to_vec()] }
     }
 
+    fn first(&self) -> First {
+        let (node, platform) = (vec![self.certificate.der().to_vec()], vec![self.platform.der().to_vec()]);
+        First { rules: self.rules.clone(), node, platform }
+    }
+
     /// As `hufu init`: the ledger with its first entries.
     ///
     /// # Errors
@@ -126,17 +132,11 @@ impl Setup {
         let options = self.options();
         Ledger::create_on(self.storage.as_ref(), &options, id).map_err(failed)?;
         let (mut ledger, _) = Ledger::open_on(Arc::clone(&self.storage), &options).map_err(failed)?;
-        let chains = (&[self.certificate.der().to_vec()][..], &[self.platform.der().to_vec()][..]);
-        let first = setup::first_blocks(&self.rules, chains).map_err(|error| Halt::Bug(error.to_string()))?;
-        let cert_id = self.certificate.id();
-        let signer = Signer { key: &self.key, cert_id, salt_key: &self.salt_key };
-        let now = (self.clock.now)();
-        let quality = ledger_quality((self.clock.quality)(now));
-        ledger.append(&first, &signer, 0, now.real_ns, quality).map_err(failed)?;
+        setup::first_blocks(&mut ledger, &self.identity(), &self.first(), self.clock)?;
         Ok(())
     }
 
-    /// As `hufu agent`: opens, replays, says what was set aside.
+    /// As `hufu agent`: opens, replays, and begins to compare itself with the platform.
     ///
     /// # Errors
     /// [`Halt`].
@@ -158,6 +158,7 @@ impl Setup {
         let mut writer = Writer {
             core: Core::new(self.identity(), self.shop(), self.window_ns, boot_id),
             ledger,
+            storage: Arc::clone(&self.storage),
             meter_state,
             link: outbound,
             sampler: commands,
@@ -166,9 +167,12 @@ impl Setup {
             alarms: Alarms::default(),
             clock: self.clock,
             dir: PathBuf::new(),
+            compare_ns: self.compare_ns,
+            first: self.first(),
+            set_aside: recovery.set_aside,
+            comparing: None,
         };
-        writer.replay()?;
-        record_recovery(&mut writer, &recovery)?;
+        let whole = Some(writer.begin_comparing()?);
         let setting = Setting {
             root: self.root.clone(),
             interval_ns: self.sample_ns,
@@ -180,6 +184,6 @@ impl Setup {
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);
-        Ok(Node { writer, thread, sent, said, archive_ns, alarms })
+        Ok(Node { writer, whole, thread, sent, said, archive_ns, alarms })
     }
 }

@@ -11,6 +11,7 @@ use hufu_trade::{
     money::Money,
     notice::{Notice, Renewal},
     octets::{ContractNo, Octets, rfc3339},
+    parent::{ParentOrder, Payable},
     rating::rate_quantities,
     resource::{Kind, Resource},
     statement::{ContractValue, Payment},
@@ -41,7 +42,7 @@ pub(super) fn by_platform(market: &Market, notice: &Notice) -> OrderChange {
     OrderChange { notice: Sealed(signed.to_bytes().unwrap()) }
 }
 
-fn ask(market: &mut Market, no: ContractNo, act: &str) -> String {
+pub(super) fn ask(market: &mut Market, no: ContractNo, act: &str) -> String {
     let request = by_buyer(market, &notice(market, no, act));
     Market::code(market.say(Interface::OrderChange, &request))
 }
@@ -53,21 +54,30 @@ fn renewal(seconds: u64, ceiling: &str) -> Option<Renewal> {
 
 /// A market with one order that is served.
 fn serving(term_s: u64) -> (Market, ContractNo) {
+    serving_child(term_s, None)
+}
+
+fn serving_child(term_s: u64, parent: Option<ParentOrder>) -> (Market, ContractNo) {
     let mut market = Market::open();
+    market.parent = parent;
     market.event(Event::Linked);
     let (no, _) = market.deal(1, term_s);
     market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
     (market, no)
 }
 
-fn last_read(market: &mut Market, no: ContractNo, total: u128) {
+pub(super) fn last_read(market: &mut Market, no: ContractNo, total: u128) {
     let last = market.draft(no, Reason::End, total);
     market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
 }
 
 /// An order that used 2000 core-seconds, 0.20 CNY, and was billed.
 fn billed() -> (Market, ContractNo) {
-    let (mut market, no) = serving(20);
+    billed_child(None)
+}
+
+fn billed_child(parent: Option<ParentOrder>) -> (Market, ContractNo) {
+    let (mut market, no) = serving_child(20, parent);
     market.pass(20 * SECOND);
     last_read(&mut market, no, 2_000_000_000_000);
     market.receipt(Log::Finance);
@@ -107,7 +117,7 @@ fn paid(market: &Market, no: ContractNo, amount: &str) -> PaymentState {
     PaymentState { bill_no, state: "paid".to_owned(), amount_cny, paid_at, ..PaymentState::default() }
 }
 
-fn replays(market: &Market) {
+pub(super) fn replays(market: &Market) {
     let root = party(None, "root", 1);
     let mut again = core(&market.platform, &party(Some(&root), "node", 3), &root);
     replay(&mut again, &market.ledger);
@@ -319,6 +329,27 @@ fn a_disputed_bill_is_lowered_by_corrections_and_paid_as_corrected() {
     market.say(Interface::PaymentConfirm, &Answer::Ok(pays));
     assert_eq!(market.state(no), "paid");
     replays(&market);
+}
+
+#[test]
+fn a_child_is_paid_on_the_level_that_its_buyer_signed() {
+    let of = |payable| Some(ParentOrder { parent_no: Octets([5; 16]), payable, children: 2 });
+    for (parent, named, want) in [
+        (None, None, "paid"),
+        (None, Some("ab"), "billed"),
+        (of(Payable::Child), None, "paid"),
+        (of(Payable::Child), Some("ab"), "billed"),
+        (of(Payable::Parent), Some("ab"), "paid"),
+        (of(Payable::Parent), None, "billed"),
+        (of(Payable::Parent), Some("AB"), "billed"),
+    ] {
+        let (mut market, no) = billed_child(parent);
+        let parent_bill = named.map(|pair| pair.repeat(32));
+        let pays = PaymentState { parent_bill, ..paid(&market, no, "0.20") };
+        market.say(Interface::PaymentConfirm, &Answer::Ok(pays));
+        assert_eq!(market.state(no), want, "{parent:?} {named:?}");
+        replays(&market);
+    }
 }
 
 #[test]

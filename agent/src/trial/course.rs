@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::{
     dice::{OTHER, course},
     market::{Market, POOL, party},
+    period::{barred_and_paid, three_bills},
+    prepaid::given_up,
 };
 
 /// Acts in a course: enough for a few bills, few enough for a file of some hundred kilobytes.
@@ -48,8 +50,10 @@ fn told(market: &Market) -> Value {
 #[test]
 fn a_course_is_told_whole() {
     let folder = std::env::var_os("HUFU_COURSES");
-    for (name, text, seed) in [("default", DEFAULT, 3), ("default-2", DEFAULT, 8), ("other", OTHER, 1003)] {
-        let market = course(text, seed, ACTS);
+    let random = [("default", DEFAULT, 3), ("default-2", DEFAULT, 8), ("other", OTHER, 1003)];
+    let random = random.map(|(name, text, seed)| (name, course(text, seed, ACTS)));
+    let told_ones = [("periods", three_bills()), ("arrears", barred_and_paid()), ("prepaid", given_up())];
+    for (name, market) in random.into_iter().chain(told_ones) {
         let said = told(&market);
         let sizes = [Log::Trade, Log::Finance].map(|log| market.ledger.size(log)).into_iter().sum::<u64>();
         assert_eq!(said["blocks"].as_array().map(Vec::len), usize::try_from(sizes).ok(), "{name}");

@@ -233,8 +233,10 @@ impl Course {
             state: "refunded".to_owned(),
             amount_cny: Some(paid.to_string()),
             paid_at: at.clone(),
+            refund_cny: None,
             refunded_cny: Some(back.to_string()),
             refunded_at: at,
+            parent_bill: None,
         };
         self.market.say(Interface::PaymentConfirm, &Answer::Ok(state));
     }
@@ -281,6 +283,7 @@ fn check_signatures(market: &Market) -> BTreeMap<u16, u32> {
     };
     let mut orders: BTreeMap<ContractNo, SignedStatement> = BTreeMap::new();
     let mut notices: Vec<Vec<u8>> = Vec::new();
+    let (mut paid, mut refunded): (Vec<Octets<32>>, Vec<Octets<32>>) = Default::default();
     for (kind, body) in market.entries() {
         *counts.entry(kind.number()).or_default() += 1;
         match kind {
@@ -307,7 +310,8 @@ fn check_signatures(market: &Market) -> BTreeMap<u16, u32> {
                 let opened =
                     envelope.open::<Answer<PaymentState>>(platform, Interface::PaymentConfirm, POOL, received).unwrap();
                 assert_eq!(opened.payload.from, PLATFORM);
-                once(payment.contract_no, kind);
+                assert!(!paid.contains(&payment.bill), "{}: paid twice", payment.number);
+                paid.push(payment.bill);
             }
             EntryKind::Notice => {
                 let signed = Signed::from_bytes(&body).unwrap();
@@ -326,7 +330,8 @@ fn check_signatures(market: &Market) -> BTreeMap<u16, u32> {
                 let received = refund.confirmation.as_bytes();
                 let envelope = Envelope::parse(received).unwrap();
                 envelope.open::<Answer<PaymentState>>(platform, Interface::PaymentConfirm, POOL, received).unwrap();
-                once(refund.contract_no, kind);
+                assert!(!refunded.contains(&refund.bill), "{}: refunded twice", refund.number);
+                refunded.push(refund.bill);
             }
             _ => {}
         }
@@ -353,7 +358,12 @@ fn check_bills(market: &Market) {
         let mut before: Option<Before> = None;
         let mut totals = Vec::new();
         for (count, billed) in (1..).zip(&contract.bills) {
-            let left = contract.in_force.unwrap().left(totals.iter().copied()).unwrap();
+            // What was in force when an earlier bill was made may have been lifted since.
+            let is_last = contract.bills.len() == totals.len() + 1;
+            let left = match (is_last, billed.bill.over_ceiling) {
+                (true, _) => contract.in_force.unwrap().left(totals.iter().copied()).unwrap(),
+                (false, over) => over.map(|_| billed.bill.total),
+            };
             totals.push(billed.bill.total);
             assert!(billed.due.total <= billed.bill.total && billed.due.total >= Money(0));
             assert!(billed.paid.is_none_or(|paid| paid >= billed.due.total && paid <= billed.bill.total));
@@ -371,6 +381,8 @@ fn check_bills(market: &Market) {
                 tariff: &offer.tariff,
                 gap_rule: "free",
                 left,
+                rests_on: billed.bill.rests_on.clone(),
+                prepaid: None,
             };
             assert_eq!(billed.bill, rate(&terms, before.as_ref(), &due).unwrap());
             assert_eq!(billed.bill.period_start, before.as_ref().map_or(start, |before| before.last.end));
@@ -440,6 +452,12 @@ fn check(text: &str, kinds: &[EntryKind], seeds: std::ops::Range<u64>) {
 fn whatever_happens_the_default_contract_keeps_its_word() {
     let more = [EntryKind::Notice, EntryKind::Correction, EntryKind::RefundPaid];
     check(DEFAULT, &[&COMMON[..], &more].concat(), 0..SEEDS);
+}
+
+#[test]
+fn whatever_happens_a_contract_by_the_hour_keeps_its_word() {
+    let hourly = super::period::every("hour").replace("1296000", "1800");
+    check(&hourly, &[&COMMON[..], &[EntryKind::Notice, EntryKind::Correction]].concat(), 2000..2000 + SEEDS);
 }
 
 #[test]

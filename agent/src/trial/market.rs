@@ -17,6 +17,7 @@ use hufu_trade::{
     entry::{Deal, EntryKind, Receipt, ReceivedBill, Refused, Rules, key_of},
     if2::{Accepted, Answer, Browse, Envelope, Interface, Offered, PLATFORM, Sealed, SendOrder, Topic},
     octets::{ContractNo, Octets},
+    parent::ParentOrder,
     rating::Recorded,
     resource::{Kind, Resource},
     statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, contract_no},
@@ -74,6 +75,8 @@ pub(super) struct Market {
     pub(super) provided: Vec<ContractNo>,
     /// Workloads that were suspended or stopped.
     pub(super) workloads: Vec<(&'static str, ContractNo)>,
+    /// The parent order that what is ordered next is a child of.
+    pub(super) parent: Option<ParentOrder>,
 }
 
 pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
@@ -153,6 +156,7 @@ impl Market {
             withdrawn,
             provided,
             workloads,
+            parent: None,
         };
         let rules = Rules { version: 1, text: rules.to_owned() };
         let body = encode(&rules, "Rules").unwrap();
@@ -334,6 +338,7 @@ impl Market {
             items: vec![RequirementItem { product_id: "small".to_owned(), quantity: 1 }],
             term_ns: term_s * SECOND,
             tariff: offer.tariff.hash().unwrap(),
+            parent: self.parent,
         };
         let value = ContractValue { payment: Payment::Postpaid, amount: "10".parse().unwrap() };
         let mut statement = Statement {

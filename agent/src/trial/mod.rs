@@ -3,8 +3,11 @@
 mod change;
 mod course;
 mod dice;
+mod fetch;
 mod market;
+mod period;
 mod personal;
+mod prepaid;
 mod settled;
 
 use hufu_ledger::Log;

@@ -25,7 +25,7 @@ use crate::{
     node::Event,
     personal::{self, Operation},
     places::Places,
-    provision::{Provisioner, Turns},
+    provision::{Means, Provisioner, Turns},
     sampler::Command,
     status::Alarms,
     writer::{Input, Writer},
@@ -84,15 +84,30 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
     let provisioner = Provisioner {
         root: dir.clone(),
         parent: String::new(),
-        command: Vec::new(),
+        means: Means::Command(Vec::new()),
         timeout_s: 1,
         writer: inputs.clone(),
         turns: Turns::default(),
     };
     let meter_state = hufu_ledger::StateFile::open(&dir.join("meter.state"), 10).unwrap();
     let alarms = Alarms::default();
-    let (places, clock) = (Places::Site(provisioner), Clock::SYSTEM);
-    let writer = Writer { core, ledger, meter_state, link, sampler, inputs: inbox, places, alarms, clock, dir };
+    let writer = Writer {
+        core,
+        ledger,
+        storage: std::sync::Arc::new(hufu_ledger::storage::Directory::new(&dir)),
+        meter_state,
+        link,
+        sampler,
+        inputs: inbox,
+        places: Places::Site(provisioner),
+        alarms,
+        clock: Clock::SYSTEM,
+        dir,
+        compare_ns: 0,
+        first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
+        set_aside: Vec::new(),
+        comparing: None,
+    };
     (writer, inputs, obeyed)
 }
 

@@ -12,7 +12,7 @@ use crate::{
     clock::{self, Clock},
     node::Event,
     places::Places,
-    provision::{Provisioner, Turns},
+    provision::{Means, Provisioner, Turns},
     status::Alarms,
     writer::Writer,
 };
@@ -129,13 +129,27 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let (link, _sent) = tokio::sync::mpsc::channel(1);
     let (sampler, _obeyed) = std::sync::mpsc::sync_channel(1);
     let (writer, inputs) = std::sync::mpsc::sync_channel(1);
-    let (root, parent, command, timeout_s) = (dir.path().to_owned(), String::new(), Vec::new(), 1);
-    let provisioner = Provisioner { root, parent, command, timeout_s, writer, turns: Turns::default() };
-    let places = Places::Site(provisioner);
+    let (root, parent, means, timeout_s) = (dir.path().to_owned(), String::new(), Means::Command(Vec::new()), 1);
+    let provisioner = Provisioner { root, parent, means, timeout_s, writer, turns: Turns::default() };
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
-    let mut writer =
-        Writer { core, ledger, meter_state, link, sampler, inputs, places, alarms, clock: Clock::SYSTEM, dir: place };
+    let mut writer = Writer {
+        core,
+        ledger,
+        storage: std::sync::Arc::new(hufu_ledger::storage::Directory::new(dir.path())),
+        meter_state,
+        link,
+        sampler,
+        inputs,
+        places: Places::Site(provisioner),
+        alarms,
+        clock: Clock::SYSTEM,
+        dir: place,
+        compare_ns: 0,
+        first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
+        set_aside: Vec::new(),
+        comparing: None,
+    };
     let is_there = |name: &str| dir.path().join(name).exists();
 
     let mut again_ns = 0;
@@ -155,6 +169,6 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         writer.archive(clock::now(), &mut again_ns);
     }
     assert!(is_there("seg-00000001") && !is_there("arc-00000001") && is_there("arc-00000002"));
-    let status = crate::status::render(&writer.core, &writer.alarms, &writer.dir, clock::now());
+    let status = writer.status();
     assert!(status.contains("segment not archived"), "{status}");
 }

@@ -13,6 +13,7 @@ use hufu_trade::{
     correction::RefundPaid,
     entry::{Certificates, Deal, EntryKind, Payment, Receipt, Rules, SignedStatement},
     octets::Octets,
+    rotation::SignedRotation,
     statement::Offer,
 };
 
@@ -138,6 +139,7 @@ impl Draft {
                     self.certs.add(role, der.as_bytes())?;
                 }
             }
+            EntryKind::KeyRotation => self.rotation(&entry.body)?,
             EntryKind::Receipt => self.receipt(&entry.body)?,
             EntryKind::Payment => {
                 let payment: Payment = hufu_trade::decode(&entry.body, "Payment")?;
@@ -175,6 +177,23 @@ impl Draft {
             return Ok(());
         }
         self.signature(kind, kind.name(), &sealed.tbs, &sealed.signature, sealed.cert_id.0).map(|_| ())
+    }
+
+    /// Both keys' words, where they are any; what is wrong with them the verdict says.
+    fn rotation(&mut self, body: &[u8]) -> Result<(), Error> {
+        let signed: SignedRotation = hufu_trade::decode(body, "SignedRotation")?;
+        let rotation = signed.open()?;
+        for der in &signed.certificates {
+            self.certs.add(Role::Node, der.as_bytes())?;
+        }
+        let tbs = signed.rotation.as_bytes();
+        let (old, new) = (signed.old_signature.as_bytes(), signed.new_signature.as_bytes());
+        for (kind, signature, certificate) in
+            [(Kind::RotationOld, old, rotation.old), (Kind::RotationNew, new, rotation.new)]
+        {
+            self.signature(kind, kind.name(), tbs, signature, certificate.0)?;
+        }
+        Ok(())
     }
 
     fn signed(&mut self, signed: &Signed, kind: Kind, stem: &str) -> Result<String, Error> {

@@ -8,6 +8,7 @@ use hufu_trade::{
     bill::Bill,
     entry::{Certificates, EntryKind, Receipt, Rules, key_of},
     octets::ContractNo,
+    rotation,
     statement::Offer,
     usage::UsageRecord,
 };
@@ -51,7 +52,8 @@ pub fn from_ledger(
                 let carried = previous.is_some_and(|(_, before)| before.last_seq == record.order_seq);
                 carried || (bill.first_seq..=bill.last_seq).contains(&record.order_seq)
             }
-            Some(EntryKind::Bill) => previous.is_some_and(|(before, _)| before == at),
+            // Every bill of the contract, so that its course and what is left of the ceiling can be followed.
+            Some(EntryKind::Bill) => at != bill_at,
             Some(EntryKind::Offer) => {
                 offer = Some(hufu_trade::decode(Signed::from_bytes(&entry.body)?.tbs(), "Offer")?);
                 true
@@ -83,6 +85,9 @@ pub fn from_ledger(
     let offer = offer.ok_or_else(|| Error::Input { what: "offer".into(), why: "not in this ledger".into() })?;
     entries.push(blocks.standing(&offer, &mut input)?);
     proven.extend(entries.last().copied());
+    let rotations = ledger.find(&rotation::KEY)?;
+    entries.extend(&rotations);
+    proven.extend(&rotations);
     // What came after the usage that is billed (a score, a payment) may wait for a later receipt.
     let last_height = bill.last_record.height;
     let due = proven

@@ -9,6 +9,7 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::Octets,
+    prepaid::{Prepaid, Proration},
     rating::{Before, Recorded, Terms, rate},
     rules::RuleTable,
     statement::Payment,
@@ -39,8 +40,9 @@ pub(crate) fn check(
         return (None, None);
     };
     let in_force = in_force(evidence);
-    if let Some(before) = &evidence.bill_before {
-        corrected(evidence, before, out);
+    let this = evidence.bill_entry.as_ref().map(|found| found.place);
+    for other in evidence.bills.iter().filter(|found| Some(found.place) != this) {
+        corrected(evidence, other, out);
     }
     let due = evidence.bill_entry.as_ref().map(|entry| corrected(evidence, entry, out));
     let mut found = Verdict::default();
@@ -149,21 +151,23 @@ fn recompute(
     let tariff = evidence.terms().ok_or("no price terms")?;
     let deal = evidence.deal.as_ref().ok_or("no deal")?;
     let offer = evidence.offer.as_ref().ok_or("no offer")?;
-    let before = match &evidence.bill_before {
+    let before = match evidence.earlier.last() {
         None => None,
         Some(found) => {
             let last = records.iter().find(|record| record.value.order_seq == found.value.last_seq);
-            let count = found.value.number.rsplit('-').next().and_then(|count| count.parse().ok());
+            let count = u32::try_from(evidence.earlier.len()).map_err(|error| error.to_string())?;
             let last = last.ok_or("the last usage record of the bill before is missing")?.value.clone();
-            let count = count.ok_or("the bill before has no running number")?;
             Some(Before { hash: Octets(found.hash), count, last })
         }
     };
     let first = before.as_ref().map_or(0, |before| before.last.order_seq.saturating_add(1));
     let records: Vec<Recorded> =
         records.into_iter().filter(|found| found.value.order_seq >= first).map(recorded).collect();
-    let billed = evidence.bill_before.iter().map(|found| found.value.total);
+    let billed = evidence.earlier.iter().map(|found| found.value.total);
     let left = in_force.map_or(Ok(None), |in_force| in_force.left(billed)).map_err(|error| error.to_string())?;
+    let proration = table.map_or(Proration::Exact, |table| table.parameters.proration);
+    let prepaid = in_force.map_or(Ok(None), |now| Prepaid::of(&offer.value.offer, &deal.value, &now, proration));
+    let prepaid = prepaid.map_err(|error| error.to_string())?;
     let terms = Terms {
         contract_no: bill.contract_no,
         computing_pool_id: &deal.value.computing_pool_id,
@@ -173,6 +177,8 @@ fn recompute(
         tariff,
         gap_rule: table.map_or("free", |table| &table.parameters.gap_rating),
         left,
+        rests_on: bill.rests_on.clone(),
+        prepaid: prepaid.as_ref(),
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| error.to_string())
 }
@@ -194,6 +200,7 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
         ("rounding", shown(&bill.rounding), shown(&again.rounding)),
         ("overCeiling", over(bill), over(again)),
         ("total", shown(&bill.total), shown(&again.total)),
+        ("refund", refund(bill), refund(again)),
     ] {
         out.check(told == found, bill_field(field), || Text::Recomputed { told, found });
     }
@@ -209,6 +216,10 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
         told: bill.gaps.len().to_string(),
         found: again.gaps.len().to_string(),
     });
+}
+
+fn refund(bill: &Bill) -> String {
+    bill.refund.map_or_else(|| "-".to_owned(), |refund| refund.to_string())
 }
 
 fn over(bill: &Bill) -> String {

@@ -62,9 +62,10 @@ fn papers(evidence: &Evidence<'_>, out: &mut Verdict) {
     ] {
         out.check(present, format!("entries/*-{what}.der"), || Text::EntryMissing { what: what.to_owned() });
     }
-    let before = evidence.bill.as_ref().is_some_and(|bill| bill.previous_bill.is_some());
-    if before {
-        out.check(evidence.bill_before.is_some(), format!("{}#previousBill", layout::BILL), || Text::EntryMissing {
+    if let Some(bill) = &evidence.bill {
+        let first = evidence.earlier.first().map_or(bill, |found| &found.value);
+        let place = evidence.earlier.first().map_or(layout::BILL, |found| found.name);
+        out.check(first.previous_bill.is_none(), format!("{place}#previousBill"), || Text::EntryMissing {
             what: "bill before".to_owned(),
         });
     }
@@ -72,7 +73,7 @@ fn papers(evidence: &Evidence<'_>, out: &mut Verdict) {
 
 /// The chain of usage records, `order_seq` by `order_seq`.
 fn records(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
-    let carried = evidence.bill_before.as_ref().map(|before| before.value.last_seq);
+    let carried = evidence.earlier.last().map(|before| before.value.last_seq);
     let mut before: Option<(Hash, i64)> = match carried {
         Some(last) => {
             let found = evidence.records.iter().find(|found| found.value.order_seq == last);

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use hufu_gm::Hash;
 use hufu_ledger::Log;
 use hufu_trade::{
+    bill::Bill,
+    confirm,
     contract::{Facts, replay},
     correction::{Correction, Due, RefundPaid},
     entry::{EntryKind, EntryName, Payment},
     money::Money,
     notice::{InForce, Notice},
     octets::Octets,
-    rules::{CORRECT, REFUND, RuleTable},
+    period::{self, Calendar, Covers},
+    prepaid,
+    rules::{CORRECT, EXHAUST, PAY, REFUND, RuleTable},
+    statement::Payment as Paying,
 };
 
 use crate::{
@@ -20,6 +25,7 @@ use crate::{
     layout,
     open::Members,
     text::Text,
+    verdict::proofs::Proven,
 };
 
 /// The rule table of `contract.toml`; a warning when this program does not know its language.
@@ -61,7 +67,7 @@ enum Does<'a> {
         notice: &'a Notice,
         by_buyer: bool,
     },
-    Bills(Due),
+    Bills(&'a Bill, Due),
     Corrects(&'a Correction),
     Pays(&'a Payment),
     Refunds(&'a RefundPaid),
@@ -74,7 +80,8 @@ impl Does<'_> {
             Does::Corrects(correction) => Some(&correction.rests_on),
             Does::Pays(payment) => Some(&payment.rests_on),
             Does::Refunds(refund) => Some(&refund.rests_on),
-            Does::Nothing | Does::Tells(..) | Does::Notices { .. } | Does::Bills(_) => None,
+            Does::Bills(bill, _) => bill.rests_on.as_ref(),
+            Does::Nothing | Does::Tells(..) | Does::Notices { .. } => None,
         }
     }
 }
@@ -84,7 +91,8 @@ struct Course<'a> {
     state: &'a str,
     in_force: Option<InForce>,
     dues: BTreeMap<Hash, (Due, Option<Money>)>,
-    billed: bool,
+    /// The bills so far, each with its entry's hash.
+    bills: Vec<(Hash, &'a Bill)>,
     /// The newest trade entry that moved it.
     moved: Option<EntryName>,
 }
@@ -93,16 +101,23 @@ struct Course<'a> {
 pub(crate) type Metered = Vec<((u64, i64), bool)>;
 
 /// Replays the contract as far as the rules allow.
-pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdict) -> Metered {
+pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, proven: &Proven, out: &mut Verdict) -> Metered {
     let mut metered = Metered::new();
     let ordered = within_offer(evidence);
     let in_force = evidence.deal.as_ref().map(|deal| InForce::of(&deal.value));
     let mut course =
-        Course { state: table.start.as_str(), in_force, dues: BTreeMap::new(), billed: false, moved: None };
+        Course { state: table.start.as_str(), in_force, dues: BTreeMap::new(), bills: Vec::new(), moved: None };
     for (at, act) in acts(evidence) {
         let facts = course.facts(&act, evidence, ordered);
         out.checked();
-        match replay(table, course.state, act.name, act.kind, facts) {
+        let name = match &act.does {
+            Does::Pays(payment) => table.pay_act(course.others_open(payment.bill.0)),
+            _ => act.name,
+        };
+        if act.name == EXHAUST && course.in_force.is_some_and(|now| now.value.payment == Paying::Prepaid) {
+            out.fail(act.place, Text::ExhaustPrepaid {});
+        }
+        match replay(table, course.state, name, act.kind, facts) {
             Ok(step) => {
                 if let Does::Tells(from, to) = act.does
                     && (from, to) != (course.state, step.next)
@@ -117,21 +132,22 @@ pub(crate) fn check(table: &RuleTable, evidence: &Evidence<'_>, out: &mut Verdic
                     });
                 }
                 course.follows(&act, out);
+                course.covers(&act, (table, evidence, proven), out);
                 course.state = step.next;
                 metered.push((at, table.is_metered(step.next)));
                 course.go_on(act);
             }
             Err(refusal) => {
-                out.fail(act.place, Text::Act { act: act.name.to_owned(), why: refusal.to_string() });
+                out.fail(act.place, Text::Act { act: name.to_owned(), why: refusal.to_string() });
                 return metered;
             }
         }
     }
-    out.check(course.billed, layout::CONTRACT, || Text::Unbilled { state: course.state.to_owned() });
+    out.check(!course.bills.is_empty(), layout::CONTRACT, || Text::Unbilled { state: course.state.to_owned() });
     metered
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
     fn facts(&self, act: &Act<'_>, evidence: &Evidence<'_>, ordered: bool) -> Facts {
         let mut facts = Facts {
             // Who signed what is the first verdict's matter.
@@ -148,22 +164,27 @@ impl Course<'_> {
             Does::Notices { notice, by_buyer } => {
                 (facts.buyer_signed, facts.platform_signed) = (*by_buyer, !by_buyer);
                 if let (Some(renewal), Some(offer)) = (&notice.renewal, &evidence.offer) {
-                    let offer = &offer.value.offer;
-                    facts.within_offer =
-                        self.in_force.is_some_and(|in_force| in_force.takes(renewal, offer, notice.time));
+                    let terms = self.in_force.zip(evidence.deal.as_ref());
+                    facts.within_offer = terms.is_some_and(|(in_force, deal)| {
+                        in_force.takes(renewal, (&offer.value.offer, &deal.value), notice.time)
+                    });
                 }
             }
-            // The bill before last is not in the pack; what was paid of it is not judged here.
             Does::Pays(payment) => {
-                let right = |(due, _): &(Due, Option<Money>)| due.total == payment.amount;
-                facts.amount_matches = self.dues.get(&payment.bill.0).is_none_or(right);
+                let bill = self.bills.iter().find(|(hash, _)| *hash == payment.bill.0).map(|(_, bill)| *bill);
+                let names = |due: &Due| {
+                    let back = bill.map_or(Ok(None), |bill| prepaid::refund_of(bill, due));
+                    back.is_ok_and(|back| confirm::names_refund(payment.confirmation.as_bytes(), back))
+                };
+                let right = |(due, _): &(Due, Option<Money>)| due.total == payment.amount && names(due);
+                facts.amount_matches = self.dues.get(&payment.bill.0).is_some_and(right);
             }
             Does::Refunds(refund) => {
                 let right = |(due, paid): &(Due, Option<Money>)| {
                     let above = paid.and_then(|paid| paid.minus(due.total).ok());
                     above.is_some_and(|above| above > Money(0) && above == refund.amount)
                 };
-                facts.amount_matches = self.dues.get(&refund.bill.0).is_none_or(right);
+                facts.amount_matches = self.dues.get(&refund.bill.0).is_some_and(right);
             }
             _ => {}
         }
@@ -180,7 +201,42 @@ impl Course<'_> {
         }
     }
 
-    fn go_on(&mut self, act: Act<'_>) {
+    /// Whether another bill than this one is still to be paid.
+    fn others_open(&self, bill: Hash) -> bool {
+        self.dues.iter().any(|(hash, (due, paid))| *hash != bill && due.is_open(paid.is_some()))
+    }
+
+    /// A bill names the one before it, and covers the usage of the period that it is for.
+    fn covers(
+        &self,
+        act: &Act<'_>,
+        (table, evidence, proven): (&RuleTable, &Evidence<'_>, &Proven),
+        out: &mut Verdict,
+    ) {
+        let Does::Bills(bill, _) = &act.does else { return };
+        let before = self.bills.last().map(|(hash, _)| Octets(*hash));
+        out.check(bill.previous_bill == before, format!("{}#previousBill", act.place), || Text::BillChain {});
+        let Some(tariff) = evidence.terms() else { return };
+        let place = (act.entry.log, act.entry.height, act.entry.index);
+        // Of another bill than the pack's there are no records: its first one ends no later than its last.
+        let is_this = evidence.bill_entry.as_ref().is_some_and(|found| found.place == place);
+        let first = evidence.records.iter().find(|found| is_this && found.value.order_seq == bill.first_seq);
+        let covers = Covers {
+            by_period: bill.rests_on.is_some(),
+            first_end: first.map_or(bill.period_end, |found| found.value.end),
+            last_end: bill.period_end,
+            made: proven.headers.get(&place).map(|header| header.time),
+        };
+        let ends = period::ends(self.bills.iter().map(|(_, bill)| *bill));
+        let payment = self.in_force.map_or(Paying::Postpaid, |in_force| in_force.value.payment);
+        let held =
+            Calendar::of(table, tariff, payment).and_then(|calendar| period::check(calendar.as_ref(), ends, &covers));
+        if let Err(error) = held {
+            out.fail(act.place, Text::BillPeriod { why: error.to_string() });
+        }
+    }
+
+    fn go_on(&mut self, act: Act<'a>) {
         let hash = act.entry.hash;
         if act.entry.log == Log::Trade.number() {
             self.moved = Some(act.entry);
@@ -191,8 +247,8 @@ impl Course<'_> {
                     *in_force = in_force.renewed(renewal).unwrap_or(*in_force);
                 }
             }
-            Does::Bills(due) => {
-                self.billed = true;
+            Does::Bills(bill, due) => {
+                self.bills.push((hash.0, bill));
                 self.dues.insert(due.bill.0, (due, None));
             }
             // Whether it follows from the bill is the fourth verdict's matter.
@@ -267,15 +323,15 @@ fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<(At, Act<'a>)> {
         acts.push((at(found.place.1, found.place.2), act));
     }
     let mut bill_shown = true;
-    for found in evidence.bill_before.iter().chain(&evidence.bill_entry) {
+    for found in &evidence.bills {
         let (bill, place) = (&found.value, linked(&found.bare()));
         bill_shown &= place.is_some();
         let place = place.unwrap_or((UNPLACED, i64::from(u32::try_from(found.place.1).unwrap_or(u32::MAX))));
-        let does = Does::Bills(Due::of(&bill.number, Octets(found.hash), bill.total));
+        let does = Does::Bills(bill, Due::of(&bill.number, Octets(found.hash), bill.total));
         let time = bill.period_end;
         acts.push((
             place,
-            Act { place: found.name, name: "bill", kind: EntryKind::Bill, does, time, entry: named(found) },
+            Act { place: found.name, name: bill.act(), kind: EntryKind::Bill, does, time, entry: named(found) },
         ));
     }
     let after = |found: Found<'_, ()>, time: i64| linked(&found).filter(|_| bill_shown).unwrap_or((u64::MAX, time));
@@ -292,7 +348,7 @@ fn acts<'a>(evidence: &'a Evidence<'_>) -> Vec<(At, Act<'a>)> {
         let (does, time) = (Does::Pays(value), value.paid_at);
         acts.push((
             after(found.bare(), time),
-            Act { place: found.name, name: "pay", kind, does, time, entry: named(found) },
+            Act { place: found.name, name: PAY, kind, does, time, entry: named(found) },
         ));
     }
     for found in &evidence.refunds {
@@ -330,5 +386,6 @@ fn within_offer(evidence: &Evidence<'_>) -> bool {
         && quantity <= u64::from(offer.stock)
         && requirement.catalogue_revision == offer.catalogue_revision
         && requirement.term_ns <= offer.term_ns_max
+        && statement.contract_value.is_some_and(|value| prepaid::fits(offer, requirement, requirement.term_ns, &value))
         && (offer.valid_from..offer.valid_until).contains(&statement.contract_time)
 }

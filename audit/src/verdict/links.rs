@@ -77,9 +77,9 @@ fn notice(found: &Found<'_, Noticed>, evidence: &Evidence<'_>, authentic: &Authe
         out.check(told == pool, found.field("computingPoolId"), differs);
     }
     if let Some(bill) = notice.bill {
-        // Of the contract's other bills the pack holds what the trade log says of them.
+        // Of bills that the platform refused, its pack holds what the trade log says of them.
         let linked = evidence.links.iter().filter(|link| link.value.kind == EntryKind::Bill.number());
-        let here = evidence.bill_before.iter().chain(&evidence.bill_entry).map(|found| found.hash);
+        let here = evidence.bills.iter().map(|found| found.hash);
         let known = here.chain(linked.map(|link| link.value.finance.hash.0)).any(|hash| hash == bill.0);
         out.check(known, found.field("bill"), || Text::HashLink { to: "bill".into(), by: "notice".into() });
     }
@@ -103,8 +103,12 @@ fn confirmations(evidence: &Evidence<'_>, authentic: &Authentic, out: &mut Verdi
             out.fail(place, unconfirmed(error));
         }
     };
+    let parent = evidence.deal.as_ref().and_then(|deal| deal.value.requirement.parent);
     for found in &evidence.payments {
-        let holds = |key: &PublicKey| confirm::payment(&found.value, key, pool);
+        let holds = |key: &PublicKey| {
+            confirm::payment(&found.value, key, pool)?;
+            confirm::parent_bill(found.value.confirmation.as_bytes(), parent.as_ref()).map(|_| ())
+        };
         judge(found.name, found.value.confirmation.as_bytes(), &holds);
     }
     for found in &evidence.refunds {
@@ -191,7 +195,7 @@ fn amounts(evidence: &Evidence<'_>, out: &mut Verdict) {
     let corrections = corrections.map(|found| ("correction", found));
     let rest = payments.map(|found| ("payment", found)).chain(refunds.map(|found| ("refund_paid", found)));
     for (by, (name, number, bill)) in corrections.chain(rest) {
-        for known in evidence.bill_before.iter().chain(&evidence.bill_entry) {
+        for known in evidence.bills.iter() {
             let rest = number.strip_prefix(&known.value.number);
             let numbered =
                 rest.is_some_and(|rest| if by == "correction" { rest.starts_with("-c") } else { rest.is_empty() });

@@ -122,8 +122,19 @@ fn receipts(
     }
 }
 
-/// All headers are of the log of the bill's computing pool.
+/// All headers are of the log of the bill's computing pool, and no epoch falls as the heights rise.
 fn same_node(evidence: &Evidence<'_>, findings: &mut Findings, proven: &Proven) {
+    for (((log, height, _), before), ((next_log, next, _), after)) in
+        proven.headers.iter().zip(proven.headers.iter().skip(1))
+    {
+        if log == next_log && after.epoch < before.epoch {
+            let (told, found) = (before.epoch.to_string(), after.epoch.to_string());
+            let by = format!("block-{log}-{height}");
+            findings
+                .signatures
+                .fail(format!("signed/block-{log}-{next}.tbs#epoch"), Text::FieldDiffers { by, told, found });
+        }
+    }
     let Some(bill) = &evidence.bill else { return };
     for ((log, height, _), header) in &proven.headers {
         let place = format!("signed/block-{log}-{height}.tbs#node");

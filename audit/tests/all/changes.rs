@@ -320,7 +320,7 @@ fn wrong_service() -> Vec<Cause> {
 fn tables() -> Vec<Cause> {
     const TERMINATE: &str =
         "act = \"terminate\"\nsigners = [\"buyer\"]\nguard = \"window_open\"\nwrites = [\"notice\"]";
-    const METERED: &str = "metered = [\"serving\", \"suspending\", \"leaving\"]";
+    const METERED: &str = "metered = [\"serving\", \"suspending\", \"serving_due\"";
     const REFUND: &str = "act = \"refund\"\nsigners = [\"platform\"]";
     let table = |name, from: &str, changed: &str, to: &str| {
         assert!(rules::DEFAULT.contains(from) && from.contains(changed), "{name}");

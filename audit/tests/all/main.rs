@@ -9,6 +9,8 @@ mod interop;
 mod money;
 mod openssl;
 mod parties;
+mod periods;
+mod prepaid;
 mod report;
 mod story;
 mod synthetic;

@@ -1,12 +1,18 @@
 //! Ceilings, corrections, payments and refunds: what a pack says is due, and what it says of amounts that do not follow or that
 //! the platform never confirmed.
 
-use hufu_trade::{money::Money, octets::Octets};
+use hufu_trade::{
+    if2::PaymentState,
+    money::Money,
+    octets::Octets,
+    parent::{ParentOrder, Payable},
+    statement::Statement,
+};
 
 use crate::{
     judge, pack_of, said,
     story::{Cause, check_each},
-    synthetic::{By, Plan, Step, correct, notice, pay, refund},
+    synthetic::{By, Plan, Rotated, Step, correct, notice, pay, refund},
 };
 
 /// Service as it was ordered, then what happens after the bill.
@@ -198,7 +204,7 @@ fn wrong_payments() -> Vec<Cause> {
         ("a refund taken for a payment", said(|s| s.state = "refunded".to_owned()), "fppp", "did not say paid"),
         ("less paid than is due", paid(|p| p.amount.0 -= 1_000_000), "ffpp", "AmountMatches"),
         ("more paid than is due", paid(|p| p.amount.0 += 1_000_000), "ffpp", "AmountMatches"),
-        ("payment of another bill", paid(|p| p.bill = Octets([7; 32])), "fppp", "names another bill"),
+        ("payment of another bill", paid(|p| p.bill = Octets([7; 32])), "ffpp", "names another bill"),
         ("payment of another number", paid(|p| p.number.push('1')), "fppp", "names another bill"),
         (
             "payment that rests on another",
@@ -253,7 +259,7 @@ fn wrong_payments() -> Vec<Cause> {
         (
             "a refund of another bill",
             back(By::Platform, |_| {}, |r| r.bill = Octets([7; 32])),
-            "fppw",
+            "ffpw",
             "names another bill",
         ),
         (
@@ -265,8 +271,42 @@ fn wrong_payments() -> Vec<Cause> {
     ]
 }
 
+/// Payments of a child, and the keys that sign.
+fn of_children_and_keys() -> Vec<Cause> {
+    const OWN: fn(&mut Statement) = |_| {};
+    let child: fn(&mut Statement) = |said| said.requirement.as_mut().unwrap().parent = Some(of(Payable::Child));
+    let whole: fn(&mut Statement) = |said| said.requirement.as_mut().unwrap().parent = Some(of(Payable::Parent));
+    let named: fn(&mut PaymentState) = |state| state.parent_bill = Some("ab".repeat(32));
+    let upper: fn(&mut PaymentState) = |state| state.parent_bill = Some("AB".repeat(32));
+    let paid = |order, state| Plan { order, ..after(vec![Step::Pay(By::Platform, state, |_| {})]) };
+    let (none, many) = ("no parent bill is named", "a parent bill is named");
+    let rotated = |how| after(vec![pay(), Step::Rotate(how), notice("dispute", By::Buyer)]);
+    let served = |how| Plan { service: vec![Step::Rotate(how), Step::Records(2)], ..Plan::default() };
+    let out = "not in force";
+    vec![
+        ("a child paid by itself", paid(child, |_| {}), "pppp", "recomputed"),
+        ("a child paid through its parent", paid(whole, named), "pppp", "recomputed"),
+        ("a child paid by itself, though the parent is payable", paid(whole, |_| {}), "fppp", none),
+        ("a child paid through its parent, though it is payable", paid(child, named), "fppp", many),
+        ("a parent of an order that has none", paid(OWN, named), "fppp", many),
+        ("a parent bill spelled otherwise", paid(whole, upper), "fppp", "lower-case"),
+        ("another key after the payment", rotated(Rotated::Right), "pppp", "recomputed"),
+        ("another key while it serves", served(Rotated::Right), "pppp", "recomputed"),
+        ("another key, and the old one signs on", rotated(Rotated::InVain), "fppp", out),
+        ("another key, and the old one signs the bill", served(Rotated::InVain), "fppp", out),
+        ("another key, too early", rotated(Rotated::Backdated), "fppp", out),
+        ("another key without the old one's word", rotated(Rotated::WithoutOld), "fppp", "rotation-old"),
+        ("another key without its own word", rotated(Rotated::WithoutNew), "fppp", "rotation-new"),
+        ("another key of another node", rotated(Rotated::Elsewhere), "fppp", "site-1/node-2"),
+    ]
+}
+
+fn of(payable: Payable) -> ParentOrder {
+    ParentOrder { parent_no: Octets([5; 16]), payable, children: 3 }
+}
+
 pub(crate) fn causes() -> Vec<Cause> {
-    right().into_iter().chain(wrong_amounts()).chain(wrong_payments()).collect()
+    right().into_iter().chain(of_children_and_keys()).chain(wrong_amounts()).chain(wrong_payments()).collect()
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Parties {
     pub(crate) buyer: Party,
     /// The node, below the site's own CA.
     pub(crate) node: Party,
+    /// The node with its next key.
+    pub(crate) next: Party,
     /// The platform.
     pub(crate) platform: Party,
     /// Somebody with a good certificate who is none of them.
@@ -80,6 +82,9 @@ pub(crate) fn parties(names: Names) -> Made<Parties> {
     let (subject, dns_names) = names.node;
     let terms_4 = named(&[4; 16], dns_names);
     let node_cert = ca::issue(&site, &site_key, Role::Signer, subject, &node.public_key(), &terms_4)?;
+    let next_key = key(8)?;
+    let terms_8 = named(&[8; 16], dns_names);
+    let next_cert = ca::issue(&site, &site_key, Role::Signer, subject, &next_key.public_key(), &terms_8)?;
     let (subject, dns_names) = names.platform;
     let terms_5 = named(&[5; 16], dns_names);
     let platform_cert = ca::issue(&root, &root_key, Role::Signer, subject, &platform.public_key(), &terms_5)?;
@@ -93,7 +98,8 @@ pub(crate) fn parties(names: Names) -> Made<Parties> {
         root,
         crl,
         buyer: Party { key: buyer, chain: vec![buyer_cert] },
-        node: Party { key: node, chain: vec![node_cert, site] },
+        node: Party { key: node, chain: vec![node_cert, site.clone()] },
+        next: Party { key: next_key, chain: vec![next_cert, site] },
         platform: Party { key: platform, chain: vec![platform_cert] },
         stranger: Party { key: stranger_key, chain: vec![stranger_cert] },
     })

@@ -246,42 +246,6 @@ fn the_same_story_gives_the_same_bytes() {
     assert_eq!(pack_of(&Plan::default()).1, pack_of(&Plan::default()).1);
 }
 
-/// The default table, with a bill in the middle of the service.
-pub(crate) fn monthly() -> String {
-    let row = r#"
-[[rule]]
-state = "serving"
-act = "bill"
-signers = ["node"]
-guard = "none"
-writes = ["bill"]
-next = "serving"
-"#;
-    format!("{}{row}", rules::DEFAULT)
-}
-
-#[test]
-fn a_second_bill_goes_on_where_the_first_ended() {
-    let plan = || Plan { billed_before: Some(2), rules: monthly(), ..Plan::default() };
-    check("second bill", plan(), "pppp", "recomputed");
-    check(
-        "bills in the wrong state",
-        Plan { rules: rules::DEFAULT.to_owned(), ..plan() },
-        "pfpp",
-        "not allowed in state serving",
-    );
-    let (parties, pack) = pack_of(&plan());
-    let files = crate::unzip(&pack);
-    let without = |name: &str| {
-        let mut less = files.clone();
-        less.remove(name);
-        judge(&crate::stored(&less), &parties)
-    };
-    for name in files.keys().filter(|name| name.starts_with("entries/")) {
-        assert_eq!(without(name).exit(), Exit::No, "{name}");
-    }
-}
-
 #[test]
 fn the_second_implementation_agrees_or_was_left_out() {
     let (parties, pack) = pack_of(&Plan { records: 1, ..Plan::default() });

@@ -23,16 +23,18 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::{ContractNo, Octets},
-    rating::Recorded,
-    rules,
+    prepaid::Proration,
+    rating::{Before, Recorded},
+    rotation, rules,
     statement::{
-        ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no,
+        ContractValue, Metered, Offer, Payment, Requirement, RequirementItem, Reservation, Statement, con_type,
+        contract_no,
     },
     tariff::Tariff,
     usage::UsageRecord,
 };
 #[allow(unused_imports, reason = "the examples tell the plain story only")]
-pub(crate) use steps::{By, Step, correct, notice, pay, refund};
+pub(crate) use steps::{By, Rotated, Step, correct, notice, pay, refund};
 
 use crate::parties::{NAMES, Names, Parties, Party};
 
@@ -69,8 +71,14 @@ pub(crate) struct Plan {
     pub(crate) after: Vec<Step>,
     /// How long after a block the platform stores it, ns.
     pub(crate) stored_after_ns: i64,
-    /// Records that a first bill covers; the pack is that of the bill after it.
-    pub(crate) billed_before: Option<usize>,
+    /// Seconds after [`START_S`] at which it begins.
+    pub(crate) late_s: i64,
+    /// Which bill the pack is of, from 1; without it the last one.
+    pub(crate) pack: Option<usize>,
+    /// Whether the tariff prices what is reserved: one core.
+    pub(crate) reserved: bool,
+    /// Whether service ends at all.
+    pub(crate) ends_with_bill: bool,
     /// Whether the platform answers at all.
     pub(crate) receipts: bool,
     /// Changes the order statement before it is signed.
@@ -92,7 +100,10 @@ impl Default for Plan {
             ends: vec![["expire", "serving", "ended"]],
             after: Vec::new(),
             stored_after_ns: SECOND / 4,
-            billed_before: None,
+            late_s: 0,
+            pack: None,
+            reserved: false,
+            ends_with_bill: true,
             receipts: true,
             order: |_| {},
             names: NAMES,
@@ -112,13 +123,25 @@ struct Story<'a> {
     records: Vec<Recorded>,
     /// Records there will be.
     due_records: u64,
-    /// The bill's entry and what is due for it; what was paid.
-    due: Option<Due>,
-    paid: Money,
+    /// What is due for each bill, what was paid of it.
+    dues: Vec<(Due, Money)>,
+    /// What each bill says.
+    totals: Vec<Money>,
+    /// What each gives back.
+    refunds: Vec<Option<Money>>,
+    agreed: Option<Deal>,
+    proration: Proration,
+    /// The bill that steps are about.
+    current: usize,
+    /// The bill that the next one goes on from, and how many records are billed.
+    before: Option<Before>,
+    billed: usize,
     /// The newest trade entry that moved the contract.
     moved: Option<EntryName>,
     /// The notice before.
     noticed: Vec<u8>,
+    /// The node signs with its next key.
+    rotated: bool,
 }
 
 type Draft = (EntryKind, Vec<u8>);
@@ -131,11 +154,12 @@ impl Story<'_> {
 
     fn entry(&self, kind: EntryKind, body: Vec<u8>) -> NewEntry {
         let of = !matches!(kind, EntryKind::Rules | EntryKind::Certificates | EntryKind::Receipt | EntryKind::Window);
-        NewEntry { kind: kind.number(), body, key: key_of(self.contract.filter(|_| of)), sealed: false }
+        let key = if kind == EntryKind::KeyRotation { rotation::KEY } else { key_of(self.contract.filter(|_| of)) };
+        NewEntry { kind: kind.number(), body, key, sealed: false }
     }
 
     fn append_blocks(&mut self, blocks: &[NewBlock]) -> Made<Vec<EntryRef>> {
-        let node = &self.parties.node;
+        let node = if self.rotated { &self.parties.next } else { &self.parties.node };
         let signer = Signer { key: &node.key, cert_id: node.id(), salt_key: &SALT_KEY };
         let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(500_000) };
         let appended = self.ledger.append(blocks, &signer, 0, self.time, quality)?;
@@ -176,6 +200,17 @@ fn name(of: &EntryRef) -> EntryName {
     EntryName { log: of.log.number(), height: of.height, index: of.index, hash: Octets(of.hash) }
 }
 
+/// One core at 0.36 CNY an hour, from 0.30 where it was held for more than six minutes.
+pub(crate) fn reserved() -> Made<Tariff> {
+    let text = r#"
+        [[price]]
+        resource = "reserved_cpu"
+        scheme = "volume"
+        tier = [{ up_to = "360000000000", price = "0.36" }, { price = "0.30" }]
+    "#;
+    Ok(Tariff::from_toml(text)?)
+}
+
 /// The price terms of the story.
 pub(crate) fn tariff() -> Made<Tariff> {
     let text = r#"
@@ -201,17 +236,25 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
     let mut story = Story {
         parties,
         ledger,
-        time: START_S * SECOND,
+        time: (START_S + plan.late_s) * SECOND,
         contract: None,
         offer: None,
         deal: None,
         in_force: None,
         records: Vec::new(),
         due_records: plan.records + plan.service.iter().map(Step::records).sum::<u64>(),
-        due: None,
-        paid: Money(0),
+        dues: Vec::new(),
+        totals: Vec::new(),
+        refunds: Vec::new(),
+        agreed: None,
+        proration: rules::RuleTable::from_toml(&plan.rules)
+            .map_or(Proration::Exact, |table| table.parameters.proration),
+        current: 0,
+        before: None,
+        billed: 0,
         moved: None,
         noticed: Vec::new(),
+        rotated: false,
     };
     let certificates = |role: &str, party: &Party| -> Made<Vec<u8>> {
         let certificates =
@@ -232,10 +275,18 @@ pub(crate) fn play(dir: &Path, parties: &Parties, plan: &Plan) -> Made<PackInput
     for step in &plan.service {
         story.step(plan, step)?;
     }
-    let number = finish(&mut story, plan)?;
+    if plan.ends_with_bill {
+        finish(&mut story, plan)?;
+    } else if plan.receipts {
+        story.receipt(Log::Trade, plan.stored_after_ns)?;
+        story.receipt(Log::Finance, plan.stored_after_ns)?;
+    }
     for step in &plan.after {
         story.step(plan, step)?;
     }
+    let wanted = plan.pack.unwrap_or(story.dues.len());
+    let (due, _) = story.dues.get(wanted.saturating_sub(1)).ok_or("no bill")?;
+    let number = due.number.clone();
     let mut input = from_ledger(&story.ledger, &number, &[], &[])?;
     input.crls = vec![story.parties.crl.clone()];
     if plan.service.iter().chain(&plan.after).any(Step::is_strangers) {
@@ -269,7 +320,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     let browse_at = story.append(Log::Trade, vec![(EntryKind::Browse, body)])?;
     let browsed = browse_at.first().map_or([0; 32], |at| at.hash);
     story.time += SECOND;
-    let tariff = tariff()?;
+    let tariff = if plan.reserved { reserved()? } else { tariff()? };
     let tariff_hash = tariff.hash()?;
     let offer = Offer {
         version: 1,
@@ -286,7 +337,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
         tariff,
         metered: vec![Metered { resource: "cpu".into(), source: "cgroup-v2:cpu.stat".into(), why_not: None }],
         window_ns: 60_000_000_000,
-        reserves: Vec::new(),
+        reserves: vec![Reservation { resource: "cpu".to_owned(), quantity: 1_000 }],
         rules: Octets(sm3(&[plan.rules.as_bytes()])),
     };
     let sealed = story.node_seals(encode(&offer, "Offer")?)?;
@@ -304,6 +355,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
             items: vec![RequirementItem { product_id: "vm-small".to_owned(), quantity: 1 }],
             term_ns: plan.minutes.unwrap_or(plan.records).max(1) * 60_000_000_000,
             tariff: tariff_hash,
+            parent: None,
         }),
         contract_value: Some(ContractValue { payment: Payment::Postpaid, amount: plan.ceiling }),
         ..browse
@@ -337,26 +389,22 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     let at = story.append(Log::Trade, vec![(EntryKind::Deal, encode(&deal, "Deal")?)])?;
     let at = *at.first().ok_or("no deal")?;
     (story.deal, story.moved) = (Some(at), Some(name(&at)));
+    story.agreed = Some(deal.clone());
     (story.in_force, story.offer) = (Some(InForce::of(&deal)), Some((offer, offer_hash)));
     Ok(())
 }
 
-/// The end of service, the bills, the platform's receipts; the number of the last bill.
-fn finish(story: &mut Story<'_>, plan: &Plan) -> Made<String> {
-    let mut before = None;
-    if let Some(count) = plan.billed_before {
-        before = Some(story.bill(plan, 0..count, None)?);
-    }
+/// The end of service, the last bill, the platform's receipts.
+fn finish(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
     for end in &plan.ends {
         story.step(plan, &Step::Status(*end))?;
     }
     if plan.receipts {
         story.receipt(Log::Trade, plan.stored_after_ns)?;
     }
-    let due = plan.billed_before.unwrap_or(0)..story.records.len();
-    story.bill(plan, due, before)?;
+    story.bill(plan.bill, story.records.len(), None)?;
     if plan.receipts {
         story.receipt(Log::Finance, plan.stored_after_ns)?;
     }
-    Ok(story.due.as_ref().ok_or("no bill")?.number.clone())
+    Ok(())
 }

@@ -52,6 +52,13 @@ impl Walk<'_, '_> {
         if header.epoch < from {
             self.block_problem(log, height, Fault::EpochBackwards { from, to: header.epoch });
         }
+        if self.options.may_sign.is_some_and(|may_sign| !may_sign(log, height, &signed.cert_id())) {
+            self.block_problem(log, height, Fault::KeyNotInForce);
+        }
+        // After a hole nobody knows whether the epoch begins here.
+        if height == standing.size && standing.previous.is_some() {
+            self.epoch(&header, from, &entries);
+        }
         if let Some(key_of) = self.options.key_of {
             match key_of(&signed.cert_id()) {
                 None => self.block_problem(log, height, Fault::UnknownCertificate),
@@ -78,6 +85,29 @@ impl Walk<'_, '_> {
         index.push(log, slot, &nodes, framed.keys);
         now.head = Some(header);
         self.checkpoints(log);
+    }
+
+    /// An epoch begins with the entry that names it, its log and its first height, and such an entry stands nowhere else; the
+    /// other log's may stand beside it.
+    fn epoch(&mut self, header: &BlockHeader, from: u64, entries: &[Vec<u8>]) {
+        let Some(opens) = self.options.opens else { return };
+        let begins = header.epoch > from;
+        let found = |bytes: &Vec<u8>| {
+            let entry = Entry::from_bytes(bytes).ok().filter(|_| !is_sealed(bytes))?;
+            opens(entry.kind, &entry.body)
+        };
+        let here = (header.log.number(), header.height, header.epoch);
+        if begins && entries.first().and_then(found) != Some(here) {
+            let fault = Fault::EpochUnopened { from, to: header.epoch };
+            self.block_problem(header.log, header.height, fault);
+        }
+        for (index, bytes) in (0_u32..).zip(entries) {
+            let Some((log, _, epoch)) = found(bytes) else { continue };
+            let is_others = log != here.0 && index > 0;
+            if !begins || epoch != header.epoch || !(is_others || index == 0) {
+                self.block_problem(header.log, header.height, Fault::EpochAstray(index));
+            }
+        }
     }
 
     fn entries(&mut self, framed: &FramedBlock<'_>, header: &BlockHeader, entries: &[Vec<u8>]) {

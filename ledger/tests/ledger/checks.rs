@@ -34,6 +34,8 @@ fn a_good_ledger_has_no_problems_and_every_signature_is_checked() {
     let options = CheckOptions {
         keys: None,
         key_of: Some(&key_of),
+        may_sign: None,
+        opens: None,
         salt_key: Some(&SALT_KEY),
         checkpoints: std::slice::from_ref(&kept),
         rereads: 0,
@@ -50,6 +52,15 @@ fn a_good_ledger_has_no_problems_and_every_signature_is_checked() {
     let report = check(dir.path(), &CheckOptions { key_of: Some(&strangers), ..CheckOptions::default() }).unwrap();
     assert!(report.problems.iter().all(|problem| problem.fault == Fault::UnknownCertificate));
     assert_eq!(report.problems.len(), appended.len());
+    // The key was changed: from height 9 of the trade log and 4 of the finance log on another one signs.
+    let until = |log: Log, height: u64, id: &Hash| *id == CERT_ID && height < if log == Log::Trade { 9 } else { 4 };
+    let report = check(dir.path(), &CheckOptions { may_sign: Some(&until), ..CheckOptions::default() }).unwrap();
+    assert!(report.problems.iter().all(|problem| problem.fault == Fault::KeyNotInForce));
+    let mut late: Vec<_> = appended.iter().map(|block| (block.log, block.height)).collect();
+    late.retain(|(log, height)| !until(*log, *height, &CERT_ID));
+    let found: Vec<_> = report.problems.iter().map(|p| (p.log.unwrap(), p.height.unwrap())).collect();
+    assert_eq!(found, late);
+    assert!(late.len() > 2 && late.len() < appended.len());
     let report = check(dir.path(), &CheckOptions { salt_key: Some(&[0; 32]), ..CheckOptions::default() }).unwrap();
     assert_eq!(report.problems.len(), 30);
     let other = Checkpoint { root: [1; 32], ..kept.clone() };
@@ -237,4 +248,50 @@ fn a_frame_whose_blocks_cannot_be_read_or_show_nothing_is_named_by_its_block() {
         assert_eq!(report.first_bad_block(), Some((Log::Trade, 1)), "{name}: {:?}", report.problems);
     }
     assert_eq!(checked(&disk).first_bad_block(), None);
+}
+
+/// An entry of kind 26 says in its body, in three numbers, which log it opens at which height with which epoch.
+fn opens(kind: u16, body: &[u8]) -> Option<(u8, u64, u64)> {
+    match (kind, body) {
+        (26, [log, height, epoch]) => Some((*log, (*height).into(), (*epoch).into())),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_epoch_begins_with_the_entry_that_opens_it_and_only_so() {
+    type Case = (u64, Vec<&'static [u8]>, Vec<Fault>);
+    const OTHER: &[u8] = b"another";
+    let block = |bodies: &[&[u8]]| {
+        let entry = |body: &&[u8]| hufu_ledger::NewEntry {
+            kind: if *body == OTHER { 7 } else { 26 },
+            body: body.to_vec(),
+            key: hufu_ledger::NO_KEY,
+            sealed: false,
+        };
+        hufu_ledger::NewBlock { log: Log::Trade, entries: bodies.iter().map(entry).collect() }
+    };
+    let unopened = || Fault::EpochUnopened { from: 0, to: 1 };
+    let cases: Vec<Case> = vec![
+        (1, vec![&[0, 1, 1]], vec![]),
+        (1, vec![&[0, 1, 1], &[1, 9, 1]], vec![]),
+        (0, vec![OTHER], vec![]),
+        (1, vec![OTHER], vec![unopened()]),
+        (1, vec![OTHER, &[0, 1, 1]], vec![unopened(), Fault::EpochAstray(1)]),
+        (1, vec![&[0, 2, 1]], vec![unopened()]),
+        (1, vec![&[1, 1, 1]], vec![unopened()]),
+        (1, vec![&[0, 1, 2]], vec![unopened(), Fault::EpochAstray(0)]),
+        (0, vec![&[0, 1, 0]], vec![Fault::EpochAstray(0)]),
+    ];
+    for (epoch, bodies, wanted) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut ledger, _) = make(dir.path(), 1);
+        let signer = crate::common::signer();
+        ledger.append(&[block(&bodies)], &signer, epoch, 0, crate::common::QUALITY).unwrap();
+        ledger.append(&[block(&[OTHER])], &signer, epoch, 0, crate::common::QUALITY).unwrap();
+        let report = check(dir.path(), &CheckOptions { opens: Some(&opens), ..CheckOptions::default() }).unwrap();
+        let faults: Vec<Fault> = report.problems.into_iter().map(|problem| problem.fault).collect();
+        assert_eq!(faults, wanted, "{epoch} {bodies:?}");
+        assert_eq!(check(dir.path(), &CheckOptions::default()).unwrap().problems, [], "nobody asked");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hufu_ledger::{AppendedBlock, CheckOptions, Error, Ledger, Log, PerLog, check::check_on};
+use hufu_ledger::{AppendedBlock, CheckOptions, Error, KeptBlock, Ledger, Log, PerLog, check::check_on};
 
 use crate::{
     common::{ID, append, options},
@@ -144,6 +144,58 @@ fn no_fault_while_a_bad_tail_is_set_aside_loses_anything_acknowledged() {
     assert_eq!(recovery_found.set_aside.len(), 1, "the tail is bad");
     let count = fail_each_call(&torn, &acked, recovery);
     assert!(count > 30, "only {count} calls: the workload is too small");
+}
+
+/// What a peer kept of a ledger of ten batches, restored three blocks at a time by whoever opens this disk: a start that finds a
+/// part of it goes on behind that part.
+fn restoration(disk: &FaultyStorage, acked: &mut Vec<AppendedBlock>) -> Result<(), Error> {
+    let whole = FaultyStorage::default();
+    Ledger::create_on(&whole, &options(), ID).unwrap();
+    let mut peer = open(&whole).unwrap();
+    let blocks: Vec<AppendedBlock> = (0..10).flat_map(|number| append(&mut peer, number).unwrap()).collect();
+    let mut ledger = open(disk)?;
+    let (trade, finance) = (ledger.size(Log::Trade), ledger.size(Log::Finance));
+    let missing: Vec<&AppendedBlock> =
+        blocks.iter().filter(|block| block.height >= if block.log == Log::Trade { trade } else { finance }).collect();
+    for lacking in missing.chunks(3) {
+        let kept = |block: &&AppendedBlock| KeptBlock {
+            bytes: block.bytes.clone(),
+            keys: vec![hufu_ledger::NO_KEY; block.entries.len()],
+            sealed: Vec::new(),
+        };
+        if let Err(error) = ledger.restore(&lacking.iter().map(kept).collect::<Vec<_>>()) {
+            expect_poisoned(&mut ledger);
+            return Err(error);
+        }
+        acked.extend(lacking.iter().map(|block| (*block).clone()));
+    }
+    same_roots(&ledger, &peer);
+    Ok(())
+}
+
+fn same_roots(ledger: &Ledger, peer: &Ledger) {
+    assert_eq!(ledger.stamp(), peer.stamp(), "the same roots as the peer's");
+}
+
+#[test]
+fn no_fault_of_a_restoration_loses_anything_and_the_next_start_ends_it() {
+    let disk = FaultyStorage::default();
+    let mut acked = Vec::new();
+    Ledger::create_on(&disk, &options(), ID).unwrap();
+    append_all(&mut open(&disk).unwrap(), 0..2, &mut acked).unwrap();
+    let count = fail_each_call(&disk, &acked, restoration);
+    assert!(count > 20, "only {count} calls: the workload is too small");
+    for at in 1..=count {
+        for flavour in FLAVOURS {
+            let faulty = disk.after(Cut::KeepAll);
+            faulty.fail(at, flavour);
+            assert!(restoration(&faulty, &mut Vec::new()).is_err());
+            for cut in Cut::ALL {
+                let what = format!("call {at} {flavour:?} {cut:?}");
+                restoration(&faulty.after(cut), &mut Vec::new()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            }
+        }
+    }
 }
 
 #[test]

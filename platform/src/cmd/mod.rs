@@ -3,12 +3,15 @@
 #[cfg(test)]
 mod disputes;
 mod lists;
+pub(crate) mod manual;
 pub(crate) mod notice;
 mod pack;
+pub(crate) mod parents;
 pub(crate) mod pay;
+pub(crate) mod pay_parent;
 pub(crate) mod refund;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +47,9 @@ pub(crate) enum Command {
     Notices(DirArgs),
     /// List what somebody must look at
     Alarms(DirArgs),
-    /// Record that a bill was paid
+    /// List the parent orders, their children and what is open
+    Parents(DirArgs),
+    /// Record that a bill was paid, or with a parent order all its children
     Pay(pay::Args),
     /// Record that what was paid above a corrected bill went back
     Refund(refund::Args),
@@ -75,7 +80,11 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
         Command::Usage(args) => lists::show(lists::List::Usage, &args.dir, context).await,
         Command::Notices(args) => lists::show(lists::List::Notices, &args.dir, context).await,
         Command::Alarms(args) => lists::show(lists::List::Alarms, &args.dir, context).await,
-        Command::Pay(args) => pay::run(args, clock::now_ns(), context).await,
+        Command::Parents(args) => parents::run(args, clock::now_ns(), context).await,
+        Command::Pay(args) => match pay_parent::number(&args.bill_no) {
+            Some(parent) => pay_parent::run(args, parent, clock::now_ns(), context).await,
+            None => pay::run(args, clock::now_ns(), context).await,
+        },
         Command::Refund(args) => refund::run(args, clock::now_ns(), context).await,
         Command::Notice(args) => notice::run(args, clock::now_ns(), context).await,
         Command::Pack(args) => pack::run(args, context).await,

@@ -2,7 +2,7 @@
 //! transferred here.
 
 use hufu_audit::{Exit, Failure};
-use hufu_trade::{money::Money, octets::rfc3339};
+use hufu_trade::{money::Money, octets::rfc3339, parent::Payable, rules::PAY};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     store::{
         bill::{self, Moved, State},
-        contract, list,
+        contract, list, parent,
     },
     text::Text,
 };
@@ -23,17 +23,20 @@ const REFERENCE_CHARS: usize = 200;
 /// Which bill, how much, by what.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The bill's number
+    /// The bill's number, or that of a parent order
     #[arg(value_name = "BILL_NO")]
-    pub(super) bill_no: String,
+    pub(crate) bill_no: String,
     #[command(flatten)]
-    pub(super) place: DirArgs,
+    pub(crate) place: DirArgs,
     /// What was paid: exactly what is due
     #[arg(long, value_name = "CNY", allow_hyphen_values = true)]
-    pub(super) amount: String,
+    pub(crate) amount: String,
     /// What the payment is known by, for example the bank's reference
     #[arg(long, value_name = "T")]
-    pub(super) reference: String,
+    pub(crate) reference: String,
+    /// Certificate id of the buyer, where two use one parent number
+    #[arg(long, value_name = "ID")]
+    pub(crate) buyer: Option<String>,
 }
 
 pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome {
@@ -47,13 +50,13 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 }
 
 /// Checks and records what the arguments say.
-pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
+pub(crate) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
     let (amount, reference) = checked(&args.amount, &args.reference)?;
     in_database(&args.place.dir, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
 }
 
 /// The amount as money, and the reference without blanks around it.
-pub(super) fn checked<'a>(amount: &str, reference: &'a str) -> Result<(Money, &'a str), Failure<Text>> {
+pub(crate) fn checked<'a>(amount: &str, reference: &'a str) -> Result<(Money, &'a str), Failure<Text>> {
     let not_money = || Failure::new(Exit::Usage, Text::NotMoney { amount: amount.to_owned() });
     let amount = amount.parse::<Money>().ok().filter(|amount| amount.0 >= 0).ok_or_else(not_money)?;
     let reference = reference.trim();
@@ -82,8 +85,14 @@ pub(crate) async fn record(
     let Some(found) = bill::find(&mut *db, number).await? else {
         return Ok(Err(Text::UnknownBill { number: named() }));
     };
-    if found.state == State::Refused {
+    if found.state != State::Payable {
         return Ok(Err(Text::BillRefused { number: named() }));
+    }
+    if let Some(parent) = parent::of(&mut *db, &found.contract).await?
+        && parent.payable == Payable::Parent
+    {
+        let parent = parent.parent_no.to_string();
+        return Ok(Err(Text::PaidThroughParent { number: named(), parent }));
     }
     let before = bill::payment(&mut *db, number).await?;
     if let Some(before) = before.clone().filter(|before| before.reference == reference)
@@ -100,7 +109,9 @@ pub(crate) async fn record(
     if let Some(before) = before.filter(|before| is_logged || before.amount == found.due) {
         return Ok(Err(Text::PaidOtherwise { number: named(), reference: before.reference }));
     }
-    if table.row(&contract.state, "pay").is_none() {
+    let hash = contract.bills.iter().find(|billed| billed.hash.0.as_slice() == found.hash).map(|billed| billed.hash);
+    let act = hash.map_or(PAY, |hash| table.pay_act(contract.others_open(hash)));
+    if found.is_disputed || table.row(&contract.state, act).is_none() {
         return Ok(Err(Text::NotPayable { number: named(), state: contract.state }));
     }
     let paid = Moved { amount: found.due, reference: reference.to_owned(), at_ns: now_ns };

@@ -22,15 +22,15 @@ use crate::{
 pub(crate) struct Args {
     /// The bill's number
     #[arg(value_name = "BILL_NO")]
-    pub(super) bill_no: String,
+    pub(crate) bill_no: String,
     #[command(flatten)]
-    pub(super) place: DirArgs,
+    pub(crate) place: DirArgs,
     /// What went back: exactly what was paid above what is due
     #[arg(long, value_name = "CNY", allow_hyphen_values = true)]
-    pub(super) amount: String,
+    pub(crate) amount: String,
     /// What the payment is known by, for example the bank's reference
     #[arg(long, value_name = "T")]
-    pub(super) reference: String,
+    pub(crate) reference: String,
 }
 
 pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome {
@@ -45,7 +45,7 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 }
 
 /// Checks and records what the arguments say.
-pub(super) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
+pub(crate) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
     let (amount, reference) = checked(&args.amount, &args.reference)?;
     in_database(&args.place.dir, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
 }
@@ -65,7 +65,7 @@ pub(crate) async fn record(
     let Some(found) = bill::find(&mut *db, number).await? else {
         return Ok(Err(Text::UnknownBill { number: named() }));
     };
-    if found.state == State::Refused {
+    if found.state != State::Payable {
         return Ok(Err(Text::BillRefused { number: named() }));
     }
     let paid: Money = match bill::payment(&mut *db, number).await? {

@@ -40,17 +40,17 @@ pub(super) async fn billed(change: fn(&mut Bill)) -> (World, Sold, Bill) {
     (world, sold, bill)
 }
 
-pub(super) fn place(dir: &Path) -> DirArgs {
+pub(crate) fn place(dir: &Path) -> DirArgs {
     DirArgs { dir: dir.to_owned() }
 }
 
-pub(super) fn paying(dir: &Path, number: &str, amount: &str, reference: &str) -> pay::Args {
+pub(crate) fn paying(dir: &Path, number: &str, amount: &str, reference: &str) -> pay::Args {
     let own = str::to_owned;
-    pay::Args { bill_no: own(number), place: place(dir), amount: own(amount), reference: own(reference) }
+    pay::Args { bill_no: own(number), place: place(dir), amount: own(amount), reference: own(reference), buyer: None }
 }
 
 /// Name of a text's variant, with the exit status.
-pub(super) fn named<T: std::fmt::Debug>(result: Result<T, Failure<Text>>) -> (u8, String) {
+pub(crate) fn named<T: std::fmt::Debug>(result: Result<T, Failure<Text>>) -> (u8, String) {
     let failure = result.expect_err("a refusal");
     let shown = format!("{:?}", failure.text);
     (failure.exit as u8, shown.split(' ').next().unwrap_or_default().to_owned())

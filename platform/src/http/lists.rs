@@ -140,7 +140,7 @@ pub(super) async fn bill(
     let mut tx = api.store.read().await?;
     let found = bill::find(&mut tx, &number).await?.ok_or_else(|| Wrong::no_such(&format!("bill {number}")))?;
     let (paid, back) = match found.state {
-        BillState::Refused => (None, None),
+        BillState::Refused | BillState::Lost => (None, None),
         BillState::Payable => (bill::payment(&mut tx, &number).await?, bill::refund(&mut tx, &number).await?),
     };
     Ok(Json(BillView {

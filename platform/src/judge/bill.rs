@@ -6,8 +6,11 @@ use hufu_trade::{
     entry::EntryKind,
     money::Money,
     octets::Digest,
+    period::{self, Calendar, Covers},
+    prepaid::Prepaid,
     rating::{Before, Terms, rate},
-    rules::RuleTable,
+    rules::{BILL, BILL_PERIOD, RuleTable},
+    statement::Payment,
     usage::{Reading, Reason, UsageRecord},
 };
 
@@ -15,6 +18,7 @@ use super::{
     code::{Code, Refusal},
     entry::{Judged, Place, given, known, read, step},
     facts::{Contract, Facts},
+    payment::is_early,
 };
 
 pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
@@ -70,17 +74,42 @@ pub(super) fn bill(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> 
         return Ok(Judged::Waits);
     }
     let (contract, table) = known(facts, bill.contract_no)?;
-    if table.other_log_may_allow(&contract.state, "bill") && !facts.waited {
+    // Where it stands among the acts of the contract: a bill by period says it, the last one comes when service has ended.
+    let is_early = match &bill.rests_on {
+        Some(name) => is_early(facts, (contract, table), BILL_PERIOD, name)?,
+        None => table.other_log_may_allow(&contract.state, BILL) && !facts.waited,
+    };
+    if is_early {
         return Ok(Judged::Waits);
     }
     if contract.bills.iter().any(|earlier| !earlier.refused && earlier.bill.number == bill.number) {
         return Err(Refusal::new(Code::Duplicate, format!("bill {} a second time", bill.number)));
     }
-    let after = step((contract, table), ("bill", place.kind), given(contract, bill.period_end))?;
-    Ok(match check(facts, (contract, table), place.name.hash, &bill) {
+    let after = step((contract, table), (bill.act(), place.kind), given(contract, bill.period_end))?;
+    let checked =
+        check(facts, (contract, table), place.name.hash, &bill).and_then(|()| covers((contract, table), place, &bill));
+    Ok(match checked {
         Ok(()) => Judged::Accepted(after),
         Err(refusal) => Judged::Disputed(refusal, after),
     })
+}
+
+/// Whether a bill covers the usage of the period that it is for.
+fn covers((contract, table): (&Contract, &RuleTable), place: &Place<'_>, bill: &Bill) -> Result<(), Refusal> {
+    let Some((_, offer)) = &contract.offer else { return Ok(()) };
+    let first = contract.records.iter().find(|(_, record)| record.order_seq == bill.first_seq);
+    let covers = Covers {
+        by_period: bill.rests_on.is_some(),
+        first_end: first.map_or(bill.period_end, |(_, record)| record.end),
+        last_end: bill.period_end,
+        made: Some(place.block_ns),
+    };
+    let before = contract.before(place.name.hash, bill.previous_bill);
+    let ends = period::ends(before.into_iter().map(|billed| &billed.bill));
+    let payment = contract.in_force.map_or(Payment::Postpaid, |in_force| in_force.value.payment);
+    let held = Calendar::of(table, &offer.tariff, payment)
+        .and_then(|calendar| period::check(calendar.as_ref(), ends, &covers));
+    held.map_err(|error| Refusal::new(Code::Amount, error))
 }
 
 /// Whether a bill is exactly what follows from the records, cut at the ceiling.
@@ -93,8 +122,8 @@ fn check(facts: &Facts, course: (&Contract, &RuleTable), hash: Digest, bill: &Bi
 }
 
 /// What the bills before the one of an entry have left of the ceiling in force; `None`: there is no ceiling.
-fn left(contract: &Contract, hash: Digest) -> Result<Option<Money>, Refusal> {
-    let billed = contract.before(hash).into_iter().map(|billed| billed.bill.total);
+fn left(contract: &Contract, hash: Digest, bill: &Bill) -> Result<Option<Money>, Refusal> {
+    let billed = contract.before(hash, bill.previous_bill).into_iter().map(|billed| billed.bill.total);
     let left = contract.in_force.map_or(Ok(None), |in_force| in_force.left(billed));
     left.map_err(|error| Refusal::new(Code::Amount, error))
 }
@@ -110,10 +139,10 @@ pub(super) fn compute(
     bill: &Bill,
 ) -> Result<Bill, Refusal> {
     let unknown = |what: &str| Refusal::new(Code::Unknown, format!("bill {}: {what}", bill.number));
-    let (deal_hash, _) = contract.deal.as_ref().ok_or_else(|| unknown("no deal"))?;
+    let (deal_hash, deal) = contract.deal.as_ref().ok_or_else(|| unknown("no deal"))?;
     let (offer_hash, offer) = contract.offer.as_ref().ok_or_else(|| unknown("no offer"))?;
     let (buyer, _) = contract.buyer.as_ref().ok_or_else(|| unknown("no buyer"))?;
-    let earlier = contract.before(hash);
+    let earlier = contract.before(hash, bill.previous_bill);
     let before = match earlier.last() {
         None => None,
         Some(last) => {
@@ -126,6 +155,9 @@ pub(super) fn compute(
     let first = before.as_ref().map_or(0, |before| before.last.order_seq.saturating_add(1));
     let in_period = |seq: u64| (first..=bill.last_seq).contains(&seq);
     let records: Vec<_> = contract.records.iter().filter(|(_, r)| in_period(r.order_seq)).cloned().collect();
+    let in_force = contract.in_force.ok_or_else(|| unknown("no deal"))?;
+    let prepaid = Prepaid::of(offer, deal, &in_force, table.parameters.proration)
+        .map_err(|error| Refusal::new(Code::Amount, error))?;
     let terms = Terms {
         contract_no: bill.contract_no,
         computing_pool_id: &facts.pool,
@@ -134,7 +166,9 @@ pub(super) fn compute(
         offer: *offer_hash,
         tariff: &offer.tariff,
         gap_rule: &table.parameters.gap_rating,
-        left: left(contract, hash)?,
+        left: left(contract, hash, bill)?,
+        rests_on: bill.rests_on.clone(),
+        prepaid: prepaid.as_ref(),
     };
     rate(&terms, before.as_ref(), &records).map_err(|error| Refusal::new(Code::Amount, error))
 }

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use hufu_gm::Hash;
+use hufu_gm::{Hash, Signed};
 use hufu_ledger::{Block, Entry, Expected, Log, verify_block};
 use hufu_trade::{
-    decode,
-    entry::{EntryKind, EntryName, FinanceLink},
+    contract_of, decode,
+    demand::Response,
+    entry::{EntryKind, EntryName, Epoch, FinanceLink},
     octets::{ContractNo, Digest, Octets},
     usage::UsageRecord,
 };
 
 use super::{
     code::{Code, Refusal},
-    entry::{self, Judged, Place, contract_of},
-    facts::Facts,
+    entry::{self, Judged, Place},
+    facts::{Facts, LogFacts},
     payment::rests_on,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct NextBlock {
     pub(crate) header: Vec<u8>,
     /// Its entries with their judgement.
     pub(crate) entries: Vec<JudgedEntry>,
+    /// The epoch that it opens, and the largest size that a receipt was given for before.
+    pub(crate) opens: Option<(Epoch, u64)>,
 }
 
 /// An entry to be stored.
@@ -79,6 +82,12 @@ pub(crate) fn needs(block: &Block) -> Needs {
             *needs.contracts.entry(no).or_insert(false) |= matches!(kind, EntryKind::Bill | EntryKind::Correction);
         }
         needs.named.extend(rests_on(kind, &entry.body));
+        if kind == EntryKind::Response
+            && let Ok(signed) = Signed::from_bytes(&entry.body)
+            && let Ok(response) = decode::<Response>(signed.tbs(), "Response")
+        {
+            needs.named.push(response.follows);
+        }
         if kind == EntryKind::FinanceLink
             && let Ok(link) = decode::<FinanceLink>(&entry.body, "FinanceLink")
         {
@@ -91,23 +100,83 @@ pub(crate) fn needs(block: &Block) -> Needs {
 /// Judges a block that should stand at the end of its log, and lets the facts go on with it when it does.
 pub(crate) fn judge(facts: &mut Facts, log: Log, bytes: &[u8]) -> Outcome {
     let Some(stored) = facts.logs.get(usize::from(log.number())).cloned() else { return Outcome::Waits };
-    let pool = facts.pool.clone();
-    let expected = Expected { log, node: &pool, height: stored.size, previous: stored.head };
-    let read = match Block::from_bytes(bytes) {
+    let block = match verified(facts, log, bytes) {
         Ok(block) => block,
-        Err(error) => return Outcome::Refused(Refusal::new(Code::Malformed, error)),
+        Err(outcome) => return outcome,
     };
-    let Some(key) = facts.node_key(&read.signed().cert_id()).cloned() else {
-        return Outcome::Refused(Refusal::new(Code::Certificate, "the block is signed under an unknown certificate"));
+    let opens = match opening(&block, &stored) {
+        Ok(opens) => opens,
+        Err(refusal) => return Outcome::Refused(refusal),
     };
-    let block = match verify_block(bytes, &key, &expected) {
-        Ok(block) => block,
-        Err(error) => return misplaced(&read, read.signed().verify(&key).is_valid(), &expected, &error),
+    judge_entries(facts, &block, opens)
+}
+
+/// A block that is the node's and continues its log.
+///
+/// # Errors
+/// What it is instead.
+pub(crate) fn verified(facts: &Facts, log: Log, bytes: &[u8]) -> Result<Block, Outcome> {
+    let Some(stored) = facts.logs.get(usize::from(log.number())) else { return Err(Outcome::Waits) };
+    let expected = Expected { log, node: &facts.pool, height: stored.size, previous: stored.head };
+    let malformed = |error| Outcome::Refused(Refusal::new(Code::Malformed, error));
+    let read = Block::from_bytes(bytes).map_err(malformed)?;
+    let Some(key) = facts.node_key(&read.signed().cert_id()) else {
+        let why = "the block is signed under an unknown certificate";
+        return Err(Outcome::Refused(Refusal::new(Code::Certificate, why)));
     };
-    if block.header().epoch < stored.epoch {
-        return Outcome::Fork(Refusal::new(Code::Duplicate, "the epoch fell"));
+    if !facts.signers.may_sign(log.number(), stored.size, key) {
+        let why = "the block is signed by a key that is not in force at this height";
+        return Err(Outcome::Refused(Refusal::new(Code::Certificate, why)));
     }
-    judge_entries(facts, &block)
+    let block = verify_block(bytes, key, &expected)
+        .map_err(|error| misplaced(&read, read.signed().verify(key).is_valid(), &expected, &error))?;
+    if block.header().epoch < stored.epoch {
+        return Err(Outcome::Fork(Refusal::new(Code::Duplicate, "the epoch fell")));
+    }
+    Ok(block)
+}
+
+/// Whether a block opens an epoch that is taken.
+pub(crate) fn opens_epoch(facts: &Facts, log: Log, bytes: &[u8]) -> bool {
+    let Some(stored) = facts.logs.get(usize::from(log.number())) else { return false };
+    // Only what claims to is looked at twice.
+    let claims = Block::from_bytes(bytes).is_ok_and(|block| block.header().epoch > stored.epoch);
+    claims && verified(facts, log, bytes).is_ok_and(|block| matches!(opening(&block, stored), Ok(Some(_))))
+}
+
+/// The epoch that a block opens, `None` when it goes on in the one before. A node goes on in a new one where it has lost what it
+/// once signed: it names all of what was acknowledged, so that nothing of that is undone without a word. What is held here
+/// cannot be replaced: a block at such a height never comes as far as this.
+fn opening(block: &Block, stored: &LogFacts) -> Result<Option<(Epoch, u64)>, Refusal> {
+    let header = block.header();
+    if header.epoch == stored.epoch {
+        return Ok(None);
+    }
+    let unopened = || {
+        let why = format!("epoch {} after {} without the entry that opens it", header.epoch, stored.epoch);
+        Refusal::new(Code::Malformed, why)
+    };
+    let first = block.entries().first().and_then(|bytes| Entry::from_bytes(bytes).ok()).ok_or_else(unopened)?;
+    let is_epoch = first.kind == EntryKind::Epoch.number();
+    let epoch: Epoch = decode(&first.body, "Epoch").ok().filter(|_| is_epoch).ok_or_else(unopened)?;
+    if !epoch.opens(header.log.number(), header.height, header.epoch) {
+        return Err(unopened());
+    }
+    if epoch.receipted < stored.receipted {
+        let (named, given) = (epoch.receipted, stored.receipted);
+        let why = format!("the epoch names what is lost up to {named}, receipts were given up to {given}");
+        return Err(Refusal::new(Code::State, why));
+    }
+    Ok(Some((epoch, stored.receipted)))
+}
+
+/// Whether an entry that opens an epoch may stand in a block: first in the one that begins it, or behind that one for the other
+/// log.
+fn is_astray(block: &Block, opens: Option<&(Epoch, u64)>, index: u32, body: &[u8]) -> bool {
+    let Ok(found) = decode::<Epoch>(body, "Epoch") else { return false };
+    let here = block.header();
+    let is_others = index > 0 && found.log != here.log.number() && found.epoch == here.epoch;
+    opens.is_none() || !(index == 0 || is_others)
 }
 
 /// What a block is that does not continue the log.
@@ -144,8 +213,8 @@ pub(crate) fn again(facts: &Facts, log: Log, height: u64, stored: &[u8], bytes: 
     })
 }
 
-fn judge_entries(facts: &mut Facts, block: &Block) -> Outcome {
-    let mut entries = Vec::new();
+fn judge_entries(facts: &mut Facts, block: &Block, opens: Option<(Epoch, u64)>) -> Outcome {
+    let (mut entries, signer) = (Vec::new(), block.signed().cert_id());
     for (bytes, found) in block.entries().iter().zip(block.entry_refs()) {
         let Ok(entry) = Entry::from_bytes(bytes) else {
             return Outcome::Refused(Refusal::new(Code::Malformed, "an entry does not decode"));
@@ -164,34 +233,35 @@ fn judge_entries(facts: &mut Facts, block: &Block) -> Outcome {
         if let Some(kind) = EntryKind::from_number(entry.kind) {
             judged.contract = contract_of(kind, &entry.body);
             judged.seq = seq_of(kind, &entry.body);
-            let place = Place { name: &judged.name, kind, body: &entry.body, block_ns: block.header().time };
-            match entry::judge(facts, &place) {
+            let place = Place { name: &judged.name, kind, body: &entry.body, block_ns: block.header().time, signer };
+            let judged_as = if kind == EntryKind::Epoch && is_astray(block, opens.as_ref(), found.index, &entry.body) {
+                Judged::Refused(Refusal::new(Code::Malformed, "an epoch does not begin here"))
+            } else {
+                entry::judge(facts, &place)
+            };
+            match judged_as {
                 Judged::Waits => return Outcome::Waits,
                 Judged::Refused(refusal) => judged.refused = Some(refusal),
                 Judged::Disputed(refusal, state) => (judged.refused, judged.state) = (Some(refusal), state),
                 Judged::Accepted(state) => judged.state = state,
             }
-            absorb(facts, &judged, kind, &entry.body);
+            absorb(facts, &judged, (kind, signer), &entry.body);
         }
         entries.push(judged);
     }
     let Ok(header) = block.signed().to_bytes() else {
         return Outcome::Refused(Refusal::new(Code::Malformed, "the header does not encode"));
     };
-    if let Some(stored) = facts.logs.get_mut(usize::from(block.header().log.number())) {
-        stored.size = block.header().height.saturating_add(1);
-        stored.head = block.hash();
-        stored.epoch = block.header().epoch;
-    }
-    Outcome::Next(Box::new(NextBlock { hash: block.hash(), header, entries }))
+    facts.go_on(block);
+    Outcome::Next(Box::new(NextBlock { hash: block.hash(), header, entries, opens }))
 }
 
 /// Lets the facts go on with an entry.
-fn absorb(facts: &mut Facts, judged: &JudgedEntry, kind: EntryKind, body: &[u8]) {
+fn absorb(facts: &mut Facts, judged: &JudgedEntry, (kind, signer): (EntryKind, Hash), body: &[u8]) {
     facts.named.insert(judged.name.hash, (judged.name.clone(), judged.kind));
     let is_accepted = judged.refused.is_none();
     if is_accepted {
-        facts.absorb(kind, body);
+        facts.absorb(kind, (&judged.name, signer), body);
     }
     if let Some(no) = judged.contract.filter(|_| is_accepted || judged.state.is_some()) {
         let contract = facts.contracts.entry(no).or_default();

@@ -1,10 +1,11 @@
 //! Judges what leads to a deal: the node's offer, the buyer's order, the countersigned deal. Pure.
 
-use hufu_gm::{Signed, sm3::sm3};
+use hufu_gm::{PublicKey, Signed, sm3::sm3};
 use hufu_trade::{
     contract::Facts as Act,
     entry::{Countersignature, Deal},
     octets::{Digest, Octets},
+    prepaid,
     statement::{Offer, Statement, con_type},
 };
 
@@ -18,10 +19,11 @@ fn differs(why: &str) -> Refusal {
     Refusal::new(Code::Offer, why)
 }
 
-/// Bytes the node signed; the refusal is `signature`.
-fn by_node(facts: &Facts, signed: &Signed, what: &str) -> Result<(), Refusal> {
+/// Bytes the node signed, with a key in force where they stand; the refusal is `signature`.
+pub(super) fn by_node(facts: &Facts, (signed, place): (&Signed, &Place<'_>), what: &str) -> Result<(), Refusal> {
     let key = facts.node_key(&signed.cert_id());
-    if key.is_some_and(|key| signed.verify(key).is_valid()) {
+    let in_force = |key: &PublicKey| facts.signers.may_sign(place.name.log, place.name.height, key);
+    if key.is_some_and(|key| signed.verify(key).is_valid() && in_force(key)) {
         Ok(())
     } else {
         Err(Refusal::new(Code::Signature, format!("the {what} is not signed by the node")))
@@ -31,7 +33,7 @@ fn by_node(facts: &Facts, signed: &Signed, what: &str) -> Result<(), Refusal> {
 pub(super) fn offer(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
     let signed = Signed::from_bytes(place.body).map_err(|error| Refusal::new(Code::Malformed, error))?;
     let offer: Offer = read(signed.tbs(), "Offer")?;
-    by_node(facts, &signed, "offer")?;
+    by_node(facts, (&signed, place), "offer")?;
     let (contract, _) = known(facts, offer.contract_no)?;
     if contract.offer.is_some() {
         return Err(Refusal::new(Code::Duplicate, "the contract has an offer already"));
@@ -51,6 +53,8 @@ pub(super) fn offer(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
 fn within(statement: &Statement, contract: &Contract, hash: Digest, offer: &Offer) -> Result<(), &'static str> {
     let Some(requirement) = &statement.requirement else { return Err("the order has no requirement") };
     let units = requirement.items.iter().fold(0_u32, |sum, item| sum.saturating_add(item.quantity));
+    let value = statement.contract_value.as_ref();
+    let priced = value.is_some_and(|value| prepaid::fits(offer, requirement, requirement.term_ns, value));
     let checks = [
         (statement.offer == Some(hash), "the order names another offer"),
         (statement.follows == contract.browse, "the order follows another entry"),
@@ -58,6 +62,7 @@ fn within(statement: &Statement, contract: &Contract, hash: Digest, offer: &Offe
         (offer.tariff.hash().is_ok_and(|tariff| tariff == requirement.tariff), "the order names another tariff"),
         (requirement.term_ns <= offer.term_ns_max, "the term is longer than offered"),
         (units <= offer.stock, "more units than offered"),
+        (priced, "a prepaid order must have the price of its term, and all that is priced must be reserved"),
         ((offer.valid_from..offer.valid_until).contains(&statement.contract_time), "the offer was not valid then"),
     ];
     checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(*why))
@@ -84,7 +89,7 @@ pub(super) fn deal(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, R
     let (name, statement, signed) =
         contract.order.as_ref().ok_or_else(|| Refusal::new(Code::State, "there is no order to accept"))?;
     let countersigned: Countersignature = read(deal.countersignature.tbs(), "Countersignature")?;
-    by_node(facts, &deal.countersignature, "deal")?;
+    by_node(facts, (&deal.countersignature, place), "deal")?;
     let right = countersigned.statement == Octets(sm3(&[signed.statement.as_bytes()]))
         && countersigned.buyer_signature == Octets(sm3(&[signed.signature.as_bytes()]))
         && countersigned.computing_pool_id == facts.pool

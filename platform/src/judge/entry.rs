@@ -2,22 +2,19 @@
 //! deals are `deal.rs`, notices
 //! `notice.rs`, usage and bills `bill.rs`, what follows a bill `payment.rs`. A refused entry stays stored, in dispute.
 
-use hufu_gm::{Signed, sm3::sm3};
+use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_trade::{
-    bill::Bill,
     contract::{Facts as Act, overall_score, replay},
-    correction::{Correction, RefundPaid},
     decode,
     entry::{
-        Certificates, Deal, EntryKind, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
-        SignedStatement, UserOperation,
+        Certificates, EntryKind, EntryName, Epoch, FinanceLink, OrderStatus, Receipt, Rules, SetAside, SignedStatement,
+        UserOperation,
     },
-    notice::Notice,
     octets::{ContractNo, Octets},
     resource::Resource,
-    rules::RuleTable,
-    statement::{Offer, ScoreItem, Statement, con_type},
-    usage::{UsageRecord, Window},
+    rules::{EXHAUST, RuleTable},
+    statement::{Offer, Payment as Paying, ScoreItem, Statement, con_type},
+    usage::Window,
 };
 
 use super::{
@@ -26,7 +23,7 @@ use super::{
     code::{Code, Refusal},
     deal,
     facts::{Contract, Facts, node_certificates},
-    notice, payment,
+    kinds, notice, payment,
 };
 
 /// An entry taken apart.
@@ -40,6 +37,8 @@ pub(crate) struct Place<'a> {
     pub(crate) body: &'a [u8],
     /// Time of its block, ns since 1970-01-01Z.
     pub(crate) block_ns: i64,
+    /// Certificate id of the key that signed its block.
+    pub(crate) signer: Hash,
 }
 
 /// What judging an entry gave.
@@ -69,39 +68,12 @@ where
     decode(body, what).map_err(|error| Refusal::new(Code::Malformed, error))
 }
 
-/// The contract an entry belongs to, as far as its bytes say.
-pub(crate) fn contract_of(kind: EntryKind, body: &[u8]) -> Option<ContractNo> {
-    match kind {
-        EntryKind::Browse | EntryKind::Order | EntryKind::Score => {
-            let signed: SignedStatement = decode(body, "SignedStatement").ok()?;
-            decode::<Statement>(signed.statement.as_bytes(), "Statement").ok().map(|s| s.contract_no)
-        }
-        EntryKind::Deal => decode::<Deal>(body, "Deal").ok().map(|deal| deal.contract_no),
-        EntryKind::Usage | EntryKind::Gap => decode::<UsageRecord>(body, "UsageRecord").ok().map(|r| r.contract_no),
-        EntryKind::OrderStatus => decode::<OrderStatus>(body, "OrderStatus").ok().map(|s| s.contract_no),
-        EntryKind::Offer => {
-            let signed = Signed::from_bytes(body).ok()?;
-            decode::<Offer>(signed.tbs(), "Offer").ok().map(|offer| offer.contract_no)
-        }
-        EntryKind::FinanceLink => decode::<FinanceLink>(body, "FinanceLink").ok().map(|link| link.contract_no),
-        EntryKind::Bill => decode::<Bill>(body, "Bill").ok().map(|bill| bill.contract_no),
-        EntryKind::Notice => {
-            let signed = Signed::from_bytes(body).ok()?;
-            decode::<Notice>(signed.tbs(), "Notice").ok().map(|notice| notice.contract_no)
-        }
-        EntryKind::UserOperation => decode::<UserOperation>(body, "UserOperation").ok().map(|done| done.contract_no),
-        EntryKind::Correction => decode::<Correction>(body, "Correction").ok().map(|correction| correction.contract_no),
-        EntryKind::Payment => decode::<Payment>(body, "Payment").ok().map(|payment| payment.contract_no),
-        EntryKind::RefundPaid => decode::<RefundPaid>(body, "RefundPaid").ok().map(|refund| refund.contract_no),
-        _ => None,
-    }
-}
-
 /// Judges an entry against the facts.
 pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
     let finance_kind =
         matches!(place.kind, EntryKind::Bill | EntryKind::Correction | EntryKind::Payment | EntryKind::RefundPaid);
-    if finance_kind != (place.name.log == 1) {
+    // Both logs open an epoch, each for itself.
+    if finance_kind != (place.name.log == 1) && place.kind != EntryKind::Epoch {
         return Judged::Refused(Refusal::new(Code::Malformed, format!("{} in the wrong log", place.kind.name())));
     }
     match place.kind {
@@ -119,6 +91,9 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
         EntryKind::RefundPaid => payment::refund(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::FinanceLink => link(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::UserOperation => operation(facts, place).into(),
+        EntryKind::Demand => kinds::demand(facts, place).into(),
+        EntryKind::Response => kinds::response(facts, place).into(),
+        EntryKind::KeyRotation => kinds::rotation(facts, place).into(),
         EntryKind::Rules => rules(place.body).into(),
         EntryKind::Receipt => receipt(facts, place.body).into(),
         EntryKind::Certificates => certificates(facts, place.body).into(),
@@ -268,6 +243,10 @@ fn status(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let (contract, table) = known(facts, status.contract_no)?;
     if table.other_log_may_allow(&contract.state, &status.act) && !facts.waited {
         return Ok(Judged::Waits);
+    }
+    let is_prepaid = contract.in_force.is_some_and(|in_force| in_force.value.payment == Paying::Prepaid);
+    if status.act == EXHAUST && is_prepaid {
+        return Err(Refusal::new(Code::State, "a prepaid contract has no ceiling that could be exhausted"));
     }
     let after = step((contract, table), (&status.act, place.kind), given(contract, status.time))?;
     if status.from == contract.state && Some(&status.to) == after.as_ref() {

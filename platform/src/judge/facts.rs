@@ -4,22 +4,25 @@
 use std::collections::BTreeMap;
 
 use hufu_gm::{Certificate, Hash, Signed, sm2::PublicKey, sm3::sm3};
+use hufu_ledger::Block;
 use hufu_trade::{
     bill::Bill,
     correction::{Correction, Due},
     decode,
+    demand::Demand,
     entry::{Certificates, Deal, EntryKind, EntryName, Payment, Rules, SignedStatement},
     if2::PLATFORM,
     money::Money,
     notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
     rating::Recorded,
+    rotation::{SignedRotation, Signers},
     rules::RuleTable,
     statement::{Offer, Statement},
     usage::UsageRecord,
 };
 
-use super::code::Code;
+use super::{code::Code, kinds::demand_of};
 
 /// One log of one node as stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(crate) struct LogFacts {
     pub(crate) head: Hash,
     /// Epoch of the newest block.
     pub(crate) epoch: u64,
+    /// The largest size that a receipt was given for; above `size` what lies between is lost.
+    pub(crate) receipted: u64,
 }
 
 /// A bill of a contract.
@@ -88,9 +93,28 @@ impl Contract {
         self.bills.iter().find(|billed| billed.hash == hash)
     }
 
-    /// The bills that count before the one of an entry; all of them where that one is not here yet.
-    pub(crate) fn before(&self, hash: Digest) -> Vec<&Billed> {
-        self.bills.iter().take_while(|billed| billed.hash != hash).filter(|billed| !billed.refused).collect()
+    /// The bills that count before the one of an entry, `previous` being the one that it names; all of them where that one is not
+    /// here yet. One that was refused counts where the next goes on from it.
+    pub(crate) fn before(&self, hash: Digest, previous: Option<Digest>) -> Vec<&Billed> {
+        let mut named = previous;
+        let mut before: Vec<&Billed> = Vec::new();
+        let bills: Vec<&Billed> = self.bills.iter().take_while(|billed| billed.hash != hash).collect();
+        for billed in bills.into_iter().rev() {
+            let is_named = named == Some(billed.hash);
+            if is_named {
+                named = billed.bill.previous_bill;
+            }
+            if is_named || !billed.refused {
+                before.push(billed);
+            }
+        }
+        before.reverse();
+        before
+    }
+
+    /// Whether another bill than this one is still to be paid.
+    pub(crate) fn others_open(&self, bill: Digest) -> bool {
+        self.bills.iter().any(|billed| billed.hash != bill && billed.due.is_open(billed.paid))
     }
 
     /// Takes over an accepted entry. Bytes that do not decode were never accepted, so they change nothing.
@@ -189,6 +213,10 @@ pub(crate) struct Facts {
     pub(crate) platform: Option<(Hash, PublicKey)>,
     /// Node certificates that were verified, by id.
     pub(crate) certificates: BTreeMap<Hash, Certificate>,
+    /// Which key signs which block.
+    pub(crate) signers: Signers,
+    /// Demands that answers name, by entry hash: SM3 of what was signed, and the demand.
+    pub(crate) demands: BTreeMap<Digest, (Digest, Demand)>,
     /// Trade and finance.
     pub(crate) logs: [LogFacts; 2],
     /// The node's rule tables by the hash of their text.
@@ -212,13 +240,35 @@ impl Facts {
         self.rules.get(&named)
     }
 
+    /// A block stands at the end of its log.
+    pub(crate) fn go_on(&mut self, block: &Block) {
+        if let Some(stored) = self.logs.get_mut(usize::from(block.header().log.number())) {
+            stored.size = block.header().height.saturating_add(1);
+            stored.head = block.hash();
+            stored.epoch = block.header().epoch;
+        }
+    }
+
     /// The key of a verified node certificate.
     pub(crate) fn node_key(&self, id: &Hash) -> Option<&PublicKey> {
         self.certificates.get(id).map(Certificate::public_key)
     }
 
     /// Takes over an accepted entry that belongs to the node rather than a contract.
-    pub(crate) fn absorb(&mut self, kind: EntryKind, body: &[u8]) {
+    /// `signer` is the certificate id of its block's key.
+    pub(crate) fn absorb(&mut self, kind: EntryKind, (name, signer): (&EntryName, Hash), body: &[u8]) {
+        match kind {
+            EntryKind::Certificates => {
+                let ders = node_certificates(body).unwrap_or_default();
+                let leaf = ders.first().and_then(|der| Certificate::from_der(der).ok());
+                if let Some(leaf) = leaf {
+                    self.signers.introduce(leaf.public_key());
+                }
+            }
+            EntryKind::KeyRotation => self.rotate(name.height, signer, body),
+            EntryKind::Demand => self.demands.extend(demand_of(body).map(|demand| (name.hash, demand))),
+            _ => {}
+        }
         if kind == EntryKind::Rules
             && let Ok(rules) = decode::<Rules>(body, "Rules")
             && let Ok(table) = RuleTable::from_toml(&rules.text)
@@ -226,6 +276,20 @@ impl Facts {
             let hash = Octets(sm3(&[rules.text.as_bytes()]));
             self.rules.insert(hash, table);
             self.rules_now = Some(hash);
+        }
+    }
+}
+
+impl Facts {
+    /// The new key of an accepted rotation signs from here on.
+    fn rotate(&mut self, height: u64, signer: Hash, body: &[u8]) {
+        let Ok(signed) = decode::<SignedRotation>(body, "SignedRotation") else { return };
+        let leaf = signed.certificates.first().and_then(|der| Certificate::from_der(der.as_bytes()).ok());
+        let (Ok(rotation), Some(leaf), Some(old)) = (signed.open(), leaf, self.node_key(&signer).cloned()) else {
+            return;
+        };
+        if self.signers.rotate(height, &rotation, (&old, leaf.public_key())).is_ok() {
+            self.certificates.insert(leaf.id(), leaf);
         }
     }
 }

@@ -8,8 +8,10 @@ pub(crate) mod code;
 pub(crate) mod deal;
 pub(crate) mod entry;
 pub(crate) mod facts;
+mod kinds;
 pub(crate) mod notice;
 pub(crate) mod payment;
 
 pub(crate) use code::{Code, Refusal};
 pub(crate) use facts::Facts;
+pub(crate) use kinds::demand_of;

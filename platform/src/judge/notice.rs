@@ -74,9 +74,8 @@ pub(super) fn notice(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal
 
 /// Whether a renewal, if it is one, stays within the offer.
 fn is_within_offer(contract: &Contract, notice: &Notice) -> bool {
-    let terms = contract.in_force.zip(contract.offer.as_ref());
-    notice
-        .renewal
-        .as_ref()
-        .is_none_or(|renewal| terms.is_some_and(|(in_force, (_, offer))| in_force.takes(renewal, offer, notice.time)))
+    let terms = contract.in_force.zip(contract.offer.as_ref()).zip(contract.deal.as_ref());
+    notice.renewal.as_ref().is_none_or(|renewal| {
+        terms.is_some_and(|((in_force, (_, offer)), (_, deal))| in_force.takes(renewal, (offer, deal), notice.time))
+    })
 }

@@ -4,6 +4,7 @@
 use der::asn1::OctetString;
 use hufu_gm::sm2::PublicKey;
 use hufu_trade::{
+    bill::Bill,
     confirm,
     contract::Facts as Act,
     correction::{Correction, RefundPaid},
@@ -11,6 +12,7 @@ use hufu_trade::{
     entry::{EntryKind, EntryName, Payment},
     money::Money,
     octets::Digest,
+    prepaid,
     rules::{CORRECT, REFUND, RuleTable},
 };
 
@@ -27,6 +29,7 @@ pub(super) fn rests_on(kind: EntryKind, body: &[u8]) -> Option<Digest> {
         EntryKind::Correction => decode::<Correction>(body, "Correction").ok()?.rests_on,
         EntryKind::Payment => decode::<Payment>(body, "Payment").ok()?.rests_on,
         EntryKind::RefundPaid => decode::<RefundPaid>(body, "RefundPaid").ok()?.rests_on,
+        EntryKind::Bill => return decode::<Bill>(body, "Bill").ok()?.rests_on.map(|name| name.hash),
         _ => return None,
     };
     Some(name.hash)
@@ -36,7 +39,7 @@ pub(super) fn rests_on(kind: EntryKind, body: &[u8]) -> Option<Digest> {
 ///
 /// # Errors
 /// The [`Refusal`] of a name that the trade log gives to another entry.
-fn is_early(
+pub(super) fn is_early(
     facts: &Facts,
     (contract, table): (&Contract, &RuleTable),
     act: &str,
@@ -132,20 +135,32 @@ fn mends(
 pub(super) fn payment(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {
     let payment: Payment = read(place.body, "Payment")?;
     let (contract, table) = known(facts, payment.contract_no)?;
-    if is_early(facts, (contract, table), "pay", &payment.rests_on)? {
+    let act = table.pay_act(contract.others_open(payment.bill));
+    if is_early(facts, (contract, table), act, &payment.rests_on)? {
         return Ok(Judged::Waits);
     }
-    let due = payable(contract, payment.bill, &payment.number)?.due.total;
+    let billed = payable(contract, payment.bill, &payment.number)?;
+    let due = billed.due.total;
+    let back = prepaid::refund_of(&billed.bill, &billed.due).map_err(|error| Refusal::new(Code::Amount, error))?;
     let platform_signed = confirmed(facts, &payment.confirmation, |key| confirm::payment(&payment, key, &facts.pool));
     // A platform that was restored from a backup has lost what its operator recorded; its own signed word still stands.
     let paid = recorded(&contract.payments, &payment.number).or(platform_signed.then_some(payment.amount));
     let paid = paid.ok_or_else(|| Refusal::new(Code::Unknown, format!("no payment of {} here", payment.number)))?;
     let given = Act {
         platform_signed,
-        amount_matches: payment.amount == due && paid == due,
+        amount_matches: payment.amount == due
+            && paid == due
+            && is_of_level(contract, &payment)
+            && confirm::names_refund(payment.confirmation.as_bytes(), back),
         ..given(contract, payment.paid_at)
     };
-    Ok(step((contract, table), ("pay", place.kind), given).into())
+    Ok(step((contract, table), (act, place.kind), given).into())
+}
+
+/// Whether it was paid on the level that the buyer signed: through the parent order, or by itself.
+fn is_of_level(contract: &Contract, payment: &Payment) -> bool {
+    let parent = contract.deal.as_ref().and_then(|(_, deal)| deal.requirement.parent);
+    confirm::parent_bill(payment.confirmation.as_bytes(), parent.as_ref()).is_ok()
 }
 
 pub(super) fn refund(facts: &Facts, place: &Place<'_>) -> Result<Judged, Refusal> {

@@ -9,6 +9,20 @@ const KEPT: i64 = 10_000;
 /// Longest detail kept, characters: senders write part of it.
 const DETAIL_CHARS: usize = 300;
 
+/// Records an alarm unless the same stands already: for what a node makes the platform notice again and again.
+pub(crate) async fn raise_once(
+    db: &mut SqliteConnection,
+    pool: &str,
+    code: &str,
+    detail: &str,
+    now_ns: i64,
+) -> Result<(), Error> {
+    let select = "SELECT 1 FROM alarms WHERE pool = $1 AND code = $2 AND detail = $3 LIMIT 1";
+    let found: Option<(i64,)> =
+        sqlx::query_as(select).bind(pool).bind(code).bind(detail).fetch_optional(&mut *db).await?;
+    if found.is_some() { Ok(()) } else { raise(db, pool, code, detail, now_ns).await }
+}
+
 /// Records an alarm.
 pub(crate) async fn raise(
     db: &mut SqliteConnection,

@@ -18,6 +18,8 @@ pub(crate) enum State {
     Payable,
     /// Another total follows from the records, and no correction has mended that yet.
     Refused,
+    /// Its block is lost, here and at the node; a payment of it stays recorded.
+    Lost,
 }
 
 impl State {
@@ -25,11 +27,15 @@ impl State {
         match self {
             State::Payable => "payable",
             State::Refused => "refused",
+            State::Lost => "lost",
         }
     }
 
     /// The state of a row. One that was refused stays so in the receipts; with something due it was corrected.
     pub(crate) fn of(judged: &str, due: Option<&String>) -> Self {
+        if judged == State::Lost.name() {
+            return State::Lost;
+        }
         if judged == State::Payable.name() || due.is_some() { State::Payable } else { State::Refused }
     }
 }
@@ -38,6 +44,7 @@ impl State {
 pub(crate) fn shown((state, is_disputed): (State, bool), (is_paid, is_refunded): (bool, bool)) -> &'static str {
     match state {
         State::Refused => "refused",
+        State::Lost => "lost",
         State::Payable if is_refunded => "refunded",
         State::Payable if is_disputed => "disputed",
         State::Payable if is_paid => "paid",
@@ -93,7 +100,8 @@ pub(crate) async fn add(
     state: State,
 ) -> Result<(), Error> {
     let insert = "INSERT INTO bills (pool, hash, number, contract, height, total, state)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (pool, hash) DO NOTHING";
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (pool, hash)
+        DO UPDATE SET state = excluded.state WHERE bills.state = 'lost'";
     sqlx::query(insert)
         .bind(pool)
         .bind(name.hash.0.to_vec())
@@ -131,7 +139,7 @@ pub(crate) async fn settle(db: &mut SqliteConnection, pool: &str, no: ContractNo
 /// The bill of a number: the payable one, if there is one. A payable number holds its contract's, which is its node's alone.
 pub(crate) async fn find(db: &mut SqliteConnection, number: &str) -> Result<Option<StoredBill>, Error> {
     let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills WHERE number = $1
-        ORDER BY CASE WHEN state = 'refused' AND due IS NULL THEN 1 ELSE 0 END, pool, height LIMIT 1";
+        ORDER BY CASE WHEN state = 'lost' THEN 2 WHEN state = 'refused' AND due IS NULL THEN 1 ELSE 0 END, pool, height LIMIT 1";
     type Row = (String, Vec<u8>, Vec<u8>, String, Option<String>, String, i64);
     let row: Option<Row> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
     Ok(row.map(|(pool, hash, contract, total, due, state, disputed)| {

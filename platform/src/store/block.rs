@@ -1,7 +1,7 @@
 //! Blocks and their entries, forks, waiting blocks.
 
-use hufu_gm::{Signed, sm3::sm3};
-use hufu_ledger::Entry;
+use hufu_gm::{Certificate, Hash, Signed, sm3::sm3};
+use hufu_ledger::{Block, Entry};
 use hufu_trade::{
     bill::Bill,
     correction::{Correction, RefundPaid},
@@ -9,6 +9,7 @@ use hufu_trade::{
     entry::{EntryKind, Payment, SignedStatement},
     money::Money,
     notice::Notice,
+    rotation::SignedRotation,
     rules::{CORRECT, DISPUTE},
 };
 use sqlx::SqliteConnection;
@@ -19,7 +20,7 @@ use crate::{
         block::{JudgedEntry, NextBlock},
         facts::Facts,
     },
-    store::{bill, contract, tree},
+    store::{bill, contract, lost, node, parent, tree},
 };
 
 /// Longest time a block waits for the other log, ns; then it is judged with what is there.
@@ -41,18 +42,7 @@ pub(crate) async fn append(
     bytes: &[u8],
     block: &NextBlock,
 ) -> Result<(), Error> {
-    let insert = "INSERT INTO blocks (pool, log, height, hash, header, bytes, received_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    sqlx::query(insert)
-        .bind(&facts.pool)
-        .bind(i64::from(log))
-        .bind(sql(height))
-        .bind(block.hash.to_vec())
-        .bind(&block.header)
-        .bind(bytes)
-        .bind(facts.now_ns)
-        .execute(&mut *db)
-        .await?;
+    insert(&mut *db, facts, (log, height), bytes, (&block.hash, &block.header)).await?;
     tree::append(&mut *db, (&facts.pool, log), height, &block.hash).await?;
     for entry in &block.entries {
         append_entry(&mut *db, facts, entry).await?;
@@ -62,9 +52,42 @@ pub(crate) async fn append(
     Ok(())
 }
 
+/// Stores a block again of which everything else is there.
+pub(crate) async fn put(
+    db: &mut SqliteConnection,
+    facts: &Facts,
+    place: (u8, u64),
+    bytes: &[u8],
+    block: &Block,
+) -> Result<(), Error> {
+    insert(db, facts, place, bytes, (&block.hash(), &block.signed().to_bytes()?)).await
+}
+
+async fn insert(
+    db: &mut SqliteConnection,
+    facts: &Facts,
+    (log, height): (u8, u64),
+    bytes: &[u8],
+    (hash, header): (&Hash, &[u8]),
+) -> Result<(), Error> {
+    let insert = "INSERT INTO blocks (pool, log, height, hash, header, bytes, received_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    sqlx::query(insert)
+        .bind(&facts.pool)
+        .bind(i64::from(log))
+        .bind(sql(height))
+        .bind(hash.to_vec())
+        .bind(header)
+        .bind(bytes)
+        .bind(facts.now_ns)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 async fn append_entry(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
-    let insert = "INSERT INTO entries (pool, log, height, idx, kind, hash, contract, seq, refused, bytes)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let insert = "INSERT INTO entries (pool, log, height, idx, kind, hash, contract, seq, refused, bytes, state)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let refused = entry.refused.as_ref().map(|refusal| refusal.code.name());
     sqlx::query(insert)
         .bind(&facts.pool)
@@ -77,8 +100,13 @@ async fn append_entry(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEn
         .bind(entry.seq.map(sql))
         .bind(refused)
         .bind(&entry.bytes)
+        .bind(&entry.state)
         .execute(&mut *db)
         .await?;
+    let (log, height) = (entry.name.log, entry.name.height);
+    if facts.logs.get(usize::from(log)).is_some_and(|held| held.receipted > height) {
+        lost::found_again(&mut *db, &facts.pool, (log, height, entry.name.index), &entry.name.hash.0).await?;
+    }
     if let (Some(no), Some(state)) = (entry.contract, &entry.state) {
         let buyer = facts.contracts.get(&no).and_then(|contract| contract.buyer.as_ref()).map(|(id, _)| *id);
         contract::set_state(&mut *db, &facts.pool, no, state, buyer).await?;
@@ -103,6 +131,15 @@ async fn follow(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -
                 let state = if refused.is_some() { bill::State::Refused } else { bill::State::Payable };
                 bill::add(&mut *db, pool, &entry.name, &found, state).await?;
             }
+        }
+        (Some(EntryKind::Deal), None) => {
+            parent::add_child(&mut *db, pool, &decode(&body()?, "Deal")?).await?;
+        }
+        (Some(EntryKind::KeyRotation), None) => {
+            let signed: SignedRotation = decode(&body()?, "SignedRotation")?;
+            let chain = signed.certificates.iter().map(|der| Certificate::from_der(der.as_bytes()));
+            let chain: Vec<Certificate> = chain.collect::<Result<_, _>>()?;
+            node::add_certificates(&mut *db, pool, &chain, facts.now_ns).await?;
         }
         (Some(EntryKind::Score), None) => {
             let signed: SignedStatement = decode(&body()?, "SignedStatement")?;

@@ -133,7 +133,7 @@ pub(crate) async fn course(
     no: ContractNo,
 ) -> Result<Option<(Contract, RuleTable)>, Error> {
     let mut facts = Facts { pool: pool.to_owned(), ..Facts::default() };
-    node::rules(&mut *db, &mut facts).await?;
+    node::standing(&mut *db, &mut facts).await?;
     let Some(contract) = load(db, pool, no, false).await? else { return Ok(None) };
     let table = facts.table(Some(&contract)).cloned();
     Ok(table.map(|table| (contract, table)))

@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 use crate::{
     error::{Error, count, hash, sql},
     identity::Identity,
-    judge::{Facts, facts::LogFacts},
+    judge::{Facts, demand_of, facts::LogFacts},
 };
 
 /// Makes the node known.
@@ -69,18 +69,28 @@ pub(crate) async fn facts(
     for (log, slot) in (0_u8..).zip(facts.logs.iter_mut()) {
         *slot = self::log(&mut *db, pool, log).await?;
     }
-    rules(&mut *db, &mut facts).await?;
+    standing(&mut *db, &mut facts).await?;
     Ok(facts)
 }
 
-/// Takes the node's rule tables into the facts.
-pub(crate) async fn rules(db: &mut SqliteConnection, facts: &mut Facts) -> Result<(), Error> {
-    let select = "SELECT bytes FROM entries WHERE pool = $1 AND log = 0 AND kind = $2 AND refused IS NULL
-        ORDER BY height, idx";
-    let kind = i64::from(EntryKind::Rules.number());
-    let rules: Vec<(Vec<u8>,)> = sqlx::query_as(select).bind(&facts.pool).bind(kind).fetch_all(db).await?;
-    for (bytes,) in rules {
-        facts.absorb(EntryKind::Rules, &Entry::from_bytes(&bytes)?.body);
+/// Takes the node's rule tables, certificates and rotations into the facts, in the order of its log.
+pub(crate) async fn standing(db: &mut SqliteConnection, facts: &mut Facts) -> Result<(), Error> {
+    let select = "SELECT e.height, e.idx, e.kind, e.hash, e.bytes, b.header FROM entries e
+        JOIN blocks b ON b.pool = e.pool AND b.log = e.log AND b.height = e.height
+        WHERE e.pool = $1 AND e.log = 0 AND e.kind IN ($2, $3, $4) AND e.refused IS NULL ORDER BY e.height, e.idx";
+    let [rules, certificates, rotation] =
+        [EntryKind::Rules, EntryKind::Certificates, EntryKind::KeyRotation].map(|kind| i64::from(kind.number()));
+    type Row = (i64, i64, i64, Vec<u8>, Vec<u8>, Vec<u8>);
+    let rows: Vec<Row> =
+        sqlx::query_as(select).bind(&facts.pool).bind(rules).bind(certificates).bind(rotation).fetch_all(db).await?;
+    for (height, index, kind, digest, bytes, header) in rows {
+        let damaged = |_| Error::Damaged("entry number");
+        let index = u32::try_from(index).map_err(damaged)?;
+        let name = EntryName { log: 0, height: count(height)?, index, hash: Octets(hash(&digest)?) };
+        let kind = u16::try_from(kind).map_err(damaged)?;
+        let Some(kind) = EntryKind::from_number(kind) else { continue };
+        let signer = Signed::from_bytes(&header)?.cert_id();
+        facts.absorb(kind, (&name, signer), &Entry::from_bytes(&bytes)?.body);
     }
     Ok(())
 }
@@ -89,10 +99,13 @@ pub(crate) async fn rules(db: &mut SqliteConnection, facts: &mut Facts) -> Resul
 pub(crate) async fn log(db: &mut SqliteConnection, pool: &str, log: u8) -> Result<LogFacts, Error> {
     let select = "SELECT height, hash, header FROM blocks WHERE pool = $1 AND log = $2 ORDER BY height DESC LIMIT 1";
     let head: Option<(i64, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_optional(db).await?;
-    let Some((height, head, header)) = head else { return Ok(LogFacts::default()) };
+        sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_optional(&mut *db).await?;
+    let select = "SELECT COALESCE(MAX(size), 0) FROM receipts WHERE pool = $1 AND log = $2";
+    let (receipted,): (i64,) = sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_one(&mut *db).await?;
+    let receipted = count(receipted)?;
+    let Some((height, head, header)) = head else { return Ok(LogFacts { receipted, ..LogFacts::default() }) };
     let header = BlockHeader::from_bytes(Signed::from_bytes(&header)?.tbs())?;
-    Ok(LogFacts { size: count(height)?.saturating_add(1), head: hash(&head)?, epoch: header.epoch })
+    Ok(LogFacts { size: count(height)?.saturating_add(1), head: hash(&head)?, epoch: header.epoch, receipted })
 }
 
 /// Keeps a catalogue unless a newer one is there.
@@ -126,10 +139,11 @@ pub(crate) async fn set_presence(
 /// Takes the stored entries that others name into the facts.
 pub(crate) async fn named(db: &mut SqliteConnection, facts: &mut Facts, wanted: &[Digest]) -> Result<(), Error> {
     for digest in wanted {
-        let select = "SELECT log, height, idx, kind FROM entries WHERE pool = $1 AND hash = $2 LIMIT 1";
-        let row: Option<(i64, i64, i64, i64)> =
+        let select = "SELECT log, height, idx, kind, refused, bytes FROM entries WHERE pool = $1 AND hash = $2 LIMIT 1";
+        type Row = (i64, i64, i64, i64, Option<String>, Vec<u8>);
+        let row: Option<Row> =
             sqlx::query_as(select).bind(&facts.pool).bind(digest.0.to_vec()).fetch_optional(&mut *db).await?;
-        if let Some((log, height, index, kind)) = row {
+        if let Some((log, height, index, kind, refused, bytes)) = row {
             let damaged = |_| Error::Damaged("entry number");
             let name = EntryName {
                 log: u8::try_from(log).map_err(damaged)?,
@@ -137,6 +151,10 @@ pub(crate) async fn named(db: &mut SqliteConnection, facts: &mut Facts, wanted: 
                 index: u32::try_from(index).map_err(damaged)?,
                 hash: Octets(digest.0),
             };
+            if kind == i64::from(EntryKind::Demand.number()) && refused.is_none() {
+                let demand = demand_of(&Entry::from_bytes(&bytes)?.body);
+                facts.demands.extend(demand.map(|demand| (*digest, demand)));
+            }
             facts.named.insert(*digest, (name, u16::try_from(kind).map_err(damaged)?));
         }
     }

@@ -63,6 +63,11 @@ pub(crate) async fn path(
     with_nodes(db, (pool, log), |read| merkle::path_by(height, size, &mut |level, place| read(level, place))).await
 }
 
+/// The complete subtrees over the first `size` blocks.
+pub(crate) async fn frontier(db: &mut SqliteConnection, pool: &str, log: u8, size: u64) -> Result<Frontier, Error> {
+    with_nodes(db, (pool, log), |read| Frontier::read(size, &mut |level, place| read(level, place))).await
+}
+
 /// Appends a block's hash at `size`.
 pub(crate) async fn append(
     db: &mut SqliteConnection,
@@ -70,8 +75,7 @@ pub(crate) async fn append(
     size: u64,
     block: &Hash,
 ) -> Result<(), Error> {
-    let mut frontier: Frontier =
-        with_nodes(&mut *db, (pool, log), |read| Frontier::read(size, &mut |level, place| read(level, place))).await?;
+    let mut frontier = frontier(&mut *db, pool, log, size).await?;
     for (level, completed) in (0_u32..).zip(frontier.push(merkle::leaf(block))) {
         let insert = "INSERT INTO tree (pool, log, level, place, hash) VALUES ($1, $2, $3, $4, $5)";
         sqlx::query(insert)

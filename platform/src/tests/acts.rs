@@ -27,7 +27,7 @@ pub(crate) type Confirmed = (PaymentState, Vec<u8>);
 
 impl World {
     /// Usage to the end of the term, and the acts of that end.
-    pub(super) fn serve(&mut self, sold: &mut Sold) {
+    pub(crate) fn serve(&mut self, sold: &mut Sold) {
         for seq in 0..RECORDS {
             let last = if seq + 1 == RECORDS { Reason::End } else { Reason::Continue };
             self.meter(sold, if seq == 0 { Reason::Begin } else { last });
@@ -114,6 +114,8 @@ impl World {
             tariff: &sold.offer.tariff,
             gap_rule: "free",
             left: Some(self.ceiling.parse().expect("money")),
+            rests_on: None,
+            prepaid: None,
         };
         let mut bill = rate(&terms, None, &sold.records).expect("a bill");
         change(&mut bill);

@@ -123,6 +123,9 @@ fn in_whatever_order_the_logs_arrive_the_platform_comes_to_what_the_agent_reache
         include_str!("../../testdata/courses/default.json"),
         include_str!("../../testdata/courses/default-2.json"),
         include_str!("../../testdata/courses/other.json"),
+        include_str!("../../testdata/courses/periods.json"),
+        include_str!("../../testdata/courses/arrears.json"),
+        include_str!("../../testdata/courses/prepaid.json"),
     ] {
         let told: Told = serde_json::from_str(text).expect("a course");
         for seed in 0..8 {

@@ -5,7 +5,10 @@
 pub(crate) mod acts;
 mod changes;
 mod courses;
+mod epochs;
 pub(crate) mod far;
 pub(crate) mod judgement;
+mod parents;
 pub(crate) mod parties;
+mod rotation;
 pub(crate) mod world;

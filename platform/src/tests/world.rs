@@ -13,7 +13,9 @@ use hufu_trade::{
         octet_string,
     },
     if2::{Answer, Blocks, Envelope, Interface, Sealed, SendOrder, Topic},
+    notice::Notice,
     octets::{ContractNo, Octets},
+    parent::ParentOrder,
     rating::Recorded,
     rules,
     statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no},
@@ -72,6 +74,10 @@ pub(crate) struct World {
     pub(crate) ceiling: &'static str,
     /// What the newest bill asks for.
     pub(crate) due: Option<Due>,
+    /// What the buyer's nonce is made of: another one is another contract.
+    pub(crate) nonce: u8,
+    /// The parent order that the next contract is a child of.
+    pub(crate) parent: Option<ParentOrder>,
 }
 
 /// What the platform answered to blocks.
@@ -123,6 +129,8 @@ impl World {
             links: true,
             ceiling,
             due,
+            nonce: 5,
+            parent: None,
         };
         world.found(text);
         world
@@ -163,6 +171,26 @@ impl World {
         let body = encode(&listed, "Certificates").expect("DER");
         append(&mut ledger, &signer, self.now, Log::Trade, vec![(EntryKind::Certificates, None, body)]);
         ledger.block(Log::Trade, 0).expect("a block")
+    }
+
+    /// The block that the present key would append next with a notice; the ledger stays as it is.
+    pub(crate) fn forged_next(&self, notice: &Notice) -> Vec<u8> {
+        let copy = self.folder.path().join("copy");
+        std::fs::create_dir(&copy).expect("a folder");
+        for file in std::fs::read_dir(self.folder.path().join("ledger")).expect("a folder") {
+            let file = file.expect("a file");
+            if file.file_type().expect("a type").is_file() {
+                std::fs::copy(file.path(), copy.join(file.file_name())).expect("a copy");
+            }
+        }
+        let mut ledger = Ledger::open(&copy, &Options::new(POOL)).expect("a ledger").0;
+        let signer = Signer { key: &self.node.key, cert_id: self.node.id(), salt_key: &SALT_KEY };
+        let tbs = encode(notice, "Notice").expect("DER");
+        let signed = Signed::seal(tbs, &self.buyer.id(), &self.buyer.key).expect("a signature");
+        let body = signed.to_bytes().expect("DER");
+        let entry = (EntryKind::Notice, Some(notice.contract_no), body);
+        let name = append(&mut ledger, &signer, self.now, Log::Trade, vec![entry]).remove(0);
+        ledger.block(Log::Trade, name.height).expect("a block")
     }
 
     /// Sends these blocks and gives what came back.
@@ -218,7 +246,7 @@ impl World {
 
     /// The buyer's browse statement.
     pub(crate) fn browse(&self) -> Statement {
-        let (buyer, nonce) = (Octets(self.buyer.id()), Octets([5; 16]));
+        let (buyer, nonce) = (Octets(self.buyer.id()), Octets([self.nonce; 16]));
         Statement {
             version: 1,
             con_type: con_type::BROWSE,
@@ -283,6 +311,7 @@ impl World {
             items: vec![RequirementItem { product_id: "small".to_owned(), quantity: 1 }],
             term_ns: RECORDS * 60_000_000_000,
             tariff: offer.tariff.hash().expect("a hash"),
+            parent: self.parent,
         };
         let value = ContractValue { payment: Payment::Postpaid, amount: self.ceiling.parse().expect("money") };
         let order = Statement {
@@ -329,7 +358,7 @@ impl World {
     }
 }
 
-fn new_ledger(folder: &Folder, name: &str) -> Ledger {
+pub(super) fn new_ledger(folder: &Folder, name: &str) -> Ledger {
     let (dir, options) = (folder.path().join(name), Options::new(POOL));
     Ledger::create(&dir, &options, [8; 16]).expect("a ledger");
     Ledger::open(&dir, &options).expect("a ledger").0
@@ -347,7 +376,8 @@ fn append(
         .map(|(kind, no, body)| NewEntry { kind: kind.number(), body, key: key_of(no), sealed: false })
         .collect();
     let quality = TimeQuality { state: TimeState::Synchronised, max_error_ns: Some(1000) };
-    let appended = ledger.append(&[NewBlock { log, entries }], signer, 0, now, quality).expect("an append");
+    let epoch = Log::ALL.iter().filter_map(|log| ledger.head(*log)).map(|head| head.header.epoch).max().unwrap_or(0);
+    let appended = ledger.append(&[NewBlock { log, entries }], signer, epoch, now, quality).expect("an append");
     let name =
         |at: &EntryRef| EntryName { log: at.log.number(), height: at.height, index: at.index, hash: Octets(at.hash) };
     appended.iter().flat_map(|block| &block.entries).map(name).collect()

@@ -1,14 +1,14 @@
 //! Follows a node's ledger block by block, as an auditor who keeps everything he ever saw: what was durable once stays, no height
 //! is seen twice, usage is a chain below what was truly used, and a bill is what follows from it. Nothing here is the agent's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_ledger::{Entry, EntryRef, HeldEntry, Ledger, Log};
 use hufu_trade::{
     bill::Bill,
     decode,
-    entry::{Deal, EntryKind, EntryName, Payment},
+    entry::{Deal, EntryKind, EntryName, Payment, key_of},
     notice::{InForce, Notice},
     octets::{ContractNo, Digest, Octets},
     rating::{Before, Recorded, Terms, rate},
@@ -38,6 +38,8 @@ pub(crate) struct Audit {
     /// What ever left the node.
     published: BTreeMap<(usize, u64), Hash>,
     contracts: BTreeMap<ContractNo, Told>,
+    /// Keys of contracts of which something was erased before it was seen here.
+    erased: BTreeSet<Hash>,
     /// How many entries of each kind there were.
     pub(crate) kinds: BTreeMap<u16, u64>,
 }
@@ -73,10 +75,15 @@ impl Audit {
                 }
                 self.heights[index_of(log)].push(block.hash());
                 for (at, entry) in block.entry_refs().iter().zip(block.entries()) {
-                    if let HeldEntry::Plain(bytes) = entry {
-                        let entry = Entry::from_bytes(bytes).map_err(text)?;
-                        self.entry(&name_of(at), &entry, host)
-                            .map_err(|why| format!("{log} {height}.{} kind {}: {why}", at.index, entry.kind))?;
+                    match entry {
+                        HeldEntry::Plain(bytes) => {
+                            let entry = Entry::from_bytes(bytes).map_err(text)?;
+                            self.entry(&name_of(at), &entry, host)
+                                .map_err(|why| format!("{log} {height}.{} kind {}: {why}", at.index, entry.kind))?;
+                        }
+                        HeldEntry::Sealed { key, .. } => {
+                            self.erased.insert(*key);
+                        }
                     }
                 }
                 grown = true;
@@ -106,9 +113,12 @@ impl Audit {
         Ok(())
     }
 
-    /// Forgets everything: an older copy was restored.
-    pub(crate) fn begin_anew(&mut self) {
-        *self = Self { kinds: std::mem::take(&mut self.kinds), ..Self::default() };
+    /// An older copy was restored: everything is followed anew. Of what left the node that stands which the platform `holds`, in
+    /// blocks by log; what nobody holds any more may be signed anew.
+    pub(crate) fn begin_anew(&mut self, holds: [u64; 2]) {
+        let (kinds, published) = (std::mem::take(&mut self.kinds), std::mem::take(&mut self.published));
+        *self = Self { kinds, published, ..Self::default() };
+        self.published.retain(|(log, height), _| holds.get(*log).is_some_and(|size| height < size));
     }
 
     /// A block leaves the node.
@@ -124,6 +134,11 @@ impl Audit {
             Some(before) if before != hash => Err(format!("log {log} height {height} signed twice")),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the deal of a contract was erased before it was seen here: then nothing of it can be recomputed.
+    fn is_erased(&self, no: ContractNo) -> bool {
+        self.contracts.get(&no).is_none_or(|told| told.deal.is_none()) && self.erased.contains(&key_of(Some(no)))
     }
 
     fn entry(&mut self, at: &EntryName, entry: &Entry, host: &Host) -> Result<(), String> {
@@ -158,15 +173,29 @@ impl Audit {
             }
             Some(EntryKind::Usage | EntryKind::Gap) => {
                 let record: UsageRecord = decode(body, "UsageRecord").map_err(text)?;
+                if self.is_erased(record.contract_no) {
+                    return Ok(());
+                }
                 let truth_ns = host.truth_ns(record.contract_no);
                 self.contracts.entry(record.contract_no).or_default().usage(at, record, truth_ns)?;
             }
             Some(EntryKind::Bill) => {
                 let bill: Bill = decode(body, "Bill").map_err(text)?;
-                self.contracts.entry(bill.contract_no).or_default().bill(at, bill)?;
+                if let Some(rests_on) = &bill.rests_on {
+                    let place = usize::try_from(rests_on.height).map_err(text)?;
+                    if rests_on.log != 0 || place >= self.heights[0].len() {
+                        return Err(format!("bill {} rests on what is not there", bill.number));
+                    }
+                }
+                if !self.is_erased(bill.contract_no) {
+                    self.contracts.entry(bill.contract_no).or_default().bill(at, bill)?;
+                }
             }
             Some(EntryKind::Payment) => {
                 let payment: Payment = decode(body, "Payment").map_err(text)?;
+                if self.is_erased(payment.contract_no) {
+                    return Ok(());
+                }
                 let told = self.contracts.entry(payment.contract_no).or_default();
                 told.paid += 1;
                 if usize::try_from(told.paid).unwrap() > told.bills.len() {
@@ -233,6 +262,9 @@ impl Told {
             tariff: &offer.tariff,
             gap_rule: "free",
             left: self.in_force.map_or(Ok(None), |in_force| in_force.left(billed)).map_err(text)?,
+            // A bill by period rests on what moved the contract last; which entry that is the caller has looked at.
+            rests_on: bill.rests_on.clone(),
+            prepaid: None,
         };
         if rate(&expected, before.as_ref(), &records).map_err(text)? != bill {
             return Err(format!("bill {} is not what follows from its records", bill.number));

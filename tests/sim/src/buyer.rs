@@ -235,6 +235,7 @@ impl World {
                 items: vec![RequirementItem { product_id: offer.product_id.clone(), quantity }],
                 term_ns: self.dice.between(1, 40) * MINUTE + self.dice.below(MINUTE),
                 tariff: offer.tariff.hash().unwrap(),
+                parent: None,
             }),
             contract_value: Some(ContractValue { payment: Payment::Postpaid, amount }),
             ..statement(who, &offer.computing_pool_id, con_type::ORDER, course.no, time)

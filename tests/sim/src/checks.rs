@@ -18,12 +18,14 @@ impl World {
         for index in 0..self.sites.len() {
             let said = |why: String| format!("{}: {why}", self.sites[index].pool);
             let site = &self.sites[index];
+            // Who still compares has not replayed what came back, and may have less than the platform.
+            if site.node.as_ref().is_some_and(hufu_agent::sim::Node::is_comparing) {
+                continue;
+            }
             if site.node.is_some() && !site.is_starved {
                 self.replayed(site).map_err(said)?;
             }
-            if !site.is_restored {
-                self.held(index, site).map_err(said)?;
-            }
+            self.held(index, site).map_err(said)?;
         }
         Ok(())
     }
@@ -85,7 +87,7 @@ impl World {
         if self.platform_down {
             return Ok(Some("the platform is down".to_owned()));
         }
-        for site in self.sites.iter().filter(|site| site.is_sound()) {
+        for site in &self.sites {
             if let Some(why) = self.unfinished_site(site)? {
                 return Ok(Some(format!("{}: {why}", site.pool)));
             }
@@ -95,6 +97,9 @@ impl World {
 
     fn unfinished_site(&self, site: &Site) -> Result<Option<String>, String> {
         let Some(node) = &site.node else { return Ok(Some("does not run".to_owned())) };
+        if node.is_comparing() {
+            return Ok(Some("still compares itself with the platform".to_owned()));
+        }
         for log in LOGS {
             let (has, wants) = (node.acknowledged(log), node.obligation(log));
             if !site.is_linked || has.is_none_or(|has| has < wants) {

@@ -6,7 +6,11 @@ use crate::{
     disk::Flavour,
     world::{What, World},
 };
-use hufu_trade::usage::TimeState;
+use hufu_ledger::Log;
+use hufu_trade::{
+    if2::{Interface, Topic},
+    usage::TimeState,
+};
 
 /// What a seed has to bear.
 #[derive(Clone, Debug, Default)]
@@ -78,11 +82,8 @@ impl Profile {
         let mut some = |most: u64| if dice.below(3) == 0 { 0 } else { dice.below(most + 1) };
         let (lost, twice, forgets, provision_fails) = (some(150), some(200), some(700), some(250));
         let platform_dies = some(8);
-        // Each fault is in half of the seeds; a restored backup of a node ends that node, so it is in few.
+        // Each fault is in half of the seeds, a platform set back in a quarter.
         let mut faults: Vec<Fault> = ALL.into_iter().filter(|_| dice.below(2) == 0).collect();
-        if dice.below(4) > 0 {
-            faults.retain(|fault| *fault != Fault::Backup);
-        }
         if dice.below(2) > 0 {
             faults.retain(|fault| *fault != Fault::PlatformBackup);
         }
@@ -182,7 +183,7 @@ impl World {
                 self.sites[index].host.count(time);
                 self.sites[index].host.replace(choice);
             }
-            Fault::Backup => self.backup(index),
+            Fault::Backup => self.backup(index)?,
             Fault::Unlink => self.unlink(index)?,
             Fault::Partition => {
                 let length = self.dice.pause(MINUTE);
@@ -220,7 +221,7 @@ impl World {
     }
 
     /// First a copy is made; the next time, it is restored.
-    fn backup(&mut self, index: usize) {
+    fn backup(&mut self, index: usize) -> Result<(), String> {
         match self.sites[index].backup.take() {
             None => {
                 let site = &mut self.sites[index];
@@ -232,9 +233,34 @@ impl World {
                 site.disk.restore(&disk);
                 site.keys.restore(&keys);
                 site.is_restored = true;
+                // Who puts a backup back has it wait for the platform's word (`platform.compare_s`).
+                site.setup.compare_ns = u64::MAX;
+                self.count("a backup of a node put back");
+                self.forget_future(index)?;
                 self.after(10 * SECOND, What::Restart(index));
             }
         }
+        Ok(())
+    }
+
+    /// What a node that was set back signed and nobody holds is gone from the wires too: in order, it came before the question
+    /// what the platform holds. Where the platform was set back as well, the receipts that it gave before it are gone.
+    pub(crate) fn forget_future(&mut self, index: usize) -> Result<(), String> {
+        let pool = self.sites[index].pool.clone();
+        let mut holds = [0; 2];
+        for log in [Log::Trade, Log::Finance] {
+            let (size, _) = self.platform.held(&pool, log).map_err(|broken| broken.0)?;
+            holds[usize::from(log.number())] = size;
+        }
+        self.sites[index].audit.begin_anew(holds);
+        let was_set_back = self.was_set_back;
+        self.forget_letters(|topic| match topic {
+            Topic::Call { pool: of, answer, interface } => {
+                *of == pool && (!answer || (was_set_back && *interface == Interface::Blocks))
+            }
+            _ => false,
+        });
+        Ok(())
     }
 
     fn platform_backup(&mut self) -> Result<(), String> {

@@ -57,6 +57,14 @@ impl World {
         self.platform.restart(backup).map_err(|broken| broken.0)?;
         if backup.is_some() {
             self.receipted.clear();
+            self.was_set_back = true;
+            for index in 0..self.sites.len() {
+                let site = &self.sites[index];
+                let compares = site.node.as_ref().is_none_or(hufu_agent::sim::Node::is_comparing);
+                if site.is_restored && compares {
+                    self.forget_future(index)?;
+                }
+            }
         }
         let pause = self.dice.pause(10 * SECOND);
         self.after(pause, What::PlatformUp);
@@ -179,6 +187,8 @@ impl World {
                 paid_at: at.clone(),
                 refunded_cny: amount,
                 refunded_at: at.clone(),
+                parent_bill: None,
+                refund_cny: None,
             }))
             .unwrap()
         };

@@ -42,10 +42,8 @@ pub(crate) struct Site {
     pub(crate) parted_until: u64,
     /// The host sleeps until then.
     pub(crate) asleep_until: u64,
-    /// An older copy of its ledger was restored: it may have signed a height before, and it stops when it learns of it.
+    /// An older copy of its ledger was restored once: since then it waits for the platform's word, however long that takes.
     pub(crate) is_restored: bool,
-    /// It has stopped for good.
-    pub(crate) is_over: bool,
     /// Whether the disk was made to fail or to be full.
     pub(crate) is_starved: bool,
     pub(crate) backup: Option<(Disk, Disk)>,
@@ -93,6 +91,7 @@ fn setup(index: usize, dice: &mut Dice, root: &Path, (disk, keys): (&Disk, &Disk
         keys: Arc::new(keys.clone()),
         random: clocks::secrets,
         segment_size: 1 << dice.between(13, 16),
+        compare_ns: 30 * SECOND,
         clock: clocks::node(),
     }
 }
@@ -118,7 +117,6 @@ impl Site {
             parted_until: 0,
             asleep_until: 0,
             is_restored: false,
-            is_over: false,
             is_starved: false,
             backup: None,
             kept: Vec::new(),
@@ -133,11 +131,6 @@ impl Site {
     fn quiet(&self, is_quiet: bool) {
         self.disk.quiet(is_quiet);
         self.keys.quiet(is_quiet);
-    }
-
-    /// Whether it takes part and is expected to come to an end with everything else.
-    pub(crate) fn is_sound(&self) -> bool {
-        !self.is_restored && !self.is_over
     }
 
     /// Units of CPU and memory that contracts hold.
@@ -159,7 +152,7 @@ impl World {
     pub(crate) fn start(&mut self, index: usize) -> Result<(), String> {
         let time = self.time;
         let site = &mut self.sites[index];
-        if site.node.is_some() || site.is_over {
+        if site.node.is_some() {
             return Ok(());
         }
         site.clock.show(time);
@@ -172,12 +165,7 @@ impl World {
                     node.plant_forgotten_bills();
                 }
                 site.quiet(true);
-                if site.is_restored {
-                    // Such a node may sign a height a second time until it hears of the first: it does not yet ask before it signs.
-                    site.audit.begin_anew();
-                } else {
-                    site.audit.compare(node.ledger()).map_err(|why| format!("{}: {why}", site.pool))?;
-                }
+                site.audit.compare(node.ledger()).map_err(|why| format!("{}: {why}", site.pool))?;
                 site.quiet(false);
                 site.node = Some(node);
             }
@@ -240,14 +228,13 @@ impl World {
     }
 
     fn look_at_alarms(&mut self, index: usize, alarms: &[(&'static str, String)]) -> Result<(), String> {
-        let is_restored = self.sites[index].is_restored;
         for (what, detail) in alarms {
             self.count(what);
             self.note(&format!("alarm of node {index}: {what}: {detail}"));
             let is_bad = match *what {
                 "conservation violated" | "bill cannot be computed" | "catalogue too large" => true,
                 "receipt has another root than this ledger" | "the platform refuses an entry" => {
-                    !is_restored && !self.profile.platform_lies
+                    !self.profile.platform_lies
                 }
                 _ => false,
             };
@@ -331,17 +318,6 @@ impl World {
         let has_failed = site.disk.take_failed() | site.keys.take_failed() | site.is_starved;
         let pool = site.pool.clone();
         match halt {
-            Halt::Behind(_) if site.is_restored => {
-                site.is_over = true;
-                self.count("stopped: behind");
-                Ok(())
-            }
-            // A node that signs on from an older copy reads its own past as another's.
-            _ if site.is_restored => {
-                site.is_over = true;
-                self.count("stopped: restored");
-                Ok(())
-            }
             Halt::Ledger(_) if has_failed => {
                 self.count("stopped: disk");
                 let pause = self.dice.pause(5 * SECOND);

@@ -8,7 +8,7 @@ use std::{
 
 use hufu_agent::sim::PlaceJob;
 use hufu_platform::sim::Platform;
-use hufu_trade::{octets::ContractNo, rules::DEFAULT};
+use hufu_trade::{if2::Topic, octets::ContractNo, rules::DEFAULT};
 
 use crate::{
     broker::Letter,
@@ -109,6 +109,8 @@ pub(crate) struct World {
     pub(crate) platform_down: bool,
     pub(crate) platform_kept: Vec<Letter>,
     pub(crate) has_backup: bool,
+    /// Whether the platform was ever restored from an older copy.
+    pub(crate) was_set_back: bool,
     /// Largest size that the platform signed a receipt for, by node and log.
     pub(crate) receipted: BTreeMap<(usize, u8), u64>,
     pub(crate) captured: Vec<Letter>,
@@ -197,6 +199,7 @@ impl World {
             platform_down: false,
             platform_kept: Vec::new(),
             has_backup: false,
+            was_set_back: false,
             receipted: BTreeMap::new(),
             captured: Vec::new(),
             trace: 0xcbf2_9ce4_8422_2325,
@@ -221,6 +224,20 @@ impl World {
     pub(crate) fn after(&mut self, pause: u64, what: What) {
         self.next += 1;
         self.queue.insert((self.time.saturating_add(pause), self.next), what);
+    }
+
+    /// Every letter of such a topic is lost, wherever it is.
+    pub(crate) fn forget_letters(&mut self, is_lost: impl Fn(&Topic) -> bool) {
+        self.queue.retain(|_, what| match what {
+            What::ToNode(_, letter) | What::ToPlatform(letter) => !is_lost(&letter.topic),
+            _ => true,
+        });
+        self.platform_kept.retain(|letter| !is_lost(&letter.topic));
+        self.captured.retain(|letter| !is_lost(&letter.topic));
+        for site in &mut self.sites {
+            site.kept.retain(|letter| !is_lost(&letter.topic));
+            site.unacknowledged.retain(|_, letter| !is_lost(&letter.topic));
+        }
     }
 
     /// Counts what happened.

@@ -4,6 +4,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::octets::Digest;
+
 /// Octets that travel as base64url without padding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sealed(pub Vec<u8>);
@@ -173,6 +175,44 @@ pub struct EntryProof {
     pub certificates: Vec<Sealed>,
 }
 
+/// A node asks how far the platform holds a log, and for what it holds from a height on. A question: its id takes in the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// 0 trade, 1 finance.
+    pub log: u8,
+    /// The first height that the node lacks: its own size of that log.
+    pub from: u64,
+    /// The node's certificate chain, DER, leaf first, without the anchor: it introduces a node as a catalogue does.
+    pub certificates: Vec<Sealed>,
+}
+
+/// The platform's answer to [`Fetch`], by which the node judges what follows: it is signed and names the question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// As asked.
+    pub log: u8,
+    /// As asked.
+    pub from: u64,
+    /// Blocks that the platform holds of the log.
+    pub size: u64,
+    /// Root over them.
+    pub root: Digest,
+    /// The largest size that the platform ever gave a receipt for; above `size` it has lost what lies between.
+    pub receipted: u64,
+    /// Root in that receipt; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipted_root: Option<Digest>,
+    /// Behind this answer comes one message of [`super::Blocks`] with the heights from `from` up to, and without, this one; absent
+    /// when none comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+    /// Root over the first `next` blocks; with `next` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_root: Option<Digest>,
+}
+
 /// 后付费账单推送.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillPush {
@@ -209,10 +249,16 @@ pub struct PaymentState {
     /// When, RFC 3339 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_at: Option<String>,
+    /// What of a prepaid price goes back as the bill is paid, decimal CNY: exactly under a prepaid contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_cny: Option<String>,
     /// What went back, decimal CNY.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refunded_cny: Option<String>,
     /// When, RFC 3339 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refunded_at: Option<String>,
+    /// Where it was paid through its parent order: SM3 of the DER of `ParentBill`, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_bill: Option<String>,
 }

@@ -39,6 +39,9 @@ interfaces! {
     BillPush = "bill-push", up true, Durable;
     /// 后付费账单支付结果确认.
     PaymentConfirm = "payment-confirm", up true, Ephemeral;
+    /// The node asks how far the platform holds a log, and for blocks of it that the node itself has lost; see
+    /// [`super::Fetch`]. Blocks come as [`super::Blocks`] behind the answer.
+    Fetch = "fetch", up true, Ephemeral;
     /// A buyer's browse statement, relayed; the answer is the node's offer.
     Browse = "browse", up false, Replayable;
     /// 发送订单: a buyer's order statement, relayed; the answer is the deal.

@@ -44,41 +44,41 @@ impl Dice<'_> {
         let bits = u32::from(self.u8() % 17) * 8;
         u128::from_be_bytes(self.octets()).checked_shr(128 - bits).unwrap_or(0)
     }
-    fn u64(&mut self) -> u64 {
+    pub(crate) fn u64(&mut self) -> u64 {
         u64::try_from(self.u128() % (1 << 64)).unwrap()
     }
-    fn u32(&mut self) -> u32 {
+    pub(crate) fn u32(&mut self) -> u32 {
         u32::try_from(self.u64() % (1 << 32)).unwrap()
     }
-    fn i64(&mut self) -> i64 {
+    pub(crate) fn i64(&mut self) -> i64 {
         let value = i64::try_from(self.u64() / 2).unwrap();
         if self.odd() { -value - 1 } else { value }
     }
-    fn money(&mut self) -> Money {
+    pub(crate) fn money(&mut self) -> Money {
         let value = i128::try_from(self.u128() / 2).unwrap();
         Money(if self.odd() { -value - 1 } else { value })
     }
-    fn hash<const N: usize>(&mut self) -> Octets<N> {
+    pub(crate) fn hash<const N: usize>(&mut self) -> Octets<N> {
         Octets(self.octets())
     }
-    fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         let count = self.u8() % 9;
         (0..count).map(|_| ['a', 'Z', '-', '/', '\u{0}', '虎', '符', '"', '\n'][usize::from(self.u8() % 9)]).collect()
     }
-    fn bytes(&mut self) -> OctetString {
+    pub(crate) fn bytes(&mut self) -> OctetString {
         let count = usize::from(self.u8()).min(self.0.len());
         let (head, tail) = self.0.split_at(count);
         self.0 = tail;
         OctetString::new(head).unwrap()
     }
-    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(crate) fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.odd().then(|| make(self))
     }
-    fn some<T>(&mut self, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+    pub(crate) fn some<T>(&mut self, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let count = self.u8() % 4;
         (0..count).map(|_| make(self)).collect()
     }
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[usize::from(self.u8()) % of.len()]
     }
 
@@ -91,6 +91,7 @@ impl Dice<'_> {
             items: self.some(|d| RequirementItem { product_id: d.text(), quantity: d.u32() }),
             term_ns: self.u64(),
             tariff: self.hash(),
+            parent: self.maybe(Self::parent_order),
         }
     }
     pub(crate) fn contract_value(&mut self) -> ContractValue {
@@ -302,6 +303,7 @@ impl Dice<'_> {
             first_seq: self.u64(),
             last_seq: self.u64(),
             last_record: self.entry_name(),
+            rests_on: self.maybe(Self::entry_name),
             previous_bill: self.maybe(Self::hash),
             currency: self.text(),
             rounding_rule: self.text(),
@@ -310,6 +312,7 @@ impl Dice<'_> {
             rounding: self.money(),
             over_ceiling: self.maybe(Self::money),
             total: self.money(),
+            refund: self.maybe(Self::money),
         }
     }
     pub(crate) fn finance_link(&mut self) -> FinanceLink {
@@ -380,7 +383,9 @@ impl Dice<'_> {
     }
     pub(crate) fn epoch(&mut self) -> Epoch {
         let (epoch, log, held) = (self.u64(), self.u8(), self.u64());
-        Epoch { epoch, log, held, receipted: self.u64(), why: self.text() }
+        let (receipted, why) = (self.u64(), self.text());
+        let answer = self.maybe(Self::bytes);
+        Epoch { epoch, log, held, receipted, why, answer }
     }
     pub(crate) fn receipt(&mut self) -> Receipt {
         Receipt {

@@ -177,8 +177,8 @@ fn an_answer_is_exactly_one_of_ok_and_error() {
 #[test]
 fn every_interface_has_a_name_of_the_alphabet_and_one_direction() {
     let names: Vec<&str> = Interface::ALL.iter().map(|interface| interface.name()).collect();
-    assert_eq!(names[..4], ["product-report", "blocks", "bill-push", "payment-confirm"]);
-    assert_eq!(names[4..], ["browse", "order", "score", "order-change"]);
+    assert_eq!(names[..5], ["product-report", "blocks", "bill-push", "payment-confirm", "fetch"]);
+    assert_eq!(names[5..], ["browse", "order", "score", "order-change"]);
     for interface in Interface::ALL {
         assert!(segment_ok(interface.name()));
         assert_eq!(Interface::from_name(interface.name()), Some(*interface));

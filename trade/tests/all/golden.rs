@@ -22,6 +22,7 @@ use hufu_trade::{
 
 use crate::{
     golden_after::{Before, after},
+    golden_kinds::{child, kinds},
     golden_parts::{block, lone, others, receipt, usage_parts},
     parties::{MINUTE, POOL, Parties, Party, SECOND, T0},
     usage::records,
@@ -136,6 +137,8 @@ pub(crate) fn files() -> Outcome<Files> {
         tariff: &tariff,
         gap_rule: "free",
         left: Some(order.2.amount),
+        rests_on: None,
+        prepaid: None,
     };
     let bill = rate(&terms, None, &records)?;
     let bill_der = files.der("Bill", &bill)?;
@@ -175,6 +178,7 @@ pub(crate) fn files() -> Outcome<Files> {
     lone(&mut files, "payment", EntryKind::Payment, 1, &body)?;
     score(&mut files, &parties, &order.0, deal_name.hash)?;
     others(&mut files, &parties, browse.contract_no)?;
+    kinds(&mut files, &parties, &order.1, child((&bill_name, &bill)))?;
     after(&mut files, &parties, &Before { terms, records, bill: (bill_name, bill), paid_at })?;
     Ok(files)
 }
@@ -249,7 +253,8 @@ fn order(files: &mut Files, browse: &Statement, offer: Digest, follows: Digest, 
     let item = RequirementItem { product_id: "vm-2c4g".to_owned(), quantity: 1 };
     files.der("RequirementItem", &item)?;
     let term_ns = 7_200_000_000_000;
-    let requirement = Requirement { catalogue_revision: 7, items: vec![item], term_ns, tariff: tariff.hash()? };
+    let requirement =
+        Requirement { catalogue_revision: 7, items: vec![item], term_ns, tariff: tariff.hash()?, parent: None };
     files.der("Requirement", &requirement)?;
     let contract_value = ContractValue { payment: Paying::Postpaid, amount: "50".parse()? };
     files.der("ContractValue", &contract_value)?;

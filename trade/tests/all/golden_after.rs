@@ -35,6 +35,9 @@ pub(crate) fn after(files: &mut Files, parties: &Parties, before: &Before<'_>) -
     let Before { terms, records, bill: (bill_name, bill), paid_at } = before;
     let capped = rate(&Terms { left: Some("0.5".parse()?), ..terms.clone() }, None, records)?;
     files.der("Bill-capped", &capped)?;
+    let by_period = rate(&Terms { rests_on: Some(bill_name.clone()), ..terms.clone() }, None, records)?;
+    files.der("Bill-period", &by_period)?;
+    files.der("Bill-prepaid", &Bill { refund: Some("0.93".parse()?), ..capped })?;
 
     let renewal = Renewal {
         term_ns: 3_600_000_000_000,
@@ -141,8 +144,10 @@ fn refunded(
         state: "refunded".to_owned(),
         amount_cny: Some(bill.total.to_string()),
         paid_at: Some(rfc3339(paid_at)),
+        refund_cny: None,
         refunded_cny: Some(amount.to_string()),
         refunded_at: Some(rfc3339(back_at)),
+        parent_bill: None,
     });
     let at = at + SECOND;
     let (_, answer) = Envelope::seal(asks, PLATFORM, POOL, at, Some(&id), None, &answer, &platform.key, platform.id())?;

@@ -205,7 +205,7 @@ pub(crate) fn others(files: &mut Files, parties: &Parties, contract_no: Contract
     let body = files.der("SetAside", &aside)?;
     lone(files, "set-aside", EntryKind::SetAside, 18, &body)?;
     let why = "restored from a copy".to_owned();
-    let body = files.der("Epoch", &Epoch { epoch: 1, log: 0, held: 40, receipted: 44, why })?;
+    let body = files.der("Epoch", &Epoch { epoch: 1, log: 0, held: 40, receipted: 44, why, answer: None })?;
     lone(files, "epoch", EntryKind::Epoch, 19, &body)?;
     Ok(())
 }

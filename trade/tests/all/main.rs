@@ -10,15 +10,21 @@ mod correction;
 #[cfg(test)]
 mod dice;
 #[cfg(test)]
+mod dice_kinds;
+#[cfg(test)]
 mod envelope;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod golden_after;
 #[cfg(test)]
+mod golden_kinds;
+#[cfg(test)]
 mod golden_parts;
 #[cfg(test)]
 mod golden_test;
+#[cfg(test)]
+mod kinds;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
@@ -27,6 +33,10 @@ mod notice;
 mod openssl;
 #[cfg(test)]
 mod parties;
+#[cfg(test)]
+mod period;
+#[cfg(test)]
+mod prepaid;
 #[cfg(test)]
 mod rating;
 #[cfg(test)]

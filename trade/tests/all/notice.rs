@@ -31,7 +31,7 @@ fn the_golden_notices_are_in_order_and_their_parts_stand_in_them() {
     let renewal = renew.renewal.unwrap();
     assert_eq!(renewal, decode(&read("Renewal.der"), "Renewal").unwrap());
     let in_force = InForce::of(&deal);
-    assert!(in_force.takes(&renewal, &offer, renew.time));
+    assert!(in_force.takes(&renewal, (&offer, &deal), renew.time));
     let longer = InForce { service_end: deal.service_end + 3_600_000_000_000, value: renewal.contract_value };
     assert_eq!(in_force.renewed(&renewal).unwrap(), longer);
     assert_eq!(longer.left([Money(0)]).unwrap(), Some("80".parse().unwrap()));
@@ -113,6 +113,7 @@ fn renewal(term_ns: u64, payment: Paying, amount: i128) -> Renewal {
 fn a_renewal_stays_within_the_offer() {
     use Paying::{Postpaid, Prepaid};
     let offer = Offer { term_ns_max: 500, ..decode(&read("Offer.der"), "Offer").unwrap() };
+    let deal: Deal = decode(&read("Deal.der"), "Deal").unwrap();
     let last = InForce { service_end: i64::MAX - 499, ..in_force(Postpaid, 50) };
     for (name, now, asked, time, want) in [
         ("the same ceiling", in_force(Postpaid, 50), renewal(500, Postpaid, 50), 0, true),
@@ -128,7 +129,7 @@ fn a_renewal_stays_within_the_offer() {
         ("to the end of time", last, renewal(499, Postpaid, 50), 0, true),
         ("beyond it", last, renewal(500, Postpaid, 50), 0, false),
     ] {
-        assert_eq!(now.takes(&asked, &offer, time), want, "{name}");
+        assert_eq!(now.takes(&asked, (&offer, &deal), time), want, "{name}");
         if want {
             let after = now.renewed(&asked).unwrap();
             let moved = after.service_end.abs_diff(now.service_end);

@@ -63,14 +63,20 @@ fn openssl_verifies_every_signature_and_refuses_it_under_another_key() {
     let signer = |name: &str| match name {
         name if name.starts_with("Receipt") => "platform",
         "envelope-answer.sig" | "envelope-refund.sig" | "Notice-uphold.sig" => "platform",
+        "Demand.sig" | "ParentBill.sig" => "platform",
+        "KeyRotation-new.sig" => "node-next",
         name if name.starts_with("Statement-") || name.starts_with("Notice-") => "buyer",
         _ => "node",
     };
     let signatures = names(".sig");
-    assert_eq!(signatures.len(), 19, "{signatures:?}");
+    assert_eq!(signatures.len(), 25, "{signatures:?}");
     for signature in signatures {
         let stem = signature.trim_end_matches(".sig");
-        let file = if stem.starts_with("envelope") { format!("{stem}.payload") } else { format!("{stem}.der") };
+        let file = match stem {
+            "KeyRotation-old" | "KeyRotation-new" => "KeyRotation.der".to_owned(),
+            _ if stem.starts_with("envelope") => format!("{stem}.payload"),
+            _ => format!("{stem}.der"),
+        };
         let key = public_key(&directory, signer(&signature));
         assert!(verify(&key, &signature, &file), "{signature}");
         let other = public_key(&directory, "root");
@@ -80,7 +86,7 @@ fn openssl_verifies_every_signature_and_refuses_it_under_another_key() {
 
 #[test]
 fn openssl_follows_every_certificate_to_the_root() {
-    for party in ["root", "buyer", "node", "platform"] {
+    for party in ["root", "buyer", "node", "node-next", "platform"] {
         let file = format!("{party}.crt");
         let at = "1767225600";
         let words = ["verify", "-vfyopt", DISTID, "-attime", at, "-CAfile", "root.crt", &file];

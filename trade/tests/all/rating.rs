@@ -208,6 +208,8 @@ fn terms<'a>(tariff: &'a Tariff, gap_rule: &'a str) -> Terms<'a> {
         tariff,
         gap_rule,
         left: None,
+        rests_on: None,
+        prepaid: None,
     }
 }
 

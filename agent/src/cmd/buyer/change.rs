@@ -13,8 +13,9 @@ use hufu_trade::{
     money::Money,
     notice::{Notice, Renewal},
     octets::{Digest, Octets},
+    prepaid::price_of_term,
     rules::{DISPUTE, RENEW},
-    statement::{ContractValue, Payment},
+    statement::{ContractValue, Offer, Payment},
 };
 use serde_json::json;
 
@@ -46,6 +47,9 @@ pub(in crate::cmd) struct Change {
     /// Renew: the most all bills of the contract may be from now on, CNY
     #[arg(long, value_name = "CNY", value_parser = amount)]
     ceiling: Option<Money>,
+    /// Renew a prepaid contract: by how much it was renewed before
+    #[arg(long, value_parser = term::parse, value_name = "TERM")]
+    renewed: Option<u64>,
     /// Dispute: the evidence pack of the bill
     #[arg(long, value_name = "PACK")]
     pack: Option<PathBuf>,
@@ -129,7 +133,7 @@ fn sign(
         act: args.act.clone(),
         time: now_ns,
         bill: bill(args, deal)?,
-        renewal: renewal(args)?,
+        renewal: renewal(args, &checked.offer, deal)?,
         why: args.why.clone(),
     };
     notice.check().map_err(|e| bug(&e))?;
@@ -138,13 +142,21 @@ fn sign(
     Ok(OrderChange { notice: Sealed(signed.map_err(|e| bug(&e))?) })
 }
 
-fn renewal(args: &Change) -> Result<Option<Renewal>, hufu_audit::Failure<Text>> {
+/// A postpaid contract gets the ceiling that is asked for, a prepaid one the price of its whole longer term.
+fn renewal(args: &Change, offer: &Offer, deal: &Deal) -> Result<Option<Renewal>, hufu_audit::Failure<Text>> {
     if args.act != RENEW {
         return Ok(None);
     }
     let term_ns = args.term.ok_or_else(|| missing("--term <TERM>"))?;
-    let amount = args.ceiling.ok_or_else(|| missing("--ceiling <CNY>"))?;
-    Ok(Some(Renewal { term_ns, contract_value: ContractValue { payment: Payment::Postpaid, amount } }))
+    let payment = deal.contract_value.payment;
+    let amount = match payment {
+        Payment::Postpaid => args.ceiling.ok_or_else(|| missing("--ceiling <CNY>"))?,
+        Payment::Prepaid => {
+            let before = deal.requirement.term_ns.saturating_add(args.renewed.unwrap_or(0));
+            price_of_term(offer, &deal.requirement, before.saturating_add(term_ns)).map_err(|e| bug(&e))?
+        }
+    };
+    Ok(Some(Renewal { term_ns, contract_value: ContractValue { payment, amount } }))
 }
 
 fn bill(args: &Change, deal: &Deal) -> Result<Option<Digest>, hufu_audit::Failure<Text>> {

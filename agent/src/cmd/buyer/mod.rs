@@ -5,6 +5,7 @@ mod change;
 mod channel;
 mod check;
 mod list;
+mod parent;
 mod proof;
 mod sign;
 mod state;
@@ -21,7 +22,7 @@ use hufu_trade::{
     money::Money,
     octets::rfc3339,
     resource::{KINDS, Resource},
-    statement::ScoreItem,
+    statement::{Payment, ScoreItem},
 };
 use serde_json::json;
 
@@ -61,6 +62,11 @@ pub(super) enum Command {
         /// The most a bill may be, CNY
         #[arg(long, value_name = "CNY", value_parser = amount, default_value = "100")]
         ceiling: Money,
+        #[command(flatten)]
+        parent: parent::Args,
+        /// Pay the price of the whole term before: possible where all that is priced is reserved
+        #[arg(long, conflicts_with = "ceiling")]
+        prepaid: bool,
     },
     /// Score a served contract, for example cpu=95 memory=90
     Score {
@@ -167,7 +173,9 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
         Command::Browse { common, node: None, .. } if common.answer.is_none() => list::run(common, context),
         Command::Browse { common, node, product } => browse(common, node.as_deref().zip(product.as_deref()), context),
-        Command::Order { common, quantity, term, ceiling } => order(common, (*quantity, *term, *ceiling), context),
+        Command::Order { common, quantity, term, ceiling, prepaid, parent } => {
+            order(common, (*quantity, *term, (!prepaid).then_some(*ceiling)), parent, context)
+        }
         Command::Score { common, scores } => score(common, scores, context),
         Command::Change(args) => change::run(args, context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
@@ -222,7 +230,12 @@ fn browse(common: &Common, wanted: Option<(&str, &str)>, context: &Context) -> O
     Ok(Exit::Done)
 }
 
-fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), context: &Context) -> Outcome {
+fn order(
+    common: &Common,
+    (quantity, term_ns, ceiling): (u32, u64, Option<Money>),
+    parent: &parent::Args,
+    context: &Context,
+) -> Outcome {
     let channel = common.channel(context)?;
     let (anchors, buyer) = (common.anchors()?, common.buyer()?);
     let state = State::new(&common.state);
@@ -236,7 +249,8 @@ fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), conte
             check::order_fits(&checked.offer, quantity, term_ns)?;
             // The node's clock may be ahead of ours by a little: an order is not signed before its offer.
             let signed_ns = now_ns.max(checked.offer.valid_from);
-            let request = sign::order(&buyer, &checked, (quantity, term_ns, ceiling), signed_ns)?;
+            let parent = parent.order(&buyer, signed_ns)?;
+            let request = sign::order(&buyer, &checked, (quantity, term_ns, ceiling), parent, signed_ns)?;
             state.keep_order(&request)?;
             request
         }
@@ -251,13 +265,21 @@ fn order(common: &Common, (quantity, term_ns, ceiling): (u32, u64, Money), conte
         "node": deal.computing_pool_id,
         "start": rfc3339(deal.contract_time),
         "service_end": rfc3339(deal.service_end),
+        "payment": deal.contract_value.payment,
         "ceiling_cny": deal.contract_value.amount,
         "address": accepted.address,
+        "parent": deal.requirement.parent,
         "height": accepted.height,
     });
     context.show(&shown, || {
         let (contract, node) = (deal.contract_no.to_string(), deal.computing_pool_id.clone());
-        Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang)
+        let good = Text::DealGood { contract, node, end: rfc3339(deal.service_end) }.render(context.lang);
+        let mut lines = vec![good];
+        if deal.contract_value.payment == Payment::Prepaid {
+            lines.push(Text::PrepaidPrice { price: deal.contract_value.amount.to_string() }.render(context.lang));
+        }
+        lines.extend(deal.requirement.parent.as_ref().map(|parent| parent::shown(parent).render(context.lang)));
+        lines.join("\n")
     })?;
     Ok(Exit::Done)
 }

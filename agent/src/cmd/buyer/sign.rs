@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use hufu_audit::Failure;
+use hufu_audit::{Exit, Failure};
 use hufu_gm::{cert::Certificate, sm2::SecretKey, sm3::sm3};
 use hufu_trade::{
     entry::SignedStatement,
     if2::{Accepted, Browse, Sealed, SendOrder},
     money::Money,
     octets::{Digest, Octets},
+    parent::ParentOrder,
+    prepaid::price_of_term,
     statement::{ContractValue, Payment, Requirement, RequirementItem, ScoreCard, Statement, con_type, contract_no},
 };
 
@@ -97,11 +99,12 @@ pub(super) fn browse(buyer: &Buyer, pool: &str, product: &str, now_ns: i64) -> R
     Ok(Asked { pool: pool.to_owned(), contract_no: no.to_string(), request })
 }
 
-/// Order: the requirement, the price terms' hash and the ceiling.
+/// Order: the requirement, the price terms' hash and the ceiling; without one the price of the term, prepaid.
 pub(super) fn order(
     buyer: &Buyer,
     checked: &Checked,
-    (quantity, term_ns, ceiling): (u32, u64, Money),
+    (quantity, term_ns, ceiling): (u32, u64, Option<Money>),
+    parent: Option<ParentOrder>,
     now_ns: i64,
 ) -> Result<SendOrder, Failure<Text>> {
     let offer = &checked.offer;
@@ -110,11 +113,21 @@ pub(super) fn order(
         items: vec![RequirementItem { product_id: offer.product_id.clone(), quantity }],
         term_ns,
         tariff: offer.tariff.hash().map_err(|e| bug(&e))?,
+        parent,
+    };
+    let contract_value = match ceiling {
+        Some(amount) => ContractValue { payment: Payment::Postpaid, amount },
+        None => {
+            let price = price_of_term(offer, &requirement, term_ns);
+            let unpriced =
+                |error: hufu_trade::Error| Failure::new(Exit::No, Text::NotPrepaid { why: error.to_string() });
+            ContractValue { payment: Payment::Prepaid, amount: price.map_err(unpriced)? }
+        }
     };
     buyer.sign(&Statement {
         follows: Some(offer.browse),
         requirement: Some(requirement),
-        contract_value: Some(ContractValue { payment: Payment::Postpaid, amount: ceiling }),
+        contract_value: Some(contract_value),
         ..statement(con_type::ORDER, checked, buyer, now_ns)
     })
 }

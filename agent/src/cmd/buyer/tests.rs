@@ -159,8 +159,8 @@ fn an_honest_offer_and_deal_pass() {
     let world = world();
     let checked = world.check(&world.offered(&world.offer())).ok().unwrap();
     check::offer_is_mine(&checked, &world.buyer).unwrap();
-    let wanted = (1, HOUR_NS.unsigned_abs(), Money(100));
-    let order = sign::order(&world.buyer, &checked, wanted, NOW_NS).unwrap();
+    let wanted = (1, HOUR_NS.unsigned_abs(), Some(Money(100)));
+    let order = sign::order(&world.buyer, &checked, wanted, None, NOW_NS).unwrap();
     let deal = accepted(&world.deal(&checked, &order));
     check::deal(&checked, &order, &deal).unwrap();
     let scores = [ScoreItem { code: 1, score: 90 }, ScoreItem { code: 0, score: 100 }];
@@ -224,8 +224,8 @@ fn an_order_beyond_the_offer_is_not_signed() {
 fn every_change_of_a_deal_is_refused() {
     let world = world();
     let checked = world.check(&world.offered(&world.offer())).ok().unwrap();
-    let wanted = (1, HOUR_NS.unsigned_abs(), Money(100));
-    let order = sign::order(&world.buyer, &checked, wanted, NOW_NS).unwrap();
+    let wanted = (1, HOUR_NS.unsigned_abs(), Some(Money(100)));
+    let order = sign::order(&world.buyer, &checked, wanted, None, NOW_NS).unwrap();
     type Change = fn(&mut Deal);
     let changes: [(&str, Change, &str); 8] = [
         ("another contract", |d| d.contract_no = Octets([9; 16]), "contractNo"),

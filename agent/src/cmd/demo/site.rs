@@ -8,7 +8,7 @@ use hufu_gm::{Certificate, SecretKey};
 use hufu_trade::party::platform_of;
 
 use crate::{
-    cmd::{bug, file, init, pki},
+    cmd::{bug, file, init, layout::Layout, pki},
     text::Text,
 };
 
@@ -116,16 +116,17 @@ pub(super) fn make_node(dirs: &Dirs, program: &Path, host: &str, port: u16) -> R
         key: Some(&key),
         cert: Some(&cert),
         more: &more,
+        begin: crate::setup::Begin::New,
     };
     // A directory without this mark was never finished, so no daemon ever ran in it.
     let mark = dirs.agent.join("made");
     if mark.exists() {
-        return init::write_config(&dirs.agent, &plan);
+        return init::write_config(&Layout::directory(&dirs.agent), &plan);
     }
     if dirs.agent.exists() {
         std::fs::remove_dir_all(&dirs.agent).map_err(|e| file::unwritable(&dirs.agent, &e))?;
     }
-    init::lay_out(&dirs.agent, &plan)?;
+    init::lay_out(&Layout::directory(&dirs.agent), &plan)?;
     file::write_new(&mark, b"")
 }
 

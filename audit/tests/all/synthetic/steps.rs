@@ -1,20 +1,21 @@
 //! One step after another of the synthetic story: records, notices, states, bills, corrections, payments, refunds. Each can be
 //! changed before it is signed, so that a story cheats in exactly one thing.
 
-use std::ops::Range;
-
 use hufu_gm::Signed;
 use hufu_ledger::{EntryRef, Log, NewBlock, foresee};
 use hufu_trade::{
+    bill::Bill,
     contract::overall_score,
     correction::{Adjustment, Correction, Due, RefundPaid},
     encode,
     entry::{EntryKind, EntryName, FinanceLink, OrderStatus, Payment, octet_string},
     if2::{Answer, Envelope, Interface, PLATFORM, PaymentState},
     money::Money,
-    notice::{Notice, Renewal},
+    notice::{InForce, Notice, Renewal},
     octets::{ContractNo, Octets, rfc3339},
+    prepaid::Prepaid,
     rating::{Before, Terms, rate},
+    rotation::{KeyRotation, SignedRotation},
     rules::{DISPUTE, RENEW, RuleTable},
     statement::{ScoreCard, ScoreItem, Statement, con_type},
     usage::{Reading, Reason, UsageRecord},
@@ -55,12 +56,36 @@ pub(crate) enum Step {
     Again,
     /// A correction that takes so many fen off.
     Correct(i128, fn(&mut Correction)),
+    /// A bill by period over what is not billed yet but so many records.
+    Bill(usize, fn(&mut Bill)),
+    /// What follows is about the bill of this number, from 1.
+    Of(usize),
     /// What is due was paid, as the platform, or whoever signs for it, says.
     Pay(By, fn(&mut PaymentState), fn(&mut Payment)),
     /// What was paid too much went back.
     Refund(By, fn(&mut PaymentState), fn(&mut RefundPaid)),
     /// The buyer's score.
     Score,
+    /// The node changes its key.
+    Rotate(Rotated),
+}
+
+/// How the key is changed.
+#[allow(dead_code, reason = "the examples tell the plain story only")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotated {
+    /// As it should be.
+    Right,
+    /// The old key signs on.
+    InVain,
+    /// The new key signs in the old one's place.
+    WithoutOld,
+    /// The old key signs in the new one's place.
+    WithoutNew,
+    /// The rotation is of another node.
+    Elsewhere,
+    /// It says that the new key has signed the finance log from its begin.
+    Backdated,
 }
 
 /// A notice as it should be.
@@ -131,7 +156,16 @@ impl Story<'_> {
             Step::Status(acts) => self.status(acts),
             Step::Notice(act, by, change) => self.notice(act, *by, *change),
             Step::Again => self.moves(EntryKind::Notice, self.noticed.clone()),
+            Step::Bill(less, change) => {
+                let end = self.records.len().saturating_sub(*less);
+                self.bill(*change, end, self.moved.clone())
+            }
+            Step::Of(number) => {
+                self.current = number.saturating_sub(1);
+                Ok(())
+            }
             Step::Correct(fen, change) => self.correct(*fen, *change),
+            Step::Rotate(how) => self.rotate(*how),
             Step::Pay(by, state, change) => self.pay(*by, *state, *change),
             Step::Refund(by, state, change) => self.refund(*by, *state, *change),
             Step::Score => self.score(plan),
@@ -216,7 +250,7 @@ impl Story<'_> {
             deal: Octets(self.deal.ok_or("no deal")?.hash),
             act: act.to_owned(),
             time: self.time,
-            bill: self.due.as_ref().filter(|_| act == DISPUTE).map(|due| due.bill),
+            bill: self.due().ok().filter(|_| act == DISPUTE).map(|due| due.bill),
             renewal: Some(renewal).filter(|_| act == RENEW),
             why: "a reason".to_owned(),
         };
@@ -262,10 +296,24 @@ impl Story<'_> {
         Ok(finance)
     }
 
-    /// A bill over some records; what the next one goes on from. The plan may change the last one.
-    pub(super) fn bill(&mut self, plan: &Plan, part: Range<usize>, before: Option<Before>) -> Made<Before> {
+    /// How the contract is charged, if it is prepaid.
+    fn prepaid(&self, in_force: &InForce) -> Made<Option<Prepaid>> {
+        let (offer, _) = self.offer.as_ref().ok_or("no offer")?;
+        let deal = self.agreed.as_ref().ok_or("no deal")?;
+        Ok(Prepaid::of(offer, deal, in_force, self.proration)?)
+    }
+
+    /// What is due for the bill that steps are about.
+    fn due(&self) -> Made<Due> {
+        Ok(self.dues.get(self.current).ok_or("no bill")?.0.clone())
+    }
+
+    /// A bill over the records up to one; `change` comes before it is signed.
+    pub(super) fn bill(&mut self, change: fn(&mut Bill), end: usize, rests_on: Option<EntryName>) -> Made<()> {
         let (offer, offer_hash) = self.offer.clone().ok_or("no offer")?;
-        let billed = self.due.as_ref().map(|due| due.total);
+        let billed = self.totals.iter().copied();
+        let in_force = self.in_force.ok_or("no deal")?;
+        let prepaid = self.prepaid(&in_force)?;
         let terms = Terms {
             contract_no: self.no()?,
             computing_pool_id: POOL,
@@ -275,20 +323,25 @@ impl Story<'_> {
             tariff: &offer.tariff,
             gap_rule: "free",
             left: self.in_force.ok_or("no deal")?.left(billed)?,
+            rests_on,
+            prepaid: prepaid.as_ref(),
         };
-        let records = self.records.get(part.clone()).ok_or("no such records")?;
-        let mut bill = rate(&terms, before.as_ref(), records)?;
+        let records = self.records.get(self.billed..end).ok_or("no such records")?;
+        let mut bill = rate(&terms, self.before.as_ref(), records)?;
         let last = records.last().ok_or("no record")?.1.clone();
-        if part.end == self.records.len() {
-            (plan.bill)(&mut bill);
-        }
+        change(&mut bill);
         let hash = self.finance(EntryKind::Bill, encode(&bill, "Bill")?)?.hash;
-        self.due = Some(Due::of(&bill.number, hash, bill.total));
-        Ok(Before { hash, count: before.map_or(1, |before| before.count + 1), last })
+        self.current = self.dues.len();
+        self.dues.push((Due::of(&bill.number, hash, bill.total), Money(0)));
+        self.totals.push(bill.total);
+        self.refunds.push(bill.refund);
+        self.before = Some(Before { hash, count: u32::try_from(self.dues.len())?, last });
+        self.billed = end;
+        Ok(())
     }
 
     fn correct(&mut self, fen: i128, change: fn(&mut Correction)) -> Made<()> {
-        let due = self.due.clone().ok_or("no bill")?;
+        let due = self.due()?;
         let adjustment = less(fen);
         let mut correction = Correction {
             version: 1,
@@ -305,7 +358,35 @@ impl Story<'_> {
         };
         change(&mut correction);
         let hash = self.finance(EntryKind::Correction, encode(&correction, "Correction")?)?.hash;
-        self.due = Some(due.corrected(hash, &correction).unwrap_or(due));
+        if let Some((known, _)) = self.dues.get_mut(self.current) {
+            *known = due.corrected(hash, &correction).unwrap_or(due);
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, how: Rotated) -> Made<()> {
+        let (old, new) = (&self.parties.node, &self.parties.next);
+        let pool = if how == Rotated::Elsewhere { "site-1/node-2" } else { POOL };
+        let rotation = KeyRotation {
+            version: 1,
+            computing_pool_id: pool.to_owned(),
+            old: Octets(old.id()),
+            new: Octets(new.id()),
+            finance_from: if how == Rotated::Backdated { 0 } else { self.ledger.size(Log::Finance) },
+            time: self.time,
+            why: "yearly".to_owned(),
+        };
+        let tbs = encode(&rotation, "KeyRotation")?;
+        let octets = |bytes: &[u8]| octet_string(bytes, "SignedRotation");
+        let by = |party: &Party| -> Made<_> { Ok(octets(&party.key.sign(&tbs)?)?) };
+        let signed = SignedRotation {
+            rotation: octets(&tbs)?,
+            old_signature: by(if how == Rotated::WithoutOld { new } else { old })?,
+            new_signature: by(if how == Rotated::WithoutNew { old } else { new })?,
+            certificates: new.ders().iter().map(|der| octets(der)).collect::<Result<_, _>>()?,
+        };
+        self.append(Log::Trade, vec![(EntryKind::KeyRotation, encode(&signed, "SignedRotation")?)])?;
+        self.rotated = how != Rotated::InVain;
         Ok(())
     }
 
@@ -318,12 +399,13 @@ impl Story<'_> {
     }
 
     fn pay(&mut self, by: By, state: fn(&mut PaymentState), change: fn(&mut Payment)) -> Made<()> {
-        let due = self.due.clone().ok_or("no bill")?;
+        let due = self.due()?;
         let mut said = PaymentState {
             bill_no: due.number.clone(),
             state: "paid".to_owned(),
             amount_cny: Some(due.total.to_string()),
             paid_at: Some(rfc3339(self.time)),
+            refund_cny: self.refunds.get(self.current).copied().flatten().map(|back| back.to_string()),
             ..PaymentState::default()
         };
         state(&mut said);
@@ -338,20 +420,25 @@ impl Story<'_> {
             confirmation: octet_string(&self.envelope(by, said)?, "Payment")?,
         };
         change(&mut payment);
-        self.paid = payment.amount;
+        if let Some((_, paid)) = self.dues.get_mut(self.current) {
+            *paid = payment.amount;
+        }
         self.finance(EntryKind::Payment, encode(&payment, "Payment")?).map(|_| ())
     }
 
     fn refund(&mut self, by: By, state: fn(&mut PaymentState), change: fn(&mut RefundPaid)) -> Made<()> {
-        let due = self.due.clone().ok_or("no bill")?;
-        let amount = self.paid.minus(due.total)?;
+        let due = self.due()?;
+        let paid = self.dues.get(self.current).map_or(Money(0), |(_, paid)| *paid);
+        let amount = paid.minus(due.total)?;
         let mut said = PaymentState {
             bill_no: due.number.clone(),
             state: "refunded".to_owned(),
-            amount_cny: Some(self.paid.to_string()),
+            amount_cny: Some(paid.to_string()),
             paid_at: Some(rfc3339(self.time)),
+            refund_cny: None,
             refunded_cny: Some(amount.to_string()),
             refunded_at: Some(rfc3339(self.time)),
+            parent_bill: None,
         };
         state(&mut said);
         let mut refund = RefundPaid {

@@ -1,0 +1,190 @@
+//! The helper as systemd starts it: a connection as standard input and output, real cgroups of this machine, a real workload.
+//! On a machine with systemd running the slices are the virtual machine's matter (`tests/vm/`); there and where cgroups may not be
+//! written, only what needs none is tried.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+};
+
+use serde_json::{Value, json};
+
+struct Helper {
+    dir: tempfile::TempDir,
+}
+
+impl Helper {
+    fn new(settings: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("provision.toml"), settings).unwrap();
+        Self { dir }
+    }
+
+    /// One request, as one process answers it.
+    fn ask(&self, line: &str) -> (Value, ExitStatus) {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let output: OwnedFd = there.try_clone().unwrap().into();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hufu-provision"))
+            .args([self.dir.path().join("provision.toml"), self.dir.path().join("locks")])
+            .stdin(OwnedFd::from(there))
+            .stdout(output)
+            .spawn()
+            .unwrap();
+        // A helper that refuses before it reads closes the connection.
+        here.write_all(format!("{line}\n").as_bytes()).ok();
+        let mut answer = String::new();
+        BufReader::new(here).read_line(&mut answer).ok();
+        let status = child.wait().unwrap();
+        (serde_json::from_str(&answer).unwrap_or(Value::Null), status)
+    }
+}
+
+fn order() -> String {
+    format!("{:032x}", std::process::id())
+}
+
+fn start(order: &str) -> String {
+    let reserves = json!({ "cpu": "100", "memory": "16777216" });
+    json!({ "verb": "start", "contract_no": order, "quantity": 2, "reserves": reserves,
+            "service_end": "2030-01-01T00:00:00Z" })
+    .to_string()
+}
+
+fn simple(verb: &str, order: &str) -> String {
+    json!({ "verb": verb, "contract_no": order }).to_string()
+}
+
+#[test]
+fn what_is_not_a_request_is_refused_with_its_reason() {
+    let helper = Helper::new("");
+    let wrong = [
+        (String::from("nonsense"), "malformed"),
+        (String::from("{}"), "malformed"),
+        (simple("exec", &order()), "malformed"),
+        (simple("stop", "../../../etc/passwd"), "contract_no"),
+        (simple("start", &order()), "quantity"),
+        (format!("{{\"verb\":\"{}", "x".repeat(20_000)), "malformed"),
+    ];
+    for (line, word) in wrong {
+        let (answer, status) = helper.ask(&line);
+        let why = answer["error"].as_str().unwrap_or_default().to_owned();
+        assert!(why.contains(word), "{line:.60}: {answer}");
+        assert!(status.success(), "a refusal is an answer");
+    }
+    let (answer, status) = Helper::new("comand = []").ask(&simple("stop", &order()));
+    assert!(answer["error"].as_str().is_some_and(|why| why.contains("comand")), "{answer}");
+    assert_eq!(status.code(), Some(78));
+}
+
+#[test]
+fn without_a_connection_there_is_nobody_to_answer() {
+    let out = Command::new(env!("CARGO_BIN_EXE_hufu-provision")).stdin(std::process::Stdio::null()).output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(out.stdout.is_empty());
+}
+
+/// The cgroup files of the order that exist, by name.
+fn found(order: &str, name: &str) -> Vec<PathBuf> {
+    let mut directories = vec![PathBuf::from("/sys/fs/cgroup")];
+    directories.extend(fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()));
+    let files = directories.into_iter().map(|mount| mount.join("hufu-test-provision").join(order).join(name));
+    files.filter(|file| file.exists()).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+#[test]
+fn an_order_gets_its_place_rests_and_ends() {
+    let can_write = rustix::process::geteuid().is_root() && Path::new("/sys/fs/cgroup/cgroup.procs").exists()
+        || fs::read_dir("/sys/fs/cgroup")
+            .is_ok_and(|mut found| found.any(|entry| entry.is_ok_and(|e| e.path().join("tasks").exists())));
+    if Path::new("/run/systemd/system").is_dir() || !can_write {
+        eprintln!("no cgroups of our own to be had here: not tried");
+        return;
+    }
+    let order = order();
+    let script = tempfile::tempdir().unwrap();
+    let path = script.path().join("command.sh");
+    // The site's command: a workload that enters the place before it execs.
+    let text = r#"#!/bin/sh
+request=$(cat)
+echo "$request" >> "$(dirname "$0")/log"
+case $request in
+  *'"verb":"start"'*)
+    [ -e "$(dirname "$0")/started" ] && exit 0
+    touch "$(dirname "$0")/started"
+    places=$(printf %s "$request" | sed 's/.*"procs_files":\[\([^]]*\)\].*/\1/' | tr -d '"' | tr ',' ' ')
+    setsid sh -c 'for p in "$@"; do echo 0 > "$p"; done; exec sleep 300' - $places < /dev/null > /dev/null 2>&1 &
+    echo '{"address":"here"}' ;;
+esac
+"#;
+    fs::write(&path, text).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&path, executable).unwrap();
+    let settings = format!("parent = \"hufu-test-provision\"\ntasks_max = 77\ncommand = [\"{}\"]\n", path.display());
+    let helper = Helper::new(&settings);
+
+    let (answer, _) = helper.ask(&start(&order));
+    assert_eq!(answer["cgroup"], format!("hufu-test-provision/{order}"), "{answer}");
+    assert_eq!(answer["address"], "here");
+    let limits = [
+        ("cpu.max", "20000 100000"),
+        ("cpu.cfs_quota_us", "20000"),
+        ("memory.max", "33554432"),
+        ("memory.limit_in_bytes", "33554432"),
+    ];
+    let set: Vec<_> =
+        limits.iter().flat_map(|(name, want)| found(&order, name).into_iter().map(move |f| (f, *want))).collect();
+    assert!(!set.is_empty(), "a limit was set");
+    for (file, want) in set {
+        assert_eq!(read(&file), want, "{}", file.display());
+    }
+    let pids = || -> Vec<String> {
+        let mut pids: Vec<_> = found(&order, "cgroup.procs")
+            .iter()
+            .flat_map(|f| read(f).lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        pids.sort();
+        pids.dedup();
+        pids
+    };
+    for _ in 0..100 {
+        if !pids().is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let [pid] = &pids()[..] else { panic!("{:?}", pids()) };
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).unwrap_or("gone").to_owned()
+    };
+
+    let (answer, _) = helper.ask(&simple("suspend", &order));
+    assert_eq!(answer, json!({}));
+    let frozen = found(&order, "cgroup.freeze");
+    assert!(state() == "T" || frozen.iter().any(|file| read(file) == "1"), "{}", state());
+
+    let (again, _) = helper.ask(&start(&order));
+    assert_eq!(again["cgroup"], format!("hufu-test-provision/{order}"));
+    assert_ne!(state(), "T");
+    assert_eq!(pids(), [pid.clone()], "no second workload");
+
+    let (answer, _) = helper.ask(&simple("stop", &order));
+    assert_eq!(answer, json!({}));
+    assert_eq!(found(&order, "cgroup.procs"), Vec::<PathBuf>::new());
+    let (answer, _) = helper.ask(&simple("stop", &order));
+    assert_eq!(answer, json!({}), "what is gone is stopped");
+    let verbs: Vec<String> =
+        fs::read_to_string(script.path().join("log")).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(verbs.len(), 5, "{verbs:?}");
+    for mount in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        fs::remove_dir(mount.path().join("hufu-test-provision")).ok();
+    }
+    fs::remove_dir("/sys/fs/cgroup/hufu-test-provision").ok();
+}

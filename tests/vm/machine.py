@@ -1,0 +1,130 @@
+"""A virtual machine under qemu's software emulation: boot, type on its serial console, cut its power, boot it again.
+
+Python's standard library only. What is done in the machine is scenario.py's part; what it is made of, image.sh's.
+"""
+
+import base64
+import os
+import secrets
+import select
+import socket
+import subprocess
+import time
+
+
+class VmError(Exception):
+    """The machine did not do what was asked."""
+
+
+class Machine:
+    """One machine: an overlay over the base image, so that the image is never written."""
+
+    def __init__(self, image, work, payload=None):
+        self.image, self.work, self.payload = image, work, payload
+        self.disk = os.path.join(work, "disk.qcow2")
+        self.log = open(os.path.join(work, "console.log"), "ab")
+        self.process = self.console = self.monitor = None
+        self.buffer = b""
+        if not os.path.exists(self.disk):
+            base = os.path.abspath(os.path.join(image, "base.qcow2"))
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, self.disk], check=True)
+
+    def boot(self, limit=600):
+        """Cold start until the shell answers."""
+        serial, monitor = (os.path.join(self.work, name) for name in ("serial", "monitor"))
+        for path in (serial, monitor):
+            if os.path.exists(path):
+                os.remove(path)
+        drives = ["-drive", f"file={self.disk},if=virtio,format=qcow2,cache=writeback"]
+        if self.payload:
+            drives += ["-drive", f"file={self.payload},if=virtio,format=raw,readonly=on"]
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
+             "-kernel", os.path.join(self.image, "vmlinuz"), "-initrd", os.path.join(self.image, "initrd"),
+             "-append", "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0", *drives, "-nic", "none", "-display", "none",
+             "-no-reboot", "-serial", f"unix:{serial},server=on,wait=off", "-monitor", f"unix:{monitor},server=on,wait=off"],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.console, self.monitor = self._connect(serial), self._connect(monitor)
+        self.buffer = b""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            # The shell echoes and prompts until it is told not to; only what it computed is its answer.
+            self._type("stty -echo; bind \"set enable-bracketed-paste off\"; PS1=; PS2=; unset PROMPT_COMMAND; echo ready-$((6*7))")
+            if self._until(b"ready-42", 5) is not None:
+                self._until(b"\n", 2)
+                return
+            if self.process.poll() is not None:
+                raise VmError(f"qemu ended with {self.process.returncode}")
+        raise VmError("the machine did not boot in time")
+
+    def _connect(self, path):
+        for _ in range(200):
+            try:
+                found = socket.socket(socket.AF_UNIX)
+                found.connect(path)
+                return found
+            except OSError:
+                time.sleep(0.05)
+        raise VmError(f"{path}: nobody there")
+
+    def _type(self, line):
+        self.console.sendall(line.encode() + b"\n")
+
+    def _until(self, mark, limit):
+        """What the console said before `mark`, or None after `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while mark not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.console], [], [], left)[0]:
+                return None
+            got = self.console.recv(65536)
+            if not got:
+                return None
+            self.log.write(got)
+            self.log.flush()
+            self.buffer += got
+        said, _, self.buffer = self.buffer.partition(mark)
+        return said
+
+    def run(self, script, limit=300, check=True):
+        """Runs a shell script, gives what it wrote; a status other than 0 is an error unless `check` is off."""
+        mark = "end-" + secrets.token_hex(8)
+        packed = base64.b64encode(script.encode()).decode()
+        # A terminal takes lines of at most 4096 characters.
+        self._type("rm -f /run/script.b64")
+        for start in range(0, len(packed), 2000):
+            self._type(f"printf %s {packed[start:start + 2000]} >> /run/script.b64")
+        # The mark is put together by the shell, so that an echo of this line is not taken for the end.
+        head, tail = mark[:8], mark[8:]
+        self._type(f"base64 -d /run/script.b64 > /run/script; bash /run/script < /dev/null 2>&1; echo \"{head}\"\"{tail} $?\"")
+        said = self._until(mark.encode(), limit)
+        if said is None:
+            raise VmError(f"no end within {limit} s of: {script}\n{self.buffer.decode(errors='replace')[-2000:]}")
+        status = self._until(b"\n", 10)
+        text = said.decode(errors="replace").replace("\r", "")
+        code = int((status or b"255").strip() or b"255")
+        if check and code != 0:
+            raise VmError(f"status {code} of: {script}\n{text}")
+        return text if check else (code, text)
+
+    def suspend(self, seconds):
+        """Suspends the machine to memory, as `systemctl suspend` does, and wakes it after a while."""
+        self._type("echo mem > /sys/power/state")
+        time.sleep(seconds)
+        self.say("system_wakeup")
+        self.run("true", 120)
+
+    def say(self, command):
+        """Gives the monitor a command."""
+        self.monitor.sendall(command.encode() + b"\n")
+        time.sleep(0.5)
+
+    def cut(self):
+        """Cuts the power: nothing of the machine runs another instruction."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for end in (self.console, self.monitor):
+            if end:
+                end.close()
+        self.console = self.monitor = None

@@ -1,0 +1,101 @@
+//! Random demands, responses, rotations and parent orders, as `dice.rs` makes the other structures.
+
+use hufu_trade::{
+    demand::{Demand, DemandAttribute, DemandItem, DemandRefusal, Proposal, Response},
+    parent::{ChildBill, ParentBill, ParentNoInput, ParentOrder, Payable},
+    rotation::{KeyRotation, SignedRotation},
+    statement::Reservation,
+};
+
+use crate::dice::Dice;
+
+impl Dice<'_> {
+    pub(crate) fn demand(&mut self) -> Demand {
+        let item = |d: &mut Self| DemandItem {
+            class: d.text(),
+            minima: d.some(|d| Reservation { resource: d.text(), quantity: d.u64() }),
+            quantity: d.u32(),
+        };
+        Demand {
+            version: self.u8(),
+            demand_no: self.hash(),
+            buyer: self.hash(),
+            relay: self.text(),
+            time: self.i64(),
+            valid_until: self.i64(),
+            pools: self.maybe(|d| d.some(Self::text)),
+            template: self.text(),
+            items: self.some(item),
+            attributes: self.some(|d| DemandAttribute { name: d.text(), value: d.text() }),
+            term_ns: self.u64(),
+            start_from: self.i64(),
+            start_until: self.i64(),
+            ceiling: self.maybe(Self::money),
+        }
+    }
+    pub(crate) fn response(&mut self) -> Response {
+        let proposal = |d: &mut Self| Proposal {
+            product_id: d.text(),
+            catalogue_revision: d.u64(),
+            quantity: d.u32(),
+            term_ns: d.u64(),
+            tariff: d.hash(),
+            estimate: d.money(),
+            hold_until: d.i64(),
+        };
+        Response {
+            version: self.u8(),
+            demand: self.hash(),
+            follows: self.hash(),
+            proposal_no: self.hash(),
+            computing_pool_id: self.text(),
+            time: self.i64(),
+            proposal: self.maybe(proposal),
+            refusal: self.maybe(|d| DemandRefusal { code: d.text(), why: d.text() }),
+        }
+    }
+    pub(crate) fn key_rotation(&mut self) -> KeyRotation {
+        KeyRotation {
+            version: self.u8(),
+            computing_pool_id: self.text(),
+            old: self.hash(),
+            new: self.hash(),
+            finance_from: self.u64(),
+            time: self.i64(),
+            why: self.text(),
+        }
+    }
+    pub(crate) fn signed_rotation(&mut self) -> SignedRotation {
+        SignedRotation {
+            rotation: self.bytes(),
+            old_signature: self.bytes(),
+            new_signature: self.bytes(),
+            certificates: self.some(Self::bytes),
+        }
+    }
+    pub(crate) fn parent_no_input(&mut self) -> ParentNoInput {
+        ParentNoInput { buyer: self.hash(), nonce: self.hash(), time: self.i64() }
+    }
+    pub(crate) fn parent_order(&mut self) -> ParentOrder {
+        let payable = self.pick(&[Payable::Child, Payable::Parent]);
+        ParentOrder { parent_no: self.hash(), payable, children: self.u32() }
+    }
+    pub(crate) fn parent_bill(&mut self) -> ParentBill {
+        let child = |d: &mut Self| ChildBill {
+            contract_no: d.hash(),
+            computing_pool_id: d.text(),
+            bill: d.hash(),
+            number: d.text(),
+            due: d.money(),
+        };
+        ParentBill {
+            version: self.u8(),
+            parent_no: self.hash(),
+            buyer: self.hash(),
+            time: self.i64(),
+            currency: self.text(),
+            children: self.some(child),
+            total: self.money(),
+        }
+    }
+}

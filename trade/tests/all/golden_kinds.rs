@@ -1,0 +1,167 @@
+//! The golden files of demands and their answers, of a key that is changed, and of orders with a parent.
+
+use hufu_gm::{SecretKey, ca};
+use hufu_trade::{
+    demand::{Demand, DemandAttribute, DemandItem, DemandRefusal, Proposal, Response},
+    encode,
+    entry::{EntryKind, EntryName, octet_string},
+    octets::{Digest, Octets},
+    parent::{Child, ChildBill, ParentNoInput, ParentOrder, Payable, parent_bill, parent_no},
+    rotation::{KeyRotation, SignedRotation},
+    statement::{Requirement, Reservation},
+};
+
+use crate::{
+    golden::{Files, Outcome},
+    golden_parts::lone,
+    parties::{MINUTE, POOL, Parties, Party, SECOND, T0},
+    wire::digest,
+};
+
+/// A demand of this content, with its number.
+pub(crate) fn demand(buyer: Digest) -> Outcome<Demand> {
+    let minima = [("cpu", 2_000), ("memory", 4 << 30)];
+    let least = |(resource, quantity): (&str, u64)| Reservation { resource: resource.to_owned(), quantity };
+    let wish = |name: &str, value: &str| DemandAttribute { name: name.to_owned(), value: value.to_owned() };
+    let plain = Demand {
+        version: 1,
+        demand_no: Octets([0; 16]),
+        buyer,
+        relay: "site-1/platform".to_owned(),
+        time: T0 - 90 * MINUTE,
+        valid_until: T0 + 600 * MINUTE,
+        pools: Some(vec![POOL.to_owned(), "site-2/node-b".to_owned()]),
+        template: "vm".to_owned(),
+        items: vec![DemandItem { class: "IaaS".to_owned(), minima: minima.map(least).to_vec(), quantity: 3 }],
+        attributes: vec![wish("qos", "at most 20 ms to the buyer (时延)"), wish("region", "华东")],
+        term_ns: 86_400 * 1_000_000_000,
+        start_from: T0,
+        start_until: T0 + 1_440 * MINUTE,
+        ceiling: Some("500".parse()?),
+    };
+    Ok(Demand { demand_no: plain.number()?, ..plain })
+}
+
+/// An answer to a demand, with its number.
+pub(crate) fn response(follows: Digest, demand: &Demand, refused: Option<DemandRefusal>) -> Outcome<Response> {
+    let proposal = Proposal {
+        product_id: "vm-2c4g".to_owned(),
+        catalogue_revision: 7,
+        quantity: 3,
+        term_ns: demand.term_ns,
+        tariff: digest(b"the price terms"),
+        estimate: "17.28".parse()?,
+        hold_until: T0 + 60 * MINUTE,
+    };
+    let plain = Response {
+        version: 1,
+        demand: digest(&encode(demand, "Demand")?),
+        follows,
+        proposal_no: Octets([0; 16]),
+        computing_pool_id: POOL.to_owned(),
+        time: T0 - 80 * MINUTE,
+        proposal: if refused.is_none() { Some(proposal) } else { None },
+        refusal: refused,
+    };
+    Ok(Response { proposal_no: plain.number()?, ..plain })
+}
+
+/// The node's next key and certificate.
+pub(crate) fn next_node(parties: &Parties, name: &str) -> Outcome<Party> {
+    let key = SecretKey::from_scalar(&[0x35; 32])?;
+    let terms = ca::Terms {
+        serial: b"golden node 0002",
+        not_before_s: T0 / SECOND - 86_400,
+        not_after_s: T0 / SECOND + 3_650 * 86_400,
+        dns_names: &[],
+    };
+    let root = &parties.root;
+    let subject = format!("CN={name},O=Hufu test data,C=CN");
+    let certificate = ca::issue(&root.certificate, &root.key, ca::Role::Signer, &subject, &key.public_key(), &terms)?;
+    Ok(Party { key, certificate })
+}
+
+/// A rotation from one key to another, signed by both.
+pub(crate) fn rotated(old: &Party, new: &Party) -> Outcome<(KeyRotation, SignedRotation)> {
+    let rotation = KeyRotation {
+        version: 1,
+        computing_pool_id: POOL.to_owned(),
+        old: old.id(),
+        new: new.id(),
+        finance_from: 5,
+        time: T0 + 400 * MINUTE,
+        why: "yearly (例行更换)".to_owned(),
+    };
+    let der = encode(&rotation, "KeyRotation")?;
+    let signed = SignedRotation {
+        old_signature: octet_string(&old.key.sign(&der)?, "SignedRotation")?,
+        new_signature: octet_string(&new.key.sign(&der)?, "SignedRotation")?,
+        rotation: octet_string(&der, "SignedRotation")?,
+        certificates: vec![octet_string(new.certificate.der(), "SignedRotation")?],
+    };
+    Ok((rotation, signed))
+}
+
+/// Makes everything.
+pub(crate) fn kinds(files: &mut Files, parties: &Parties, order: &Requirement, bill: ChildBill) -> Outcome<()> {
+    let demand = demand(parties.buyer.id())?;
+    demand.check()?;
+    files.der("DemandItem", demand.items.first().ok_or("no item")?)?;
+    files.der("DemandAttribute", demand.attributes.first().ok_or("no attribute")?)?;
+    let body = files.signed("Demand", &parties.platform.seal(encode(&demand, "Demand")?)?)?;
+    let named = lone(files, "demand", EntryKind::Demand, 30, &body)?;
+    let refusal = DemandRefusal { code: "stock".to_owned(), why: "three are not free (库存不足)".to_owned() };
+    files.der("DemandRefusal", &refusal)?;
+    for (which, height, refused) in [("proposal", 31, None), ("refusal", 32, Some(refusal))] {
+        let response = response(named.hash, &demand, refused)?;
+        response.check()?;
+        if let Some(proposal) = &response.proposal {
+            files.der("Proposal", proposal)?;
+        }
+        let signed = parties.node.seal(encode(&response, "Response")?)?;
+        let body = files.signed(&format!("Response-{which}"), &signed)?;
+        lone(files, &format!("response-{which}"), EntryKind::Response, height, &body)?;
+    }
+
+    let next = next_node(parties, POOL)?;
+    files.raw("node-next.crt", next.certificate.to_pem().as_bytes());
+    let (rotation, signed) = rotated(&parties.node, &next)?;
+    files.der("KeyRotation", &rotation)?;
+    files.raw("KeyRotation-old.sig", signed.old_signature.as_bytes());
+    files.raw("KeyRotation-new.sig", signed.new_signature.as_bytes());
+    let body = files.der("SignedRotation", &signed)?;
+    lone(files, "key-rotation", EntryKind::KeyRotation, 33, &body)?;
+    parents(files, parties, order, bill)
+}
+
+/// A child's requirement, and the parent's bill over two children.
+fn parents(files: &mut Files, parties: &Parties, order: &Requirement, bill: ChildBill) -> Outcome<()> {
+    let (buyer, nonce, time) = (parties.buyer.id(), Octets(*b"nonce of a paren"), T0);
+    files.der("ParentNoInput", &ParentNoInput { buyer, nonce, time })?;
+    let parent = ParentOrder { parent_no: parent_no(buyer, nonce, time)?, payable: Payable::Parent, children: 2 };
+    files.der("ParentOrder", &parent)?;
+    files.der("Requirement-child", &Requirement { parent: Some(parent), ..order.clone() })?;
+    files.der("ChildBill", &bill)?;
+    let other = ChildBill {
+        contract_no: Octets([0xab; 16]),
+        computing_pool_id: "site-2/node-b".to_owned(),
+        bill: digest(b"a bill of the other node"),
+        number: format!("{}-1", Octets([0xab; 16])),
+        due: "2.50".parse()?,
+    };
+    let children = [bill, other].map(|bill| Child { parent, buyer, currency: "CNY".to_owned(), bill });
+    let sum = parent_bill(&children, T0 + 200 * MINUTE)?;
+    files.signed("ParentBill", &parties.platform.seal(encode(&sum, "ParentBill")?)?)?;
+    Ok(())
+}
+
+/// What a bill is as one of a parent.
+pub(crate) fn child((name, bill): (&EntryName, &hufu_trade::bill::Bill)) -> ChildBill {
+    ChildBill {
+        contract_no: bill.contract_no,
+        computing_pool_id: bill.computing_pool_id.clone(),
+        bill: name.hash,
+        number: bill.number.clone(),
+        due: bill.total,
+    }
+}
