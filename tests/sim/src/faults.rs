@@ -4,7 +4,7 @@ use crate::{
     clocks::{MINUTE, SECOND},
     dice::Dice,
     disk::Flavour,
-    world::{What, World},
+    world::{Plant, What, World},
 };
 use hufu_ledger::Log;
 use hufu_trade::{
@@ -234,7 +234,7 @@ impl World {
                 site.keys.restore(&keys);
                 site.is_restored = true;
                 // Who puts a backup back has it wait for the platform's word (`platform.compare_s`).
-                site.setup.compare_ns = u64::MAX;
+                site.setup.compare_ns = if self.plant == Plant::SignsFirst { 0 } else { u64::MAX };
                 self.count("a backup of a node put back");
                 self.forget_future(index)?;
                 self.after(10 * SECOND, What::Restart(index));

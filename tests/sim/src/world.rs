@@ -34,6 +34,8 @@ pub enum Plant {
     AckBeforeSync,
     /// A node that starts again forgets bills that were not acknowledged, and makes them again.
     ForgottenBills,
+    /// A node that an older copy was put back for signs before it has compared itself with the platform.
+    SignsFirst,
     /// Orders are judged as if there were a thousand times the capacity.
     BlindStock,
 }

@@ -120,6 +120,11 @@ fn a_bill_that_is_not_idempotent_is_found() {
 }
 
 #[test]
+fn a_restored_node_that_signs_before_it_compares_is_found() {
+    found(Plant::SignsFirst, &["signed twice", "the platform holds more", "is not the node's", "fork", "another root"]);
+}
+
+#[test]
 fn stock_that_is_not_looked_at_is_found() {
     found(Plant::BlindStock, &["oversold"]);
 }
