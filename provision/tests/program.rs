@@ -2,7 +2,7 @@
 //! On a machine with systemd running the slices are the virtual machine's matter (`tests/vm/`); there and where cgroups may not be
 //! written, only what needs none is tried.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop where it finds something else")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::{
     fs,
