@@ -15,11 +15,6 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Show what this node's configuration would offer", "显示本节点配置将提供的产品"),
     ("Set up a node", "建立节点"),
-    (
-        "Pay the price of the whole term before: possible where all that is priced is reserved",
-        "预先支付整个期限的价款：仅当计价项全部为预留资源时可用",
-    ),
-    ("Renew a prepaid contract: by how much it was renewed before", "预付合约续期：此前已续期的时长"),
     ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),
     ("Which shell", "哪种 shell"),
     (
