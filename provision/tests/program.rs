@@ -2,6 +2,8 @@
 //! On a machine with systemd running the slices are the virtual machine's matter (`tests/vm/`); there and where cgroups may not be
 //! written, only what needs none is tried.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -173,7 +175,7 @@ esac
     let (again, _) = helper.ask(&start(&order));
     assert_eq!(again["cgroup"], format!("hufu-test-provision/{order}"));
     assert_ne!(state(), "T");
-    assert_eq!(pids(), [pid.clone()], "no second workload");
+    assert_eq!(pids(), std::slice::from_ref(pid), "no second workload");
 
     let (answer, _) = helper.ask(&simple("stop", &order));
     assert_eq!(answer, json!({}));

@@ -1836,9 +1836,10 @@ def names_refund(confirmation, due):
     """Whether a confirmation names what goes back of a prepaid price, and nothing where it is postpaid."""
     word = sealed(confirmation)
     payload = payload_of(word[0]) if word else None
+    bill = due.bill_value
     if payload is None or "ok" not in payload["body"]:
-        return False
-    named, bill = payload["body"]["ok"].get("refund_cny"), due.bill_value
+        return bill.refund is None
+    named = payload["body"]["ok"].get("refund_cny")
     if bill.refund is None or named is None:
         return bill.refund is None and named is None
     return read_money(named) == bill.refund + bill.total - due.total

@@ -111,16 +111,16 @@ pub fn payment(payment: &Payment, key: &PublicKey, pool: &str) -> Result<(), Err
 }
 
 /// Whether a confirmation names this refund of a prepaid contract, and none where there is none. Whose word it is, [`payment`]
-/// says.
+/// says; one that is no answer names none.
 pub fn names_refund(confirmation: &[u8], refund: Option<Money>) -> bool {
-    let Ok(sealed) = sealed(confirmation) else { return false };
-    let Ok(bytes) = URL_SAFE_NO_PAD.decode(sealed.tbs) else { return false };
-    match serde_json::from_slice::<Payload<Answer<PaymentState>>>(&bytes).map(|payload| payload.body) {
-        Ok(Answer::Ok(said)) => {
+    let tbs = sealed(confirmation).ok().and_then(|sealed| URL_SAFE_NO_PAD.decode(sealed.tbs).ok());
+    let payload = tbs.and_then(|bytes| serde_json::from_slice::<Payload<Answer<PaymentState>>>(&bytes).ok());
+    match payload.map(|payload| payload.body) {
+        Some(Answer::Ok(said)) => {
             let named = said.refund_cny.as_deref().map(str::parse::<Money>);
             named.map_or(Ok(None), |money| money.map(Some)).is_ok_and(|named| named == refund)
         }
-        _ => false,
+        _ => refund.is_none(),
     }
 }
 

@@ -59,6 +59,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Renew: how much longer, for example 12h, 30d", "续期：延长多久，例如 12h、30d"),
     ("Renew: the most all bills of the contract may be from now on, CNY", "续期：此后该合约全部账单的上限（元）"),
+    ("Renew a prepaid contract: by how much it was renewed before", "续期预付合约：此前已续期多久"),
     ("Dispute: the evidence pack of the bill", "争议：该账单的证据包"),
     ("Why, in a sentence the site will read", "原因，一句站点会读到的话"),
     ("One JSON object on stdout; messages go to stderr", "标准输出为一个 JSON 对象；消息写到标准错误"),
@@ -193,6 +194,10 @@ const TABLE: &[(&str, &str)] = &[
     ("Units", "份数"),
     ("Term of service, for example 90s, 30m, 12h, 30d", "服务期限，例如 90s、30m、12h、30d"),
     ("The most a bill may be, CNY", "账单上限，人民币元"),
+    (
+        "Pay the price of the whole term before: possible where all that is priced is reserved",
+        "预付整个期限的价格：仅当全部计价项均为预留资源时可用",
+    ),
     ("RESOURCE=0..100, one for each priced resource of the deal", "资源=0..100，交易中每种计价资源各一个"),
     ("The bill's number", "账单编号"),
     ("File to write; default BILL_NO.zip", "要写入的文件；默认为 账单编号.zip"),

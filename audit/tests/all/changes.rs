@@ -254,7 +254,7 @@ fn wrong_service() -> Vec<Cause> {
                     renewal.contract_value.payment = Payment::Prepaid;
                 }
             }),
-            "pfpp",
+            "pfpf",
             "WithinOffer",
         ),
         ("renewed after the end", late(), "pfpp", "WithinOffer"),

@@ -300,7 +300,8 @@ impl Story<'_> {
     fn prepaid(&self, in_force: &InForce) -> Made<Option<Prepaid>> {
         let (offer, _) = self.offer.as_ref().ok_or("no offer")?;
         let deal = self.agreed.as_ref().ok_or("no deal")?;
-        Ok(Prepaid::of(offer, deal, in_force, self.proration)?)
+        // Where nothing can be prepaid a story that says so goes on as a postpaid one.
+        Ok(Prepaid::of(offer, deal, in_force, self.proration).unwrap_or(None))
     }
 
     /// What is due for the bill that steps are about.
