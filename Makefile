@@ -17,7 +17,7 @@ help:
 	@echo 'make release   the programs as they are shipped'
 	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
-	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=10000 FROM=1; make test has 200'
+	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has 100'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
 demo: build
@@ -59,7 +59,7 @@ kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing
 
 # A seed that fails prints itself; SEEDS=1 FROM=seed is the same course again.
-SEEDS ?= 10000
+SEEDS ?= 200
 FROM ?= 1
 sim:
 	SEEDS=$(SEEDS) FROM=$(FROM) $(CARGO) test -p hufu-sim --locked --test seeds -- --nocapture --exact whatever_happens_the_market_keeps_its_word

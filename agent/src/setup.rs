@@ -175,10 +175,12 @@ pub(crate) fn create(config: &Config, begin: Begin) -> Result<(), Failure<Text>>
     Ledger::create(dir, &options, id).map_err(failed)?;
     if begin == Begin::New {
         let (mut ledger, _) = Ledger::open(dir, &options).map_err(failed)?;
-        first_blocks(&mut ledger, &material.identity, &First::of(config, &material), Clock::SYSTEM).map_err(|error| match error {
-            WriterError::Ledger(error) => failed(error),
-            other => bug(&other),
-        })?;
+        first_blocks(&mut ledger, &material.identity, &First::of(config, &material), Clock::SYSTEM).map_err(
+            |error| match error {
+                WriterError::Ledger(error) => failed(error),
+                other => bug(&other),
+            },
+        )?;
     }
     Ok(())
 }
