@@ -8,13 +8,15 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: demo test check asn1 build setup release doc-hash weigh kill sim store-bench clean-demo help
+.PHONY: deb vm-test demo test check asn1 build setup release doc-hash weigh kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
 	@echo 'make test      everything the CI runs: formats, lints, all tests, flows with real brokers'
 	@echo 'make check     formats and lints only'
 	@echo 'make release   the programs as they are shipped'
+	@echo 'make deb       Debian packages of agent and platform, in target/debian'
+	@echo 'make vm-test   a machine with systemd under qemu lives through restarts, power cuts and worse; VM_TEST=--short'
 	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
 	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has 100'
@@ -54,6 +56,14 @@ weigh: release
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/weigh.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/meter.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/verify.py
+
+# Debian packages, in target/debian.
+deb:
+	packaging/deb.sh
+
+# A Debian machine under qemu: packages installed, an order metered in its slice, and what happens to servers. VM_TEST=--short
+vm-test:
+	tests/vm/run.sh $(VM_TEST)
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing
