@@ -29,8 +29,8 @@ fn a_prepaid_order_given_up_gives_back_what_was_not_served() {
     let config = house.path("node/hufu.toml");
     let written = fs::read_to_string(&config).expect("a configuration");
     let reserved = written
-        .replace("resource = \"cpu\"\nprice = \"100\"", "resource = \"reserved_cpu\"\nprice = \"100\"")
-        .replace("resource = \"memory\"\nprice = \"10\"", "resource = \"reserved_memory\"\nprice = \"1000\"");
+        .replace("resource = \"cpu\"\nprice = \"100\"", "resource = \"reserved_cpu\"\nprice = \"10000\"")
+        .replace("resource = \"memory\"\nprice = \"10\"", "resource = \"reserved_memory\"\nprice = \"100000\"");
     assert_eq!(reserved.matches("resource = \"reserved_").count(), 2);
     fs::write(&config, reserved).expect("written");
     let (_platform, url, _) = house.platform(&["--broker", &broker.address()]);
@@ -41,14 +41,15 @@ fn a_prepaid_order_given_up_gives_back_what_was_not_served() {
     let state = "c1";
     answered("browse", || house.buyer("browse", &url, state, &["--node", NODE, "--product", PRODUCT]));
     let deal = answered("order", || house.buyer("order", &url, state, &["--term", "1h", "--prepaid"]));
-    // A tenth of a core at 100 an hour, and a 1024th of a GiB at 1000.
-    assert_eq!((text(&deal, "payment"), text(&deal, "ceiling_cny")), ("prepaid", "10.97"));
+    // A tenth of a core at 10000 an hour, and a 1024th of a GiB at 100000: a tenth of a second is some fen.
+    assert_eq!((text(&deal, "payment"), text(&deal, "ceiling_cny")), ("prepaid", "1097.65"));
     let contract = Contract { no: text(&deal, "contract_no").to_owned(), state };
     metered(&house, &contract, 1);
     answered("terminate", || house.buyer("change", &url, state, &["terminate"]));
     let found = wait::until("the bill is at the platform", 90, || bill(&house, &contract));
     let (number, total) = (text(&found, "bill_no").to_owned(), text(&found, "total_cny").to_owned());
-    assert!(total.as_str() > "0.00" && total.as_str() < "5.00", "{total} of 10.97");
+    let charged: f64 = total.parse().expect("an amount");
+    assert!(charged > 0.0 && charged < 500.0, "{total} of 1097.65");
     let dir = house.path("platform");
     let paid = platform(&["pay", &number, "--dir", &dir, "--amount", &total, "--reference", "p-1"]);
     assert_eq!(paid.code, 0);
