@@ -15,6 +15,7 @@ import base64
 import bisect
 import concurrent.futures
 import datetime
+import functools
 import hashlib
 import json
 import pathlib
@@ -1763,10 +1764,17 @@ def rule_table(text):
         if "notice" in row["writes"] and (row["signers"] not in (["buyer"], ["platform"]) or row["writes"] != ["notice"]):
             raise Bad("a notice of nobody or of several, or one that comes with another entry")
         rows[row["state"], row["act"]] = row
+    ways = {}
+    for row in rows.values():
+        ways.setdefault(row["state"], []).append(row["next"])
+    @functools.cache
     def reached_from(start):
-        reached = [start]
-        for state in reached:
-            reached += [row["next"] for row in rows.values() if row["state"] == state and row["next"] not in reached]
+        reached, ahead = set(), [start]
+        while ahead:
+            state = ahead.pop()
+            if state not in reached:
+                reached.add(state)
+                ahead += ways.get(state, [])
         return reached
     def alone(state, act):
         row = rows.get((state, act))
