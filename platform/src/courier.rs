@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hufu_gm::Signed;
-use hufu_trade::if2::{Interface, OrderChange, Sealed};
+use hufu_trade::if2::{Answer, Interface, OrderChange, Sealed};
+use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -73,24 +74,40 @@ impl Courier {
     }
 
     async fn take(self, pending: Pending) -> Result<(), Error> {
-        let signed = match pending.signed {
-            Some(signed) => signed,
-            None => {
-                let signed = Signed::seal(pending.tbs, &self.identity.cert_id, &self.identity.key)?.to_bytes()?;
-                let mut tx = self.store.write().await?;
-                notice::sign(&mut tx, &pending.id, &signed).await?;
-                tx.commit().await?;
-                signed
-            }
-        };
-        let body = serde_json::to_value(OrderChange { notice: Sealed(signed) })?;
+        let body = order_change(&self.store, &self.identity, &pending).await?;
         // A node that is away or busy is asked again in the next round.
         let Ok(answer) = self.relay.ask(&pending.pool, Interface::OrderChange, body).await? else { return Ok(()) };
         if is_final(&answer) {
-            let mut tx = self.store.write().await?;
-            notice::answer(&mut tx, &pending.id, &serde_json::to_string(&answer)?).await?;
-            tx.commit().await?;
+            keep(&self.store, &pending.id, &answer).await?;
         }
         Ok(())
     }
+}
+
+/// What a node is sent of a notice: signed once, and kept before it goes.
+///
+/// # Errors
+/// [`Error`] from the database or the key.
+pub(crate) async fn order_change(store: &Store, identity: &Identity, pending: &Pending) -> Result<Value, Error> {
+    let signed = match &pending.signed {
+        Some(signed) => signed.clone(),
+        None => {
+            let signed = Signed::seal(pending.tbs.clone(), &identity.cert_id, &identity.key)?.to_bytes()?;
+            let mut tx = store.write().await?;
+            notice::sign(&mut tx, &pending.id, &signed).await?;
+            tx.commit().await?;
+            signed
+        }
+    };
+    Ok(serde_json::to_value(OrderChange { notice: Sealed(signed) })?)
+}
+
+/// Keeps the answer to a notice that stands for good.
+///
+/// # Errors
+/// [`Error`] from the database.
+pub(crate) async fn keep(store: &Store, id: &[u8], answer: &Answer<Value>) -> Result<(), Error> {
+    let mut tx = store.write().await?;
+    notice::answer(&mut tx, id, &serde_json::to_string(answer)?).await?;
+    Ok(tx.commit().await?)
 }

@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use hufu_gm::{Certificate, Hash, Signed, sm2::SecretKey};
+use hufu_gm::{Certificate, Hash, sm2::SecretKey};
 use hufu_ledger::Log;
 use hufu_trade::{
-    if2::{Answer, Interface, OrderChange, Sealed, Topic},
+    if2::{Answer, Interface, Topic},
     money::Money,
     octets::ContractNo,
 };
@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     cmd::{notice as notices, pay, refund},
+    courier,
     error::Error,
     identity::Identity,
     inbox::{Inbox, is_final},
@@ -223,22 +224,10 @@ impl Platform {
         drop(tx);
         let mut messages = Vec::new();
         for pending in pending {
-            let signed = match pending.signed {
-                Some(signed) => signed,
-                None => {
-                    let signed = Signed::seal(pending.tbs, &self.identity.cert_id, &self.identity.key)?.to_bytes()?;
-                    let mut tx = self.store.write().await?;
-                    notice::sign(&mut tx, &pending.id, &signed).await?;
-                    tx.commit().await?;
-                    signed
-                }
-            };
-            let body = serde_json::to_value(OrderChange { notice: Sealed(signed) })?;
+            let body = courier::order_change(&self.store, &self.identity, &pending).await?;
             // The answer that came since the last round is looked at before it is asked again.
             if let Some(answer) = self.answered(&pending.pool, &body).await?.filter(is_final) {
-                let mut tx = self.store.write().await?;
-                notice::answer(&mut tx, &pending.id, &serde_json::to_string(&answer)?).await?;
-                tx.commit().await?;
+                courier::keep(&self.store, &pending.id, &answer).await?;
             } else if let Ok(Asked::Send(Question { outgoing, .. })) =
                 self.relay.question(&pending.pool, Interface::OrderChange, &body).await?
             {

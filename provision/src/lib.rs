@@ -7,8 +7,10 @@
 
 mod command;
 mod error;
+mod passwd;
 mod request;
 
 pub use command::{ask, run};
 pub use error::Error;
+pub use passwd::ids_of;
 pub use request::{Answer, ORDER_CHARS, QUANTITY_MAX, Request, Verb};

@@ -2,6 +2,7 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
+use hufu_provision::ids_of;
 use serde::Deserialize;
 
 /// The settings.
@@ -67,9 +68,7 @@ impl Settings {
         if found.command.first().is_some_and(|program| !program.starts_with('/')) {
             return Err("command: the full path of a program expected".to_owned());
         }
-        let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        let mut named = fields.filter(|fields| fields.first() == Some(&found.user.as_str()));
-        found.uid = named.next().and_then(|fields| fields.get(2)?.parse().ok());
+        found.uid = ids_of(&found.user, passwd).map(|(uid, _)| uid);
         Ok(found)
     }
 

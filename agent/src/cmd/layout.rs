@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
+use hufu_provision::ids_of;
 
 use crate::{cmd::file, config::CREDENTIAL, text::Text};
 
@@ -145,13 +146,6 @@ impl Layout {
     }
 }
 
-/// Uid and gid of a user, from the text of `/etc/passwd`.
-fn ids_of(user: &str, passwd: &str) -> Option<(u32, u32)> {
-    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let found = fields.into_iter().find(|fields| fields.first() == Some(&user))?;
-    Some((found.get(2)?.parse().ok()?, found.get(3)?.parse().ok()?))
-}
-
 fn mode(path: &Path, mode: u32) -> Result<(), Failure<Text>> {
     let wanted = std::os::unix::fs::PermissionsExt::from_mode(mode);
     std::fs::set_permissions(path, wanted).map_err(|e| file::unwritable(path, &e))
@@ -203,13 +197,6 @@ impl Drop for Made {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_user_is_found_by_its_whole_name() {
-        let passwd = "hufu-platform:x:991:992::/:/x\nbroken\nhufu:x:990:989:Hufu:/var/lib/hufu:/usr/sbin/nologin\n";
-        assert_eq!(ids_of("hufu", passwd), Some((990, 989)));
-        assert_eq!((ids_of("huf", passwd), ids_of("broken", passwd)), (None, None));
-    }
 
     #[test]
     fn the_service_keeps_its_secrets_apart() {
