@@ -19,7 +19,7 @@ help:
 	@echo 'make vm-test   a machine with systemd under qemu lives through restarts, power cuts and worse; VM_TEST=--short'
 	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
-	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has 100'
+	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has these 200'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
 demo: build

@@ -33,12 +33,17 @@ pub fn free_port() -> u16 {
 impl Mosquitto {
     /// A broker on a port that the kernel gave; not started yet.
     pub fn new(memory: Memory) -> Self {
+        Self::with(memory, "")
+    }
+
+    /// As [`Self::new`], with more lines of its configuration.
+    pub fn with(memory: Memory, more: &str) -> Self {
         let port = free_port();
         let folder = tempfile::tempdir().expect("a temporary folder");
         // Without set_tcp_nodelay every window of messages costs 44 ms. `user` counts only where the test runs as root.
         let text = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nuser root\npersistence {}\n\
-             persistence_location {}/\nautosave_interval 1\nlog_dest stderr\n",
+             persistence_location {}/\nautosave_interval 1\nlog_dest stderr\n{more}",
             memory == Memory::Kept,
             folder.path().display()
         );

@@ -10,5 +10,6 @@ pub mod program;
 
 pub mod broker;
 pub mod house;
+pub mod line;
 pub mod pack;
 pub mod trade;

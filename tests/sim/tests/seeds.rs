@@ -9,7 +9,7 @@ use std::{
 use hufu_sim::{Failure, Plant, Summary, run};
 
 /// Seeds of `make test`; `make sim` gives its own.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
 
 fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
