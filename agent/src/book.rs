@@ -240,7 +240,7 @@ impl Book {
     }
 
     /// From the deal on its calendar cuts what is billed.
-    fn begin_periods(&mut self, no: ContractNo) -> Result<(), String> {
+    pub(crate) fn begin_periods(&mut self, no: ContractNo) -> Result<(), String> {
         let contract = self.contracts.get(&no);
         let terms = self.table_of(contract).zip(contract.and_then(|contract| contract.offer.as_ref()));
         let calendar = terms
@@ -251,7 +251,7 @@ impl Book {
         Ok(())
     }
 
-    fn rules(&mut self, rules: &Rules) -> Result<(), String> {
+    pub(crate) fn rules(&mut self, rules: &Rules) -> Result<(), String> {
         let table = read(RuleTable::from_toml(&rules.text))?;
         self.tables.push((Octets(sm3(&[rules.text.as_bytes()])), rules.text.clone(), table));
         Ok(())

@@ -66,7 +66,7 @@ pub(crate) struct Span {
     /// The period's end, ns since 1970-01-01Z; the greatest time where there are no periods.
     pub(crate) boundary: i64,
     /// What the last record read.
-    readings: Vec<Reading>,
+    pub(crate) readings: Vec<Reading>,
 }
 
 /// One contract.
@@ -113,7 +113,7 @@ pub(crate) struct Contract {
     /// What is not billed yet, period by period.
     pub(crate) spans: VecDeque<Span>,
     /// The totals that the last bill goes up to.
-    billed: Vec<Reading>,
+    pub(crate) billed: Vec<Reading>,
     /// The score's place and statement hash.
     pub(crate) score: Option<(EntryName, Hash)>,
 }

@@ -16,6 +16,7 @@ use hufu_trade::octets::Octets;
 use crate::{
     clock::{self, Clock},
     config::Config,
+    core_state,
     link::{self, Broker},
     local,
     node::Core,
@@ -59,6 +60,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let failed = |error: hufu_ledger::Error| setup::ledger_failure(&dir, &error);
     let (ledger, recovery) = Ledger::open(&dir, &Options::new(&config.pool())).map_err(failed)?;
     let meter_state = StateFile::open(&dir.join("meter.state"), METER_STATE_BYTES_MAX).map_err(failed)?;
+    let core_state = StateFile::open(&dir.join("core.state"), core_state::BYTES_MAX).map_err(failed)?;
     let stored = match meter_state.read(&ledger) {
         Ok(state) => state.map_or_else(Vec::new, |state| sampler::unpack(&state.bytes)),
         Err(error) => {
@@ -98,6 +100,9 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         ledger,
         storage: Arc::new(Directory::new(&dir)),
         meter_state,
+        core_state,
+        state_at: 0,
+        state_blocks: core_state::BLOCKS,
         link: outbound,
         sampler: commands,
         inputs: inbox,

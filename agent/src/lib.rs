@@ -11,6 +11,7 @@ mod clock;
 mod cmd;
 mod config;
 mod contract;
+mod core_state;
 mod daemon;
 mod due;
 mod exchange;

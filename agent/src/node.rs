@@ -9,7 +9,7 @@ use hufu_metering::{OrderDraft, WindowDraft};
 use hufu_trade::{
     entry::{EntryKind, EntryName, Receipt},
     if2::{Interface, Topic},
-    octets::{ContractNo, Digest},
+    octets::{ContractNo, Digest, Octets},
     rating::Recorded,
     rules::{BILL, BILL_PERIOD},
     usage::{TimeQuality, TimeState},
@@ -244,7 +244,7 @@ impl Core {
                 Ok(Vec::new())
             }
             Event::Message { topic, payload } => Ok(self.message(now, topic, &payload)),
-            Event::Window { draft, quality } => self.window(&draft, quality),
+            Event::Window { draft, quality } => self.window(draft, quality),
             Event::Final { contract, drafts, quality } => self.finish(now, contract, drafts, quality),
             Event::Provisioned { contract, outcome } => Ok(self.provisioned(now, contract, outcome)),
             Event::Appended(entries) => {
@@ -262,7 +262,12 @@ impl Core {
         }
     }
 
-    fn window(&mut self, draft: &WindowDraft, quality: TimeQuality) -> Result<Vec<Effect>, Fatal> {
+    fn window(&mut self, mut draft: WindowDraft, quality: TimeQuality) -> Result<Vec<Effect>, Fatal> {
+        // The sampler goes on with orders before the ledger was read; it says that some of them are over.
+        draft.orders.retain(|order| {
+            let contract = self.book.contracts.get(&Octets(order.order));
+            contract.is_some_and(|contract| self.is_metered(contract))
+        });
         let mut effects = Vec::new();
         for total in draft.totals.iter().filter(|total| total.check == "violated") {
             self.violations += 1;
@@ -273,7 +278,7 @@ impl Core {
             return Ok(effects);
         }
         let waiting = self.waiting_receipts();
-        effects.push(Effect::Append(books::window(self, draft, quality, waiting)?));
+        effects.push(Effect::Append(books::window(self, &draft, quality, waiting)?));
         Ok(effects)
     }
 

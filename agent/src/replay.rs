@@ -8,10 +8,15 @@ use hufu_trade::{
 };
 
 use crate::{
+    book::Book,
+    core_state::{self, Unusable},
     exchange::name_of,
     node::Fatal,
     writer::{Writer, WriterError},
 };
+
+/// Blocks between two notices to the watchdog: some milliseconds.
+const WATCHDOG_BLOCKS: u64 = 1024;
 
 /// An entry of the ledger.
 enum Read {
@@ -22,15 +27,58 @@ enum Read {
 }
 
 impl Writer {
-    /// Reads the whole ledger into the core: the trade log in order, each finance entry just before the trade entry that
-    /// names it back, which is the order they were written in.
+    /// Reads the ledger into the core: from the state that it vouches for, where there is one, and otherwise from its beginning.
+    ///
+    /// # Errors
+    /// As [`Self::replay_from`].
+    pub(crate) fn replay(&mut self) -> Result<(), WriterError> {
+        match self.recall() {
+            Ok(Some((book, sizes))) => {
+                (self.core.book, self.core.sizes, self.state_at) = (book, sizes, sizes.iter().sum());
+                self.replay_from(sizes)
+            }
+            Ok(None) => self.replay_from([0; 2]),
+            Err(error) => {
+                tracing::warn!(%error, "core state not usable; the whole ledger is read");
+                self.replay_from([0; 2])
+            }
+        }
+    }
+
+    /// The newest state that the ledger vouches for, and the sizes it is valid for.
+    fn recall(&self) -> Result<Option<(Book, [u64; 2])>, Unusable> {
+        let Some(state) = self.core_state.read(&self.ledger)? else { return Ok(None) };
+        let book = core_state::read(&state.bytes, &self.ledger)?;
+        Ok(Some((book, [state.valid_for.size.trade, state.valid_for.size.finance])))
+    }
+
+    /// Keeps the core's state when the ledger has grown by enough, or `at_once`. A failure costs a longer start and nothing else.
+    pub(crate) fn keep_state(&mut self, at_once: bool) {
+        let size: u64 = self.core.sizes.iter().sum();
+        if size == self.state_at || (!at_once && size < self.state_at.saturating_add(self.state_blocks)) {
+            return;
+        }
+        self.state_at = size;
+        let bytes = core_state::write(&self.core.book).map_err(Unusable::from);
+        let written = bytes.and_then(|bytes| Ok(self.core_state.write(&self.ledger.stamp(), &bytes)?));
+        if let Err(error) = written {
+            tracing::warn!(%error, "core state not written");
+        }
+    }
+
+    /// Reads everything above these sizes, trade first, into the core: the trade log in order, each finance entry just before the
+    /// trade entry that names it back, which is the order they were written in.
     ///
     /// # Errors
     /// [`WriterError`] when the ledger cannot be read or does not replay.
-    pub(crate) fn replay(&mut self) -> Result<(), WriterError> {
-        let (mut finance, finance_size) = (0, self.ledger.size(Log::Finance));
+    pub(crate) fn replay_from(&mut self, [trade, finance]: [u64; 2]) -> Result<(), WriterError> {
+        let (mut finance, finance_size) = (finance, self.ledger.size(Log::Finance));
         self.core.book.has_lost = self.epoch() > 0;
-        for height in 0..self.ledger.size(Log::Trade) {
+        for height in trade..self.ledger.size(Log::Trade) {
+            // A long ledger takes longer than the watchdog waits; each of these blocks is progress.
+            if height % WATCHDOG_BLOCKS == 0 {
+                sd_notify::notify(&[sd_notify::NotifyState::Watchdog]).ok();
+            }
             for (name, read) in self.entries(Log::Trade, height)? {
                 if let Read::Plain(kind, body) = &read
                     && *kind == EntryKind::FinanceLink.number()

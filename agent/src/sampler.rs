@@ -9,7 +9,7 @@ use std::{
 
 use hufu_metering::{At, OrderState, Sampler, Target};
 use hufu_trade::{
-    octets::ContractNo,
+    octets::{ContractNo, Octets},
     resource::Resource,
     usage::{TimeQuality, TimeState},
 };
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     },
     /// Read an order for the last time.
     Stop { contract: ContractNo },
+    /// Of the orders that were resumed from their states alone only these are metered still.
+    Only { contracts: Vec<ContractNo> },
     /// Write the state and end.
     Quit,
 }
@@ -77,6 +79,8 @@ pub(crate) struct Thread {
     sampler: Sampler,
     /// States of the last run, until their orders start again.
     stored: Vec<OrderState>,
+    /// Orders that go on from their states alone, until the writer has read its ledger and knows them too.
+    resumed: Vec<ContractNo>,
     /// Next window edge, REALTIME.
     edge_ns: i64,
     /// Next tick, MONOTONIC.
@@ -97,14 +101,18 @@ fn offset(now: Now) -> i64 {
 }
 
 impl Thread {
-    /// A sampler without orders.
+    /// A sampler that goes on with the orders of the last run whose meters are still there: they are sampled from now on, and
+    /// not only when a long ledger was read and compared.
     ///
     /// # Errors
     /// Those of [`Sampler::new`].
     pub(crate) fn new(mut setting: Setting) -> Result<Self, hufu_metering::Error> {
         let now = (setting.clock.now)();
-        let sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
+        let mut sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
         let stored = std::mem::take(&mut setting.stored);
+        let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
+        let resumed: Vec<_> = resumed.iter().map(|state| Octets(state.order)).collect();
+        tracing::info!(orders = resumed.len(), "metering goes on");
         Ok(Self {
             edge_ns: next_edge(now.real_ns, setting.window_ns),
             tick_ns: now.mono_ns,
@@ -113,6 +121,7 @@ impl Thread {
             setting,
             sampler,
             stored,
+            resumed,
         })
     }
 
@@ -188,6 +197,16 @@ impl Thread {
         let now = (self.setting.clock.now)();
         match command {
             Command::Start { contract, target, metered, reserved, address, resumed_ns } => {
+                if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
+                    self.resumed.swap_remove(index);
+                    let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
+                    let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
+                    if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &target, &metered, &reserved)
+                    {
+                        return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
+                    }
+                    self.stored.extend(self.sampler.let_go(contract.0));
+                }
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
                 let restored = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
@@ -196,7 +215,16 @@ impl Thread {
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
             }
+            Command::Only { contracts } => {
+                let (known, over): (Vec<_>, Vec<_>) = self.resumed.drain(..).partition(|no| contracts.contains(no));
+                self.resumed = known;
+                for contract in over {
+                    self.sampler.let_go(contract.0);
+                }
+                true
+            }
             Command::Stop { contract } => {
+                self.resumed.retain(|known| *known != contract);
                 let drafts = self.sampler.stop(contract.0, at(now)).unwrap_or_default();
                 let quality = (self.setting.clock.quality)(now);
                 self.tell(Event::Final { contract, drafts, quality })

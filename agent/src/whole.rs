@@ -166,8 +166,12 @@ impl Writer {
             self.replay_anew()?;
         }
         self.clear_mark()?;
+        let book = &self.core.book;
+        let metered =
+            book.contracts.values().filter(|contract| self.core.is_metered(contract)).map(|contract| contract.no);
+        self.sampler.send(Command::Only { contracts: metered.collect() }).map_err(|_| WriterError::Sampler)?;
         for (draft, quality) in waiting.windows {
-            self.late_window(draft, quality)?;
+            self.event(Event::Window { draft, quality })?;
         }
         for input in waiting.asked {
             if !is_given_up(&input) {
@@ -334,20 +338,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    /// A window that waited, without the orders that are over by now.
-    fn late_window(
-        &mut self,
-        mut draft: hufu_metering::WindowDraft,
-        quality: hufu_trade::usage::TimeQuality,
-    ) -> Result<(), WriterError> {
-        let core = &self.core;
-        draft.orders.retain(|order| {
-            let contract = core.book.contracts.get(&Octets(order.order));
-            contract.is_some_and(|contract| core.is_metered(contract))
-        });
-        self.event(Event::Window { draft, quality })
     }
 
     /// A bad tail that open set aside is said in the log, with its length and hash.

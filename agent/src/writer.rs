@@ -83,6 +83,12 @@ pub(crate) struct Writer {
     /// The ledger's directory: the mark of a node that is behind lies there too.
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) meter_state: hufu_ledger::StateFile,
+    /// The contracts as they stood at some size of the ledger.
+    pub(crate) core_state: hufu_ledger::StateFile,
+    /// Blocks in both logs when it was written last.
+    pub(crate) state_at: u64,
+    /// It is written after so many blocks.
+    pub(crate) state_blocks: u64,
     pub(crate) link: tokio::sync::mpsc::Sender<Outbound>,
     pub(crate) sampler: SyncSender<Command>,
     pub(crate) inputs: Receiver<Input>,
@@ -121,6 +127,7 @@ impl Writer {
             }
         }
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        self.keep_state(true);
         self.sampler.send(Command::Quit).map_err(|_| WriterError::Sampler)
     }
 
@@ -233,6 +240,7 @@ impl Writer {
                             self.append(&blocks)?;
                         }
                         self.ledger.erase(&key)?;
+                        self.keep_state(true);
                         serde_json::json!({ "ok": { "contract_no": contract, "erased": true } })
                     }
                     Err(problem) => serde_json::json!({ "error": problem }),
@@ -318,7 +326,9 @@ impl Writer {
                 entries.push((name_of(at), entry.kind, entry.body.clone()));
             }
         }
-        self.event(Event::Appended(entries))
+        self.event(Event::Appended(entries))?;
+        self.keep_state(false);
+        Ok(())
     }
 
     pub(crate) fn publish(&self, topic: Topic, payload: Vec<u8>, retain: bool) {

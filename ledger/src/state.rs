@@ -17,7 +17,8 @@ use crate::{
 };
 
 const MAGIC: &[u8; 8] = b"hufustat";
-const HEAD_LEN: usize = 8 + 8 + 16 + 64 + 4 + 4;
+const LENGTH_AT: usize = 8 + 8 + 16 + 64;
+const HEAD_LEN: usize = LENGTH_AT + 4 + 4;
 
 /// A state and what it is valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +96,13 @@ impl StateFile {
         for parity in [0, 1] {
             let at = self.slot_at(parity);
             let room = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
-            let mut bytes = vec![0; room.min(HEAD_LEN.saturating_add(self.bytes_max))];
+            let mut bytes = vec![0; room.min(HEAD_LEN)];
+            self.file.read_exact_at(&mut bytes, at).map_err(failed)?;
+            // Only what was written of the slot is read: the room in it may be large.
+            let written =
+                bytes.get(LENGTH_AT..).and_then(<[u8]>::first_chunk).map_or(0, |length| u32::from_be_bytes(*length));
+            let written = usize::try_from(written).unwrap_or(usize::MAX).min(self.bytes_max);
+            bytes.resize(room.min(HEAD_LEN.saturating_add(written)), 0);
             self.file.read_exact_at(&mut bytes, at).map_err(failed)?;
             slots.extend(decode(&bytes).filter(|(number, _)| number % 2 == parity));
         }

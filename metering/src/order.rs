@@ -16,7 +16,7 @@ use crate::{
     hierarchy::Hierarchies,
     process::ProcessTree,
     sample::{At, Sample, Target, is_gauge},
-    state::OrderState,
+    state::{OrderState, PROCESS_TREE},
     usage::{Finding, Limits, Total, Usage},
 };
 
@@ -49,7 +49,7 @@ impl Reader {
             }
             Target::Process { pid } => {
                 let tree = ProcessTree::open(context.root, *pid)?;
-                let (source, instance) = ("process-tree".to_owned(), tree.instance());
+                let (source, instance) = (PROCESS_TREE.to_owned(), tree.instance());
                 Ok((Self::Process(Box::new(tree)), MeterIdentity { boot_id, source, path: pid.to_string(), instance }))
             }
         }
@@ -186,6 +186,11 @@ impl Order {
             window_base: [0; 12],
             spans_restart,
         }
+    }
+
+    /// Whether it was started with this target and what `usage` meters.
+    pub(crate) fn is(&self, target: &Target, usage: &Usage) -> bool {
+        self.target == *target && self.usage.meters_as(usage)
     }
 
     pub(crate) fn identity(&self) -> &MeterIdentity {

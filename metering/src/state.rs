@@ -3,9 +3,15 @@
 
 use hufu_trade::{octets::Octets, resource::Resource, usage::MeterIdentity};
 
-use crate::{Error, sample::At, usage::Stored};
+use crate::{
+    Error,
+    sample::{At, Target},
+    usage::Stored,
+};
 
 const VERSION: u8 = 1;
+/// The source of meters that are process trees.
+pub(crate) const PROCESS_TREE: &str = "process-tree";
 
 /// The meter state of one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +32,27 @@ pub struct OrderState {
     pub meters: Vec<Stored>,
 }
 
+/// What an order was started with, as its state tells: target, metered resources, reservations in base units a second.
+pub(crate) type Plan = (Target, Vec<Resource>, Vec<(Resource, u64)>);
+
 impl OrderState {
+    /// What the order was started with; `None` where the state does not tell.
+    pub(crate) fn plan(&self) -> Option<Plan> {
+        let path = &self.identity.path;
+        let target = match self.identity.source.as_str() {
+            PROCESS_TREE => Target::Process { pid: path.parse().ok()? },
+            _ => Target::Cgroup { path: path.clone() },
+        };
+        let (reserved, metered): (Vec<&Stored>, Vec<_>) = self.meters.iter().partition(|meter| meter.resource.reserved);
+        // Versions before this one kept no rates.
+        let reserved = reserved.into_iter().map(|meter| Some((meter.resource.clone(), meter.raw?)));
+        Some((
+            target,
+            metered.into_iter().map(|meter| meter.resource.clone()).collect(),
+            reserved.collect::<Option<_>>()?,
+        ))
+    }
+
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];

@@ -206,7 +206,7 @@ pub struct Total {
 pub struct Stored {
     /// Which resource.
     pub resource: Resource,
-    /// Last believed raw value of a counter, last value of a gauge.
+    /// Last believed raw value of a counter, last value of a gauge, base units a second of a reservation.
     pub raw: Option<u64>,
     /// BOOTTIME of a counter's value, ns.
     pub raw_boot_ns: u64,
@@ -327,13 +327,26 @@ impl Usage {
         self.meters.iter().map(split).collect()
     }
 
+    /// Whether it accumulates the same resources, in the same way, as another one.
+    pub(crate) fn meters_as(&self, other: &Self) -> bool {
+        let plan = |usage: &Self| -> Vec<(Resource, Option<u64>)> {
+            let rate = |meter: &Meter| match meter.flow {
+                Flow::Reserved { per_second } => Some(per_second),
+                Flow::Counter { .. } | Flow::Gauge { .. } => None,
+            };
+            usage.meters.iter().map(|meter| (meter.resource.clone(), rate(meter))).collect()
+        };
+        plan(self) == plan(other)
+    }
+
     /// What to keep across a restart.
     pub fn stored(&self) -> Vec<Stored> {
         let keep = |meter: &Meter| {
             let (raw, raw_boot_ns) = match meter.flow {
                 Flow::Counter { last: Some((raw, boot_ns)), .. } => (Some(raw), boot_ns),
                 Flow::Gauge { last } => (last, 0),
-                Flow::Counter { .. } | Flow::Reserved { .. } => (None, 0),
+                Flow::Reserved { per_second } => (Some(per_second), 0),
+                Flow::Counter { .. } => (None, 0),
             };
             Stored { resource: meter.resource.clone(), raw, raw_boot_ns, sum: meter.sum, read: meter.read }
         };

@@ -17,7 +17,7 @@ use crate::{
     file,
     hierarchy::{Hierarchies, Mode},
     host::{Host, HostSample},
-    order::{Context, Order, OrderDraft, metered_kinds},
+    order::{Context, Order, OrderDraft, Reader, metered_kinds},
     sample::{At, Raw, Target},
     state::OrderState,
     usage::{Limits, Usage},
@@ -167,6 +167,34 @@ impl Sampler {
         Ok(identity)
     }
 
+    /// Goes on with an order from its state alone, where its meter is there and is the same as before. False where it is not:
+    /// whoever knows more of the order starts it.
+    pub fn resume(&mut self, state: &OrderState, at: At) -> bool {
+        let Some((target, metered, reserved)) = state.plan() else { return false };
+        let found = Reader::open(&target, &self.context().1);
+        found.is_ok_and(|(_, identity)| identity == state.identity)
+            && self.start(state.order, target, &metered, &reserved, Some(state.clone()), at).is_ok()
+    }
+
+    /// Whether an order is being metered just as [`Sampler::start`] would begin it.
+    pub fn is_metering(
+        &self,
+        order: [u8; 16],
+        target: &Target,
+        metered: &[Resource],
+        reserved: &[(Resource, u64)],
+    ) -> bool {
+        let known = self.orders.iter().find(|known| known.key == order);
+        known.is_some_and(|known| known.is(target, &Usage::new(metered, reserved)))
+    }
+
+    /// Ends metering an order without a final read: its state.
+    pub fn let_go(&mut self, order: [u8; 16]) -> Option<OrderState> {
+        let index = self.orders.iter().position(|known| known.key == order)?;
+        self.window.spans_restart = true;
+        Some(self.orders.swap_remove(index).state())
+    }
+
     fn context(&mut self) -> (&mut Vec<Order>, Context<'_>) {
         let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
         let context = Context {
@@ -313,6 +341,11 @@ impl Sampler {
     /// record a gap at once; [`Sampler::close`] hands out the rest.
     pub fn take_pieces(&mut self) -> Vec<OrderDraft> {
         self.orders.iter_mut().flat_map(|order| std::mem::take(&mut order.pieces)).collect()
+    }
+
+    /// What to keep of one order.
+    pub fn state_of(&self, order: [u8; 16]) -> Option<OrderState> {
+        self.orders.iter().find(|known| known.key == order).map(Order::state)
     }
 
     /// What to keep so that a restart loses nothing.

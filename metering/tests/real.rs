@@ -272,6 +272,34 @@ fn nothing_is_lost_over_a_restart_of_the_meter() {
 }
 
 #[test]
+fn an_order_goes_on_from_its_state_alone_while_its_meter_is_the_same() {
+    let Some(place) = place("resume") else { return };
+    let reserved = [(Resource::reserved(Kind::Cpu), 500_000_000)];
+    let mut sampler = Sampler::new(Path::new("/"), INTERVAL_NS, now()).unwrap();
+    sampler.start([1; 16], place.target.clone(), &metered(), &reserved, None, now()).unwrap();
+    let state = sampler.state_of([1; 16]).unwrap();
+    assert_eq!(sampler.state_of([2; 16]), None);
+    drop(sampler);
+    let mut sampler = Sampler::new(Path::new("/"), INTERVAL_NS, now()).unwrap();
+    assert!(sampler.resume(&state, now()));
+    assert!(!sampler.resume(&state, now()), "it is being metered");
+    assert!(sampler.is_metering([1; 16], &place.target, &metered(), &reserved));
+    assert!(!sampler.is_metering([1; 16], &place.target, &metered(), &[]));
+    assert!(!sampler.is_metering([2; 16], &place.target, &metered(), &reserved));
+    assert_eq!(sampler.let_go([1; 16]).map(|state| (state.order, state.from)), Some((state.order, state.from)));
+    assert!(sampler.orders().next().is_none());
+    let mut other = state.clone();
+    other.identity.instance += 1;
+    assert!(!sampler.resume(&other, now()), "another meter");
+    let mut rateless = state.clone();
+    rateless.meters.iter_mut().filter(|meter| meter.resource.reserved).for_each(|meter| meter.raw = None);
+    assert!(!sampler.resume(&rateless, now()), "a state of an earlier version does not tell the reservation");
+    place.remove().unwrap();
+    assert!(!sampler.resume(&state, now()), "no meter");
+    place.remove_parents();
+}
+
+#[test]
 fn a_tick_is_cheap_and_memory_stands_still() {
     let Some(first) = place("tick-0") else { return };
     let places: Vec<Place> =

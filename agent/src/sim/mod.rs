@@ -32,6 +32,8 @@ use crate::{
 const CHANNEL_COUNT_MAX: usize = 4096;
 /// Room for the meters' states.
 const METER_STATE_BYTES_MAX: usize = 1 << 15;
+/// Room for the core's.
+const CORE_STATE_BYTES_MAX: usize = 1 << 18;
 
 /// Why a node ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

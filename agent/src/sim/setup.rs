@@ -9,7 +9,7 @@ use hufu_gm::{cert::Certificate, sm2::SecretKey};
 use hufu_ledger::{Ledger, Options, StateFile, storage::Storage};
 use hufu_trade::{octets::Octets, resource::Resource, tariff::Tariff};
 
-use super::{CHANNEL_COUNT_MAX, Clock, Halt, METER_STATE_BYTES_MAX, Node};
+use super::{CHANNEL_COUNT_MAX, CORE_STATE_BYTES_MAX, Clock, Halt, METER_STATE_BYTES_MAX, Node};
 use crate::{
     config::ProductConfig,
     node::{Core, Identity},
@@ -69,6 +69,10 @@ pub struct Setup {
     pub root: PathBuf,
     /// The meters' state file.
     pub meter_state: PathBuf,
+    /// The core's state file.
+    pub core_state: PathBuf,
+    /// It is written after so many blocks.
+    pub state_blocks: u64,
     /// The ledger's directory.
     pub storage: Arc<dyn Storage>,
     /// The directory of its keys.
@@ -145,6 +149,7 @@ impl Setup {
         let (ledger, recovery) = Ledger::open_on(Arc::clone(&self.storage), &self.options()).map_err(failed)?;
         let ledger = ledger.with_keys(Arc::clone(&self.keys), self.random);
         let meter_state = StateFile::open(&self.meter_state, METER_STATE_BYTES_MAX).map_err(failed)?;
+        let core_state = StateFile::open(&self.core_state, CORE_STATE_BYTES_MAX).map_err(failed)?;
         let stored = match meter_state.read(&ledger) {
             Ok(state) => state.map_or_else(Vec::new, |state| sampler::unpack(&state.bytes)),
             Err(_) => Vec::new(),
@@ -160,6 +165,9 @@ impl Setup {
             ledger,
             storage: Arc::clone(&self.storage),
             meter_state,
+            core_state,
+            state_at: 0,
+            state_blocks: self.state_blocks,
             link: outbound,
             sampler: commands,
             inputs: inbox,

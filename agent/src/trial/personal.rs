@@ -90,12 +90,16 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
         turns: Turns::default(),
     };
     let meter_state = hufu_ledger::StateFile::open(&dir.join("meter.state"), 10).unwrap();
+    let core_state = hufu_ledger::StateFile::open(&dir.join("core.state"), 1 << 16).unwrap();
     let alarms = Alarms::default();
     let writer = Writer {
         core,
         ledger,
         storage: std::sync::Arc::new(hufu_ledger::storage::Directory::new(&dir)),
         meter_state,
+        core_state,
+        state_at: 0,
+        state_blocks: 1,
         link,
         sampler,
         inputs: inbox,

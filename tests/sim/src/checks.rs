@@ -38,6 +38,7 @@ impl World {
             storage: Arc::new(disk),
             keys: Arc::new(keys),
             meter_state: site.setup.root.join("unused.state"),
+            core_state: site.setup.root.join("unused-core.state"),
             ..site.setup.clone()
         };
         site.clock.show(self.time);

@@ -87,6 +87,8 @@ fn setup(index: usize, dice: &mut Dice, root: &Path, (disk, keys): (&Disk, &Disk
         sample_ns: MINUTE,
         root: root.to_owned(),
         meter_state: root.join("meter.state"),
+        core_state: root.join("core.state"),
+        state_blocks: [5, 17][index % 2],
         storage: Arc::new(disk.clone()),
         keys: Arc::new(keys.clone()),
         random: clocks::secrets,
