@@ -66,7 +66,7 @@ class Node:
 
     def receipted(self):
         def all_of(status):
-            return all(log["receipted"] is not None and int(log["receipted"]) >= int(log["size"]) - 1
+            return all(int(log["receipted"] or 0) >= int(log["size"]) - 1
                        for log in status["logs"].values())
         return self.wait("receipts", all_of)
 
