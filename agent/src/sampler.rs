@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, OrderState, Sampler, Target};
+use hufu_metering::{At, Known, OrderState, Sampler, Target};
 use hufu_trade::{
     octets::ContractNo,
     resource::Resource,
@@ -34,6 +34,8 @@ pub(crate) enum Command {
         target: Target,
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
+        /// What the meter has counted by the order's newest record.
+        totals: Vec<(Resource, u128)>,
         address: Option<String>,
         /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
         resumed_ns: Option<i64>,
@@ -190,11 +192,12 @@ impl Thread {
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
-            Command::Start { contract, target, metered, reserved, address, resumed_ns } => {
+            Command::Start { contract, target, metered, reserved, totals, address, resumed_ns } => {
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
-                let restored = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
-                let started = self.sampler.start(contract.0, target, &metered, &reserved, restored, at(now));
+                let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
+                let known = Known { state, totals };
+                let started = self.sampler.go_on(contract.0, target, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
@@ -281,7 +284,15 @@ mod tests {
         let contract = Octets([7; 16]);
         let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
         let target = Target::Process { pid: std::process::id() };
-        thread.obey(Command::Start { contract, target, metered, reserved, address: None, resumed_ns: None });
+        thread.obey(Command::Start {
+            contract,
+            target,
+            metered,
+            reserved,
+            totals: Vec::new(),
+            address: None,
+            resumed_ns: None,
+        });
         let mut windows = |seconds: u32| {
             for _ in 0..seconds {
                 let Now { real_ns, boot_ns, mono_ns } = NOW.get();
