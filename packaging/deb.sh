@@ -9,13 +9,17 @@ cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 out=target/package
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || date +%s)}
-export SOURCE_DATE_EPOCH=$epoch
 
-profile=(--release) programs=target/release options=(--no-strip)
+programs=target/release options=(--no-strip)
 if [ "${1:-}" = --dev ]; then
-  profile=() programs=target/debug options=(--profile dev --strip --fast --output target/debian-dev/)
+  programs=target/debug options=(--profile dev --strip --fast --output target/debian-dev/)
+  # Libraries of C are compiled anew for another date: the programs are to be those that are there.
+  $cargo build --locked --workspace --bins
+  export SOURCE_DATE_EPOCH=$epoch
+else
+  export SOURCE_DATE_EPOCH=$epoch
+  $cargo build --release --locked --workspace --bins
 fi
-$cargo build "${profile[@]}" --locked --workspace --bins
 if ! $cargo deb --version > /dev/null 2>&1; then
   [ -x target/tools/bin/cargo-deb ] || $cargo install cargo-deb --locked --version 3.8.0 --root target/tools
   PATH=$PWD/target/tools/bin:$PATH
