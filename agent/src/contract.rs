@@ -12,6 +12,7 @@ use hufu_trade::{
     octets::{ContractNo, Digest},
     period::Calendar,
     rating::rate_quantities,
+    resource::Resource,
     statement::Offer,
     usage::{Reading, UsageRecord},
 };
@@ -186,6 +187,17 @@ impl Contract {
         self.last = Some((at.clone(), record));
         self.near_ceiling.take();
         Ok(())
+    }
+
+    /// What the meter has counted since it began (anew, after a suspension) by the newest record, in base units.
+    pub(crate) fn counted(&self) -> Vec<(Resource, u128)> {
+        let readings = self.last.iter().flat_map(|(_, record)| &record.readings);
+        let counted = |reading: &Reading| {
+            let began = self.base.iter().find(|b| (b.code, &b.qualifier) == (reading.code, &reading.qualifier));
+            let began = began.and_then(|reading| reading.total).unwrap_or(0);
+            Some((reading.resource().ok()?, reading.total?.saturating_sub(began)))
+        };
+        readings.filter_map(counted).collect()
     }
 
     /// Takes a bill into account.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, OrderState, Sampler, Target};
+use hufu_metering::{At, Known, OrderState, Sampler, Target};
 use hufu_trade::{
     octets::{ContractNo, Octets},
     resource::Resource,
@@ -34,6 +34,8 @@ pub(crate) enum Command {
         target: Target,
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
+        /// What the meter has counted by the order's newest record.
+        totals: Vec<(Resource, u128)>,
         address: Option<String>,
         /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
         resumed_ns: Option<i64>,
@@ -151,6 +153,12 @@ impl Thread {
     pub(crate) fn look(&mut self) -> bool {
         let now = (self.setting.clock.now)();
         let busy = self.sampler.orders().next().is_some();
+        // The wall clock was set back: edges follow it, intervals keep their BOOTTIME length. Not later than the next tick:
+        // while an order is metered a tick is due at every look.
+        let ahead_ns = u64::try_from(self.edge_ns.saturating_sub(now.real_ns)).unwrap_or(0);
+        if ahead_ns > self.setting.window_ns.saturating_mul(2) {
+            self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
+        }
         if now.real_ns >= self.edge_ns {
             return self.close(now);
         }
@@ -161,9 +169,6 @@ impl Thread {
                 self.keep();
                 self.state_ns = now.mono_ns.saturating_add(STATE_NS);
             }
-        } else if self.edge_ns.saturating_sub(now.real_ns).unsigned_abs() > 2 * self.setting.window_ns {
-            // The wall clock was set back: edges follow it, intervals keep their BOOTTIME length.
-            self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
         }
         true
     }
@@ -196,21 +201,23 @@ impl Thread {
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
-            Command::Start { contract, target, metered, reserved, address, resumed_ns } => {
+            Command::Start { contract, target, metered, reserved, totals, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);
                     let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
                     let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
                     if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &target, &metered, &reserved)
                     {
+                        self.sampler.lift(contract.0, &totals);
                         return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
                     }
                     self.stored.extend(self.sampler.let_go(contract.0));
                 }
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
-                let restored = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
-                let started = self.sampler.start(contract.0, target, &metered, &reserved, restored, at(now));
+                let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
+                let known = Known { state, totals };
+                let started = self.sampler.go_on(contract.0, target, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
@@ -271,4 +278,75 @@ pub(crate) fn unpack(mut bytes: &[u8]) -> Vec<OrderState> {
         bytes = rest;
     }
     states
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, sync::mpsc};
+
+    use hufu_trade::octets::Octets;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    thread_local! {
+        static NOW: Cell<Now> = const { Cell::new(Now { real_ns: 0, boot_ns: 0, mono_ns: 0 }) };
+    }
+
+    #[test]
+    fn windows_follow_a_clock_that_is_set_back_while_an_order_is_metered() {
+        let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
+        let (_commander, commands) = mpsc::channel();
+        let (writer, events) = mpsc::sync_channel(1000);
+        NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
+        let setting = Setting {
+            root: PathBuf::from("/"),
+            interval_ns: 1_000_000_000,
+            window_ns: 5_000_000_000,
+            stored: Vec::new(),
+            commands,
+            writer,
+            clock: Clock { now: || NOW.get(), quality },
+        };
+        let mut thread = Thread::new(setting).unwrap();
+        let contract = Octets([7; 16]);
+        let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
+        let target = Target::Process { pid: std::process::id() };
+        thread.obey(Command::Start {
+            contract,
+            target,
+            metered,
+            reserved,
+            totals: Vec::new(),
+            address: None,
+            resumed_ns: None,
+        });
+        let mut windows = |seconds: u32| {
+            for _ in 0..seconds {
+                let Now { real_ns, boot_ns, mono_ns } = NOW.get();
+                let wait_ns = thread.wait_ns(NOW.get()).min(1_000_000_000);
+                NOW.set(Now {
+                    real_ns: real_ns + i64::try_from(wait_ns).unwrap(),
+                    boot_ns: boot_ns + wait_ns,
+                    mono_ns: mono_ns + wait_ns,
+                });
+                assert!(thread.look());
+            }
+            let windows = events.try_iter().filter_map(|input| match input {
+                Input::Event(Event::Window { draft, quality }) => Some((draft, quality)),
+                _ => None,
+            });
+            windows.collect::<Vec<_>>()
+        };
+        assert!(windows(30).len() >= 4, "it meters");
+        NOW.set(Now { real_ns: NOW.get().real_ns - 600 * SECOND, ..NOW.get() });
+        let after = windows(30);
+        assert!(after.len() >= 4, "{} windows in 30 turns after the clock was set back", after.len());
+        assert_eq!(after[0].1.state, TimeState::Stepped);
+        for (draft, _) in &after {
+            assert!(draft.elapsed_ns <= 10_000_000_000, "{draft:?}");
+            assert!(draft.end_real_ns <= NOW.get().real_ns, "{draft:?}");
+        }
+    }
 }

@@ -189,8 +189,8 @@ impl Writer {
                     let Some(known) = self.core.book.contracts.get(&contract) else { return Ok(()) };
                     let metered = self.core.metered(known).into_iter().filter(|resource| !resource.reserved).collect();
                     let reserved = self.core.reserved(known);
-                    let resumed_ns = known.resumed;
-                    let command = Command::Start { contract, target, metered, reserved, address, resumed_ns };
+                    let (totals, resumed_ns) = (known.counted(), known.resumed);
+                    let command = Command::Start { contract, target, metered, reserved, totals, address, resumed_ns };
                     self.sampler.send(command).map_err(|_| WriterError::Sampler)
                 }
                 Err(why) => self.event(Event::Provisioned { contract, outcome: Err(why) }),

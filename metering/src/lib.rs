@@ -39,7 +39,7 @@ pub mod usage;
 pub mod window;
 
 pub use error::Error;
-pub use order::OrderDraft;
+pub use order::{Known, OrderDraft};
 pub use place::Place;
 pub use sample::{At, Target};
 pub use state::OrderState;

@@ -20,6 +20,15 @@ use crate::{
     usage::{Finding, Limits, Total, Usage},
 };
 
+/// What is known of an order that was metered before.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The meter's state of the last run; after a power cut it may be an old one or gone.
+    pub state: Option<OrderState>,
+    /// Totals of its newest record in base units, which the next ones go on from.
+    pub totals: Vec<(Resource, u128)>,
+}
+
 /// What every reading of a tick shares.
 pub(crate) struct Context<'a> {
     pub(crate) root: &'a Path,
@@ -118,10 +127,11 @@ impl Order {
         key: [u8; 16],
         target: Target,
         mut usage: Usage,
-        restored: Option<OrderState>,
+        known: Known,
         at: At,
         context: &mut Context<'_>,
     ) -> Result<Self, Error> {
+        let Known { state: restored, totals } = known;
         let opened = Reader::open(&target, context);
         let (reader, identity, lost_why) = match (opened, &restored) {
             (Ok((reader, identity)), _) => (Some(reader), identity, String::new()),
@@ -129,6 +139,7 @@ impl Order {
             (Err(error), None) => return Err(error),
         };
         let Some(state) = restored else {
+            usage.lift(&totals, true);
             let mut order = Self::new(key, target, reader, identity, usage, at);
             order.tick(at, context);
             return Ok(order);
@@ -136,6 +147,7 @@ impl Order {
         usage.restore(&state.meters, state.last);
         (usage.measured_ns, usage.unsampled_ns) = (state.measured_ns, state.unsampled_ns);
         let same = reader.is_some() && identity == state.identity && at.boot_ns >= state.last.boot_ns;
+        usage.lift(&totals, !same);
         let mut order = Self::new(key, target, reader, state.identity.clone(), usage, state.from);
         order.spans_restart = true;
         if same && let Some(Reader::Process(tree)) = &mut order.reader {

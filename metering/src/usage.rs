@@ -353,6 +353,19 @@ impl Usage {
         self.meters.iter().map(keep).collect()
     }
 
+    /// Goes on from totals that were said already, where the sums are behind them: a total never falls, so what is used next
+    /// would not count until it had made up for them. A counter only when it has no value to count on from
+    /// (`rebased`): otherwise its next difference makes up for them by itself.
+    pub(crate) fn lift(&mut self, totals: &[(Resource, u128)], rebased: bool) {
+        for meter in &mut self.meters {
+            let Some((_, total)) = totals.iter().find(|(resource, _)| *resource == meter.resource) else { continue };
+            if rebased || !matches!(meter.flow, Flow::Counter { .. }) {
+                meter.sum = meter.sum.max(total.saturating_mul(meter.divisor()));
+                meter.before = meter.sum;
+            }
+        }
+    }
+
     /// Takes sums, and raw values too, from a stored state; resources it does not know begin at zero. `last` is the time
     /// of the stored state's last sample.
     pub fn restore(&mut self, stored: &[Stored], last: At) {

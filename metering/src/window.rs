@@ -17,7 +17,7 @@ use crate::{
     file,
     hierarchy::{Hierarchies, Mode},
     host::{Host, HostSample},
-    order::{Context, Order, OrderDraft, Reader, metered_kinds},
+    order::{Context, Known, Order, OrderDraft, Reader, metered_kinds},
     sample::{At, Raw, Target},
     state::OrderState,
     usage::{Limits, Usage},
@@ -151,11 +151,28 @@ impl Sampler {
         restored: Option<OrderState>,
         at: At,
     ) -> Result<MeterIdentity, Error> {
+        let known = Known { state: restored, totals: Vec::new() };
+        self.go_on(order, target, (metered, reserved), known, at)
+    }
+
+    /// As [`Sampler::start`], with `metered` and `reserved`, for an order of which records were written already: its totals go
+    /// on from theirs, also where the stored state is older than the records or gone.
+    ///
+    /// # Errors
+    /// Those of [`Sampler::start`].
+    pub fn go_on(
+        &mut self,
+        order: [u8; 16],
+        target: Target,
+        (metered, reserved): (&[Resource], &[(Resource, u64)]),
+        known: Known,
+        at: At,
+    ) -> Result<MeterIdentity, Error> {
         if self.orders.iter().any(|known| known.key == order) {
             return Err(Error::KnownOrder);
         }
         let usage = Usage::new(metered, reserved);
-        let mut started = Order::start(order, target, usage, restored, at, &mut self.context().1)?;
+        let mut started = Order::start(order, target, usage, known, at, &mut self.context().1)?;
         started.window_base = used(&started.usage);
         for kind in metered_kinds(metered) {
             if let Some(has) = self.window.kinds.get_mut(kind as usize) {
@@ -186,6 +203,11 @@ impl Sampler {
     ) -> bool {
         let known = self.orders.iter().find(|known| known.key == order);
         known.is_some_and(|known| known.is(target, &Usage::new(metered, reserved)))
+    }
+
+    /// The totals of an order that goes on from its state alone are not below those of its newest record.
+    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)]) {
+        self.orders.iter_mut().filter(|known| known.key == order).for_each(|known| known.usage.lift(totals, false));
     }
 
     /// Ends metering an order without a final read: its state.

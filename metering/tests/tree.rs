@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use hufu_metering::{At, OrderDraft, Sampler, Target};
+use hufu_metering::{At, Known, OrderDraft, Sampler, Target};
 use hufu_trade::{
     resource::{Kind, Resource},
     usage::Reason,
@@ -60,6 +60,39 @@ fn started(host: &Proc) -> Sampler {
 
 fn ticks(pieces: &[OrderDraft]) -> u128 {
     pieces.last().unwrap().totals[0].total.unwrap() / TICK_NS
+}
+
+#[test]
+fn after_a_power_cut_usage_counts_from_the_newest_record_also_where_the_state_is_older_or_gone() {
+    let metered = [Kind::Cpu, Kind::Memory].map(Resource::used);
+    // Whether the host lost power, whether an old state is there, ticks used after: all of them.
+    for (is_cut, has_state, want) in [(true, true, 100 + 7), (true, false, 100 + 7), (false, true, 100 + 20)] {
+        let host = Proc::new();
+        host.put(50, 1, 10, 0, 7);
+        let mut sampler = started(&host);
+        host.put(50, 1, 60, 0, 7);
+        sampler.tick(host.now());
+        let state = sampler.state().pop().filter(|_| has_state);
+        host.put(50, 1, 110, 0, 7);
+        let said = ticks(&sampler.close(host.now(), i64::MAX).orders);
+        assert_eq!(said, 100);
+        if is_cut {
+            let boot_id = host.path().join("proc/sys/kernel/random/boot_id");
+            fs::write(boot_id, "1f4d1c86-6f0b-4b57-9df0-3c9d34e5a0c1\n").unwrap();
+            host.put(50, 1, 5, 0, 3);
+        }
+        let totals = vec![(Resource::used(Kind::Cpu), said * TICK_NS)];
+        let mut sampler = Sampler::new(host.path(), SECOND, host.now()).unwrap();
+        let known = Known { state, totals };
+        sampler.go_on([1; 16], Target::Process { pid: 50 }, (&metered, &[]), known, host.now()).unwrap();
+        if is_cut {
+            host.put(50, 1, 12, 0, 3);
+        } else {
+            host.put(50, 1, 130, 0, 7);
+        }
+        sampler.tick(host.now());
+        assert_eq!(ticks(&sampler.stop([1; 16], host.now()).unwrap()), want, "cut {is_cut}, state {has_state}");
+    }
 }
 
 #[test]

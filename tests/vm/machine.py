@@ -9,7 +9,11 @@ import secrets
 import select
 import socket
 import subprocess
+import tarfile
 import time
+
+# What comes out of the machine: a third disk that the guest writes a tar archive to.
+OUT_BYTES = 64 << 20
 
 
 class VmError(Exception):
@@ -21,7 +25,7 @@ class Machine:
 
     def __init__(self, image, work, payload=None):
         self.image, self.work, self.payload = image, work, payload
-        self.disk = os.path.join(work, "disk.qcow2")
+        self.disk, self.out = (os.path.join(work, name) for name in ("disk.qcow2", "out.raw"))
         self.log = open(os.path.join(work, "console.log"), "ab")
         self.process = self.console = self.monitor = None
         self.buffer = b""
@@ -29,15 +33,20 @@ class Machine:
             base = os.path.abspath(os.path.join(image, "base.qcow2"))
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, self.disk], check=True)
 
-    def boot(self, limit=600):
-        """Cold start until the shell answers."""
+    def boot(self, limit=600, clock=None):
+        """Cold start until the shell answers; `clock` is what its battery-backed clock says, UTC, where it is wrong."""
         serial, monitor = (os.path.join(self.work, name) for name in ("serial", "monitor"))
         for path in (serial, monitor):
             if os.path.exists(path):
                 os.remove(path)
         drives = ["-drive", f"file={self.disk},if=virtio,format=qcow2,cache=writeback"]
+        with open(self.out, "wb") as file:
+            file.truncate(OUT_BYTES)
         if self.payload:
             drives += ["-drive", f"file={self.payload},if=virtio,format=raw,readonly=on"]
+        drives += ["-drive", f"file={self.out},if=virtio,format=raw"]
+        if clock:
+            drives += ["-rtc", f"base={clock}"]
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
              "-kernel", os.path.join(self.image, "vmlinuz"), "-initrd", os.path.join(self.image, "initrd"),
@@ -106,6 +115,12 @@ class Machine:
         if check and code != 0:
             raise VmError(f"status {code} of: {script}\n{text}")
         return text if check else (code, text)
+
+    def fetch(self, *paths):
+        """Files and directories of the machine, by their path, as a dictionary of contents."""
+        self.run(f"tar -cf /dev/vdc --ignore-failed-read -C / {' '.join(path.lstrip('/') for path in paths)} && sync", 120)
+        with tarfile.open(self.out, "r:") as archive:
+            return {"/" + member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
 
     def suspend(self, seconds):
         """Suspends the machine to memory, as `systemctl suspend` does, and wakes it after a while."""

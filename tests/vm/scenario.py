@@ -1,83 +1,21 @@
 #!/usr/bin/env python3
 """A node's life on a real machine: installed, set up, one order sold and metered in a real slice, and everything that
-happens to servers. Judged at the end: one bill, right to the workload's own counter, a clean ledger, the same at the platform.
+happens to servers. Judged at the end: one bill, right by the kernel's own counter, a clean ledger, the same at the platform.
 
-usage: scenario.py IMAGE PAYLOAD WORK [--short]
+usage: scenario.py IMAGE PAYLOAD WORK [--short | --ci]
 
---short does what fits one boot; without it, power cuts, clocks, suspend, full disk, an old ledger put back, removal.
+--short does what needs no power cut, --ci what fits into a CI; without either, clocks, suspend, full disk, an old ledger put
+back, removal, power cuts too. The console's text and, where a step failed, the journal are left in WORK.
 """
 
-import json
+import os
+import signal
 import sys
 import time
 
+import judge
 from machine import Machine, VmError
-
-BUYER = ("--platform http://127.0.0.1:8480 --key /opt/t/pki/buyer-1.key --cert /opt/t/pki/buyer-1.pem "
-         "--trust /opt/t/pki/root.pem --state /opt/t/contract")
-
-
-class Node:
-    """What the scenario asks of the machine."""
-
-    def __init__(self, machine):
-        self.vm = machine
-        self.pid = self.unit = self.contract = None
-
-    def json(self, command, limit=120):
-        code, text = self.vm.run(command, limit, check=False)
-        for line in text.splitlines():
-            if line.startswith("{"):
-                return json.loads(line)
-        raise VmError(f"status {code}, no JSON from: {command}\n{text}")
-
-    def status(self):
-        return self.json("hufu status --json")
-
-    def wait(self, what, holds, limit=240):
-        """Asks for the status until `holds` of it."""
-        deadline = time.monotonic() + limit
-        last = None
-        while time.monotonic() < deadline:
-            try:
-                last = self.status()
-                if holds(last):
-                    return last
-            except (VmError, json.JSONDecodeError) as error:
-                last = error
-            time.sleep(1)
-        log = self.vm.run("journalctl -u hufu -u 'hufu-provision@*' -u hufu-platform -n 40 --no-pager", check=False)[1]
-        raise VmError(f"waited {limit} s in vain for {what}: {last}\n{log}")
-
-    def linked(self):
-        return self.wait("the link", lambda s: s["linked"])
-
-    def of(self, status):
-        return next(c for c in status["contracts"] if c["contract_no"] == self.contract)
-
-    def records(self, status):
-        return int(self.of(status)["records"] or 0)
-
-    def serving(self, more=2):
-        """The order is metered: `more` windows beyond those there are now."""
-        now = self.wait("the order", lambda s: any(c["contract_no"] == self.contract for c in s["contracts"]))
-        start = self.records(now)
-        return self.wait("usage records", lambda s: self.records(s) >= start + more)
-
-    def receipted(self):
-        def all_of(status):
-            return all(log["receipted"] is not None and int(log["receipted"]) >= int(log["size"]) - 1
-                       for log in status["logs"].values())
-        return self.wait("receipts", all_of)
-
-    def workload(self):
-        """The pid of the order's workload, by what the kernel says of its cgroup."""
-        return self.vm.run(f"cat /sys/fs/cgroup/hufu.slice/hufu-orders.slice/hufu-orders-{self.contract}.slice/{self.unit}.service/cgroup.procs").split()
-
-    def same_workload(self, when):
-        now = self.workload()
-        if now != self.pid:
-            raise VmError(f"{when}: the workload was {self.pid} and is {now}")
+from node import BUYER, Node
 
 
 def step(name):
@@ -112,11 +50,10 @@ def order(node):
     status = node.wait("a deal", lambda s: len(s["contracts"]) == 1)
     node.contract = status["contracts"][0]["contract_no"]
     node.unit = f"order-{node.contract}"
+    node.wait("the workload", lambda s: node.of(s)["service"] == "running")
+    node.watch()
     node.serving()
-    node.pid = node.workload()
-    if not node.pid:
-        raise VmError("no workload in the order's slice")
-    slice_dir = f"/sys/fs/cgroup/hufu.slice/hufu-orders.slice/hufu-orders-{node.contract}.slice"
+    slice_dir = f"{judge.ORDERS}/{node.slice()}"
     limits = node.vm.run(f"cat {slice_dir}/cpu.max {slice_dir}/memory.max {slice_dir}/pids.max").split()
     if limits != ["20000", "100000", "67108864", "4096"]:
         raise VmError(f"limits {limits}")
@@ -141,11 +78,45 @@ def restarts(node):
     node.same_workload("watchdog")
 
 
-@step("the package installed again over the running service")
+def installed(node, directory):
+    """Installs the packages of a directory of the payload over what is there; gives the version there is then."""
+    node.vm.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i /opt/t/packages/{directory}/hufu_*.deb", 300)
+    return node.vm.run("dpkg-query -W -f '${Version}' hufu")
+
+
+@step("upgraded from an older version, then to a newer revision")
 def upgrade(node):
-    node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg -i /opt/t/packages/hufu_*.deb", 300)
+    digest = "cat /etc/hufu/hufu.toml /etc/hufu/provision.toml /etc/hufu/credentials/* | sha256sum"
+    before = node.vm.run(digest)
+    versions = [node.vm.run("dpkg-query -W -f '${Version}' hufu")]
+    for directory in ("built", "newer"):
+        was = node.vm.run("systemctl show -P MainPID hufu")
+        versions.append(installed(node, directory))
+        node.serving()
+        node.same_workload(f"upgrade to {versions[-1]}")
+        if node.vm.run("systemctl show -P MainPID hufu") == was:
+            raise VmError(f"upgrade to {versions[-1]}: the old program still runs")
+    if len(set(versions)) != 3:
+        raise VmError(f"versions {versions}")
+    if node.vm.run(digest) != before:
+        raise VmError("the upgrade changed configuration or credentials")
+
+
+@step("a configuration that this version does not know: refused, not hammered, mended")
+def configuration(node):
+    node.vm.run("cp -p /etc/hufu/hufu.toml /run/hufu.toml && printf '[retired]\\nkey = 1\\n' >> /etc/hufu/hufu.toml")
+    code, text = node.vm.run("hufu check-config", check=False)
+    if code != 78 or "retired" not in text:
+        raise VmError(f"check-config: {code} {text}")
+    node.vm.run("systemctl restart hufu", check=False)
+    time.sleep(8)
+    state = node.vm.run("systemctl show -p ActiveState -p ExecMainStatus -p NRestarts hufu").split()
+    if sorted(state) != ["ActiveState=failed", "ExecMainStatus=78", "NRestarts=0"]:
+        raise VmError(f"the service: {state}")
+    node.vm.run("journalctl -u hufu -n 20 -o cat | grep retired")
+    node.vm.run("cat /run/hufu.toml > /etc/hufu/hufu.toml && systemctl start hufu")
     node.serving()
-    node.same_workload("upgrade")
+    node.same_workload("a wrong configuration")
 
 
 @step("wrong requests to root's helper are refused")
@@ -210,76 +181,104 @@ def rollback(node):
     node.same_workload("an old ledger")
 
 
-@step("removed and installed again")
+@step("removed, purged and installed again")
 def removal(node):
-    node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg --purge hufu", 300)
-    node.vm.run("test -d /var/lib/hufu/ledger && test -e /etc/hufu/credentials/node.key")
-    node.same_workload("removal")
-    node.vm.run("DEBIAN_FRONTEND=noninteractive dpkg -i /opt/t/packages/hufu_*.deb && systemctl enable --now hufu-provision.socket hufu", 300)
+    node.vm.run("systemctl stop hufu")
+    digest = "find /var/lib/hufu /etc/hufu -type f -exec sha256sum {} + | sort | sha256sum"
+    before = node.vm.run(digest)
+    for how in ("--remove", "--purge"):
+        node.vm.run(f"DEBIAN_FRONTEND=noninteractive dpkg {how} hufu", 300)
+        if node.vm.run(digest) != before:
+            raise VmError(f"dpkg {how} touched the ledger, the configuration or the credentials")
+        node.same_workload(f"dpkg {how}")
+    node.vm.run("test ! -e /usr/bin/hufu")
+    installed(node, "built")
+    if node.vm.run(digest) != before:
+        raise VmError("the new installation touched the ledger, the configuration or the credentials")
+    node.vm.run("systemctl enable --now hufu-provision.socket hufu")
     node.serving()
     node.same_workload("installed again")
 
 
-@step("power cut, cold boot: the workload is started again, the gap is said")
-def power_cut(node):
-    before = node.serving()
-    node.vm.cut()
-    node.vm.boot()
+def up_again(node, before):
+    """After a cold boot: nothing that was sealed is lost, the order is provided and metered again."""
     after = node.wait("the order after the cut", lambda s: node.records(s) > node.records(before))
-    if node.records(after) < node.records(before):
-        raise VmError("records were lost")
+    if node.used_ns(after) < node.used_ns(before):
+        raise VmError(f"usage was lost: {node.used_ns(before)} ns, now {node.used_ns(after)} ns")
+    node.wait("the workload", lambda s: node.of(s)["service"] == "running")
+    node.watch()
     node.serving()
-    node.pid = node.workload()
+
+
+@step("power cut, cold boot: the workload is started again, nothing sealed is lost")
+def power_cut(node):
+    node.serving()
+    up_again(node, node.cold_boot())
+
+
+@step("a half-installed package, power cut, cold boot, dpkg --configure -a")
+def half_installed(node):
+    node.vm.run("dpkg --unpack /opt/t/packages/newer/hufu_*.deb", 300)
+    before = node.cold_boot()
+    if "hufu" not in node.vm.run("dpkg --audit"):
+        raise VmError("the package is not half-installed")
+    up_again(node, before)
+    node.vm.run("dpkg --configure -a", 300)
+    node.vm.run("test -z \"$(dpkg --audit)\"")
+    node.serving()
+    node.same_workload("dpkg --configure -a")
+
+
+@step("power cut, and the machine's clock says 1970 at boot, until somebody sets it")
+def wrong_clock(node):
+    before = node.cold_boot(clock="1970-01-02T00:00:00")
+    time.sleep(60)
+    print("vm: with that clock:", node.vm.run("date -u; systemctl is-active hufu hufu-platform; hufu status 2>&1 | head -n 3; true").split("\n"))
+    node.vm.run(f"date -s @{int(time.time())} > /dev/null")
+    up_again(node, before)
 
 
 @step("the end: one bill, right, and everything proves it")
-def judge(node):
-    node.vm.run(f"hufu buyer change terminate {BUYER} --why 'the test is over'")
-    status = node.wait("the bill", lambda s: bool(node.of(s)["bills"]) and node.of(s)["bills"][0]["receipted"])
-    bills = node.of(status)["bills"]
-    if len(bills) != 1:
-        raise VmError(f"bills {bills}")
-    listed = node.json("hufu-platform bills --dir /var/lib/hufu-platform --json")
-    rows = listed["bills"]
-    if [row["bill_no"] for row in rows] != [bills[0]["bill_no"]]:
-        raise VmError(f"the platform lists {rows}")
-    node.receipted()
-    node.vm.run(f"hufu buyer pack {bills[0]['bill_no']} {BUYER} --output /opt/t/bill.zip")
-    verdict = node.json("hufu verify /opt/t/bill.zip --trust /opt/t/pki/root.pem --json", 300)
-    bad = {name: v for name, v in verdict["verdicts"].items() if v["result"] == "fail"}
-    if bad:
-        raise VmError(f"verdicts {bad}")
-    print("vm: verdicts", {name: v["result"] for name, v in verdict["verdicts"].items()}, "total", bills[0]["total_cny"])
-    node.vm.run("systemctl stop hufu")
-    checked = node.json("hufu ledger check /var/lib/hufu/ledger --trust /opt/t/pki/root.pem --json", 300)
-    if checked["problems"]:
-        raise VmError(f"ledger {checked['problems'][:5]}")
-    alarms = node.json("hufu-platform alarms --dir /var/lib/hufu-platform --json")
-    forks = [a for a in alarms["alarms"] if "fork" in json.dumps(a).lower()]
-    if forks:
-        raise VmError(f"forks {forks}")
-    node.vm.run(f"test ! -e /sys/fs/cgroup/hufu.slice/hufu-orders.slice/hufu-orders-{node.contract}.slice")
+def end(node):
+    judge.everything(node)
 
 
-SHORT = [install, order, restarts, upgrade, helper, broker, judge]
-LONG = [install, order, restarts, upgrade, helper, broker, clock, suspend, full_disk, rollback, removal, power_cut, judge]
+SHORT = [install, order, restarts, upgrade, helper, configuration, broker, end]
+CI = [install, order, restarts, upgrade, helper, end]
+LONG = [install, order, restarts, upgrade, helper, configuration, broker, clock, suspend, full_disk, rollback, removal, power_cut,
+        half_installed, wrong_clock, end]
+
+
+def left_behind(machine, work):
+    """What a failed run leaves to be looked at: the journal of the machine, if it still answers."""
+    try:
+        machine.run("journalctl -b -o short-precise --no-pager > /run/journal.txt; hufu status --json > /run/status.json 2>&1; true", 120)
+        for name, content in machine.fetch("/run/journal.txt", "/run/status.json").items():
+            with open(os.path.join(work, os.path.basename(name)), "wb") as file:
+                file.write(content)
+        print(f"vm: the machine's journal: {work}/journal.txt", flush=True)
+    except (VmError, OSError) as error:
+        print(f"vm: no journal: {error}", flush=True)
 
 
 def main():
     image, payload, work = sys.argv[1:4]
+    # Told to end, it ends the machine too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = Machine(image, work, payload)
     node = Node(machine)
     try:
         start = time.monotonic()
         machine.boot()
         print(f"vm: booted: {time.monotonic() - start:.0f} s", flush=True)
-        for part in SHORT if "--short" in sys.argv else LONG:
+        for part in CI if "--ci" in sys.argv else SHORT if "--short" in sys.argv else LONG:
             try:
                 part(node)
             except VmError as error:
                 print(f"vm: FAILED: {part.title}: {error}", flush=True)
+                left_behind(machine, work)
                 return 1
-        print("vm: all held")
+        print(f"vm: all held, {time.monotonic() - start:.0f} s")
         return 0
     finally:
         machine.cut()

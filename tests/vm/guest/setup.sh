@@ -3,7 +3,7 @@
 set -euo pipefail
 cd /opt/t
 export DEBIAN_FRONTEND=noninteractive
-dpkg -i packages/hufu_*.deb packages/hufu-platform_*.deb > /opt/t/dpkg.log 2>&1 || { cat /opt/t/dpkg.log; exit 1; }
+dpkg -i packages/older/hufu_*.deb packages/built/hufu-platform_*.deb > /opt/t/dpkg.log 2>&1 || { cat /opt/t/dpkg.log; exit 1; }
 mkdir -p pki && cd pki
 hufu key new --out root.key
 hufu pki root --key root.key --subject CN=test-root,C=CN --out root.pem
