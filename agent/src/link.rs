@@ -13,7 +13,7 @@ use rumqttc::{
 };
 use tokio::sync::mpsc::Receiver;
 
-use crate::{node::Event, writer::Input};
+use crate::{metrics::Shared, node::Event, writer::Input};
 
 /// The largest packet that MQTT has. The client fails on a larger one, and the broker would deliver it again on every new
 /// connection: one message of anybody's would end the link for good.
@@ -68,6 +68,8 @@ pub(crate) struct Broker {
     pub(crate) boot: i64,
     /// Spreads reconnects of a site's nodes: from the node's own certificate id.
     pub(crate) jitter_ms: u64,
+    /// Connections, for whoever watches.
+    pub(crate) counted: Shared,
 }
 
 /// Keeps the link up until `outbound` closes.
@@ -215,6 +217,7 @@ impl Session<'_> {
                     let online = presence("online", self.broker.boot, self.connection);
                     self.publish(&topic, online.into_bytes(), true)?;
                     self.linked = true;
+                    self.broker.counted.connections.inc();
                     tracing::info!("broker link up");
                     hand_over(writer, Input::Event(Event::Linked)).await?;
                 }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    metrics::{Metrics, Shared, Show},
     node::Event,
     personal::{self, Operation},
     places::Places,
@@ -92,6 +93,7 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
     let meter_state = hufu_ledger::StateFile::open(&dir.join("meter.state"), 10).unwrap();
     let alarms = Alarms::default();
     let writer = Writer {
+        metrics: Metrics::new("s1/n1", &Shared::default(), Show::Site),
         core,
         ledger,
         storage: std::sync::Arc::new(hufu_ledger::storage::Directory::new(&dir)),
