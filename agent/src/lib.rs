@@ -16,6 +16,7 @@ mod due;
 mod exchange;
 mod fetch;
 mod firmware;
+mod journal;
 mod link;
 mod local;
 mod metrics;

@@ -146,6 +146,46 @@ fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
     (client, events)
 }
 
+/// What a broker said to a stranger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// It takes connections.
+    Welcome,
+    /// It speaks MQTT and does not take this one.
+    Refused(String),
+    /// It is not there, or is no broker.
+    Nothing(String),
+}
+
+/// Connects once under this client id, which must be nobody else's, and leaves again; within `limit`.
+pub(crate) fn probe(host: &str, port: u16, id: &str, limit: Duration) -> Answered {
+    let mut options = MqttOptions::new(id, host, port);
+    options.set_clean_session(true);
+    let (client, mut events) = AsyncClient::new(options, 4);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Answered::Nothing(error.to_string()),
+    };
+    let asked = async {
+        loop {
+            match events.poll().await {
+                Ok(MqttEvent::Incoming(Incoming::ConnAck(_))) => {
+                    client.try_disconnect().ok();
+                    events.poll().await.ok();
+                    return Answered::Welcome;
+                }
+                Ok(_) => {}
+                Err(rumqttc::ConnectionError::ConnectionRefused(code)) => {
+                    return Answered::Refused(format!("{code:?}"));
+                }
+                Err(error) => return Answered::Nothing(error.to_string()),
+            }
+        }
+    };
+    let timed = async { tokio::time::timeout(limit, asked).await };
+    runtime.block_on(timed).unwrap_or_else(|_| Answered::Nothing(format!("no answer within {} s", limit.as_secs())))
+}
+
 enum End {
     Closed,
     Broken(String),

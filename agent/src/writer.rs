@@ -309,7 +309,10 @@ impl Writer {
             }
             Effect::Alarm { what, detail } => {
                 if self.alarms.raise(what, detail.clone(), (self.clock.now)().real_ns) {
-                    tracing::error!(detail, "{what}");
+                    // Most details begin with the contract they are about.
+                    let number = detail.split_once(':').map(|(number, _)| number);
+                    let contract = number.filter(|number| ContractNo::from_hex(number).is_some());
+                    tracing::error!(alarm = what, contract, detail, "{what}");
                 }
                 Ok(())
             }
