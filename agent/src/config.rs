@@ -1,16 +1,13 @@
 //! The daemon's configuration: TOML, checked once into `Config`. Relative paths are below the file's own directory.
 //! Trust: whoever may write this file decides what the node sells and whom it believes; it holds paths of secrets, no secrets.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
-use crate::{metrics::Show, provision::Means, text::Text};
+use crate::{provision::Means, scrape, text::Text};
 
 /// Before the name of a secret that systemd hands over (`LoadCredential=`); anybody else finds it in `credentials/` beside the
 /// configuration.
@@ -33,7 +30,7 @@ struct Raw {
     #[serde(default)]
     capacity: RawCapacity,
     #[serde(default)]
-    metrics: RawMetrics,
+    metrics: scrape::Raw,
     #[serde(default)]
     product: Vec<RawProduct>,
 }
@@ -115,19 +112,6 @@ struct RawProduct {
     tariff: toml::Table,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawMetrics {
-    listen: String,
-    expose: bool,
-    orders: bool,
-}
-
-impl Default for RawMetrics {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:29470".to_owned(), expose: false, orders: false }
-    }
-}
 impl Default for RawLedger {
     fn default() -> Self {
         Self { dir: "ledger".into(), rules: None }
@@ -189,15 +173,6 @@ pub(crate) struct ProductConfig {
     pub(crate) tariff: Tariff,
 }
 
-/// What monitoring systems may read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MetricsConfig {
-    /// Where they ask; `None`: nowhere.
-    pub(crate) listen: Option<SocketAddr>,
-    /// Of what they are told.
-    pub(crate) show: Show,
-}
-
 /// The checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -244,7 +219,7 @@ pub(crate) struct Config {
     /// Sellable bytes of memory; absent: what the server has.
     pub(crate) memory_bytes: Option<u64>,
     /// What monitoring systems may read.
-    pub(crate) metrics: MetricsConfig,
+    pub(crate) metrics: scrape::Offer,
     /// Products on sale.
     pub(crate) products: Vec<ProductConfig>,
 }
@@ -361,7 +336,7 @@ impl Config {
             provision_timeout_s: raw.provision.timeout_s,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
-            metrics: metrics(&raw.metrics)?,
+            metrics: raw.metrics.checked()?,
             products,
         })
     }
@@ -381,26 +356,6 @@ fn secret(named: &Path, dir: &Path) -> PathBuf {
         }
         None => dir.join(named),
     }
-}
-
-fn metrics(raw: &RawMetrics) -> Result<MetricsConfig, String> {
-    let show = if raw.orders { Show::Orders } else { Show::Site };
-    if raw.listen.is_empty() {
-        return Ok(MetricsConfig { listen: None, show });
-    }
-    let wrong = |what: &str| Err(format!("metrics.listen = {:?}: {what}", raw.listen));
-    let Ok(address) = raw.listen.parse::<SocketAddr>() else {
-        return wrong("an address and a port such as 127.0.0.1:29470 expected, or nothing");
-    };
-    if address.port() == 0 {
-        return wrong("a port from 1 to 65535 expected");
-    }
-    if !address.ip().to_canonical().is_loopback() && !raw.expose {
-        return wrong(
-            "other machines could read what this node sells and earns; say so with metrics.expose = true, or use 127.0.0.1",
-        );
-    }
-    Ok(MetricsConfig { listen: Some(address), show })
 }
 
 fn product(raw: RawProduct) -> Result<ProductConfig, String> {
@@ -484,26 +439,6 @@ mod tests {
             for key in keys.iter().filter(|key| *key != "tariff") {
                 assert!(SAMPLE.contains(&format!("{key} = ")), "{table} {key}");
             }
-        }
-    }
-
-    #[test]
-    fn other_machines_read_the_metrics_only_when_the_site_says_so() {
-        let of = |text: &str| {
-            let text = sample(false).replacen("[metrics]\n", &format!("[metrics]\n{text}\n"), 1);
-            Config::from_toml(&text, Path::new("/")).map(|config| config.metrics.listen.map(|at| at.to_string()))
-        };
-        assert_eq!(of("").unwrap().as_deref(), Some("127.0.0.1:29470"));
-        assert_eq!(of("listen = \"\"").unwrap(), None);
-        assert_eq!(of("listen = \"[::1]:1\"").unwrap().as_deref(), Some("[::1]:1"));
-        for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:9100", "[::ffff:192.0.2.1]:1"] {
-            let why = of(&format!("listen = \"{address}\"")).unwrap_err();
-            assert!(why.contains("metrics.expose = true"), "{why}");
-            assert!(of(&format!("listen = \"{address}\"\nexpose = true")).is_ok());
-        }
-        for wrong in ["29470", "localhost:1", "127.0.0.1:0", "127.0.0.1", "/run/metrics"] {
-            let why = of(&format!("listen = \"{wrong}\"\nexpose = true")).unwrap_err();
-            assert!(why.starts_with("metrics.listen"), "{why}");
         }
     }
 

@@ -16,12 +16,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Mutex, Semaphore, oneshot},
 };
 
-use crate::{clock, writer::Input};
+use crate::{clock, metrics::Show, writer::Input};
 
 /// Connections at a time; who comes later waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4;
@@ -38,6 +39,57 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `[metrics]` of the configuration.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Raw {
+    listen: String,
+    expose: bool,
+    orders: bool,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:29470".to_owned(), expose: false, orders: false }
+    }
+}
+
+/// The same, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// Where monitoring systems ask; `None`: nowhere.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Of what they are told.
+    pub(crate) show: Show,
+}
+
+impl Raw {
+    /// The checked configuration.
+    ///
+    /// # Errors
+    /// Names the key and what would be right: no address, or one that other machines reach and nobody said that they may.
+    pub(crate) fn checked(&self) -> Result<Offer, String> {
+        let show = if self.orders { Show::Orders } else { Show::Site };
+        if self.listen.is_empty() {
+            return Ok(Offer { listen: None, show });
+        }
+        let wrong = |what: &str| Err(format!("metrics.listen = {:?}: {what}", self.listen));
+        let Ok(address) = self.listen.parse::<SocketAddr>() else {
+            return wrong("an address and a port such as 127.0.0.1:29470 expected, or nothing");
+        };
+        if address.port() == 0 {
+            return wrong("a port from 1 to 65535 expected");
+        }
+        if !address.ip().to_canonical().is_loopback() && !self.expose {
+            return wrong(
+                "other machines could read what this node sells and earns; say so with metrics.expose = true, or use \
+                 127.0.0.1",
+            );
+        }
+        Ok(Offer { listen: Some(address), show })
+    }
+}
 
 /// The last answer of the writer, and the only way to it: who holds the lock asks, the others wait and have the same.
 struct Source {
@@ -175,6 +227,25 @@ mod tests {
             # HELP b_info Help.\n# TYPE b_info gauge\nb_info{v=\"# TYPE\"} 1\n# HELP c_total_x Help.\n\
             # TYPE c_total_x gauge\nc_total_x 2\n";
         assert_eq!(classic(OPEN), want);
+    }
+
+    #[test]
+    fn other_machines_read_the_metrics_only_when_the_site_says_so() {
+        let of = |text: &str| {
+            toml::from_str::<Raw>(text).unwrap().checked().map(|offer| offer.listen.map(|at| at.to_string()))
+        };
+        assert_eq!(of("").unwrap().as_deref(), Some("127.0.0.1:29470"));
+        assert_eq!(of("listen = \"\"").unwrap(), None);
+        assert_eq!(of("listen = \"[::1]:1\"").unwrap().as_deref(), Some("[::1]:1"));
+        for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:9100", "[::ffff:192.0.2.1]:1"] {
+            let why = of(&format!("listen = \"{address}\"")).unwrap_err();
+            assert!(why.contains("metrics.expose = true"), "{why}");
+            assert!(of(&format!("listen = \"{address}\"\nexpose = true")).is_ok());
+        }
+        for wrong in ["29470", "localhost:1", "127.0.0.1:0", "127.0.0.1", "/run/metrics"] {
+            let why = of(&format!("listen = \"{wrong}\"\nexpose = true")).unwrap_err();
+            assert!(why.starts_with("metrics.listen"), "{why}");
+        }
     }
 
     #[test]
