@@ -39,6 +39,11 @@ pub(crate) fn now() -> Now {
     }
 }
 
+/// Processor time of this process so far, ns.
+pub(crate) fn process_cpu_ns() -> u64 {
+    signed_ns(clock_gettime(ClockId::ProcessCPUTime)).unsigned_abs()
+}
+
 fn signed_ns(time: rustix::time::Timespec) -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }

@@ -7,7 +7,7 @@ use hufu_audit::{Exit, Failure};
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
-use crate::{provision::Means, text::Text};
+use crate::{provision::Means, scrape, text::Text};
 
 /// Before the name of a secret that systemd hands over (`LoadCredential=`); anybody else finds it in `credentials/` beside the
 /// configuration.
@@ -29,6 +29,8 @@ struct Raw {
     provision: RawProvision,
     #[serde(default)]
     capacity: RawCapacity,
+    #[serde(default)]
+    metrics: scrape::Raw,
     #[serde(default)]
     product: Vec<RawProduct>,
 }
@@ -216,6 +218,8 @@ pub(crate) struct Config {
     pub(crate) cpu_millicores: Option<u64>,
     /// Sellable bytes of memory; absent: what the server has.
     pub(crate) memory_bytes: Option<u64>,
+    /// What monitoring systems may read.
+    pub(crate) metrics: scrape::Offer,
     /// Products on sale.
     pub(crate) products: Vec<ProductConfig>,
 }
@@ -332,6 +336,7 @@ impl Config {
             provision_timeout_s: raw.provision.timeout_s,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
+            metrics: raw.metrics.checked()?,
             products,
         })
     }
@@ -425,6 +430,7 @@ mod tests {
             "[local]",
             "[provision]",
             "[capacity]",
+            "[metrics]",
             "[[product]]",
         ];
         for table in tables {

@@ -19,10 +19,12 @@ use crate::{
     core_state,
     link::{self, Broker},
     local,
+    metrics::{Metrics, Shared},
     node::Core,
     places::Places,
     provision::{Provisioner, Turns},
     sampler::{self, Setting},
+    scrape,
     setup::{self, First, Material},
     status::Alarms,
     stock::{Capacity, Shop},
@@ -75,6 +77,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let (commands, obeyed) = sync_channel(INPUT_COUNT_MAX);
     let (outbound, sent) = tokio::sync::mpsc::channel(OUTBOUND_COUNT_MAX);
     let core = core(&config, &material)?;
+    let counted = Shared::default();
     let broker = Broker {
         host: config.mqtt_host.clone(),
         port: config.mqtt_port,
@@ -86,6 +89,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
             material.identity.cert_id.0[0],
             material.identity.cert_id.0[1],
         ])),
+        counted: counted.clone(),
     };
     let provisioner = Provisioner {
         root: config.root.clone(),
@@ -108,6 +112,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         inputs: inbox,
         places: Places::Site(provisioner),
         alarms: Alarms::default(),
+        metrics: Metrics::new(&config.pool(), &counted, config.metrics.show),
         clock: Clock::SYSTEM,
         dir: dir.clone(),
         compare_ns: config.compare_ns,
@@ -123,6 +128,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         commands: obeyed,
         writer: inputs.clone(),
         clock: Clock::SYSTEM,
+        counted,
     };
     let sampling = thread("sampler", move || sampler::run(setting))?;
     let writing = thread("writer", move || writer.run())?;
@@ -135,7 +141,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     }
     tracing::info!(node = %config.pool(), "agent running");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| bug(&e))?;
-    let interrupted = runtime.block_on(network(broker, sent, listener, inputs));
+    let interrupted = runtime.block_on(network(broker, sent, (listener, config.metrics.listen), inputs));
     drop(runtime);
     std::fs::remove_file(&config.socket).ok();
     let written = writing.join().map_err(|_| bug(&"the writer panicked"))?;
@@ -156,7 +162,7 @@ fn thread<T: Send + 'static>(
 async fn network(
     broker: Broker,
     sent: tokio::sync::mpsc::Receiver<crate::link::Outbound>,
-    listener: std::os::unix::net::UnixListener,
+    (listener, scraped): (std::os::unix::net::UnixListener, Option<std::net::SocketAddr>),
     inputs: SyncSender<Input>,
 ) -> bool {
     use tokio::signal::unix::{SignalKind, signal};
@@ -168,12 +174,19 @@ async fn network(
             Err(error) => tracing::error!(%error, "no local socket"),
         }
     };
+    let scrape = async {
+        if let Some(address) = scraped {
+            scrape::serve(address, inputs.clone()).await;
+        }
+        std::future::pending::<()>().await
+    };
     let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         tracing::error!("no signal handlers");
         return false;
     };
     let interrupted = tokio::select! {
         () = &mut link => return false,
+        () = scrape => false,
         () = async { local.await; std::future::pending::<()>().await } => false,
         _ = term.recv() => false,
         _ = interrupt.recv() => true,

@@ -13,7 +13,7 @@ use rumqttc::{
 };
 use tokio::sync::mpsc::Receiver;
 
-use crate::{node::Event, writer::Input};
+use crate::{metrics::Shared, node::Event, writer::Input};
 
 /// The largest packet that MQTT has. The client fails on a larger one, and the broker would deliver it again on every new
 /// connection: one message of anybody's would end the link for good.
@@ -68,6 +68,8 @@ pub(crate) struct Broker {
     pub(crate) boot: i64,
     /// Spreads reconnects of a site's nodes: from the node's own certificate id.
     pub(crate) jitter_ms: u64,
+    /// Connections, for whoever watches.
+    pub(crate) counted: Shared,
 }
 
 /// Keeps the link up until `outbound` closes.
@@ -144,6 +146,46 @@ fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
     (client, events)
 }
 
+/// What a broker said to a stranger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// It takes connections.
+    Welcome,
+    /// It speaks MQTT and does not take this one.
+    Refused(String),
+    /// It is not there, or is no broker.
+    Nothing(String),
+}
+
+/// Connects once under this client id, which must be nobody else's, and leaves again; within `limit`.
+pub(crate) fn probe(host: &str, port: u16, id: &str, limit: Duration) -> Answered {
+    let mut options = MqttOptions::new(id, host, port);
+    options.set_clean_session(true);
+    let (client, mut events) = AsyncClient::new(options, 4);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Answered::Nothing(error.to_string()),
+    };
+    let asked = async {
+        loop {
+            match events.poll().await {
+                Ok(MqttEvent::Incoming(Incoming::ConnAck(_))) => {
+                    client.try_disconnect().ok();
+                    events.poll().await.ok();
+                    return Answered::Welcome;
+                }
+                Ok(_) => {}
+                Err(rumqttc::ConnectionError::ConnectionRefused(code)) => {
+                    return Answered::Refused(format!("{code:?}"));
+                }
+                Err(error) => return Answered::Nothing(error.to_string()),
+            }
+        }
+    };
+    let timed = async { tokio::time::timeout(limit, asked).await };
+    runtime.block_on(timed).unwrap_or_else(|_| Answered::Nothing(format!("no answer within {} s", limit.as_secs())))
+}
+
 enum End {
     Closed,
     Broken(String),
@@ -215,6 +257,7 @@ impl Session<'_> {
                     let online = presence("online", self.broker.boot, self.connection);
                     self.publish(&topic, online.into_bytes(), true)?;
                     self.linked = true;
+                    self.broker.counted.connections.inc();
                     tracing::info!("broker link up");
                     hand_over(writer, Input::Event(Event::Linked)).await?;
                 }

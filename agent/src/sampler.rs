@@ -16,6 +16,7 @@ use hufu_trade::{
 
 use crate::{
     clock::{Clock, Now},
+    metrics::Shared,
     node::Event,
     writer::Input,
 };
@@ -58,6 +59,8 @@ pub(crate) struct Setting {
     pub(crate) commands: Receiver<Command>,
     pub(crate) writer: SyncSender<Input>,
     pub(crate) clock: Clock,
+    /// Its ticks, for whoever watches.
+    pub(crate) counted: Shared,
 }
 
 fn at(now: Now) -> At {
@@ -163,7 +166,10 @@ impl Thread {
             return self.close(now);
         }
         if busy && now.mono_ns >= self.tick_ns {
+            let late_ns = now.mono_ns.saturating_sub(self.tick_ns);
             self.sampler.tick(at(now));
+            let took_ns = (self.setting.clock.now)().mono_ns.saturating_sub(now.mono_ns);
+            self.setting.counted.tick(took_ns, late_ns > self.setting.interval_ns / 2);
             self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
             if now.mono_ns >= self.state_ns {
                 self.keep();

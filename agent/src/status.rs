@@ -26,6 +26,8 @@ pub(crate) struct Alarms {
     count: u64,
     /// By kind: start of its minute, alarms since then.
     said: BTreeMap<&'static str, (i64, u32)>,
+    /// By kind: how many ever, and when the last was, ns since 1970-01-01Z.
+    raised: BTreeMap<&'static str, (u64, i64)>,
 }
 
 impl Alarms {
@@ -34,6 +36,11 @@ impl Alarms {
         let fresh = usize::try_from(self.count.saturating_sub(seen)).unwrap_or(usize::MAX);
         let last = self.last.iter().skip(self.last.len().saturating_sub(fresh));
         (self.count, last.map(|(_, what, detail)| (*what, detail.as_str())))
+    }
+
+    /// Of each kind that was raised: how many, and when the last was, ns since 1970-01-01Z.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (&'static str, u64, i64)> {
+        self.raised.iter().map(|(what, (count, last_ns))| (*what, *count, *last_ns))
     }
 
     /// Notes an alarm; false when its kind was said often enough for now. The kind that came most often makes room, so that a
@@ -47,6 +54,8 @@ impl Alarms {
         }
         self.last.push_back((now_ns, what, detail));
         self.count += 1;
+        let raised = self.raised.entry(what).or_insert((0, now_ns));
+        *raised = (raised.0.saturating_add(1), now_ns);
         let (since_ns, said) = self.said.entry(what).or_insert((now_ns, 0));
         // A clock that was set back begins a new minute, too.
         if now_ns.saturating_sub(*since_ns).unsigned_abs() >= MINUTE_NS.unsigned_abs() {

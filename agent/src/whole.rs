@@ -274,6 +274,9 @@ impl Writer {
             Input::Status(answer) => {
                 answer.send(self.status()).ok();
             }
+            Input::Metrics(answer) => {
+                answer.send(self.rendered()).ok();
+            }
             Input::Correct { .. } | Input::Reading { .. } | Input::Erase { .. } => waiting.asked.push(input),
             // The final read of an order is made again, and a place asked for again, by the core that is replayed.
             _ => {}

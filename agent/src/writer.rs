@@ -28,6 +28,7 @@ use crate::{
     exchange::name_of,
     link::{Outbound, Stub},
     local::Correct,
+    metrics::Metrics,
     node::{Core, Effect, Event, Fatal},
     personal::{self, Operation},
     places::Places,
@@ -57,6 +58,8 @@ pub(crate) enum Input {
     Erase { operation: Operation, contract: ContractNo, answer: tokio::sync::oneshot::Sender<String> },
     /// Somebody asks how things are.
     Status(tokio::sync::oneshot::Sender<String>),
+    /// A monitoring system asks for every series.
+    Metrics(tokio::sync::oneshot::Sender<String>),
     /// End.
     Stop,
 }
@@ -94,6 +97,7 @@ pub(crate) struct Writer {
     pub(crate) inputs: Receiver<Input>,
     pub(crate) places: Places,
     pub(crate) alarms: status::Alarms,
+    pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     /// Where the ledger lies, for status.
     pub(crate) dir: PathBuf,
@@ -151,6 +155,12 @@ impl Writer {
     pub(crate) fn status(&self) -> String {
         let waits_for = self.comparing.as_deref();
         status::render(&self.core, (&self.alarms, waits_for), &self.dir, (self.clock.now)())
+    }
+
+    /// Every series, as text.
+    pub(crate) fn rendered(&self) -> String {
+        let quality = (self.clock.quality)((self.clock.now)());
+        self.metrics.render(&self.core, &self.alarms, (quality, self.comparing.is_some()))
     }
 
     /// Does what is due until nothing is.
@@ -252,6 +262,10 @@ impl Writer {
                 answer.send(self.status()).ok();
                 Ok(())
             }
+            Input::Metrics(answer) => {
+                answer.send(self.rendered()).ok();
+                Ok(())
+            }
             Input::Stop => Ok(()),
         }
     }
@@ -303,7 +317,10 @@ impl Writer {
             }
             Effect::Alarm { what, detail } => {
                 if self.alarms.raise(what, detail.clone(), (self.clock.now)().real_ns) {
-                    tracing::error!(detail, "{what}");
+                    // Most details begin with the contract they are about.
+                    let number = detail.split_once(':').map(|(number, _)| number);
+                    let contract = number.filter(|number| ContractNo::from_hex(number).is_some());
+                    tracing::error!(alarm = what, contract, detail, "{what}");
                 }
                 Ok(())
             }
@@ -320,9 +337,12 @@ impl Writer {
         let identity = &self.core.identity;
         let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
         let appended = self.ledger.append(blocks, &signer, self.epoch(), now.real_ns, quality)?;
+        self.metrics.took((self.clock.now)().mono_ns.saturating_sub(now.mono_ns));
         let mut entries = Vec::new();
         for (block, written) in blocks.iter().zip(&appended) {
+            self.metrics.appended(block.log);
             for (entry, at) in block.entries.iter().zip(&written.entries) {
+                self.metrics.entry(entry.kind, &entry.body);
                 entries.push((name_of(at), entry.kind, entry.body.clone()));
             }
         }

@@ -51,10 +51,10 @@ while :; do
 done
 "#;
 
-/// More of the node's configuration: short windows, one product, the provisioning command.
+/// More of the node's configuration: nothing for monitoring systems, because many nodes run at once; short windows, one product, the provisioning command.
 fn more(folder: &Path) -> String {
     format!(
-        "\n[metering]\nsample_ms = 250\nwindow_s = 2\n\n[provision]\nplace = \"{}\"\ncommand = [\"{}\"]\n\n\
+        "\n[metrics]\nlisten = \"\"\n\n[metering]\nsample_ms = 250\nwindow_s = 2\n\n[provision]\nplace = \"{}\"\ncommand = [\"{}\"]\n\n\
          [[product]]\nid = \"{PRODUCT}\"\nname = \"a tenth of a core\"\ncpu_millicores = 100\nmemory_bytes = 1048576\n\
          term_max_s = 3600\n[[product.tariff.price]]\nresource = \"cpu\"\nprice = \"100\"\n\
          [[product.tariff.price]]\nresource = \"memory\"\nprice = \"10\"\n",

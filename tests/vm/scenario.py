@@ -35,6 +35,16 @@ def install(node):
     print(node.vm.run("/opt/t/setup.sh", 600).strip())
     node.linked()
     node.vm.run("test \"$(ps -o user= -p $(systemctl show -P MainPID hufu))\" = hufu")
+    began = node.json("journalctl -u hufu -n 1 -o json --output-fields=HUFU_NODE MESSAGE='agent running'")
+    if began.get("HUFU_NODE") != "s1/n1":
+        raise VmError(f"no fields in the journal: {began}")
+    node.vm.run("bash -c 'exec 3<>/dev/tcp/127.0.0.1/29470; printf \"GET /metrics HTTP/1.0\\r\\n\\r\\n\" >&3; grep -q ^hufu_mqtt_connected <&3'")
+    # What depends on the size of this machine is left to it.
+    checks = {check["id"]: check for check in node.json("hufu doctor --json")["checks"]}
+    for name in ["node_key", "certificate", "ledger", "ledger_owner", "filesystem", "disk_sync", "random", "signatures",
+                 "cgroups", "provision_helper", "broker", "agent", "memory_limit", "open_files"]:
+        if checks[name]["state"] != "ok":
+            raise VmError(f"hufu doctor: {checks[name]}")
 
 
 @step("an order is sold and metered in its slice, within its limits")

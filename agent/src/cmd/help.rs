@@ -24,6 +24,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Run the daemon", "运行守护进程"),
     ("Check configuration, keys and certificates", "检查配置、密钥和证书"),
     ("Ask the running daemon", "查询运行中的守护进程"),
+    ("Look at server and installation: what is, what is needed, what to do", "检查服务器与安装：现状、要求与处理办法"),
     ("Make, request for and show keys", "生成密钥、申请证书、显示密钥"),
     ("A small test certificate authority", "小型测试证书机构"),
     ("The node's burnt-in record", "节点的固化记录"),

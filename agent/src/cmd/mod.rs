@@ -6,6 +6,7 @@ mod capacity;
 mod correct;
 mod demo;
 mod dispute;
+mod doctor;
 mod erase;
 mod file;
 mod firmware;
@@ -73,6 +74,8 @@ enum Command {
     CheckConfig(node::ConfigArgs),
     /// Ask the running daemon
     Status(node::ConfigArgs),
+    /// Look at server and installation: what is, what is needed, what to do
+    Doctor(node::ConfigArgs),
     /// Make, request for and show keys
     #[command(subcommand)]
     Key(key::Command),
@@ -142,6 +145,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Agent(args) => node::agent(args),
         Command::CheckConfig(args) => node::check_config(args, &context),
         Command::Status(args) => node::status(args, &context),
+        Command::Doctor(args) => doctor::run(args, &context),
         Command::Enter(args) => meter::enter(args),
         Command::Provision(args) => demo::provision(args),
         Command::Workload(args) => demo::workload(args),

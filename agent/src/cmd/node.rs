@@ -32,6 +32,13 @@ pub(super) struct ConfigArgs {
     config: PathBuf,
 }
 
+impl ConfigArgs {
+    /// The file.
+    pub(super) fn path(&self) -> &PathBuf {
+        &self.config
+    }
+}
+
 /// How to run the daemon.
 #[derive(clap::Args)]
 pub(super) struct AgentArgs {
@@ -42,11 +49,10 @@ pub(super) struct AgentArgs {
     exit_with_parent: bool,
 }
 
-/// Runs the daemon; its log goes to stderr.
+/// Runs the daemon; its log goes to stderr, or to the journal behind it.
 pub(super) fn agent(args: &AgentArgs) -> Outcome {
     let config = Config::load(&args.config.config)?;
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
-    log.try_init().ok();
+    crate::journal::begin();
     daemon::run(config, if args.exit_with_parent { Lifetime::Parent } else { Lifetime::Service })
 }
 

@@ -12,6 +12,7 @@ use hufu_trade::{octets::Octets, resource::Resource, tariff::Tariff};
 use super::{CHANNEL_COUNT_MAX, CORE_STATE_BYTES_MAX, Clock, Halt, METER_STATE_BYTES_MAX, Node};
 use crate::{
     config::ProductConfig,
+    metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
     places::Places,
     sampler::{self, Setting, Thread},
@@ -160,6 +161,7 @@ impl Setup {
         let (inputs, inbox) = sync_channel(CHANNEL_COUNT_MAX);
         let (commands, obeyed) = sync_channel(CHANNEL_COUNT_MAX);
         let (outbound, sent) = tokio::sync::mpsc::channel(CHANNEL_COUNT_MAX);
+        let counted = Shared::default();
         let mut writer = Writer {
             core: Core::new(self.identity(), self.shop(), self.window_ns, boot_id),
             ledger,
@@ -173,6 +175,7 @@ impl Setup {
             inputs: inbox,
             places: Places::Asked(Vec::new()),
             alarms: Alarms::default(),
+            metrics: Metrics::new(&self.pool, &counted, Show::Site),
             clock: self.clock,
             dir: PathBuf::new(),
             compare_ns: self.compare_ns,
@@ -189,6 +192,7 @@ impl Setup {
             commands: obeyed,
             writer: inputs,
             clock: self.clock,
+            counted,
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);

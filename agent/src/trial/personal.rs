@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    metrics::{Metrics, Shared, Show},
     node::Event,
     personal::{self, Operation},
     places::Places,
@@ -93,6 +94,7 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
     let core_state = hufu_ledger::StateFile::open(&dir.join("core.state"), 1 << 16).unwrap();
     let alarms = Alarms::default();
     let writer = Writer {
+        metrics: Metrics::new("s1/n1", &Shared::default(), Show::Site),
         core,
         ledger,
         storage: std::sync::Arc::new(hufu_ledger::storage::Directory::new(&dir)),

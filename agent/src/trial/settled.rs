@@ -10,6 +10,7 @@ use hufu_trade::{
 use super::market::{Market, QUALITY, SECOND, core, party, replay};
 use crate::{
     clock::{self, Clock},
+    metrics::{Metrics, Shared, Show},
     node::Event,
     places::Places,
     provision::{Means, Provisioner, Turns},
@@ -170,6 +171,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let core_state = hufu_ledger::StateFile::open(&dir.path().join("core.state"), 1 << 16).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
     let mut writer = Writer {
+        metrics: Metrics::new("s1/n1", &Shared::default(), Show::Site),
         core,
         ledger,
         storage: std::sync::Arc::new(hufu_ledger::storage::Directory::new(dir.path())),

@@ -138,7 +138,7 @@ fn more(program: &Path, workload: &Path) -> Result<String, Failure<Text>> {
         [program, "__provision", "--dir", workload].map(|word| toml::Value::String(word.to_owned())).to_vec();
     let command = toml::Value::Array(command);
     let mut text = format!(
-        "[metering]\nsample_ms = 1000\nwindow_s = 5\n\n[provision]\nplace = \"{PLACE}\"\ncommand = {command}\n\n\
+        "[metrics]\nlisten = \"\"\n\n[metering]\nsample_ms = 1000\nwindow_s = 5\n\n[provision]\nplace = \"{PLACE}\"\ncommand = {command}\n\n\
          [[product]]\nid = \"{PRODUCT}\"\nname = \"demo, a quarter core, 256 MiB\"\ncpu_millicores = 250\n\
          memory_bytes = 268435456\nterm_max_s = 86400\n"
     );
