@@ -2,6 +2,7 @@
 //! and this one with MQTT and the local API.
 
 use std::{
+    collections::VecDeque,
     io::Read,
     sync::{
         Arc,
@@ -109,6 +110,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         first: First::of(&config, &material),
         set_aside: recovery.set_aside,
         comparing: None,
+        unsigned: VecDeque::new(),
+        signer_pause_ns: 0,
     };
     let setting = Setting {
         root: config.root.clone(),

@@ -27,12 +27,14 @@ mod provision;
 mod replay;
 mod sampler;
 mod setup;
+mod signer;
 pub mod sim;
 mod status;
 mod stock;
 mod text;
 #[cfg(test)]
 mod trial;
+mod unsigned;
 mod whole;
 mod writer;
 

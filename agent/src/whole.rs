@@ -26,8 +26,6 @@ use crate::{
 pub(crate) const LOOK_NS: u64 = 1_000_000_000;
 /// Blocks restored in one frame: the ledger takes 256, and 4 MiB.
 const FRAME_BLOCKS: usize = 64;
-/// Windows of running workloads that wait in memory; what comes later is measured again by the next one that is taken.
-const WINDOWS_MAX: usize = 4096;
 /// The mark that this disk is known to lack something: while it is there no time allows a signature.
 const MARK: &str = "behind";
 
@@ -166,9 +164,7 @@ impl Writer {
             self.replay_anew()?;
         }
         self.clear_mark()?;
-        for (draft, quality) in waiting.windows {
-            self.late_window(draft, quality)?;
-        }
+        self.record_unsigned()?;
         for input in waiting.asked {
             if !is_given_up(&input) {
                 self.take(input)?;
@@ -264,9 +260,7 @@ impl Writer {
                 self.core.linked = true;
             }
             Input::Event(Event::Unlinked) => self.core.linked = false,
-            Input::Event(Event::Window { draft, quality }) if waiting.windows.len() < WINDOWS_MAX => {
-                waiting.windows.push((draft, quality));
-            }
+            Input::Event(event @ Event::Window { .. }) => self.put_off_event(event),
             Input::Status(answer) => {
                 answer.send(self.status()).ok();
             }
@@ -316,7 +310,7 @@ impl Writer {
     }
 
     /// Forgets what was known and reads the ledger again; what runs goes on running.
-    fn replay_anew(&mut self) -> Result<(), WriterError> {
+    pub(crate) fn replay_anew(&mut self) -> Result<(), WriterError> {
         self.core.forget();
         self.replay()?;
         // What was erased here once came back from the platform.
@@ -337,7 +331,10 @@ impl Writer {
     }
 
     /// A window that waited, without the orders that are over by now.
-    fn late_window(
+    ///
+    /// # Errors
+    /// [`WriterError`].
+    pub(crate) fn late_window(
         &mut self,
         mut draft: hufu_metering::WindowDraft,
         quality: hufu_trade::usage::TimeQuality,
@@ -356,7 +353,7 @@ impl Writer {
     /// [`WriterError`].
     pub(crate) fn record_set_aside(&mut self) -> Result<(), WriterError> {
         let mut entries = Vec::new();
-        for tail in std::mem::take(&mut self.set_aside) {
+        for tail in &self.set_aside {
             // Every open reports every tail; its hash is its key, so each is said once.
             if !self.ledger.find(&tail.sm3)?.is_empty() {
                 continue;
@@ -366,11 +363,12 @@ impl Writer {
             let body = body.map_err(|e| WriterError::Entry(e.to_string()))?;
             entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3, sealed: false });
         }
-        if entries.is_empty() {
-            return Ok(());
+        if !entries.is_empty() {
+            tracing::error!(count = entries.len(), "a damaged tail was set aside");
+            self.append(&[NewBlock { log: Log::Trade, entries }])?;
         }
-        tracing::error!(count = entries.len(), "a damaged tail was set aside");
-        self.append(&[NewBlock { log: Log::Trade, entries }])
+        self.set_aside.clear();
+        Ok(())
     }
 
     fn is_marked(&self) -> Result<bool, WriterError> {
@@ -401,11 +399,9 @@ impl Writer {
     }
 }
 
-/// What waits for the end of a comparison.
+/// What waits for the end of a comparison, beside windows of running workloads: those wait in [`Writer::unsigned`].
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Windows of running workloads.
-    windows: Vec<(hufu_metering::WindowDraft, hufu_trade::usage::TimeQuality)>,
     /// What users of this machine ask for; the local API lets one ask at a time.
     asked: Vec<Input>,
 }

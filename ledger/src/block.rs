@@ -3,9 +3,9 @@
 
 use der::{Encode, Enumerated, Sequence, asn1::OctetString};
 use hufu_gm::{
-    Hash, Signed,
+    Hash, Sign, Signed,
     signed::strict,
-    sm2::{PublicKey, SecretKey, Verdict},
+    sm2::{PublicKey, Verdict},
     sm3::sm3,
 };
 
@@ -227,8 +227,8 @@ pub(crate) fn check_limits(count: usize, bytes: usize) -> Result<(), Fault> {
 /// What signs: the node's key, the id of its certificate and the key of its salts.
 #[derive(Clone, Copy, Debug)]
 pub struct Signer<'a> {
-    /// The node's SM2 key.
-    pub key: &'a SecretKey,
+    /// Who signs with the node's SM2 key.
+    pub key: &'a dyn Sign,
     /// SM3 of the certificate's DER.
     pub cert_id: Hash,
     /// The node's salt key; whoever knows it can guess at hidden entries.

@@ -23,6 +23,7 @@ mod pack;
 mod pki;
 mod report;
 mod sample;
+mod signer;
 mod term;
 mod usage;
 mod verify;
@@ -73,6 +74,8 @@ enum Command {
     CheckConfig(node::ConfigArgs),
     /// Ask the running daemon
     Status(node::ConfigArgs),
+    /// Hold the node's key apart from the daemon, and sign for it over a local socket
+    Signer(signer::Args),
     /// Make, request for and show keys
     #[command(subcommand)]
     Key(key::Command),
@@ -145,6 +148,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Enter(args) => meter::enter(args),
         Command::Provision(args) => demo::provision(args),
         Command::Workload(args) => demo::workload(args),
+        Command::Signer(args) => signer::run(args, &context),
         Command::Key(command) => key::run(command, &context),
         Command::Pki(command) => pki::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),

@@ -53,7 +53,7 @@ pub(super) fn agent(args: &AgentArgs) -> Outcome {
 /// Whether the daemon would start: configuration, keys and certificates.
 pub(super) fn check_config(args: &ConfigArgs, context: &Context) -> Outcome {
     let config = Config::load(&args.config)?;
-    setup::material(&config)?;
+    setup::signs(&config, &setup::material(&config)?)?;
     let path = args.config.display().to_string();
     let shown = json!({ "config": path, "node": config.pool(), "products": config.products.len() });
     context.show(&shown, || Text::ConfigGood { path: path.clone(), node: config.pool() }.render(context.lang))?;

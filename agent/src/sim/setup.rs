@@ -1,6 +1,7 @@
 //! What a simulated node is made of, and its two beginnings: `hufu init` and the start of the daemon.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{Arc, mpsc::sync_channel},
 };
@@ -16,6 +17,7 @@ use crate::{
     places::Places,
     sampler::{self, Setting, Thread},
     setup::{self, First},
+    signer::NodeKey,
     status::Alarms,
     stock::{Capacity, Shop},
     writer::Writer,
@@ -91,7 +93,7 @@ impl Setup {
     fn identity(&self) -> Identity {
         Identity {
             pool: self.pool.clone(),
-            key: self.key.clone(),
+            key: NodeKey::File(self.key.clone()),
             cert_id: Octets(self.certificate.id()),
             salt_key: self.salt_key,
             anchors: self.anchors.clone(),
@@ -171,6 +173,8 @@ impl Setup {
             first: self.first(),
             set_aside: recovery.set_aside,
             comparing: None,
+            unsigned: VecDeque::new(),
+            signer_pause_ns: 0,
         };
         let whole = Some(writer.begin_comparing()?);
         let setting = Setting {
