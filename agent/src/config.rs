@@ -10,7 +10,7 @@ use hufu_audit::{Exit, Failure};
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
-use crate::{provision::Means, signer::Address, text::Text};
+use crate::{bounded, provision::Means, signer::Address, text::Text};
 
 /// Before the name of a secret that systemd hands over (`LoadCredential=`); anybody else finds it in `credentials/` beside the
 /// configuration.
@@ -245,7 +245,7 @@ impl Config {
     /// Status 74 when the file cannot be read, 78 when it is wrong: the line names the key and what would be right.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure<Text>> {
         let shown = path.display().to_string();
-        let bytes = std::fs::read(path)
+        let bytes = bounded::read(path, bounded::TEXT_BYTES_MAX)
             .map_err(|e| Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: e.to_string() }))?;
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let text = String::from_utf8(bytes).map_err(|e| format!("not UTF-8 text: {}", e.utf8_error()));
@@ -320,7 +320,7 @@ impl Config {
         }
         let rules = match &raw.ledger.rules {
             None => hufu_trade::rules::DEFAULT.to_owned(),
-            Some(path) => std::fs::read_to_string(at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
+            Some(path) => bounded::read_text(&at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
         };
         hufu_trade::rules::RuleTable::from_toml(&rules).map_err(|e| format!("ledger.rules: {e}"))?;
         let products = raw.product.into_iter().map(product).collect::<Result<Vec<_>, _>>()?;

@@ -2,7 +2,6 @@
 //! and this one with MQTT and the local API.
 
 use std::{
-    collections::VecDeque,
     io::Read,
     sync::{
         Arc,
@@ -27,6 +26,7 @@ use crate::{
     status::Alarms,
     stock::{Capacity, Shop},
     text::Text,
+    unsigned::Unsigned,
     writer::{Input, Writer, WriterError},
 };
 
@@ -110,7 +110,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         first: First::of(&config, &material),
         set_aside: recovery.set_aside,
         comparing: None,
-        unsigned: VecDeque::new(),
+        unsigned: Unsigned::default(),
         signer_pause_ns: 0,
     };
     let setting = Setting {

@@ -6,6 +6,7 @@ mod archive;
 mod batch;
 mod book;
 mod books;
+mod bounded;
 mod change;
 mod clock;
 mod cmd;

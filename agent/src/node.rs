@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hufu_gm::{Signed, cert::Certificate, sm3::Hash};
+use hufu_gm::{Signed, cert::Certificate, keyfile::Secret32, sm3::Hash};
 use hufu_ledger::{Log, NewBlock};
 use hufu_metering::{OrderDraft, WindowDraft};
 use hufu_trade::{
@@ -36,7 +36,7 @@ pub(crate) struct Identity {
     pub(crate) key: NodeKey,
     pub(crate) cert_id: Digest,
     /// 32 secret bytes the entries' salts come from.
-    pub(crate) salt_key: [u8; 32],
+    pub(crate) salt_key: Secret32,
     /// Trust anchors for buyers.
     pub(crate) anchors: Vec<Certificate>,
     /// The platform's own certificate.

@@ -13,6 +13,7 @@ use hufu_trade::{
 };
 
 use crate::{
+    bounded,
     clock::{self, Clock},
     config::{Config, KeyPlace},
     node::Identity,
@@ -45,7 +46,7 @@ fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
 /// # Errors
 /// Status 74 or 78.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
-    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let bytes = bounded::read(path, bounded::TEXT_BYTES_MAX).map_err(|e| unreadable(path, &e))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong(path, &"not UTF-8 text"))?;
     let found = Certificate::from_pem_many(&text).map_err(|e| wrong(path, &e))?;
     if found.is_empty() { Err(wrong(path, &"no certificate in it")) } else { Ok(found) }
@@ -143,7 +144,7 @@ pub(crate) fn material(config: &Config) -> Result<Material, Failure<Text>> {
             pool: config.pool(),
             cert_id: Octets(leaf.id()),
             key,
-            salt_key: *salt_key,
+            salt_key,
             anchors,
             platform: platform_leaf.clone(),
         },

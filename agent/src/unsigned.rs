@@ -1,7 +1,7 @@
 //! What the writer does while the signer is away: nothing is signed, so nothing is appended and nothing acknowledged; what was
 //! metered waits in memory, in its order, and is signed when the signer is back. Asking the signer is `signer.rs`.
 
-use std::{sync::mpsc::RecvTimeoutError, time::Duration};
+use std::{collections::VecDeque, sync::mpsc::RecvTimeoutError, time::Duration};
 
 use crate::{
     act::problem,
@@ -27,6 +27,44 @@ pub(crate) fn again(event: &Event) -> Option<Event> {
             Some(Event::Final { contract: *contract, drafts: drafts.clone(), quality: *quality })
         }
         _ => None,
+    }
+}
+
+/// What was metered while nothing may be signed, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Unsigned {
+    events: VecDeque<Event>,
+    /// In all windows.
+    orders: usize,
+}
+
+fn orders_of(event: &Event) -> usize {
+    match event {
+        Event::Window { draft, .. } => draft.orders.len(),
+        _ => 0,
+    }
+}
+
+impl Unsigned {
+    /// Keeps it, unless it is a window and there is no room; a final read comes once, and there are as many as orders.
+    pub(crate) fn push(&mut self, event: Event) {
+        let is_full = self.events.len() >= WINDOWS_MAX || self.orders >= ORDERS_MAX;
+        if !is_full || !matches!(event, Event::Window { .. }) {
+            self.orders += orders_of(&event);
+            self.events.push_back(event);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.orders -= orders_of(&event);
+        Some(event)
+    }
+
+    /// It could not be signed this time either.
+    fn put_back(&mut self, event: Event) {
+        self.orders += orders_of(&event);
+        self.events.push_front(event);
     }
 }
 
@@ -61,7 +99,7 @@ impl Writer {
             }
         }
         self.comparing = None;
-        tracing::info!(waiting = self.unsigned.len(), "the signer signs again");
+        tracing::info!(waiting = self.unsigned.events.len(), "the signer signs again");
         if is_whole {
             self.replay_anew()?;
         }
@@ -83,7 +121,7 @@ impl Writer {
     /// Deals with an input while nobody signs.
     fn take_unsigned(&mut self, input: Input) -> Result<(), WriterError> {
         match input {
-            Input::Event(event @ (Event::Window { .. } | Event::Final { .. })) => self.put_off_event(event),
+            Input::Event(event @ (Event::Window { .. } | Event::Final { .. })) => self.unsigned.push(event),
             // None of these leads to a signature.
             Input::Event(
                 event @ (Event::Linked | Event::Unlinked | Event::Provisioned { .. } | Event::Unstopped { .. }),
@@ -104,35 +142,66 @@ impl Writer {
         Ok(())
     }
 
-    /// Keeps what was metered until it can be signed.
-    pub(crate) fn put_off_event(&mut self, event: Event) {
-        let orders_of = |event: &Event| match event {
-            Event::Window { draft, .. } => draft.orders.len(),
-            _ => 0,
-        };
-        let is_full =
-            self.unsigned.len() >= WINDOWS_MAX || self.unsigned.iter().map(orders_of).sum::<usize>() > ORDERS_MAX;
-        if !is_full || !matches!(event, Event::Window { .. }) {
-            self.unsigned.push_back(event);
-        }
-    }
-
     /// Signs what waited, in its order; windows without the orders that are over by now.
     ///
     /// # Errors
     /// [`WriterError`]; what is not signed yet waits on.
     pub(crate) fn record_unsigned(&mut self) -> Result<(), WriterError> {
-        while let Some(event) = self.unsigned.pop_front() {
+        while let Some(event) = self.unsigned.pop() {
             let copy = again(&event);
             let done = match event {
                 Event::Window { draft, quality } => self.late_window(draft, quality),
                 event => self.event(event),
             };
             if done.is_err() {
-                copy.into_iter().for_each(|event| self.unsigned.push_front(event));
+                copy.into_iter().for_each(|event| self.unsigned.put_back(event));
                 return done;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hufu_metering::WindowDraft;
+    use hufu_trade::{
+        octets::Octets,
+        usage::{TimeQuality, TimeState},
+    };
+
+    use super::*;
+
+    const QUALITY: TimeQuality = TimeQuality { state: TimeState::Relative, max_error_ns: None };
+
+    fn window(start_real_ns: i64) -> Event {
+        let draft = WindowDraft {
+            start_real_ns,
+            end_real_ns: start_real_ns + 1,
+            elapsed_ns: 1,
+            samples_due: 1,
+            samples_taken: 1,
+            boot_id: [0; 16],
+            orders: Vec::new(),
+            totals: Vec::new(),
+        };
+        Event::Window { draft, quality: QUALITY }
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut unsigned = Unsigned::default();
+        (0..4106).for_each(|at| unsigned.push(window(at)));
+        assert_eq!(unsigned.events.len(), WINDOWS_MAX);
+        unsigned.push(Event::Final { contract: Octets([1; 16]), drafts: Vec::new(), quality: QUALITY });
+        assert_eq!(unsigned.events.len(), WINDOWS_MAX + 1, "a final read comes once");
+        let first = unsigned.pop().unwrap();
+        assert!(matches!(&first, Event::Window { draft, .. } if draft.start_real_ns == 0), "the oldest are kept");
+        unsigned.put_back(first);
+        assert_eq!((unsigned.events.len(), unsigned.orders), (WINDOWS_MAX + 1, 0));
+        unsigned.events.clear();
+        unsigned.orders = ORDERS_MAX;
+        unsigned.push(window(0));
+        assert!(unsigned.events.is_empty());
     }
 }

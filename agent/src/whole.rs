@@ -260,7 +260,7 @@ impl Writer {
                 self.core.linked = true;
             }
             Input::Event(Event::Unlinked) => self.core.linked = false,
-            Input::Event(event @ Event::Window { .. }) => self.put_off_event(event),
+            Input::Event(event @ Event::Window { .. }) => self.unsigned.push(event),
             Input::Status(answer) => {
                 answer.send(self.status()).ok();
             }

@@ -2,7 +2,6 @@
 //! ledger open for writing.
 
 use std::{
-    collections::VecDeque,
     path::PathBuf,
     sync::{
         Arc,
@@ -36,7 +35,8 @@ use crate::{
     sampler::Command,
     setup::First,
     signer::NodeKey,
-    status, unsigned,
+    status,
+    unsigned::{self, Unsigned},
     whole::End,
 };
 
@@ -103,8 +103,8 @@ pub(crate) struct Writer {
     pub(crate) set_aside: Vec<hufu_ledger::SetAside>,
     /// What the comparison with the platform waits for, while it lasts, or the signer's trouble.
     pub(crate) comparing: Option<String>,
-    /// What was metered while nothing may be signed, oldest first.
-    pub(crate) unsigned: VecDeque<Event>,
+    /// What was metered while nothing may be signed.
+    pub(crate) unsigned: Unsigned,
     /// Pause before a signer that is away is asked again, ns; 0 once something was signed.
     pub(crate) signer_pause_ns: u64,
 }
@@ -208,7 +208,7 @@ impl Writer {
                 let copy = if is_far { unsigned::again(&event) } else { None };
                 let done = self.event(event);
                 if done.is_err() {
-                    self.unsigned.extend(copy);
+                    copy.into_iter().for_each(|event| self.unsigned.push(event));
                 }
                 done
             }

@@ -75,3 +75,4 @@ pub use sign::Sign;
 pub use signed::Signed;
 pub use sm2::{PublicKey, SecretKey, Verdict};
 pub use sm3::Hash;
+pub use zeroize::Zeroizing;

@@ -1,6 +1,8 @@
 //! SM2 signatures (GB/T 32918.2, used as GM/T 0009 says: ZA with the default id, SM3, DER `SEQUENCE { r, s }`).
 //! Key files live in `keyfile.rs`; certificates in `cert.rs`. `libsm` never comes near this file: it is not constant time.
 
+use std::sync::LazyLock;
+
 use sm2::dsa::signature::{Signer, Verifier, hazmat::PrehashSigner};
 
 use crate::{
@@ -12,11 +14,36 @@ use crate::{
 /// to an empty one.
 pub const USER_ID: &str = "1234567812345678";
 
-/// An SM2 secret key. Its memory is wiped when dropped; `Debug` never shows it.
+/// An SM2 secret key. Its memory is wiped when dropped; `Debug` never shows it. What the arithmetic leaves on the stack while
+/// it signs is out of reach.
 #[derive(Clone)]
 pub struct SecretKey {
     key: sm2::SecretKey,
-    signing: sm2::dsa::SigningKey,
+    /// On the heap, so that moving the key leaves no copy where it was.
+    signing: Box<sm2::dsa::SigningKey>,
+}
+
+/// A key that everybody knows: what a wiped one is overwritten with, because the library's signing key wipes nothing itself.
+static KNOWN: LazyLock<Option<sm2::dsa::SigningKey>> = LazyLock::new(|| {
+    let mut one = [0; 32];
+    one[31] = 1;
+    sm2::dsa::SigningKey::from_slice(USER_ID, &one).ok()
+});
+
+impl SecretKey {
+    fn wipe(&mut self) {
+        if let Some(known) = KNOWN.as_ref() {
+            known.clone_into(&mut self.signing);
+            // The compiler may not leave the write away because nobody reads it any more.
+            std::hint::black_box(&mut self.signing);
+        }
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.wipe();
+    }
 }
 
 impl std::fmt::Debug for SecretKey {
@@ -55,7 +82,7 @@ impl SecretKey {
 
     pub(crate) fn from_inner(key: sm2::SecretKey) -> Result<Self, Error> {
         let signing = sm2::dsa::SigningKey::new(USER_ID, &key).map_err(|_| Error::SecretKeyRange)?;
-        Ok(Self { key, signing })
+        Ok(Self { key, signing: Box::new(signing) })
     }
 
     pub(crate) fn inner(&self) -> &sm2::SecretKey {
@@ -175,5 +202,22 @@ impl PublicKey {
             Ok(()) => Verdict::Valid,
             Err(_) => Verdict::Invalid,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wiped_key_is_one_that_everybody_knows() {
+        let mut key = SecretKey::from_scalar(&[7; 32]).unwrap();
+        let (own, place) = (key.public_key(), std::ptr::from_ref(&*key.signing));
+        key.wipe();
+        assert_ne!(key.public_key(), own);
+        let mut one = [0; 32];
+        one[31] = 1;
+        assert_eq!(key.signing.to_bytes().as_slice(), one);
+        assert_eq!(place, std::ptr::from_ref(&*key.signing), "written over, not beside");
     }
 }

@@ -262,8 +262,7 @@ pub(super) fn lay_out(layout: &Layout, plan: &Plan<'_>) -> Result<PathBuf, Failu
     if let Key::New = plan.key {
         file::new_key(&made.plan(layout.key())?)?;
     }
-    let mut salt = [0; 32];
-    hufu_gm::random::fill(&mut salt).map_err(|e| bug(&e))?;
+    let salt = keyfile::Secret32::generate(hufu_gm::random::fill).map_err(|e| bug(&e))?;
     let salt_path = made.plan(layout.salt())?;
     keyfile::write_secret32_new(&salt_path, &salt).map_err(|e| file::gm_failure(&salt_path, &e))?;
     file::write_new(&made.plan(layout.trust())?, trust.as_bytes())?;

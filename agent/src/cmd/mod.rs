@@ -192,6 +192,14 @@ pub(crate) fn complain(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "hufu: {}", line.replace('\n', " "));
 }
 
+/// No core file of this process, and no debugger of another one of its user: its memory holds a key.
+pub(crate) fn keep_memory_private() {
+    let set = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    if let Err(error) = set {
+        tracing::warn!(%error, "a crash may leave a core file");
+    }
+}
+
 /// A failure that can only be our own fault.
 pub(crate) fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
     Failure::new(Exit::Software, Text::Bug { why: why.to_string() })

@@ -24,6 +24,9 @@ use crate::{
 /// Longest wait for the daemon's status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest answer of the daemon, bytes: a status of ten thousand contracts.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
 /// Which configuration.
 #[derive(clap::Args)]
 pub(super) struct ConfigArgs {
@@ -44,6 +47,7 @@ pub(super) struct AgentArgs {
 
 /// Runs the daemon; its log goes to stderr.
 pub(super) fn agent(args: &AgentArgs) -> Outcome {
+    super::keep_memory_private();
     let config = Config::load(&args.config.config)?;
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
     log.try_init().ok();
@@ -124,7 +128,7 @@ pub(super) fn ask(socket: &Path, question: &Question) -> Result<Value, Failure<T
     line.push(b'\n');
     stream.write_all(&line).map_err(|e| away(&e))?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).map_err(|e| away(&e))?;
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut text).map_err(|e| away(&e))?;
     serde_json::from_str(&text).map_err(|_| away(&"no answer"))
 }
 

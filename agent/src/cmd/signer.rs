@@ -44,6 +44,7 @@ pub(super) struct Args {
 
 /// Signs until it is killed: it has nothing to lose.
 pub(super) fn run(args: &Args, context: &Context) -> Outcome {
+    super::keep_memory_private();
     let mut askers = vec![0, rustix::process::geteuid().as_raw()];
     for user in &args.uid {
         askers.push(file::user(user, "--uid")?);

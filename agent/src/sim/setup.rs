@@ -1,7 +1,6 @@
 //! What a simulated node is made of, and its two beginnings: `hufu init` and the start of the daemon.
 
 use std::{
-    collections::VecDeque,
     path::PathBuf,
     sync::{Arc, mpsc::sync_channel},
 };
@@ -20,6 +19,7 @@ use crate::{
     signer::NodeKey,
     status::Alarms,
     stock::{Capacity, Shop},
+    unsigned::Unsigned,
     writer::Writer,
 };
 
@@ -95,7 +95,7 @@ impl Setup {
             pool: self.pool.clone(),
             key: NodeKey::File(self.key.clone()),
             cert_id: Octets(self.certificate.id()),
-            salt_key: self.salt_key,
+            salt_key: self.salt_key.into(),
             anchors: self.anchors.clone(),
             platform: self.platform.clone(),
         }
@@ -173,7 +173,7 @@ impl Setup {
             first: self.first(),
             set_aside: recovery.set_aside,
             comparing: None,
-            unsigned: VecDeque::new(),
+            unsigned: Unsigned::default(),
             signer_pause_ns: 0,
         };
         let whole = Some(writer.begin_comparing()?);

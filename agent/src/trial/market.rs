@@ -97,7 +97,7 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         pool: POOL.to_owned(),
         key: NodeKey::File(node.key.clone()),
         cert_id: Octets(node.certificate.id()),
-        salt_key: [9; 32],
+        salt_key: [9; 32].into(),
         anchors: vec![root.certificate.clone()],
         platform: platform.certificate.clone(),
     };
