@@ -91,10 +91,12 @@ fn every_test_that_a_claim_names_is_there() {
             let text = tree::read_text(&path).unwrap_or_default();
             // The attribute stands right above; macros of property tests carry it inside.
             let lines: Vec<&str> = text.lines().map(str::trim).collect();
-            let of = |line: &&str| line.split_once("fn ").is_some_and(|(_, rest)| rest.starts_with(&format!("{function}(")));
+            let of =
+                |line: &&str| line.split_once("fn ").is_some_and(|(_, rest)| rest.starts_with(&format!("{function}(")));
             let at = lines.iter().position(of);
             let is_test = at.is_some_and(|at| {
-                let above = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+                let above =
+                    lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
                 above.into_iter().any(|line| line.ends_with("test]") || line.contains("::test("))
             });
             if !is_test {

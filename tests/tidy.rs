@@ -371,8 +371,13 @@ fn a_denied_library_comes_in_only_through_those_who_may_bring_it() {
     assert!(bans.len() >= 10, "{} bans", bans.len());
     for ban in bans {
         let name = ban["crate"].as_str().expect("a crate");
-        let wrappers: Vec<&str> =
-            ban.get("wrappers").and_then(toml::Value::as_array).into_iter().flatten().filter_map(toml::Value::as_str).collect();
+        let wrappers: Vec<&str> = ban
+            .get("wrappers")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_str)
+            .collect();
         if ban.get("reason").and_then(toml::Value::as_str).is_none_or(str::is_empty) {
             broken.push(format!("{name}: no reason"));
         }
@@ -395,8 +400,13 @@ fn a_denied_library_comes_in_only_through_those_who_may_bring_it() {
             broken.push(format!("{library} belongs to {owners:?} here and is not in deny.toml"));
             continue;
         };
-        let wrappers: BTreeSet<&str> =
-            ban.get("wrappers").and_then(toml::Value::as_array).into_iter().flatten().filter_map(toml::Value::as_str).collect();
+        let wrappers: BTreeSet<&str> = ban
+            .get("wrappers")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_str)
+            .collect();
         for owner in wrappers.iter().filter_map(|wrapper| wrapper.strip_prefix("hufu-")) {
             if !owners.contains(&owner) {
                 broken.push(format!("deny.toml lets {owner} use {library}, which belongs to {owners:?}"));
@@ -409,7 +419,8 @@ fn a_denied_library_comes_in_only_through_those_who_may_bring_it() {
         expression.split([' ', '/', '(', ')']).filter(|word| !word.is_empty() && !["AND", "OR", "WITH"].contains(word))
     };
     for licence in &licences {
-        let known = LICENCES.iter().any(|expression| words(expression).any(|word| licence.split(' ').any(|part| part == word)));
+        let known =
+            LICENCES.iter().any(|expression| words(expression).any(|word| licence.split(' ').any(|part| part == word)));
         if !known {
             broken.push(format!("deny.toml allows {licence}, which no library here has"));
         }

@@ -1,20 +1,18 @@
 //! The daemon's configuration: TOML, checked once into `Config`. Relative paths are below the file's own directory.
 //! Trust: whoever may write this file decides what the node sells and whom it believes; it holds paths of secrets, no secrets.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
-use crate::{bounded, provision::Means, signer::Address, text::Text};
-
-/// Before the name of a secret that systemd hands over (`LoadCredential=`); anybody else finds it in `credentials/` beside the
-/// configuration.
-pub(crate) const CREDENTIAL: &str = "credential:";
+use crate::{
+    bounded,
+    key_place::{self, KeyPlace, Named, secret},
+    provision::Means,
+    text::Text,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,9 +134,6 @@ impl Default for RawProvision {
         Self { place: "hufu-orders".to_owned(), command: Vec::new(), socket: None, timeout_s: 30 }
     }
 }
-/// Where the key is when nothing says where.
-const NODE_KEY: &str = "node.key";
-
 fn signer_timeout_ms() -> u64 {
     5000
 }
@@ -178,15 +173,6 @@ pub(crate) struct ProductConfig {
     pub(crate) term_max_ns: u64,
     /// Price terms.
     pub(crate) tariff: Tariff,
-}
-
-/// Where the node's key is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum KeyPlace {
-    /// In a secret key file.
-    File(PathBuf),
-    /// With a signer that shows it to nobody.
-    Signer(Address),
 }
 
 /// The checked configuration.
@@ -256,7 +242,15 @@ impl Config {
     fn from_toml(text: &str, dir: &Path) -> Result<Self, String> {
         let raw: Raw = toml::from_str(text).map_err(|e| e.to_string().trim_end().replace('\n', " "))?;
         let at = |path: &Path| dir.join(path);
-        let key = key_place(&raw.node, dir)?;
+        let key = key_place::find(
+            &Named {
+                key: raw.node.key.as_deref(),
+                signer: raw.node.signer.as_deref(),
+                signer_user: raw.node.signer_user.as_deref(),
+                signer_timeout_ms: raw.node.signer_timeout_ms,
+            },
+            dir,
+        )?;
         let burnt_in = match (&raw.node.firmware, &raw.node.firmware_signer) {
             (None, None) => None,
             (Some(image), Some(signer)) => Some(crate::firmware::load(&at(image), &at(signer))?),
@@ -361,45 +355,6 @@ impl Config {
     }
 }
 
-/// Where the key is: a file, or a signer.
-fn key_place(node: &RawNode, dir: &Path) -> Result<KeyPlace, String> {
-    if !(100..=20_000).contains(&node.signer_timeout_ms) {
-        return Err("node.signer_timeout_ms: 100 to 20000 expected".to_owned());
-    }
-    let Some(socket) = &node.signer else {
-        return match &node.signer_user {
-            None => Ok(KeyPlace::File(secret(node.key.as_deref().unwrap_or(Path::new(NODE_KEY)), dir))),
-            Some(_) => Err("node.signer_user says whose signer it is; node.signer is missing".to_owned()),
-        };
-    };
-    if node.key.is_some() {
-        return Err("node.key and node.signer exclude each other: the key is in a file or with a signer".to_owned());
-    }
-    let uid = node.signer_user.as_deref().map(|user| {
-        user_id(user)
-            .ok_or_else(|| format!("node.signer_user = {user:?}: a user of this machine, or a number, expected"))
-    });
-    let limit = Duration::from_millis(node.signer_timeout_ms);
-    Ok(KeyPlace::Signer(Address { socket: dir.join(socket), uid: uid.transpose()?, limit }))
-}
-
-/// The number of a user of this machine, by name or as it stands.
-pub(crate) fn user_id(user: &str) -> Option<u32> {
-    let named = || hufu_provision::ids_of(user, &std::fs::read_to_string("/etc/passwd").ok()?);
-    user.parse().ok().or_else(|| named().map(|(uid, _)| uid))
-}
-
-/// The file of a secret. The service gets a copy of its own from systemd; commands that root runs read the original.
-pub(crate) fn secret(named: &Path, dir: &Path) -> PathBuf {
-    match named.to_str().and_then(|named| named.strip_prefix(CREDENTIAL)) {
-        Some(name) => {
-            let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-            handed.unwrap_or_else(|| dir.join("credentials")).join(name)
-        }
-        None => dir.join(named),
-    }
-}
-
 fn product(raw: RawProduct) -> Result<ProductConfig, String> {
     let wrong = |what: &str| format!("product {:?}: {what}", raw.id);
     if !segment_ok(&raw.id) {
@@ -481,35 +436,5 @@ mod tests {
                 assert!(SAMPLE.contains(&format!("{key} = ")), "{table} {key}");
             }
         }
-    }
-
-    #[test]
-    fn the_key_is_in_a_file_or_with_a_signer() {
-        let with = |more: &str| {
-            let text = sample(false).replacen("\n[node]\n", &format!("\n[node]\n{more}\n"), 1);
-            Config::from_toml(&text, Path::new("/d")).map(|config| config.key)
-        };
-        let at = |socket: &str, uid, ms| {
-            Ok(KeyPlace::Signer(Address { socket: socket.into(), uid, limit: Duration::from_millis(ms) }))
-        };
-        assert_eq!(with(""), Ok(KeyPlace::File("/d/node.key".into())));
-        assert_eq!(with("signer = \"/run/s.sock\""), at("/run/s.sock", None, 5000));
-        let all = "signer = \"s.sock\"\nsigner_user = \"root\"\nsigner_timeout_ms = 100";
-        assert_eq!(with(all), at("/d/s.sock", Some(0), 100));
-        for (name, more, said) in [
-            ("both", "signer = \"s\"\nkey = \"k\"", "exclude each other"),
-            ("a user and no signer", "signer_user = \"root\"", "node.signer is missing"),
-            ("nobody of that name", "signer = \"s\"\nsigner_user = \"no-such-user\"", "no-such-user"),
-            ("too short", "signer_timeout_ms = 99", "100 to 20000"),
-        ] {
-            assert!(with(more).is_err_and(|why| why.contains(said)), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_credential_lies_beside_the_configuration_for_whoever_is_not_the_service() {
-        let named = secret(Path::new("credential:node.key"), Path::new("/etc/hufu"));
-        assert_eq!(named, Path::new("/etc/hufu/credentials/node.key"));
-        assert_eq!(secret(Path::new("node.key"), Path::new("/d")), Path::new("/d/node.key"));
     }
 }

@@ -17,6 +17,7 @@ mod due;
 mod exchange;
 mod fetch;
 mod firmware;
+mod key_place;
 mod link;
 mod local;
 mod node;

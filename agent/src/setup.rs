@@ -15,7 +15,8 @@ use hufu_trade::{
 use crate::{
     bounded,
     clock::{self, Clock},
-    config::{Config, KeyPlace},
+    config::Config,
+    key_place::KeyPlace,
     node::Identity,
     signer::{Address, Far, Fault, NodeKey},
     text::Text,

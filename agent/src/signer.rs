@@ -37,7 +37,7 @@ const PROBE: &[u8] = b"hufu-signer-probe-v1";
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Question {
     /// Which key it holds.
-    PublicKey,
+    PublicKey {},
     /// A signature.
     Sign {
         /// Under which key: the uncompressed point, hexadecimal.
@@ -170,7 +170,7 @@ impl Address {
     }
 
     fn public_key(&self) -> Result<PublicKey, Fault> {
-        let said = self.ask(&Question::PublicKey)?.public_key.ok_or(Fault::Malformed)?;
+        let said = self.ask(&Question::PublicKey {})?.public_key.ok_or(Fault::Malformed)?;
         let point = hex::decode(said).map_err(|_| Fault::Malformed)?;
         PublicKey::from_sec1(&point).map_err(|_| Fault::Malformed)
     }

@@ -214,7 +214,8 @@ impl Writer {
             }
             Input::Message { topic, payload, stub } => {
                 let done = self.event(Event::Message { topic, payload });
-                if !matches!(done, Ok(()) | Err(WriterError::Fatal(Fatal::Behind { .. }))) {
+                let is_away = self.core.identity.key.away().is_some();
+                if !matches!(done, Ok(()) | Err(WriterError::Fatal(Fatal::Behind { .. }))) && !is_away {
                     return done;
                 }
                 // Acknowledged only now, when everything it led to is durable. A full channel means a stalled link: the

@@ -12,7 +12,7 @@ use hufu_audit::{Exit, Failure};
 use hufu_gm::{Error as GmError, cert::Certificate, sm2::SecretKey};
 
 use crate::{
-    config::KeyPlace,
+    key_place::KeyPlace,
     signer::{Far, NodeKey},
     text::Text,
 };
@@ -110,7 +110,7 @@ pub(crate) fn read_anchors(paths: &[std::path::PathBuf]) -> Result<Vec<Certifica
 pub(crate) fn user(user: &str, argument: &str) -> Result<u32, Failure<Text>> {
     let (argument, value) = (argument.to_owned(), user.to_owned());
     let expected = "a user of this machine, or a number".to_owned();
-    crate::config::user_id(user)
+    crate::key_place::user_id(user)
         .ok_or_else(|| Failure::new(Exit::Usage, Text::ArgumentValue { argument, value, expected }))
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cmd::{Context, Outcome, file},
-    config::KeyPlace,
+    key_place::KeyPlace,
     signer::Address,
     text::Text,
 };

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::{
     cmd::{Context, Outcome, bug, file},
-    config,
+    key_place,
     signer::{Answer, Deadline, QUESTION_BYTES_MAX, Question},
     text::Text,
 };
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     for user in &args.uid {
         askers.push(file::user(user, "--uid")?);
     }
-    let key = file::read_key(&config::secret(&args.key, Path::new("")))?;
+    let key = file::read_key(&key_place::secret(&args.key, Path::new("")))?;
     let public_key = hex::encode(key.public_key().to_sec1());
     let listener = bind(&args.socket)?;
     let socket = args.socket.display().to_string();
@@ -105,7 +105,7 @@ fn answer(line: &[u8], key: &SecretKey) -> Result<Answer, String> {
     let own = hex::encode(key.public_key().to_sec1());
     // The reader's error would show what was sent; whoever sent it knows.
     match serde_json::from_slice::<Question>(line).map_err(|_| "no question of docs/signer.md".to_owned())? {
-        Question::PublicKey => Ok(Answer { public_key: Some(own), ..Answer::default() }),
+        Question::PublicKey {} => Ok(Answer { public_key: Some(own), ..Answer::default() }),
         Question::Sign { public_key, digest } => {
             if public_key != own {
                 return Err("another key is held here".to_owned());
