@@ -26,6 +26,8 @@ use crate::{
 
 /// How long a question may take to come, and an answer to be taken.
 const WAIT: Duration = Duration::from_secs(2);
+/// The same for somebody who may not ask at all: he holds nobody up.
+const WAIT_STRANGER: Duration = Duration::from_millis(100);
 /// After a failed accept: the process is out of files, or the machine of memory.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -88,7 +90,11 @@ fn serve(stream: &mut UnixStream, key: &SecretKey, askers: &[u32]) {
             let Ok(line) = Deadline::after(WAIT).line(stream, QUESTION_BYTES_MAX) else { return };
             answer(&line, key)
         }
-        Ok(peer) => Err(format!("uid {} may not ask; name it with --uid", peer.uid.as_raw())),
+        Ok(peer) => {
+            // A connection that is closed with something unread is reset, and the reason lost with it.
+            Deadline::after(WAIT_STRANGER).line(stream, QUESTION_BYTES_MAX).ok();
+            Err(format!("uid {} may not ask; name it with --uid", peer.uid.as_raw()))
+        }
         Err(_) => return,
     };
     let answer = answer.unwrap_or_else(|why| Answer { error: Some(why), ..Answer::default() });
