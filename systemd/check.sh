@@ -10,6 +10,6 @@ cp -r -- *.service *.socket *.slice *.d "$copy"
 sed -i -e 's,/usr/bin/hufu[a-z-]*,/bin/true,' -e 's/^User=.*/User=daemon/' -e 's/^Group=.*/Group=daemon/' -e 's/^SocketGroup=.*/SocketGroup=daemon/' "$copy"/*.service "$copy"/*.socket
 systemd-analyze verify --man=no "$copy"/*.service "$copy"/*.socket "$copy"/*.slice
 rm -r -- "$copy"/*.d
-for unit in hufu hufu-platform hufu-provision@; do
+for unit in hufu hufu-platform hufu-provision@ hufu-signer; do
   systemd-analyze security --offline=yes --threshold=20 "$copy/$unit.service" | tail -n 1
 done

@@ -71,6 +71,51 @@ fn every_alarm_of_the_agent_has_its_cause_and_remedy() {
     }
 }
 
+/// Documents whose claims name the tests that show them.
+const CLAIMS: [&str; 2] = ["docs/security.md", "docs/compliance.md"];
+
+/// `path :: function` in backquotes, one a claim.
+fn claimed(text: &str) -> Vec<(String, String)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let pairs = quoted.filter_map(|quoted| quoted.split_once(" :: "));
+    pairs.map(|(path, function)| (path.trim().to_owned(), function.trim().to_owned())).collect()
+}
+
+#[test]
+fn every_test_that_a_claim_names_is_there() {
+    let mut broken = Vec::new();
+    for document in CLAIMS {
+        let claims = claimed(&tree::read(document));
+        assert!(claims.len() >= 20, "{document} names {} tests", claims.len());
+        for (path, function) in claims {
+            let text = tree::read_text(&path).unwrap_or_default();
+            // The attribute stands right above; macros of property tests carry it inside.
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            let of =
+                |line: &&str| line.split_once("fn ").is_some_and(|(_, rest)| rest.starts_with(&format!("{function}(")));
+            let at = lines.iter().position(of);
+            let is_test = at.is_some_and(|at| {
+                let above =
+                    lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+                above.into_iter().any(|line| line.ends_with("test]") || line.contains("::test("))
+            });
+            if !is_test {
+                broken.push(format!("{document}: {path} has no test {function}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{} claims without a test:\n  {}", broken.len(), broken.join("\n  "));
+}
+
+#[test]
+fn every_row_of_the_security_document_names_its_test() {
+    let text = tree::read("docs/security.md");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && !line.contains("| test |")).collect();
+    assert!(rows.len() >= 50, "{} rows", rows.len());
+    let bare: Vec<&&str> = rows.iter().filter(|row| claimed(row).len() != 1).collect();
+    assert!(bare.is_empty(), "{bare:#?}");
+}
+
 #[test]
 fn relative_links_lead_to_files() {
     let mut broken = Vec::new();

@@ -332,3 +332,105 @@ fn no_file_names_a_place_on_somebodys_machine() {
     }
     none_broken(&broken);
 }
+
+#[test]
+fn what_holds_a_key_leaves_no_core() {
+    let mut broken = Vec::new();
+    for unit in ["hufu", "hufu-signer", "hufu-platform"] {
+        let text = tree::read(&format!("systemd/{unit}.service"));
+        if !text.lines().any(|line| line == "LimitCORE=0") {
+            broken.push(format!("systemd/{unit}.service has no LimitCORE=0"));
+        }
+    }
+    for file in ["agent/src/cmd/node.rs", "agent/src/cmd/signer.rs"] {
+        if !code_of(&tree::read(file)).any(|(_, line)| line.contains("keep_memory_private();")) {
+            broken.push(format!("{file}: its memory can be dumped"));
+        }
+    }
+    none_broken(&broken);
+}
+
+/// `deny.toml` as far as it can be kept without a network: the ways in which a library may come into the build.
+#[test]
+fn a_denied_library_comes_in_only_through_those_who_may_bring_it() {
+    let deny: toml::Table = tree::read("deny.toml").parse().expect("deny.toml");
+    let lock: toml::Table = tree::read("Cargo.lock").parse().expect("Cargo.lock");
+    let packages: Vec<(&str, Vec<&str>)> = lock["package"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .map(|package| {
+            let needs = package.get("dependencies").and_then(toml::Value::as_array).into_iter().flatten();
+            // A version stands behind the name where there are two.
+            let needs = needs.filter_map(|need| need.as_str()?.split(' ').next());
+            (package["name"].as_str().expect("a name"), needs.collect())
+        })
+        .collect();
+    let mut broken = Vec::new();
+    let bans = deny["bans"]["deny"].as_array().expect("bans.deny");
+    assert!(bans.len() >= 10, "{} bans", bans.len());
+    for ban in bans {
+        let name = ban["crate"].as_str().expect("a crate");
+        let wrappers: Vec<&str> = ban
+            .get("wrappers")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_str)
+            .collect();
+        if ban.get("reason").and_then(toml::Value::as_str).is_none_or(str::is_empty) {
+            broken.push(format!("{name}: no reason"));
+        }
+        for (by, _) in packages.iter().filter(|(_, needs)| needs.contains(&name)) {
+            if !wrappers.contains(by) {
+                broken.push(format!("{by} uses {name}; only {wrappers:?} may"));
+            }
+        }
+        // A wrapper that is gone, or does not use it any more, is a hole nobody looks at.
+        for wrapper in wrappers {
+            if !packages.iter().any(|(by, needs)| *by == wrapper && needs.contains(&name)) {
+                broken.push(format!("{wrapper} does not use {name}: take it out of deny.toml"));
+            }
+        }
+    }
+    // Every owner of the table above that is not shared stands there, too.
+    for (library, owners) in OWNED {
+        let ban = bans.iter().find(|ban| ban["crate"].as_str() == Some(library));
+        let Some(ban) = ban else {
+            broken.push(format!("{library} belongs to {owners:?} here and is not in deny.toml"));
+            continue;
+        };
+        let wrappers: BTreeSet<&str> = ban
+            .get("wrappers")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_str)
+            .collect();
+        for owner in wrappers.iter().filter_map(|wrapper| wrapper.strip_prefix("hufu-")) {
+            if !owners.contains(&owner) {
+                broken.push(format!("deny.toml lets {owner} use {library}, which belongs to {owners:?}"));
+            }
+        }
+    }
+    let licences: BTreeSet<&str> =
+        deny["licenses"]["allow"].as_array().expect("licenses.allow").iter().filter_map(toml::Value::as_str).collect();
+    let words = |expression: &'static str| {
+        expression.split([' ', '/', '(', ')']).filter(|word| !word.is_empty() && !["AND", "OR", "WITH"].contains(word))
+    };
+    for licence in &licences {
+        let known =
+            LICENCES.iter().any(|expression| words(expression).any(|word| licence.split(' ').any(|part| part == word)));
+        if !known {
+            broken.push(format!("deny.toml allows {licence}, which no library here has"));
+        }
+    }
+    let ignored = deny["advisories"]["ignore"].as_array().expect("advisories.ignore");
+    for advisory in ignored {
+        let (id, reason) = (&advisory["id"], advisory["reason"].as_str().unwrap_or_default());
+        if reason.len() < 40 {
+            broken.push(format!("{id}: why it may be ignored"));
+        }
+    }
+    none_broken(&broken);
+}

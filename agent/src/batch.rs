@@ -1,6 +1,7 @@
 //! A batch of blocks under construction: what becomes one frame and one fdatasync. It knows in advance where each entry will
 //! stand and what it will hash to, so entries of one batch can name each other.
 
+use hufu_gm::keyfile::Secret32;
 use hufu_ledger::{Log, NewBlock, NewEntry, foresee};
 use hufu_trade::{
     entry::{EntryKind, EntryName, key_of},
@@ -12,7 +13,7 @@ use crate::personal::is_personal;
 /// Blocks to be appended together.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
-    salt_key: &'a [u8; 32],
+    salt_key: &'a Secret32,
     next: [u64; 2],
     blocks: Vec<NewBlock>,
 }
@@ -22,7 +23,7 @@ pub(crate) type Draft = (EntryKind, Option<ContractNo>, Vec<u8>);
 
 impl<'a> Batch<'a> {
     /// Starts at the logs' present sizes, trade first.
-    pub(crate) fn new(salt_key: &'a [u8; 32], sizes: [u64; 2]) -> Self {
+    pub(crate) fn new(salt_key: &'a Secret32, sizes: [u64; 2]) -> Self {
         Self { salt_key, next: sizes, blocks: Vec::new() }
     }
 

@@ -7,11 +7,13 @@ use hufu_audit::{Exit, Failure};
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
-use crate::{provision::Means, scrape, text::Text};
-
-/// Before the name of a secret that systemd hands over (`LoadCredential=`); anybody else finds it in `credentials/` beside the
-/// configuration.
-pub(crate) const CREDENTIAL: &str = "credential:";
+use crate::{
+    bounded,
+    key_place::{self, KeyPlace, Named, secret},
+    provision::Means,
+    scrape,
+    text::Text,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,8 +42,11 @@ struct Raw {
 struct RawNode {
     site: Option<String>,
     name: Option<String>,
-    #[serde(default = "node_key")]
-    key: PathBuf,
+    key: Option<PathBuf>,
+    signer: Option<PathBuf>,
+    signer_user: Option<String>,
+    #[serde(default = "signer_timeout_ms")]
+    signer_timeout_ms: u64,
     #[serde(default = "node_pem")]
     certificates: PathBuf,
     #[serde(default = "salt")]
@@ -132,8 +137,8 @@ impl Default for RawProvision {
         Self { place: "hufu-orders".to_owned(), command: Vec::new(), socket: None, timeout_s: 30 }
     }
 }
-fn node_key() -> PathBuf {
-    "node.key".into()
+fn signer_timeout_ms() -> u64 {
+    5000
 }
 fn node_pem() -> PathBuf {
     "node.pem".into()
@@ -180,8 +185,8 @@ pub(crate) struct Config {
     pub(crate) site: String,
     /// Node segment.
     pub(crate) node: String,
-    /// The node's secret key file.
-    pub(crate) key: PathBuf,
+    /// Where the node's key is.
+    pub(crate) key: KeyPlace,
     /// The node's certificate chain, leaf first.
     pub(crate) certificates: PathBuf,
     /// 32 secret bytes the entries' salts come from.
@@ -231,7 +236,7 @@ impl Config {
     /// Status 74 when the file cannot be read, 78 when it is wrong: the line names the key and what would be right.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure<Text>> {
         let shown = path.display().to_string();
-        let bytes = std::fs::read(path)
+        let bytes = bounded::read(path, bounded::TEXT_BYTES_MAX)
             .map_err(|e| Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: e.to_string() }))?;
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let text = String::from_utf8(bytes).map_err(|e| format!("not UTF-8 text: {}", e.utf8_error()));
@@ -242,6 +247,15 @@ impl Config {
     fn from_toml(text: &str, dir: &Path) -> Result<Self, String> {
         let raw: Raw = toml::from_str(text).map_err(|e| e.to_string().trim_end().replace('\n', " "))?;
         let at = |path: &Path| dir.join(path);
+        let key = key_place::find(
+            &Named {
+                key: raw.node.key.as_deref(),
+                signer: raw.node.signer.as_deref(),
+                signer_user: raw.node.signer_user.as_deref(),
+                signer_timeout_ms: raw.node.signer_timeout_ms,
+            },
+            dir,
+        )?;
         let burnt_in = match (&raw.node.firmware, &raw.node.firmware_signer) {
             (None, None) => None,
             (Some(image), Some(signer)) => Some(crate::firmware::load(&at(image), &at(signer))?),
@@ -305,7 +319,7 @@ impl Config {
         }
         let rules = match &raw.ledger.rules {
             None => hufu_trade::rules::DEFAULT.to_owned(),
-            Some(path) => std::fs::read_to_string(at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
+            Some(path) => bounded::read_text(&at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
         };
         hufu_trade::rules::RuleTable::from_toml(&rules).map_err(|e| format!("ledger.rules: {e}"))?;
         let products = raw.product.into_iter().map(product).collect::<Result<Vec<_>, _>>()?;
@@ -317,7 +331,7 @@ impl Config {
         Ok(Self {
             site,
             node,
-            key: secret(&raw.node.key, dir),
+            key,
             certificates: at(&raw.node.certificates),
             salt: secret(&raw.node.salt, dir),
             trust: raw.node.trust.iter().map(|path| at(path)).collect(),
@@ -344,17 +358,6 @@ impl Config {
     /// `{site}/{node}`: the paper's ComputingPoolID.
     pub(crate) fn pool(&self) -> String {
         format!("{}/{}", self.site, self.node)
-    }
-}
-
-/// The file of a secret. The service gets a copy of its own from systemd; commands that root runs read the original.
-fn secret(named: &Path, dir: &Path) -> PathBuf {
-    match named.to_str().and_then(|named| named.strip_prefix(CREDENTIAL)) {
-        Some(name) => {
-            let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-            handed.unwrap_or_else(|| dir.join("credentials")).join(name)
-        }
-        None => dir.join(named),
     }
 }
 
@@ -440,12 +443,5 @@ mod tests {
                 assert!(SAMPLE.contains(&format!("{key} = ")), "{table} {key}");
             }
         }
-    }
-
-    #[test]
-    fn a_credential_lies_beside_the_configuration_for_whoever_is_not_the_service() {
-        let named = secret(Path::new("credential:node.key"), Path::new("/etc/hufu"));
-        assert_eq!(named, Path::new("/etc/hufu/credentials/node.key"));
-        assert_eq!(secret(Path::new("node.key"), Path::new("/d")), Path::new("/d/node.key"));
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     status::Alarms,
     stock::{Capacity, Shop},
     text::Text,
+    unsigned::Unsigned,
     writer::{Input, Writer, WriterError},
 };
 
@@ -119,6 +120,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         first: First::of(&config, &material),
         set_aside: recovery.set_aside,
         comparing: None,
+        unsigned: Unsigned::default(),
+        signer_pause_ns: 0,
     };
     let setting = Setting {
         root: config.root.clone(),

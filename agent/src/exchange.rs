@@ -233,6 +233,9 @@ impl Core {
         let catalogue = self.shop.catalogue(&self.book);
         let Some(Effect::Publish { topic, payload, .. }) = self.say(now, Interface::ProductReport, None, &catalogue)
         else {
+            if self.identity.key.away().is_some() {
+                return Vec::new();
+            }
             return vec![Effect::Alarm { what: "catalogue too large", detail: String::new() }];
         };
         let retained = Topic::Products { pool: self.identity.pool.clone() };

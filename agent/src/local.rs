@@ -1,4 +1,4 @@
-//! The local API: a unix socket beside the ledger, owner only; whoever connects says in one line of JSON what it asks and gets
+//! The local API: a unix socket beside the ledger, owner only, peers checked; whoever connects says in one line of JSON what it asks and gets
 //! one JSON object and the end.
 
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::mpsc::SyncSender, time::Duration};
@@ -115,6 +115,14 @@ pub(crate) async fn serve(listener: UnixListener, writer: SyncSender<Input>) {
     }
 }
 
+/// Whether the peer, as the kernel names it, may ask this. The socket's mode lets in nobody but its owner; where a site has
+/// opened it wider, others may see how things are and change nothing.
+fn may_ask(stream: &UnixStream, question: &Question) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let is_trusted = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own);
+    is_trusted || matches!(question, Question::Status)
+}
+
 /// Who is at the other end of the socket, as the kernel says: a name where this machine has one.
 fn operator_of(stream: &UnixStream) -> String {
     let Ok(peer) = stream.peer_cred() else { return "unknown".to_owned() };
@@ -135,6 +143,12 @@ async fn answer(stream: &mut UnixStream, writer: &SyncSender<Input>) {
         return;
     }
     let said = match serde_json::from_slice::<Question>(&line) {
+        Ok(question) if !may_ask(stream, &question) => {
+            let en = "only root and the agent's own user may ask for this; run it with sudo";
+            let problem =
+                crate::act::problem("permission", None, en, "只有 root 和代理自己的用户可以请求此操作；请用 sudo 执行");
+            serde_json::json!({ "error": problem }).to_string()
+        }
         Ok(question) => {
             let (sender, receiver) = oneshot::channel();
             if writer.try_send(question.input(operator_of(stream), sender)).is_err() {

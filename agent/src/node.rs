@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hufu_gm::{Signed, cert::Certificate, sm2::SecretKey, sm3::Hash};
+use hufu_gm::{Signed, cert::Certificate, keyfile::Secret32, sm3::Hash};
 use hufu_ledger::{Log, NewBlock};
 use hufu_metering::{OrderDraft, WindowDraft};
 use hufu_trade::{
@@ -23,6 +23,7 @@ use crate::{
     clock::Now,
     contract::Contract,
     outbox::Cursor,
+    signer::NodeKey,
     stock::Shop,
 };
 
@@ -31,10 +32,11 @@ use crate::{
 pub(crate) struct Identity {
     /// `{site}/{node}`.
     pub(crate) pool: String,
-    pub(crate) key: SecretKey,
+    /// Who signs for it.
+    pub(crate) key: NodeKey,
     pub(crate) cert_id: Digest,
     /// 32 secret bytes the entries' salts come from.
-    pub(crate) salt_key: [u8; 32],
+    pub(crate) salt_key: Secret32,
     /// Trust anchors for buyers.
     pub(crate) anchors: Vec<Certificate>,
     /// The platform's own certificate.

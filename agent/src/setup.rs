@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hufu_audit::{Exit, Failure};
-use hufu_gm::{Usage, cert::Certificate, keyfile, sm2::SecretKey, verify_chain};
+use hufu_gm::{Usage, cert::Certificate, keyfile, verify_chain};
 use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer};
 use hufu_trade::{
     encode,
@@ -13,9 +13,12 @@ use hufu_trade::{
 };
 
 use crate::{
+    bounded,
     clock::{self, Clock},
     config::Config,
+    key_place::KeyPlace,
     node::Identity,
+    signer::{Address, Far, Fault, NodeKey},
     text::Text,
     whole::epoch_of,
     writer::{WriterError, ledger_quality},
@@ -44,7 +47,7 @@ fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
 /// # Errors
 /// Status 74 or 78.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
-    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let bytes = bounded::read(path, bounded::TEXT_BYTES_MAX).map_err(|e| unreadable(path, &e))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong(path, &"not UTF-8 text"))?;
     let found = Certificate::from_pem_many(&text).map_err(|e| wrong(path, &e))?;
     if found.is_empty() { Err(wrong(path, &"no certificate in it")) } else { Ok(found) }
@@ -62,8 +65,39 @@ pub(crate) fn key_failure(path: &Path, error: &hufu_gm::Error) -> Failure<Text> 
     }
 }
 
-fn key(path: &Path) -> Result<SecretKey, Failure<Text>> {
-    keyfile::read(path).map_err(|error| key_failure(path, &error))
+/// The key of the node whose certificate is `leaf`, from where the configuration says. A signer is not asked: it may be away.
+fn key(config: &Config, leaf: &Certificate) -> Result<NodeKey, Failure<Text>> {
+    match &config.key {
+        KeyPlace::Signer(address) => Ok(NodeKey::Far(Far::new(address.clone(), leaf.public_key().clone()))),
+        KeyPlace::File(path) => {
+            let key = keyfile::read(path).map_err(|error| key_failure(path, &error))?;
+            if *leaf.public_key() != key.public_key() {
+                return Err(wrong(&config.certificates, &"the certificate does not belong to the node's key"));
+            }
+            Ok(NodeKey::File(key))
+        }
+    }
+}
+
+/// A signer that does not sign, as a command says it.
+pub(crate) fn signer_failure(address: &Address, fault: &Fault) -> Failure<Text> {
+    let (socket, why) = (address.socket.display().to_string(), fault.to_string());
+    let exit = match fault {
+        Fault::OtherKey | Fault::Peer { .. } => Exit::Config,
+        _ => Exit::Unavailable,
+    };
+    Failure::new(exit, Text::SignerAway { socket, why })
+}
+
+/// Asks the signer, where there is one, for a signature that verifies under the node's certificate.
+///
+/// # Errors
+/// Status 69 when it gives none, 78 when it is somebody else's or holds another key.
+pub(crate) fn signs(config: &Config, material: &Material) -> Result<(), Failure<Text>> {
+    match (&config.key, &material.identity.key) {
+        (KeyPlace::Signer(address), NodeKey::Far(far)) => far.probe().map_err(|fault| signer_failure(address, &fault)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the certificate of a file names the node or platform that it has to.
@@ -86,7 +120,6 @@ pub(crate) fn named(path: &Path, certificate: &Certificate, party: &str) -> Resu
 /// Status 74 for files that cannot be read, 65 for malformed keys, 78 for everything that does not fit together.
 pub(crate) fn material(config: &Config) -> Result<Material, Failure<Text>> {
     let now_ns = clock::now().real_ns;
-    let key = key(&config.key)?;
     let salt_key = keyfile::read_secret32(&config.salt).map_err(|error| key_failure(&config.salt, &error))?;
     let mut anchors = Vec::new();
     for path in &config.trust {
@@ -102,9 +135,7 @@ pub(crate) fn material(config: &Config) -> Result<Material, Failure<Text>> {
     let (Some(leaf), Some(platform_leaf)) = (node.first(), platform.first()) else {
         return Err(wrong(&config.certificates, &"no certificate in it"));
     };
-    if *leaf.public_key() != key.public_key() {
-        return Err(wrong(&config.certificates, &"the certificate does not belong to node.key"));
-    }
+    let key = key(config, leaf)?;
     // Every verifier refuses what a certificate of another name signed; so it must not sign at all.
     let pool = config.pool();
     named(&config.certificates, leaf, &pool)?;
@@ -114,7 +145,7 @@ pub(crate) fn material(config: &Config) -> Result<Material, Failure<Text>> {
             pool: config.pool(),
             cert_id: Octets(leaf.id()),
             key,
-            salt_key: *salt_key,
+            salt_key,
             anchors,
             platform: platform_leaf.clone(),
         },
@@ -166,6 +197,8 @@ pub(crate) enum Begin {
 /// As [`material`]; status 74 when the ledger exists already or cannot be written.
 pub(crate) fn create(config: &Config, begin: Begin) -> Result<(), Failure<Text>> {
     let material = material(config)?;
+    // Before anything is made: an empty ledger of which nobody signs the first block stands in the way.
+    signs(config, &material)?;
     let dir = &config.ledger_dir;
     let failed = |error: hufu_ledger::Error| ledger_failure(dir, &error);
     let bug = |error: &dyn std::fmt::Display| Failure::new(Exit::Software, Text::Bug { why: error.to_string() });

@@ -117,6 +117,9 @@ hufu_audit::texts! {
     ScoreFalse {} => "DOES NOT HOLD", "不成立";
     ScoreUnchecked {} => "not checked: give --trust", "未检查：请用 --trust 指定信任锚";
     StatusColumns {} => "contract|product|state|records|service end|bill CNY|receipted", "合约|产品|状态|记录数|服务截止|账单（元）|已回执";
+    SignerAway { socket, why } => "no signature from the signer at {socket}: {why}", "{socket} 处的签名器没有给出签名：{why}";
+    SignerReady { socket, public_key } => "signing for the key {public_key} at {socket}", "正在 {socket} 为公钥 {public_key} 签名";
+    SocketInUse { socket } => "somebody listens at {socket} already; stop it, or name another --socket", "{socket} 处已有程序在监听；请先停止它，或另选 --socket";
     AgentAway { socket, why } => "no agent at {socket}: {why}; start it with: hufu agent", "{socket} 处没有代理：{why}；启动命令：hufu agent";
     NodeThere { path } => "{path} is already there; init never overwrites a node", "{path} 已存在；init 从不覆盖节点";
     NodeRequested { request, place } => "key, salt and configuration made; have {request} certified, then run: hufu init {place} --cert NODE.pem", "已生成密钥、盐和配置；请为 {request} 签发证书，然后执行：hufu init {place} --cert NODE.pem";

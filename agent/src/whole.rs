@@ -26,8 +26,6 @@ use crate::{
 pub(crate) const LOOK_NS: u64 = 1_000_000_000;
 /// Blocks restored in one frame: the ledger takes 256, and 4 MiB.
 const FRAME_BLOCKS: usize = 64;
-/// Windows of running workloads that wait in memory; what comes later is measured again by the next one that is taken.
-const WINDOWS_MAX: usize = 4096;
 /// The mark that this disk is known to lack something: while it is there no time allows a signature.
 const MARK: &str = "behind";
 
@@ -170,9 +168,7 @@ impl Writer {
         let metered =
             book.contracts.values().filter(|contract| self.core.is_metered(contract)).map(|contract| contract.no);
         self.sampler.send(Command::Only { contracts: metered.collect() }).map_err(|_| WriterError::Sampler)?;
-        for (draft, quality) in waiting.windows {
-            self.event(Event::Window { draft, quality })?;
-        }
+        self.record_unsigned()?;
         for input in waiting.asked {
             if !is_given_up(&input) {
                 self.take(input)?;
@@ -268,9 +264,7 @@ impl Writer {
                 self.core.linked = true;
             }
             Input::Event(Event::Unlinked) => self.core.linked = false,
-            Input::Event(Event::Window { draft, quality }) if waiting.windows.len() < WINDOWS_MAX => {
-                waiting.windows.push((draft, quality));
-            }
+            Input::Event(event @ Event::Window { .. }) => self.unsigned.push(event),
             Input::Status(answer) => {
                 answer.send(self.status()).ok();
             }
@@ -323,7 +317,7 @@ impl Writer {
     }
 
     /// Forgets what was known and reads the ledger again; what runs goes on running.
-    fn replay_anew(&mut self) -> Result<(), WriterError> {
+    pub(crate) fn replay_anew(&mut self) -> Result<(), WriterError> {
         self.core.forget();
         self.replay()?;
         // What was erased here once came back from the platform.
@@ -349,7 +343,7 @@ impl Writer {
     /// [`WriterError`].
     pub(crate) fn record_set_aside(&mut self) -> Result<(), WriterError> {
         let mut entries = Vec::new();
-        for tail in std::mem::take(&mut self.set_aside) {
+        for tail in &self.set_aside {
             // Every open reports every tail; its hash is its key, so each is said once.
             if !self.ledger.find(&tail.sm3)?.is_empty() {
                 continue;
@@ -359,11 +353,12 @@ impl Writer {
             let body = body.map_err(|e| WriterError::Entry(e.to_string()))?;
             entries.push(NewEntry { kind: EntryKind::SetAside.number(), body, key: tail.sm3, sealed: false });
         }
-        if entries.is_empty() {
-            return Ok(());
+        if !entries.is_empty() {
+            tracing::error!(count = entries.len(), "a damaged tail was set aside");
+            self.append(&[NewBlock { log: Log::Trade, entries }])?;
         }
-        tracing::error!(count = entries.len(), "a damaged tail was set aside");
-        self.append(&[NewBlock { log: Log::Trade, entries }])
+        self.set_aside.clear();
+        Ok(())
     }
 
     fn is_marked(&self) -> Result<bool, WriterError> {
@@ -394,11 +389,9 @@ impl Writer {
     }
 }
 
-/// What waits for the end of a comparison.
+/// What waits for the end of a comparison, beside windows of running workloads: those wait in [`Writer::unsigned`].
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Windows of running workloads.
-    windows: Vec<(hufu_metering::WindowDraft, hufu_trade::usage::TimeQuality)>,
     /// What users of this machine ask for; the local API lets one ask at a time.
     asked: Vec<Input>,
 }

@@ -35,7 +35,9 @@ use crate::{
     provision,
     sampler::Command,
     setup::First,
+    signer::NodeKey,
     status,
+    unsigned::{self, Unsigned},
     whole::End,
 };
 
@@ -73,6 +75,8 @@ pub(crate) enum WriterError {
     Fatal(#[from] Fatal),
     #[error("the sampler ended")]
     Sampler,
+    #[error("the signer is away")]
+    Signer,
     #[error("an entry of this ledger cannot be read back: {0}")]
     Entry(String),
     #[error("{path}: {source}", path = path.display())]
@@ -107,8 +111,12 @@ pub(crate) struct Writer {
     pub(crate) first: First,
     /// Tails that the opening of the ledger set aside.
     pub(crate) set_aside: Vec<hufu_ledger::SetAside>,
-    /// What the comparison with the platform waits for, while it lasts.
+    /// What the comparison with the platform waits for, while it lasts, or the signer's trouble.
     pub(crate) comparing: Option<String>,
+    /// What was metered while nothing may be signed.
+    pub(crate) unsigned: Unsigned,
+    /// Pause before a signer that is away is asked again, ns; 0 once something was signed.
+    pub(crate) signer_pause_ns: u64,
 }
 
 /// Blocks of one frame when many are written at once.
@@ -121,12 +129,20 @@ impl Writer {
     /// [`WriterError`]: the daemon exits and is restarted; it never goes on after a failed append.
     pub(crate) fn run(mut self) -> Result<(), WriterError> {
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
-        while self.make_whole()? == End::Go {
-            self.record_set_aside()?;
-            match self.work() {
+        let mut is_whole = false;
+        loop {
+            match self.trade(&mut is_whole) {
                 Ok(()) => break,
                 // A receipt came that names more than this disk holds: nothing more is signed until that is here.
-                Err(WriterError::Fatal(Fatal::Behind { .. })) => self.now_behind()?,
+                Err(WriterError::Fatal(Fatal::Behind { .. })) => {
+                    self.now_behind()?;
+                    is_whole = false;
+                }
+                Err(_) if self.core.identity.key.away().is_some() => {
+                    if self.await_signer(is_whole)? == End::Stop {
+                        break;
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -135,11 +151,25 @@ impl Writer {
         self.sampler.send(Command::Quit).map_err(|_| WriterError::Sampler)
     }
 
+    /// Makes the ledger whole unless it is, signs what waited, and trades until told to stop.
+    fn trade(&mut self, is_whole: &mut bool) -> Result<(), WriterError> {
+        if !*is_whole && self.make_whole()? == End::Stop {
+            return Ok(());
+        }
+        *is_whole = true;
+        self.record_unsigned()?;
+        self.record_set_aside()?;
+        self.work()
+    }
+
     /// Trades until told to stop.
     fn work(&mut self) -> Result<(), WriterError> {
         let mut archive_ns = 0;
         loop {
             let now = self.settle()?;
+            if self.core.identity.key.away().is_some() {
+                return Err(WriterError::Signer);
+            }
             let now = self.archive(now, &mut archive_ns);
             sd_notify::notify(&[sd_notify::NotifyState::Watchdog]).ok();
             let wait = self.core.next_due_ns(now).saturating_sub(now.mono_ns).min(20_000_000_000);
@@ -171,9 +201,15 @@ impl Writer {
             if effects.is_empty() {
                 return Ok(now);
             }
+            // An append comes last. One that nobody signs, be it of a bill in between, leaves the others to be done.
+            let mut unsigned = None;
             for effect in effects {
-                self.execute(effect)?;
+                match self.execute(effect) {
+                    Err(error) if self.core.identity.key.away().is_some() => unsigned = Some(error),
+                    done => done?,
+                }
             }
+            unsigned.map_or(Ok(()), Err)?;
         }
     }
 
@@ -183,10 +219,20 @@ impl Writer {
     /// [`WriterError`].
     pub(crate) fn take(&mut self, input: Input) -> Result<(), WriterError> {
         match input {
-            Input::Event(event) => self.event(event),
+            Input::Event(event) => {
+                // Only a signer can be away; what a key file signs costs no copy.
+                let is_far = matches!(self.core.identity.key, NodeKey::Far(_));
+                let copy = if is_far { unsigned::again(&event) } else { None };
+                let done = self.event(event);
+                if done.is_err() {
+                    copy.into_iter().for_each(|event| self.unsigned.push(event));
+                }
+                done
+            }
             Input::Message { topic, payload, stub } => {
                 let done = self.event(Event::Message { topic, payload });
-                if !matches!(done, Ok(()) | Err(WriterError::Fatal(Fatal::Behind { .. }))) {
+                let is_away = self.core.identity.key.away().is_some();
+                if !matches!(done, Ok(()) | Err(WriterError::Fatal(Fatal::Behind { .. }))) && !is_away {
                     return done;
                 }
                 // Acknowledged only now, when everything it led to is durable. A full channel means a stalled link: the
@@ -338,6 +384,7 @@ impl Writer {
         let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
         let appended = self.ledger.append(blocks, &signer, self.epoch(), now.real_ns, quality)?;
         self.metrics.took((self.clock.now)().mono_ns.saturating_sub(now.mono_ns));
+        self.signer_pause_ns = 0;
         let mut entries = Vec::new();
         for (block, written) in blocks.iter().zip(&appended) {
             self.metrics.appended(block.log);

@@ -12,10 +12,7 @@ use x509_cert::{
     time::Time,
 };
 
-use crate::{
-    Error,
-    sm2::{PublicKey, SecretKey},
-};
+use crate::{Error, sign::Sign, sm2::PublicKey};
 
 /// id-ecPublicKey.
 pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -100,7 +97,7 @@ struct Body {
 }
 
 /// Signs the DER of `tbs` and puts the envelope around it. The signature is the DER `SM2Signature`, never raw r || s.
-pub(crate) fn seal<T: Encode>(tbs: &T, key: &SecretKey) -> Result<Vec<u8>, Error> {
+pub(crate) fn seal<T: Encode>(tbs: &T, key: &dyn Sign) -> Result<Vec<u8>, Error> {
     let tbs = tbs.to_der()?;
     let signature = BitString::from_bytes(&key.sign(&tbs)?)?;
     Ok(Body { tbs: Any::from_der(&tbs)?, algorithm: sm2_with_sm3(), signature }.to_der()?)
@@ -173,6 +170,7 @@ pub(crate) fn pem_text(label: &str, document: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sm2::SecretKey;
 
     #[test]
     fn sm2_with_sm3_is_taken_without_parameters_or_with_null_only() {

@@ -16,7 +16,8 @@ use crate::{
     asn1::{self, Envelope},
     cert::{SUBJECT_ALT_NAME, dns_names},
     name,
-    sm2::{PublicKey, SecretKey, Verdict},
+    sign::Sign,
+    sm2::{PublicKey, Verdict},
 };
 
 const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");
@@ -37,8 +38,8 @@ impl Csr {
     /// Makes and signs a request for `subject` (`CN=node-1,O=site,C=CN`) and, if any, DNS names.
     ///
     /// # Errors
-    /// [`Error::Name`] or [`Error::DnsName`] for names that cannot be written; [`Error::Sign`].
-    pub fn make(key: &SecretKey, subject: &str, dns_names: &[&str]) -> Result<Self, Error> {
+    /// [`Error::Name`] or [`Error::DnsName`] for names that cannot be written; those of [`Sign::sign`].
+    pub fn make(key: &dyn Sign, subject: &str, dns_names: &[&str]) -> Result<Self, Error> {
         let mut attributes = SetOfVec::new();
         if !dns_names.is_empty() {
             let extensions = vec![asn1::make_extension(SUBJECT_ALT_NAME, false, &name::alternative(dns_names)?)?];

@@ -20,6 +20,9 @@ pub enum Error {
     /// The signing arithmetic hit one of the standard's forbidden values.
     #[error("signing failed")]
     Sign,
+    /// Whoever holds the key and was asked for a signature gave none that verifies; why, for a person.
+    #[error("no signature: {0}")]
+    NoSignature(String),
     /// Bytes that are not the DER expected here; the sender's fault.
     #[error("not the DER expected here: {0}")]
     Der(#[from] der::Error),

@@ -49,18 +49,54 @@ pub fn write_new(path: &Path, key: &SecretKey) -> Result<(), Error> {
     create_private(path, text.as_bytes())
 }
 
+/// A raw secret of 32 bytes. Its memory is wiped when dropped; `Debug` never shows it.
+#[derive(Clone)]
+pub struct Secret32(Zeroizing<[u8; 32]>);
+
+impl From<[u8; 32]> for Secret32 {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl std::ops::Deref for Secret32 {
+    type Target = [u8; 32];
+
+    fn deref(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret32 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret32(..)")
+    }
+}
+
+impl Secret32 {
+    /// Fresh randomness given by `fill`.
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] when `fill` fails.
+    pub fn generate(fill: impl FnOnce(&mut [u8]) -> Result<(), Error>) -> Result<Self, Error> {
+        let mut secret = Zeroizing::new([0; 32]);
+        fill(secret.as_mut())?;
+        Ok(Self(secret))
+    }
+}
+
 /// Reads a raw secret of exactly 32 bytes.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_secret32(path: &Path) -> Result<Zeroizing<[u8; 32]>, Error> {
+pub fn read_secret32(path: &Path) -> Result<Secret32, Error> {
     let bytes = read_private(path)?;
     let mut secret = Zeroizing::new([0_u8; 32]);
     if bytes.len() != secret.len() {
         return Err(Error::KeyFileMalformed { path: path.into() });
     }
     secret.copy_from_slice(&bytes);
-    Ok(secret)
+    Ok(Secret32(secret))
 }
 
 /// Writes a raw secret of 32 bytes into a new file of mode 0600, synced like [`write_new`].

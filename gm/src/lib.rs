@@ -45,6 +45,8 @@ pub mod sm4;
 
 pub mod sm2;
 
+pub mod sign;
+
 pub mod signed;
 
 pub mod random;
@@ -69,6 +71,8 @@ pub use chain::{Usage, verify_chain};
 pub use crl::Crl;
 pub use csr::Csr;
 pub use error::{ChainError, ChainFault, Error};
+pub use sign::Sign;
 pub use signed::Signed;
 pub use sm2::{PublicKey, SecretKey, Verdict};
 pub use sm3::Hash;
+pub use zeroize::Zeroizing;

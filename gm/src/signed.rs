@@ -5,7 +5,8 @@ use der::{Decode, Encode, Sequence, asn1::OctetString};
 
 use crate::{
     Error,
-    sm2::{PublicKey, SecretKey, Verdict},
+    sign::Sign,
+    sm2::{PublicKey, Verdict},
     sm3::Hash,
 };
 
@@ -22,8 +23,8 @@ impl Signed {
     /// Signs `tbs`; `cert_id` names the certificate that belongs to `key` (SM3 of its DER).
     ///
     /// # Errors
-    /// [`Error::Sign`] as [`SecretKey::sign`]; [`Error::Der`] when `tbs` is larger than DER lengths allow.
-    pub fn seal(tbs: Vec<u8>, cert_id: &Hash, key: &SecretKey) -> Result<Self, Error> {
+    /// Those of [`Sign::sign`]; [`Error::Der`] when `tbs` is larger than DER lengths allow.
+    pub fn seal(tbs: Vec<u8>, cert_id: &Hash, key: &dyn Sign) -> Result<Self, Error> {
         let signature = key.sign(&tbs)?;
         Self::from_parts(tbs, cert_id, signature)
     }

@@ -3,9 +3,9 @@
 
 use der::{Encode, Enumerated, Sequence, asn1::OctetString};
 use hufu_gm::{
-    Hash, Signed,
+    Hash, Sign, Signed,
     signed::strict,
-    sm2::{PublicKey, SecretKey, Verdict},
+    sm2::{PublicKey, Verdict},
     sm3::sm3,
 };
 
@@ -225,14 +225,20 @@ pub(crate) fn check_limits(count: usize, bytes: usize) -> Result<(), Fault> {
 }
 
 /// What signs: the node's key, the id of its certificate and the key of its salts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Signer<'a> {
-    /// The node's SM2 key.
-    pub key: &'a SecretKey,
+    /// Who signs with the node's SM2 key.
+    pub key: &'a dyn Sign,
     /// SM3 of the certificate's DER.
     pub cert_id: Hash,
     /// The node's salt key; whoever knows it can guess at hidden entries.
     pub salt_key: &'a [u8; 32],
+}
+
+impl std::fmt::Debug for Signer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("key", &self.key).field("cert_id", &self.cert_id).finish_non_exhaustive()
+    }
 }
 
 /// Everything of a header that does not follow from the entries.

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hufu_gm::sm4;
+use hufu_gm::{Zeroizing, sm4};
 
 use crate::{
     error::Error,
@@ -100,14 +100,14 @@ impl Keys {
         if file.size()? != (HEAD_BYTES + TAIL_BYTES) as u64 || file.read(0, HEAD_BYTES)? != self.head(entry_key) {
             return Err(damaged());
         }
-        let tail: [u8; TAIL_BYTES] = file.array(HEAD_BYTES as u64)?;
-        let mut pieces = Pieces(&tail);
-        let (state, secret, crc) = (pieces.u8(), pieces.array(), pieces.u32());
+        let tail: Zeroizing<[u8; TAIL_BYTES]> = Zeroizing::new(file.array(HEAD_BYTES as u64)?);
+        let mut pieces = Pieces(tail.as_slice());
+        let (state, secret, crc) = (pieces.u8(), pieces.array().map(sm4::Key::from_bytes), pieces.u32());
         match (state, secret, crc) {
             // An erasure that was interrupted behind its first step is an erasure.
             (Some(ERASED), ..) => Ok(Found::Erased),
-            (Some(LIVE), Some(secret), Some(crc)) if crc == crc32c::crc32c(&secret) => {
-                Ok(Found::Live(sm4::Key::from_bytes(secret)))
+            (Some(LIVE), Some(secret), Some(crc)) if crc == crc32c::crc32c(secret.as_bytes()) => {
+                Ok(Found::Live(secret))
             }
             _ => Err(damaged()),
         }
@@ -126,7 +126,9 @@ impl Keys {
             Found::Missing => {}
         }
         let secret = self.one_off()?;
-        let mut tail = vec![LIVE];
+        // Reserved at once, so that no reallocation leaves a copy behind.
+        let mut tail = Zeroizing::new(Vec::with_capacity(TAIL_BYTES));
+        tail.push(LIVE);
         tail.extend(secret.as_bytes());
         tail.extend(crc32c::crc32c(secret.as_bytes()).to_be_bytes());
         self.write(entry_key, &tail)?;
@@ -174,7 +176,7 @@ impl Keys {
     }
 
     fn write(&self, entry_key: &[u8; 32], tail: &[u8]) -> Result<(), Error> {
-        let bytes = [self.head(entry_key).as_slice(), tail].concat();
+        let bytes = Zeroizing::new([self.head(entry_key).as_slice(), tail].concat());
         write_new(self.storage.as_ref(), &name_of(entry_key), |file| file.write(&bytes, 0)).map(drop)
     }
 

@@ -1,6 +1,9 @@
 //! Who the platform is and whom it trusts: its key, its certificates, the trust anchors. Read once at start.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{Certificate, Hash, Usage, keyfile, sm2::SecretKey, verify_chain};
@@ -84,9 +87,14 @@ fn key_failure(path: &Path, error: hufu_gm::Error) -> Failure<Text> {
     }
 }
 
+/// No file of certificates is larger; what is behind that is not read.
+const PEM_BYTES_MAX: u64 = 4 << 20;
+
 fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map(|file| file.take(PEM_BYTES_MAX));
+    file.and_then(|mut file| file.read_to_string(&mut text)).map_err(|error| {
         Failure::new(Exit::Io, Text::FileUnreadable { path: shown.clone(), why: error.to_string() })
     })?;
     Certificate::from_pem_many(&text).map_err(|error| wrong(&shown, &error.to_string()))

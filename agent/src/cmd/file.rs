@@ -11,7 +11,11 @@ use std::{
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{Error as GmError, cert::Certificate, sm2::SecretKey};
 
-use crate::text::Text;
+use crate::{
+    key_place::KeyPlace,
+    signer::{Far, NodeKey},
+    text::Text,
+};
 
 /// No file that a command reads whole is larger.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -71,6 +75,20 @@ pub(crate) fn read_key(path: &Path) -> Result<SecretKey, Failure<Text>> {
     hufu_gm::keyfile::read(path).map_err(|e| gm_failure(path, &e))
 }
 
+/// The node's key from where its configuration says; a signer is asked which key it holds.
+///
+/// # Errors
+/// Those of [`read_key`]; status 69 or 78 for a signer that is not there or somebody else's.
+pub(crate) fn node_key(place: &KeyPlace) -> Result<NodeKey, Failure<Text>> {
+    match place {
+        KeyPlace::File(path) => read_key(path).map(NodeKey::File),
+        KeyPlace::Signer(address) => {
+            let found = Far::find(address.clone()).map_err(|fault| crate::setup::signer_failure(address, &fault))?;
+            Ok(NodeKey::Far(found))
+        }
+    }
+}
+
 /// Reads the certificates of a PEM file, at least one.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
     Certificate::from_pem_many(&read_text(path)?).map_err(|e| gm_failure(path, &e))
@@ -83,6 +101,17 @@ pub(crate) fn read_anchors(paths: &[std::path::PathBuf]) -> Result<Vec<Certifica
         found.extend(read_certificates(path)?);
     }
     Ok(found)
+}
+
+/// The number of a user that the command line names.
+///
+/// # Errors
+/// Status 2 when this machine has no such user.
+pub(crate) fn user(user: &str, argument: &str) -> Result<u32, Failure<Text>> {
+    let (argument, value) = (argument.to_owned(), user.to_owned());
+    let expected = "a user of this machine, or a number".to_owned();
+    crate::key_place::user_id(user)
+        .ok_or_else(|| Failure::new(Exit::Usage, Text::ArgumentValue { argument, value, expected }))
 }
 
 /// Makes a new secret key in a new file of mode 0600.

@@ -25,6 +25,23 @@ const TABLE: &[(&str, &str)] = &[
     ("Check configuration, keys and certificates", "检查配置、密钥和证书"),
     ("Ask the running daemon", "查询运行中的守护进程"),
     ("Look at server and installation: what is, what is needed, what to do", "检查服务器与安装：现状、要求与处理办法"),
+    (
+        "Hold the node's key apart from the daemon, and sign for it over a local socket",
+        "在守护进程之外保管节点密钥，并通过本地套接字签名",
+    ),
+    ("The socket to listen at", "监听的套接字"),
+    (
+        "Whose processes may ask besides root's and your own, by name or number; may be given several times",
+        "除 root 和本用户之外，哪些用户的进程可以请求签名，名称或编号；可多次给出",
+    ),
+    (
+        "Socket of a signer that holds the node's key, in place of a key file",
+        "持有节点密钥的签名器的套接字，代替密钥文件",
+    ),
+    (
+        "Whose process may listen there besides root's and your own, by name or number",
+        "除 root 和本用户之外，哪个用户的进程可以在该处监听，名称或编号",
+    ),
     ("Make, request for and show keys", "生成密钥、申请证书、显示密钥"),
     ("A small test certificate authority", "小型测试证书机构"),
     ("The node's burnt-in record", "节点的固化记录"),

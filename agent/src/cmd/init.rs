@@ -48,6 +48,12 @@ pub(super) struct Args {
     /// An existing secret key file; without it a new key is made
     #[arg(long, value_name = "F")]
     key: Option<PathBuf>,
+    /// Socket of a signer that holds the node's key, in place of a key file
+    #[arg(long, value_name = "S", conflicts_with = "key")]
+    signer: Option<PathBuf>,
+    /// Whose process may listen there besides root's and your own, by name or number
+    #[arg(long, value_name = "USER", requires = "signer")]
+    signer_user: Option<String>,
     /// The node's certificate chain (PEM), leaf first: then the ledger is made too
     #[arg(long, value_name = "F")]
     cert: Option<PathBuf>,
@@ -67,12 +73,23 @@ pub(super) struct Plan<'a> {
     pub(super) identity: Identity<'a>,
     pub(super) trust: &'a Path,
     pub(super) platform_cert: &'a Path,
-    pub(super) key: Option<&'a Path>,
+    pub(super) key: Key<'a>,
     pub(super) cert: Option<&'a Path>,
     /// More of the configuration file: products, metering, provisioning.
     pub(super) more: &'a str,
     /// What its ledger begins with.
     pub(super) begin: Begin,
+}
+
+/// Where its key comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Key<'a> {
+    /// A new one, in the node's own file.
+    New,
+    /// A file that is there.
+    File(&'a Path),
+    /// A signer's socket, and whose process may listen there.
+    Signer(&'a Path, Option<&'a str>),
 }
 
 /// Who the node is and where its broker is.
@@ -120,7 +137,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
                 identity: identity(&asked)?,
                 trust: given(&asked.trust, "--trust <CA.pem>")?,
                 platform_cert: given(&asked.platform_cert, "--platform-cert <P.pem>")?,
-                key: args.key.as_deref(),
+                key: match (&args.key, &args.signer) {
+                    (_, Some(socket)) => Key::Signer(socket, args.signer_user.as_deref()),
+                    (Some(file), None) => Key::File(file),
+                    (None, None) => Key::New,
+                },
                 cert: args.cert.as_deref(),
                 more: EXAMPLE,
                 begin,
@@ -233,27 +254,20 @@ pub(super) fn lay_out(layout: &Layout, plan: &Plan<'_>) -> Result<PathBuf, Failu
     let platform = file::read_text(plan.platform_cert)?;
     file::read_certificates(plan.platform_cert)?;
     let cert = plan.cert.map(|path| file::read_certificates(path).and_then(|_| file::read_text(path))).transpose()?;
-    let given_key = plan.key.map(|path| {
+    if let Key::File(path) = plan.key {
         file::read_key(path)?;
-        std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e))
-    });
-    let given_key = given_key.transpose()?;
+    }
     layout.make_directories()?;
     let mut made = Made::default();
-    let key = match &given_key {
-        Some(path) => path.clone(),
-        None => {
-            file::new_key(&made.plan(layout.key())?)?;
-            layout.key_name()
-        }
-    };
-    let mut salt = [0; 32];
-    hufu_gm::random::fill(&mut salt).map_err(|e| bug(&e))?;
+    if let Key::New = plan.key {
+        file::new_key(&made.plan(layout.key())?)?;
+    }
+    let salt = keyfile::Secret32::generate(hufu_gm::random::fill).map_err(|e| bug(&e))?;
     let salt_path = made.plan(layout.salt())?;
     keyfile::write_secret32_new(&salt_path, &salt).map_err(|e| file::gm_failure(&salt_path, &e))?;
     file::write_new(&made.plan(layout.trust())?, trust.as_bytes())?;
     file::write_new(&made.plan(layout.platform())?, platform.as_bytes())?;
-    let text = config_text(layout, plan, &key)?;
+    let text = config_text(layout, plan)?;
     let config = made.plan(layout.config())?;
     file::write_new(&config, text.as_bytes())?;
     let checked = match &cert {
@@ -276,8 +290,8 @@ fn config_without_certificate(layout: &Layout, made: &mut Made) -> Result<Config
     for leaf in file::read_certificates(&checked.platform_certificates)?.iter().take(1) {
         setup::named(&checked.platform_certificates, leaf, &platform_of(&checked.pool()))?;
     }
-    let secret = file::read_key(&checked.key)?;
-    let csr = Csr::make(&secret, &format!("CN={}", checked.pool()), &[]).map_err(|e| bug(&e))?;
+    let key = file::node_key(&checked.key)?;
+    let csr = Csr::make(&key, &format!("CN={}", checked.pool()), &[]).map_err(|e| bug(&e))?;
     file::write_new(&made.plan(layout.request())?, csr.to_pem().as_bytes())?;
     Ok(checked)
 }
@@ -308,14 +322,21 @@ fn make_ledger(layout: &Layout, config: &Config, begin: Begin) -> Result<(), Fai
 
 /// Writes the configuration of a node again, from another plan.
 pub(super) fn write_config(layout: &Layout, plan: &Plan<'_>) -> Result<(), Failure<Text>> {
-    let key = plan.key.map(|path| std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e))).transpose()?;
-    let text = config_text(layout, plan, &key.unwrap_or_else(|| layout.key_name()))?;
+    let text = config_text(layout, plan)?;
     file::replace(&layout.config(), text.as_bytes())
 }
 
-fn config_text(layout: &Layout, plan: &Plan<'_>, key: &Path) -> Result<String, Failure<Text>> {
+fn config_text(layout: &Layout, plan: &Plan<'_>) -> Result<String, Failure<Text>> {
     let absolute = |path: &Path| std::fs::canonicalize(path).map_err(|e| file::unreadable(path, &e));
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
+    let key = match plan.key {
+        Key::New => format!("key = {}\n", quoted(&layout.key_name())),
+        Key::File(path) => format!("key = {}\n", quoted(&absolute(path)?)),
+        Key::Signer(socket, user) => {
+            let user = user.map(|user| format!("signer_user = {}\n", toml::Value::String(user.to_owned())));
+            format!("signer = {}\n{}", quoted(&absolute(socket)?), user.unwrap_or_default())
+        }
+    };
     let (identity, mqtt) = match plan.identity {
         Identity::Named { site, node, host, port } => {
             (format!("site = \"{site}\"\nname = \"{node}\"\n"), format!("host = \"{host}\"\nport = {port}\n"))
@@ -327,9 +348,8 @@ fn config_text(layout: &Layout, plan: &Plan<'_>, key: &Path) -> Result<String, F
     };
     Ok(format!(
         "# A Hufu node. Relative paths are below this file's directory; secrets stand in their own files, mode 0600.\n\
-         [node]\n{identity}key = {key}\ncertificates = \"node.pem\"\nsalt = {salt}\ntrust = [\"trust.pem\"]\n\n\
+         [node]\n{identity}{key}certificates = \"node.pem\"\nsalt = {salt}\ntrust = [\"trust.pem\"]\n\n\
          [mqtt]\n{mqtt}\n[platform]\ncertificates = \"platform.pem\"\n\n{places}{more}",
-        key = quoted(key),
         salt = quoted(&layout.salt_name()),
         places = layout.places(),
         more = plan.more,

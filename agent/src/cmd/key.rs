@@ -1,6 +1,9 @@
 //! `hufu key`: make a key, ask for a certificate, show what is in a file. Granting certificates is `pki.rs`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Subcommand;
 use hufu_audit::{Exit, Failure};
@@ -9,8 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{
     cmd::{Context, Outcome, file},
+    key_place::KeyPlace,
+    signer::Address,
     text::Text,
 };
+
+/// How long a signer may take: somebody may have to touch a token.
+const SIGNER_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -23,8 +31,14 @@ pub(super) enum Command {
     /// Make a certification request (PKCS#10 PEM)
     Csr {
         /// Secret key file
-        #[arg(long, value_name = "F")]
-        key: PathBuf,
+        #[arg(long, value_name = "F", required_unless_present = "signer")]
+        key: Option<PathBuf>,
+        /// Socket of a signer that holds the node's key, in place of a key file
+        #[arg(long, value_name = "S", conflicts_with = "key")]
+        signer: Option<PathBuf>,
+        /// Whose process may listen there besides root's and your own, by name or number
+        #[arg(long, value_name = "USER", requires = "signer")]
+        signer_user: Option<String>,
         /// Subject, for example CN=site-1/node-1,O=site,C=CN
         #[arg(long, value_name = "CN")]
         subject: String,
@@ -53,7 +67,10 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
                 Text::KeyMade { path: path.clone() }.render(context.lang)
             })?;
         }
-        Command::Csr { key, subject, dns, out } => request(key, subject, dns, out.as_deref(), context)?,
+        Command::Csr { key, signer, signer_user, subject, dns, out } => {
+            let place = key_place(key.as_deref(), signer.as_deref(), signer_user.as_deref())?;
+            request(&place, subject, dns, out.as_deref(), context)?;
+        }
         Command::Show { file } => {
             let found = describe(file)?;
             context.show(&found, || lines(&found))?;
@@ -62,16 +79,23 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// Where the command line says the key is.
+fn key_place(key: Option<&Path>, signer: Option<&Path>, user: Option<&str>) -> Result<KeyPlace, Failure<Text>> {
+    let Some(socket) = signer else { return Ok(KeyPlace::File(key.unwrap_or(Path::new("")).to_owned())) };
+    let uid = user.map(|user| file::user(user, "--signer-user")).transpose()?;
+    Ok(KeyPlace::Signer(Address { socket: socket.to_owned(), uid, limit: SIGNER_LIMIT }))
+}
+
 fn request(
-    key: &Path,
+    place: &KeyPlace,
     subject: &str,
     dns: &[String],
     out: Option<&Path>,
     context: &Context,
 ) -> Result<(), Failure<Text>> {
-    let secret = file::read_key(key)?;
+    let key = file::node_key(place)?;
     let names: Vec<&str> = dns.iter().map(String::as_str).collect();
-    let made = Csr::make(&secret, subject, &names);
+    let made = Csr::make(&key, subject, &names);
     let pem = made.map_err(|e| Failure::new(Exit::Usage, Text::Usage { why: e.to_string() }))?.to_pem();
     let path = match out {
         Some(path) => {

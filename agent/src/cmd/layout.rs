@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hufu_audit::{Exit, Failure};
 use hufu_provision::ids_of;
 
-use crate::{cmd::file, config::CREDENTIAL, text::Text};
+use crate::{cmd::file, key_place::CREDENTIAL, text::Text};
 
 /// Of the service: configuration and certificates, secrets, what grows.
 const CONFIG_DIR: &str = "/etc/hufu";

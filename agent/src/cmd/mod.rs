@@ -24,6 +24,7 @@ mod pack;
 mod pki;
 mod report;
 mod sample;
+mod signer;
 mod term;
 mod usage;
 mod verify;
@@ -76,6 +77,8 @@ enum Command {
     Status(node::ConfigArgs),
     /// Look at server and installation: what is, what is needed, what to do
     Doctor(node::ConfigArgs),
+    /// Hold the node's key apart from the daemon, and sign for it over a local socket
+    Signer(signer::Args),
     /// Make, request for and show keys
     #[command(subcommand)]
     Key(key::Command),
@@ -149,6 +152,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Enter(args) => meter::enter(args),
         Command::Provision(args) => demo::provision(args),
         Command::Workload(args) => demo::workload(args),
+        Command::Signer(args) => signer::run(args, &context),
         Command::Key(command) => key::run(command, &context),
         Command::Pki(command) => pki::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),
@@ -190,6 +194,14 @@ impl Context {
 /// One line on stderr; a closed stderr is nobody's business.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "hufu: {}", line.replace('\n', " "));
+}
+
+/// No core file of this process, and no debugger of another one of its user: its memory holds a key.
+pub(crate) fn keep_memory_private() {
+    let set = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    if let Err(error) = set {
+        tracing::warn!(%error, "a crash may leave a core file");
+    }
 }
 
 /// A failure that can only be our own fault.

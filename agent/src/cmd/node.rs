@@ -24,6 +24,9 @@ use crate::{
 /// Longest wait for the daemon's status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest answer of the daemon, bytes: a status of ten thousand contracts.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
 /// Which configuration.
 #[derive(clap::Args)]
 pub(super) struct ConfigArgs {
@@ -51,6 +54,7 @@ pub(super) struct AgentArgs {
 
 /// Runs the daemon; its log goes to stderr, or to the journal behind it.
 pub(super) fn agent(args: &AgentArgs) -> Outcome {
+    super::keep_memory_private();
     let config = Config::load(&args.config.config)?;
     crate::journal::begin();
     daemon::run(config, if args.exit_with_parent { Lifetime::Parent } else { Lifetime::Service })
@@ -59,7 +63,7 @@ pub(super) fn agent(args: &AgentArgs) -> Outcome {
 /// Whether the daemon would start: configuration, keys and certificates.
 pub(super) fn check_config(args: &ConfigArgs, context: &Context) -> Outcome {
     let config = Config::load(&args.config)?;
-    setup::material(&config)?;
+    setup::signs(&config, &setup::material(&config)?)?;
     let path = args.config.display().to_string();
     let shown = json!({ "config": path, "node": config.pool(), "products": config.products.len() });
     context.show(&shown, || Text::ConfigGood { path: path.clone(), node: config.pool() }.render(context.lang))?;
@@ -130,7 +134,7 @@ pub(super) fn ask(socket: &Path, question: &Question) -> Result<Value, Failure<T
     line.push(b'\n');
     stream.write_all(&line).map_err(|e| away(&e))?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).map_err(|e| away(&e))?;
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut text).map_err(|e| away(&e))?;
     serde_json::from_str(&text).map_err(|_| away(&"no answer"))
 }
 

@@ -17,8 +17,10 @@ use crate::{
     places::Places,
     sampler::{self, Setting, Thread},
     setup::{self, First},
+    signer::NodeKey,
     status::Alarms,
     stock::{Capacity, Shop},
+    unsigned::Unsigned,
     writer::Writer,
 };
 
@@ -96,9 +98,9 @@ impl Setup {
     fn identity(&self) -> Identity {
         Identity {
             pool: self.pool.clone(),
-            key: self.key.clone(),
+            key: NodeKey::File(self.key.clone()),
             cert_id: Octets(self.certificate.id()),
-            salt_key: self.salt_key,
+            salt_key: self.salt_key.into(),
             anchors: self.anchors.clone(),
             platform: self.platform.clone(),
         }
@@ -182,6 +184,8 @@ impl Setup {
             first: self.first(),
             set_aside: recovery.set_aside,
             comparing: None,
+            unsigned: Unsigned::default(),
+            signer_pause_ns: 0,
         };
         let whole = Some(writer.begin_comparing()?);
         let setting = Setting {

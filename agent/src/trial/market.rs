@@ -30,6 +30,7 @@ use crate::{
     config::ProductConfig,
     exchange::name_of,
     node::{Core, Effect, Event, Identity},
+    signer::NodeKey,
     stock::{Capacity, Shop},
     writer::ledger_quality,
 };
@@ -94,9 +95,9 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
     let capacity = Capacity { cpu_millicores: 2000, memory_bytes: 8 << 30, sources };
     let identity = Identity {
         pool: POOL.to_owned(),
-        key: node.key.clone(),
+        key: NodeKey::File(node.key.clone()),
         cert_id: Octets(node.certificate.id()),
-        salt_key: [9; 32],
+        salt_key: [9; 32].into(),
         anchors: vec![root.certificate.clone()],
         platform: platform.certificate.clone(),
     };

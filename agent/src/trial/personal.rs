@@ -113,6 +113,8 @@ fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiv
         first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
         set_aside: Vec::new(),
         comparing: None,
+        unsigned: crate::unsigned::Unsigned::default(),
+        signer_pause_ns: 0,
     };
     (writer, inputs, obeyed)
 }

@@ -190,6 +190,8 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
         set_aside: Vec::new(),
         comparing: None,
+        unsigned: crate::unsigned::Unsigned::default(),
+        signer_pause_ns: 0,
     };
     let is_there = |name: &str| dir.path().join(name).exists();
 

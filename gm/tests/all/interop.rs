@@ -7,7 +7,7 @@ use hufu_gm::{
     crl::Crl,
     csr::Csr,
     keyfile,
-    sm2::PublicKey,
+    sm2::{PublicKey, Verdict},
     sm4,
 };
 
@@ -305,4 +305,18 @@ fn a_key_off_the_curve_or_compressed_is_refused() {
     assert!(PublicKey::from_sec1(&compressed).is_err());
     point[64] ^= 1;
     assert!(PublicKey::from_sec1(&point).is_err());
+}
+
+/// What an external signer does: `openssl` signs a digest of which it knows nothing (docs/signer.md).
+#[test]
+fn a_digest_that_openssl_signed_is_a_signature_of_the_message() {
+    let bench = Bench::new();
+    let key = bench.openssl_key("k.pem");
+    for message in [&b""[..], b"m", &[7; 100_000]] {
+        bench.write("digest", key.public_key().digest(message));
+        bench.openssl("pkeyutl -sign -inkey k.pem -in digest -out signature");
+        let signature = bench.read("signature");
+        assert_eq!(key.public_key().verify(message, &signature), Verdict::Valid);
+        assert_eq!(key.public_key().verify(b"another", &signature), Verdict::Invalid);
+    }
 }

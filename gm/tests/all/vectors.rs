@@ -94,6 +94,7 @@ fn the_official_sm2_signature_verifies_and_the_one_with_another_user_id_does_not
         if want == Verdict::Valid {
             let literal = "3046022100f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3022100b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa";
             assert_eq!(hex::encode(&signature), literal);
+            assert_eq!(hex::encode(public.digest(&bytes(&vector, "msg"))), vector["e"].as_str().unwrap());
         }
     }
 }
@@ -106,6 +107,9 @@ fn signing_is_deterministic_and_verifies() {
     assert_ne!(first, key.sign(b"n").unwrap());
     assert!((8..=72).contains(&first.len()));
     assert_eq!(key.public_key().verify(b"m", &first), Verdict::Valid);
+    let asked = key.sign_digest(&key.public_key().digest(b"m")).unwrap();
+    assert_eq!(key.public_key().verify(b"m", &asked), Verdict::Valid);
+    assert_eq!(key.public_key().verify(b"n", &asked), Verdict::Invalid);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(crate) const QUALITY: TimeQuality = TimeQuality { state: TimeState::Synchron
 static KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_scalar(&[1; 32]).unwrap());
 
 pub(crate) fn signer() -> Signer<'static> {
-    Signer { key: &KEY, cert_id: CERT_ID, salt_key: &SALT_KEY }
+    Signer { key: &*KEY, cert_id: CERT_ID, salt_key: &SALT_KEY }
 }
 
 pub(crate) fn public_key() -> PublicKey {

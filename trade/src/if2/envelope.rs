@@ -2,10 +2,7 @@
 //! has to agree on a canonical JSON. The bodies inside are `message.rs`.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hufu_gm::{
-    sm2::{PublicKey, SecretKey},
-    sm3::sm3,
-};
+use hufu_gm::{Sign, sm2::PublicKey, sm3::sm3};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -87,7 +84,7 @@ impl Envelope {
         re: Option<&str>,
         asked_ns: Option<i64>,
         body: &T,
-        key: &SecretKey,
+        key: &dyn Sign,
         cert_id: Digest,
     ) -> Result<(String, Vec<u8>), Error> {
         let json = serde_json::to_vec(body).map_err(|e| wrong("payload", e))?;

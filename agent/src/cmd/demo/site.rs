@@ -113,7 +113,7 @@ pub(super) fn make_node(dirs: &Dirs, program: &Path, host: &str, port: u16) -> R
         identity: init::Identity::Named { site: SITE, node: NODE, host, port },
         trust: &root,
         platform_cert: &platform_cert,
-        key: Some(&key),
+        key: init::Key::File(&key),
         cert: Some(&cert),
         more: &more,
         begin: crate::setup::Begin::New,
