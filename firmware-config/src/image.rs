@@ -25,7 +25,8 @@ const FORMAT_VERSION: u16 = 1;
 const HEADER_BYTES: usize = 4 + 2 + 2 + 8;
 const SIGNATURE_BYTES_MAX: usize = 72;
 const CRC_BYTES: usize = 4;
-const ERASED: u8 = 0xff;
+/// How erased flash reads.
+pub(crate) const ERASED: u8 = 0xff;
 
 // The fullest record fits.
 const _: () = assert!(HEADER_BYTES + RECORD_BYTES_MAX + 1 + SIGNATURE_BYTES_MAX + CRC_BYTES <= SLOT_BYTES);

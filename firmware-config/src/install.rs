@@ -15,7 +15,7 @@ use core::fmt;
 
 use crate::{
     Error, IMAGE_BYTES, SLOT_BYTES, Selected, Slot, SlotFault, Storage,
-    image::{BLANKS, IDENTIFIER, choose, parse},
+    image::{BLANKS, ERASED, IDENTIFIER, choose, parse},
     record::Record,
 };
 
@@ -178,17 +178,22 @@ fn read<S: Storage>(
     let found = parse(&bytes, verify);
     // A slot that is whole was finished, whoever signed it.
     let whole = matches!(found, Ok(_) | Err(SlotFault::Signature | SlotFault::Revision | SlotFault::Record(_)));
-    let ours = bytes.iter().zip(IDENTIFIER).all(|(byte, own)| *byte == own || BLANKS.contains(byte));
-    Ok(Lying { found, unfinished: !whole && ours })
+    // Before anything else of a slot is written its first sector is blanked with ff, and after everything else it begins as
+    // ours does; many file systems leave their first bytes 00.
+    let blank = bytes.iter().all(|byte| BLANKS.contains(byte));
+    let blanked = bytes.iter().take(SECTOR_BYTES_MIN).all(|byte| *byte == ERASED);
+    let begun = bytes.first() == IDENTIFIER.first()
+        && bytes.iter().zip(IDENTIFIER).all(|(byte, own)| *byte == own || *byte == ERASED);
+    Ok(Lying { found, unfinished: !whole && (blank || blanked || begun) })
 }
 
 /// Writes a slot in the order that the head of this file gives.
 fn write<S: Storage>(storage: &mut S, slot: Slot, new: &[u8; SLOT_BYTES]) -> Result<(), InstallError<S::Error>> {
-    const ERASED: [u8; SLOT_BYTES] = [0xff; SLOT_BYTES];
+    const BLANK: [u8; SLOT_BYTES] = [ERASED; SLOT_BYTES];
     let sector_bytes = storage.sector_bytes();
     let start = slot.offset();
     // `fits` was asked: a sector is at most a slot.
-    let (Some((commit, body)), Some(blank)) = (new.split_at_checked(sector_bytes), ERASED.get(..sector_bytes)) else {
+    let (Some((commit, body)), Some(blank)) = (new.split_at_checked(sector_bytes), BLANK.get(..sector_bytes)) else {
         return Err(InstallError::NotAligned { sector_bytes });
     };
     put(storage, start, blank)?;

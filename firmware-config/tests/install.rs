@@ -300,6 +300,8 @@ mod tests {
         let empty = [0xff; SLOT_BYTES];
         let image = |a: &[u8], b: &[u8]| [a, b].concat();
         let foreign = [0x5a; SLOT_BYTES];
+        let mut superblock = [0; SLOT_BYTES];
+        superblock[1024 + 56..1024 + 58].copy_from_slice(&[0x53, 0xef]);
         let mut rotten = slot(3);
         rotten[700] ^= 1;
         let unsigned = build(&record(3), 3, |_| Signature::new(&[1; 8]).ok()).unwrap();
@@ -313,6 +315,14 @@ mod tests {
             ("somebody else's data", image(&foreign, &foreign), 0, Some(target(Magic, Magic)), None),
             ("somebody else's data in front", image(&foreign, &empty), 0, Some(target(Magic, Empty)), None),
             ("somebody else's data behind", image(&empty, &foreign), 0, Some(target(Empty, Magic)), None),
+            (
+                "a file system that begins with zeros",
+                image(&superblock, &[0; SLOT_BYTES]),
+                0,
+                Some(target(Magic, Empty)),
+                None,
+            ),
+            ("one behind a blank slot", image(&empty, &superblock), 0, Some(target(Empty, Magic)), None),
             ("both slots rotten", image(&rotten, &rotten), 0, Some(target(Crc, Crc)), None),
             ("another signer's", image(&unsigned, &empty), 0, Some(target(Unsigned, Empty)), None),
             ("a later format", image(&later, &empty), 0, Some(target(FormatVersion(2), Empty)), None),
