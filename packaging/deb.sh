@@ -7,8 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 out=target/package
-epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || date +%s)}
-export SOURCE_DATE_EPOCH=$epoch
+. packaging/flags.sh
+epoch=$SOURCE_DATE_EPOCH
 
 $cargo build --release --locked --workspace --bins
 if ! $cargo deb --version > /dev/null 2>&1; then
