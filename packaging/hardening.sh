@@ -18,7 +18,7 @@ command -v readelf > /dev/null || { say "readelf is missing; install binutils"; 
 export LC_ALL=C
 
 describe() {
-  local file=$1 header segments dynamic sections pie=no relro=none stack=missing
+  local file=$1 header segments dynamic sections pie=no relro=none stack=missing needed
   header=$(readelf -hW "$file") segments=$(readelf -lW "$file") dynamic=$(readelf -dW "$file") sections=$(readelf -SW "$file")
   grep -q 'Type: *DYN' <<< "$header" && grep -q 'FLAGS_1.*PIE' <<< "$dynamic" && pie=yes
   if grep -q GNU_RELRO <<< "$segments"; then
@@ -34,7 +34,8 @@ describe() {
   echo "stack: $stack"
   echo "w+x: $(awk '$1 ~ /^(LOAD|GNU_RELRO|GNU_STACK|TLS)$/ { flags = ""; for (i = 7; i < NF; i++) flags = flags $i; if (flags ~ /W/ && flags ~ /E/) n++ } END { print n + 0 }' <<< "$segments")"
   echo "stripped: $(grep -qE ' \.(symtab|debug_info) ' <<< "$sections" && echo no || echo yes)"
-  echo "needed: $(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<< "$dynamic" | sort | tr '\n' ' ' | sed 's/ $//')"
+  needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<< "$dynamic" | sort | tr '\n' ' ' | sed 's/ $//')
+  echo "needed: ${needed:-none}"
 }
 
 found=$(for program in "${programs[@]}"; do
