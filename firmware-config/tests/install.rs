@@ -77,6 +77,10 @@ mod tests {
 
         /// Notes a call; the fault that strikes it.
         fn note(&mut self, call: Call) -> Option<Fault> {
+            if let Call::Write(offset, bytes) = &call {
+                assert_eq!((offset % self.sector, bytes.len() % self.sector), (0, 0), "whole sectors");
+                assert!(!bytes.is_empty());
+            }
             self.calls.push(call);
             self.fault.filter(|(at, _)| *at + 1 == self.calls.len()).map(|(_, fault)| fault)
         }
@@ -103,8 +107,6 @@ mod tests {
             }
         }
         fn write_at(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Self::Error> {
-            assert_eq!((offset % self.sector, bytes.len() % self.sector), (0, 0), "whole sectors");
-            assert!(!bytes.is_empty());
             let fault = self.note(Call::Write(offset, bytes.to_vec()));
             let mut wrong = bytes.to_vec();
             wrong[bytes.len() / 2] ^= 0x10;

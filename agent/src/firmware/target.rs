@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_sectors_of_a_disk_come_from_the_kernel_and_crooked_partitions_are_refused() {
         // physical sectors, start of the partition in 512 bytes, its shift, what comes out
-        let cases: [(&str, &str, Option<&str>, &str, Option<usize>); 8] = [
+        let cases = [
             ("a disk", "512\n", None, "0\n", Some(512)),
             ("a disk of large sectors", "4096\n", None, "0\n", Some(4096)),
             ("a partition", "512\n", Some("63\n"), "0\n", Some(512)),
