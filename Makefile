@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: deb vm-test demo test check asn1 build setup release doc-hash weigh kill sim store-bench clean-demo help
+.PHONY: cross tarball hardening reproducible deb vm-test demo test check asn1 build setup release doc-hash weigh kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -16,6 +16,10 @@ help:
 	@echo 'make check     formats and lints only'
 	@echo 'make release   the programs as they are shipped'
 	@echo 'make deb       Debian packages of agent and platform, in target/debian'
+	@echo 'make tarball   static programs for x86_64 without a GPU, in target/tarball; PROFILE=cross is quick and large'
+	@echo 'make hardening what readelf says of the release programs, held against packaging/hardening.txt'
+	@echo 'make reproducible  the release programs built twice in two directories: the same bytes (many minutes)'
+	@echo 'make cross     arm64, riscv64 and a bare Cortex-M4 under qemu (its own compiler and standard library, many minutes)'
 	@echo 'make vm-test   a machine with systemd under qemu lives through restarts, power cuts and worse; VM_TEST=--short'
 	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
@@ -60,6 +64,21 @@ weigh: release
 # Debian packages, in target/debian.
 deb:
 	packaging/deb.sh
+
+tarball: setup
+	packaging/tarball.sh
+
+hardening: release
+	packaging/hardening.sh $(TARGET_DIR)/release packaging/hardening.txt
+
+# PACKAGES='hufu-provision' builds less.
+reproducible:
+	packaging/reproducible.sh $(PACKAGES)
+
+# Other processors under qemu. CROSS='bare' runs less: arm64, riscv64, bare.
+cross:
+	cross/setup
+	cross/test.sh $(CROSS)
 
 # A Debian machine under qemu: packages installed, an order metered in its slice, and what happens to servers. VM_TEST=--short
 vm-test:

@@ -17,7 +17,7 @@ if [ "${1:-}" = --dev ]; then
   $cargo build --locked --workspace --bins
   export SOURCE_DATE_EPOCH=$epoch
 else
-  export SOURCE_DATE_EPOCH=$epoch
+  . packaging/flags.sh
   $cargo build --release --locked --workspace --bins
 fi
 if ! $cargo deb --version > /dev/null 2>&1; then

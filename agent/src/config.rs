@@ -195,6 +195,8 @@ pub(crate) struct Config {
     pub(crate) trust: Vec<PathBuf>,
     /// The ledger's directory.
     pub(crate) ledger_dir: PathBuf,
+    /// Where the burnt-in record lies that site, name and broker are from, and its revision.
+    pub(crate) firmware: Option<(PathBuf, u64)>,
     /// The rule table's text a new ledger starts with.
     pub(crate) rules: String,
     /// Root under which `/proc` and `/sys` are read.
@@ -336,6 +338,7 @@ impl Config {
             salt: secret(&raw.node.salt, dir),
             trust: raw.node.trust.iter().map(|path| at(path)).collect(),
             ledger_dir: at(&raw.ledger.dir),
+            firmware: burnt_in.map(|record| (record.image, record.revision)),
             rules,
             root: raw.metering.root,
             sample_ns: raw.metering.sample_ms * 1_000_000,

@@ -17,6 +17,7 @@ use crate::{
     clock::{self, Clock},
     config::Config,
     core_state,
+    firmware,
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},
@@ -62,6 +63,10 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let dir = config.ledger_dir.clone();
     let failed = |error: hufu_ledger::Error| setup::ledger_failure(&dir, &error);
     let (ledger, recovery) = Ledger::open(&dir, &Options::new(&config.pool())).map_err(failed)?;
+    // After the ledger's lock is ours: two daemons never write the same floor.
+    if let Some((image, revision)) = &config.firmware {
+        firmware::floor::accept(&dir, image, *revision)?;
+    }
     let meter_state = StateFile::open(&dir.join("meter.state"), METER_STATE_BYTES_MAX).map_err(failed)?;
     let core_state = StateFile::open(&dir.join("core.state"), core_state::BYTES_MAX).map_err(failed)?;
     let stored = match meter_state.read(&ledger) {

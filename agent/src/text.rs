@@ -103,6 +103,14 @@ hufu_audit::texts! {
     SignerUntrusted { path } => "{path} is not signed by a certificate of this ledger that the trust anchors reach", "{path} 的签名证书不在本账本中，或不被信任锚认可";
     NoEntry { index, height } => "block {height} has no entry {index}", "区块 {height} 中没有条目 {index}";
     FirmwareRefused { path, why } => "image {path} does not count: {why}", "镜像 {path} 无效：{why}";
+    FirmwareTooSmall { path, bytes } => "{path} has {bytes} bytes, an image needs 8192; name a larger file or partition", "{path} 仅有 {bytes} 字节，镜像需要 8192 字节；请指定更大的文件或分区";
+    FirmwareNotAligned { path, why } => "{path}: the two slots would share a sector ({why}); use a partition that begins at a multiple of 4096 bytes, on a disk with sectors of at most 4096", "{path}：两个槽位会共用同一扇区（{why}）；请使用起始位置为 4096 字节倍数的分区，且磁盘扇区不大于 4096 字节";
+    FirmwareInUse { path } => "{path} is in use: mounted, or another update is under way; unmount it or wait, then try again", "{path} 正在使用：已挂载或另一更新正在进行；请卸载或稍候再试";
+    FirmwareNoSlot { path, why } => "{path} holds no record that counts: {why}; nothing was written. Check --signer and the medium; if nothing on it is wanted, blank its first 8192 bytes and install again", "{path} 中没有有效记录：{why}；未写入任何内容。请检查 --signer 与存储介质；若其中内容均不再需要，请清空前 8192 字节后重新安装";
+    FirmwareNotAbove { path, revision, active } => "revision {revision} is not above revision {active}, which counts in {path}; nothing was written. Have the record built with a higher --revision", "修订号 {revision} 不高于 {path} 中有效的修订号 {active}；未写入任何内容。请用更高的 --revision 重新生成记录";
+    FirmwareRolledBack { path, revision, floor } => "{path}: revision {revision} is below {floor}, which this node accepted before: an old record was put back. Install one of revision {floor} or above", "{path}：修订号 {revision} 低于本节点曾接受的 {floor}：旧记录被放回。请安装修订号不低于 {floor} 的记录";
+    FirmwareReadBack { path, slot } => "slot {slot} of {path} does not read back as written: the medium fails. The other slot still counts; replace the medium", "{path} 的槽位 {slot} 回读与写入不符：存储介质故障。另一槽位仍有效；请更换介质";
+    FirmwareFloorWrong { path } => "{path} does not hold the highest accepted revision as a number in one line; restore it from a backup, or write the revision of the burnt-in record there", "{path} 中没有以单行数字表示的最高已接受修订号；请从备份恢复，或将固化记录的修订号写入其中";
     SignatureUnchecked {} => "signature not checked: give --signer", "未检查签名：请给出 --signer";
     // A node's command line.
     ConfigGood { path, node } => "{path} is good: node {node}", "{path} 正确：节点 {node}";

@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -236,6 +236,94 @@ fn a_firmware_image_counts_only_with_its_signer() {
     refused(at, &["firmware", "verify", "fw.img", "--signer", "platform.pem"], 1, "fw.img");
     fs::write(at.join("short.img"), b"short").unwrap();
     refused(at, &["firmware", "show", "short.img", "--signer", "root.pem"], 65, "short.img");
+}
+
+#[test]
+fn a_record_made_elsewhere_is_installed_beside_the_old_one_and_never_goes_back() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    let build = |out: &str, node: &str, revision: &str, key: &str| {
+        let named = ["firmware", "build", "-o", out, "--serial", "SN-1", "--site", "s1", "--node", node];
+        let signed = ["--endpoint", "127.0.0.1:1=platform.pem", "--key", key, "--revision", revision];
+        object(at, &[&named[..], &signed[..]].concat())
+    };
+    let update = ["firmware", "update", "node.img", "--signer", "root.pem", "--from"];
+    let with = |from: &'static str| [&update[..], &[from]].concat();
+    build("node.img", "n1", "4", "root.key");
+    build("new.img", "n2", "7", "root.key");
+    build("old.img", "n3", "6", "root.key");
+    build("forged.img", "n4", "9", "platform.key");
+    let before = fs::read(at.join("node.img")).unwrap();
+
+    // A partition's size and its rest are not the image's business; a file's are.
+    fs::write(at.join("short.img"), &before[..8191]).unwrap();
+    refused(at, &with("short.img"), 65, "short.img has 8191 bytes, an image needs 8192");
+    refused(at, &with("forged.img"), 1, "forged.img");
+    let onto = |target| ["firmware", "update", target, "--signer", "root.pem", "--from", "new.img"];
+    refused(at, &onto("none.img"), 74, "none.img");
+    refused(at, &onto("short.img"), 65, "short.img");
+    fs::write(at.join("full.img"), [0x5a; 8192]).unwrap();
+    refused(at, &onto("full.img"), 1, "blank its first 8192 bytes");
+    assert_eq!(fs::read(at.join("full.img")).unwrap(), [0x5a; 8192]);
+    fs::write(at.join("blank.img"), [0; 8192]).unwrap();
+    assert_eq!(object(at, &onto("blank.img"))["slot"], "A");
+    assert_eq!(fs::read(at.join("node.img")).unwrap(), before);
+
+    let installed = object(at, &with("new.img"));
+    let shown = ["slot", "revision", "node", "other_slot"].map(|name| installed[name].as_str().unwrap().to_owned());
+    assert_eq!(shown, ["B", "7", "n2", "revision 4"]);
+    let after = fs::read(at.join("node.img")).unwrap();
+    assert_eq!(after[..4096], before[..4096], "the slot that counted");
+    assert_eq!(object(at, &with("new.img")), installed, "asked again, nothing changes");
+    refused(at, &with("old.img"), 1, "revision 6 is not above revision 7");
+
+    // The node remembers; `verify` and `update` ask it when they are told where.
+    fs::write(at.join("node/ledger/firmware.revision"), "8\n").unwrap();
+    let state = ["--state", "node/ledger"];
+    let verify = ["firmware", "verify", "node.img", "--signer", "root.pem"];
+    assert_eq!(object(at, &verify)["revision"], "7");
+    refused(at, &[&verify[..], &state[..]].concat(), 1, "revision 7 is below 8");
+    refused(at, &[&onto("blank.img")[..], &state[..]].concat(), 1, "revision 7 is below 8");
+}
+
+#[test]
+fn a_daemon_refuses_an_old_record_that_was_put_back() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    node(at);
+    let build = ["firmware", "build", "-o", "node.img", "--serial", "SN-1", "--site", "s1", "--node", "n1"];
+    let ends = ["--endpoint", "127.0.0.1:1=platform.pem", "--key", "root.key"];
+    object(at, &[&build[..], &ends[..]].concat());
+    let old = fs::read(at.join("node.img")).unwrap();
+    object(at, &[&build[..], &ends[..]].concat());
+    let text = fs::read_to_string(at.join("node/hufu.toml")).unwrap();
+    let named = "site = \"s1\"\nname = \"n1\"\n";
+    let burnt_in = "firmware = \"../node.img\"\nfirmware_signer = \"../root.pem\"\n";
+    let broker = "host = \"127.0.0.1\"\nport = 1\n";
+    assert!(text.contains(named) && text.contains(broker), "{text}");
+    fs::write(at.join("node/hufu.toml"), text.replace(named, burnt_in).replace(broker, "")).unwrap();
+    let floor = at.join("node/ledger/firmware.revision");
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_hufu"));
+    let daemon = daemon.args(["agent", "--config", "node/hufu.toml"]).current_dir(at).stderr(Stdio::null());
+    let mut daemon = daemon.spawn().unwrap();
+    for _ in 0..600 {
+        if floor.exists() || daemon.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(daemon.try_wait().unwrap(), None, "the daemon runs");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert_eq!(fs::read_to_string(&floor).unwrap(), "2\n");
+
+    fs::write(at.join("node.img"), old).unwrap();
+    let output = hufu(at, &["agent", "--config", "node/hufu.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("revision 1 is below 2") && said.contains("node.img"), "{said}");
+    assert_eq!(fs::read_to_string(&floor).unwrap(), "2\n");
 }
 
 #[test]

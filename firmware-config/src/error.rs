@@ -35,7 +35,7 @@ pub enum Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlotFault {
-    /// Never written: all bytes are `ff`.
+    /// Never written: all bytes are `ff`, as erased flash reads, or all `00`, as a new disk does.
     Empty,
     /// Not [`crate::SLOT_BYTES`] long.
     Size,

@@ -15,12 +15,18 @@ pub const SLOT_BYTES: usize = 4096;
 /// Bytes of an image: slot A, then slot B.
 pub const IMAGE_BYTES: usize = 2 * SLOT_BYTES;
 
+/// Magic and format version: what every slot begins with.
+pub(crate) const IDENTIFIER: [u8; 6] = *b"HUFU\x00\x01";
+/// How a byte reads that was never written: on erased flash, and on a new disk.
+pub(crate) const BLANKS: [u8; 2] = [ERASED, 0];
+
 const MAGIC: [u8; 4] = *b"HUFU";
 const FORMAT_VERSION: u16 = 1;
 const HEADER_BYTES: usize = 4 + 2 + 2 + 8;
 const SIGNATURE_BYTES_MAX: usize = 72;
 const CRC_BYTES: usize = 4;
-const ERASED: u8 = 0xff;
+/// How erased flash reads.
+pub(crate) const ERASED: u8 = 0xff;
 
 // The fullest record fits.
 const _: () = assert!(HEADER_BYTES + RECORD_BYTES_MAX + 1 + SIGNATURE_BYTES_MAX + CRC_BYTES <= SLOT_BYTES);
@@ -135,7 +141,7 @@ pub fn parse(slot: &[u8], verify: impl Fn(&[u8], &[u8]) -> bool) -> Result<(Reco
     if slot.len() != SLOT_BYTES {
         return Err(SlotFault::Size);
     }
-    if slot.iter().all(|byte| *byte == ERASED) {
+    if BLANKS.iter().any(|blank| slot.iter().all(|byte| byte == blank)) {
         return Err(SlotFault::Empty);
     }
     let parts = Parts::split(slot)?;
@@ -162,7 +168,15 @@ pub fn parse(slot: &[u8], verify: impl Fn(&[u8], &[u8]) -> bool) -> Result<(Reco
 pub fn select(image: &[u8], verify: impl Fn(&[u8], &[u8]) -> bool) -> Result<Selected, Error> {
     let size = Error::ImageSize { bytes: image.len() };
     let (a, b) = image.split_at_checked(SLOT_BYTES).filter(|(_, b)| b.len() == SLOT_BYTES).ok_or(size)?;
-    match (parse(a, &verify), parse(b, &verify)) {
+    choose(parse(a, &verify), parse(b, &verify))
+}
+
+/// [`select`] for two slots that were read already.
+pub(crate) fn choose(
+    a: Result<(Record, u64), SlotFault>,
+    b: Result<(Record, u64), SlotFault>,
+) -> Result<Selected, Error> {
+    match (a, b) {
         (Err(a), Err(b)) => Err(Error::NoValidSlot { a, b }),
         (Ok((record, revision)), Err(fault)) => Ok(Selected { record, revision, slot: Slot::A, other: Err(fault) }),
         (Err(fault), Ok((record, revision))) => Ok(Selected { record, revision, slot: Slot::B, other: Err(fault) }),
@@ -176,34 +190,6 @@ pub fn select(image: &[u8], verify: impl Fn(&[u8], &[u8]) -> bool) -> Result<Sel
             Ok(Selected { record, revision: a_revision, slot: Slot::A, other: Ok(b_revision) })
         }
     }
-}
-
-/// Writes `record` into the slot of `image` that does not count, with the next revision, and returns what counts now. The
-/// caller writes the changed slot back ([`Slot::offset`]) and syncs it.
-///
-/// # Errors
-/// [`Error::RevisionExhausted`]; [`Error::Ambiguous`]; as [`build`]; [`Error::Slot`] with [`SlotFault::Signature`] when the
-/// new signature does not pass `verify`. The image is unchanged then.
-pub fn update(
-    image: &mut [u8; IMAGE_BYTES],
-    record: &Record,
-    verify: impl Fn(&[u8], &[u8]) -> bool,
-    sign: impl FnOnce(&[u8]) -> Option<Signature>,
-) -> Result<Selected, Error> {
-    let (slot, revision, other) = match select(image, &verify) {
-        Ok(current) => {
-            let next = current.revision.checked_add(1).ok_or(Error::RevisionExhausted)?;
-            (current.slot.other(), next, Ok(current.revision))
-        }
-        Err(Error::NoValidSlot { b, .. }) => (Slot::A, 1, Err(b)),
-        Err(error) => return Err(error),
-    };
-    let bytes = build(record, revision, sign)?;
-    // Read back before anything is overwritten: a wrong key must not cost the slot.
-    let (written, _) = parse(&bytes, &verify).map_err(Error::Slot)?;
-    let place = image.get_mut(slot.offset()..slot.offset() + SLOT_BYTES);
-    place.ok_or(Error::ImageSize { bytes: IMAGE_BYTES })?.copy_from_slice(&bytes);
-    Ok(Selected { record: written, revision, slot, other })
 }
 
 /// A slot taken apart; lengths fit, nothing else is checked.

@@ -1,19 +1,24 @@
-//! `hufu firmware`: make, show and verify the image of a node's burnt-in record. The layout is `firmware-config`'s, the
-//! signature `gm`'s; how the daemon takes its identity from an image is `crate::firmware`.
+//! `hufu firmware`: make, show, verify and install the image of a node's burnt-in record. Layout and order of writes are
+//! `firmware-config`'s, the signature `gm`'s, files and devices those of `crate::firmware`, as is how the daemon takes its
+//! identity from an image.
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hufu_audit::{Exit, Failure};
 use hufu_firmware_config::{
-    Endpoint, Error, Host, IMAGE_BYTES, KeyPurpose, KeyReference, KeySlot, Record, Segment, Selected, SerialNumber,
-    Signature, Slot, blank, select, update,
+    Endpoint, Error, Host, InstallError, KeyPurpose, KeyReference, KeySlot, Record, SLOT_BYTES, Segment, Selected,
+    SerialNumber, Signature, Slot, Storage, blank, install, open,
 };
 use hufu_gm::{Certificate, PublicKey};
 use serde_json::{Value, json};
 
 use crate::{
     cmd::{Context, Outcome, file, key},
+    firmware::{
+        failure, floor,
+        target::{self, Target, Unfit},
+    },
     text::Text,
 };
 
@@ -36,6 +41,23 @@ pub(super) enum Command {
         /// Certificate (PEM) of whoever signs records
         #[arg(long, value_name = "F")]
         signer: PathBuf,
+        /// The node's ledger directory: the highest revision that the node accepted counts too
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+    /// Install a record made elsewhere; a power cut at any moment leaves the old record or the new one
+    Update {
+        /// The node's image: a file, or a partition of its own
+        target: PathBuf,
+        /// The image that holds the new record
+        #[arg(long, value_name = "F")]
+        from: PathBuf,
+        /// Certificate (PEM) of whoever signs records
+        #[arg(long, value_name = "F")]
+        signer: PathBuf,
+        /// The node's ledger directory: the highest revision that the node accepted counts too
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
     },
 }
 
@@ -59,6 +81,9 @@ pub(super) struct Build {
     /// The node's signing key and certificate, REFERENCE=CERT.pem
     #[arg(long, value_name = "REFERENCE=CERT.pem")]
     node_key: Option<String>,
+    /// Revision of the record; without it one above the image's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    revision: Option<u64>,
     /// Secret key file of whoever signs records
     #[arg(long, value_name = "F")]
     key: PathBuf,
@@ -68,16 +93,30 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
         Command::Build(wanted) => build(wanted, context),
         Command::Show { image, signer: None } => {
-            let found = choose(image, &file::read(image)?, |_, _| true)?;
+            let found = choose(image, 0, |_, _| true)?;
             context.say(&Text::SignatureUnchecked {});
             show(&found, context)
         }
-        Command::Show { image, signer: Some(signer) } | Command::Verify { image, signer } => {
-            let signer = signer_key(signer)?;
-            let verify = |bytes: &[u8], signature: &[u8]| signer.verify(bytes, signature).is_valid();
-            show(&choose(image, &file::read(image)?, verify)?, context)
+        Command::Show { image, signer: Some(signer) } => show(&choose(image, 0, check(signer)?)?, context),
+        Command::Verify { image, signer, state } => {
+            show(&choose(image, highest(state.as_deref())?, check(signer)?)?, context)
+        }
+        Command::Update { target, from, signer, state } => {
+            let verify = check(signer)?;
+            let found = update(target, from, highest(state.as_deref())?, verify)?;
+            show(&found, context)
         }
     }
+}
+
+/// The signature check with the first certificate of a file.
+fn check(path: &Path) -> Result<impl Fn(&[u8], &[u8]) -> bool, Failure<Text>> {
+    let signer = signer_key(path)?;
+    Ok(move |bytes: &[u8], signature: &[u8]| signer.verify(bytes, signature).is_valid())
+}
+
+fn highest(state: Option<&Path>) -> Result<u64, Failure<Text>> {
+    state.map_or(Ok(0), floor::highest)
 }
 
 fn signer_key(path: &Path) -> Result<PublicKey, Failure<Text>> {
@@ -85,13 +124,42 @@ fn signer_key(path: &Path) -> Result<PublicKey, Failure<Text>> {
     found.first().map(|leaf| leaf.public_key().clone()).ok_or_else(|| file::malformed(path, &"no certificate"))
 }
 
-fn choose(path: &Path, bytes: &[u8], verify: impl Fn(&[u8], &[u8]) -> bool) -> Result<Selected, Failure<Text>> {
-    select(bytes, verify).map_err(|e| match e {
-        Error::ImageSize { .. } => file::malformed(path, &e),
-        other => {
-            let path = path.display().to_string();
-            Failure::new(Exit::No, Text::FirmwareRefused { path, why: other.to_string() })
+/// Why a path is no place for an image, with its status.
+fn unfit(path: &Path, why: &Unfit) -> Failure<Text> {
+    let shown = path.display().to_string();
+    match why {
+        Unfit::Unreadable(error) => file::unreadable(path, error),
+        Unfit::InUse => Failure::new(Exit::Io, Text::FirmwareInUse { path: shown }),
+        Unfit::Size(bytes) if *bytes < hufu_firmware_config::IMAGE_BYTES as u64 => {
+            Failure::new(Exit::Malformed, Text::FirmwareTooSmall { path: shown, bytes: bytes.to_string() })
         }
+        Unfit::NotAligned(why) => {
+            Failure::new(Exit::Malformed, Text::FirmwareNotAligned { path: shown, why: why.clone() })
+        }
+        Unfit::Size(_) | Unfit::Kind => file::malformed(path, why),
+    }
+}
+
+fn choose(path: &Path, floor: u64, verify: impl Fn(&[u8], &[u8]) -> bool) -> Result<Selected, Failure<Text>> {
+    let mut image = Target::to_read(path).map_err(|e| unfit(path, &e))?;
+    open(&mut image, floor, verify).map_err(|e| failure(path, &e))
+}
+
+fn update(
+    path: &Path,
+    from: &Path,
+    floor: u64,
+    verify: impl Fn(&[u8], &[u8]) -> bool,
+) -> Result<Selected, Failure<Text>> {
+    let mut source = Target::to_read(from).map_err(|e| unfit(from, &e))?;
+    let chosen = open(&mut source, 0, &verify).map_err(|e| failure(from, &e))?;
+    let mut slot = [0; SLOT_BYTES];
+    source.read_at(chosen.slot.offset(), &mut slot).map_err(|e| file::unreadable(from, &e))?;
+    let mut image = Target::to_write(path).map_err(|e| unfit(path, &e))?;
+    // What the new slot itself lacks is the source's.
+    install(&mut image, &slot, floor, verify).map_err(|e| match e {
+        InstallError::New(_) => failure(from, &e),
+        _ => failure(path, &e),
     })
 }
 
@@ -128,18 +196,26 @@ fn build(wanted: &Build, context: &Context) -> Outcome {
     }
     let secret = file::read_key(&wanted.key)?;
     let public = secret.public_key();
-    let mut image = blank();
-    if wanted.out.exists() {
-        let bytes = file::read(&wanted.out)?;
-        let fits: [u8; IMAGE_BYTES] =
-            bytes.try_into().map_err(|_| file::malformed(&wanted.out, &"not the size of an image"))?;
-        image = fits;
-    }
     let verify = |bytes: &[u8], signature: &[u8]| public.verify(bytes, signature).is_valid();
     let sign = |bytes: &[u8]| secret.sign(bytes).ok().and_then(|signature| Signature::new(&signature).ok());
-    let selected = update(&mut image, &record, verify, sign).map_err(usage)?;
-    file::replace(&wanted.out, &image)?;
-    show(&selected, context)
+    let slot = |revision| hufu_firmware_config::build(&record, revision, sign).map_err(usage);
+    let out = &wanted.out;
+    if !out.exists() {
+        let mut image = blank();
+        let bug = |e: InstallError<Error>| Failure::new(Exit::Software, Text::Bug { why: e.to_string() });
+        let found = install(&mut image, &slot(wanted.revision.unwrap_or(1))?, 0, verify).map_err(bug)?;
+        target::create(out, &image).map_err(|e| file::unwritable(out, &e))?;
+        return show(&found, context);
+    }
+    let mut image = Target::to_write(out).map_err(|e| unfit(out, &e))?;
+    let next = match open(&mut image, 0, verify) {
+        Ok(found) => found.revision.checked_add(1).ok_or_else(|| usage(Error::RevisionExhausted))?,
+        // Never written, or not to the end: what may be done with it is for the installation to say.
+        Err(InstallError::Target(Error::NoValidSlot { .. })) => 1,
+        Err(other) => return Err(failure(out, &other)),
+    };
+    let slot = slot(wanted.revision.unwrap_or(next))?;
+    show(&install(&mut image, &slot, 0, verify).map_err(|e| failure(out, &e))?, context)
 }
 
 fn split<'a>(text: &'a str, argument: &str) -> Result<(&'a str, &'a str), Failure<Text>> {

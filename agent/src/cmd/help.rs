@@ -144,6 +144,17 @@ const TABLE: &[(&str, &str)] = &[
     ("Show what an image says", "显示镜像内容"),
     ("Check an image: checksum, signature, record", "检查镜像：校验和、签名、记录"),
     ("The image to make or update", "要生成或更新的镜像"),
+    (
+        "The node's ledger directory: the highest revision that the node accepted counts too",
+        "节点的账本目录：同时检查节点曾接受的最高修订号",
+    ),
+    (
+        "Install a record made elsewhere; a power cut at any moment leaves the old record or the new one",
+        "安装他处生成的记录；任何时刻断电，旧记录或新记录必有其一完整",
+    ),
+    ("The node's image: a file, or a partition of its own", "节点的镜像：文件，或专用分区"),
+    ("The image that holds the new record", "含有新记录的镜像"),
+    ("Revision of the record; without it one above the image's", "记录的修订号；未给出时比镜像中的大一"),
     ("Serial number of the machine", "机器序列号"),
     ("Site", "站点"),
     ("Node", "节点"),
