@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: cross tarball hardening reproducible deb vm-test demo test check asn1 build setup release doc-hash weigh kill sim store-bench clean-demo help
+.PHONY: cross tarball hardening reproducible deb vm-test demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -21,7 +21,8 @@ help:
 	@echo 'make reproducible  the release programs built twice in two directories: the same bytes (many minutes)'
 	@echo 'make cross     arm64, riscv64 and a bare Cortex-M4 under qemu (its own compiler and standard library, many minutes)'
 	@echo 'make vm-test   a machine with systemd under qemu lives through restarts, power cuts and worse; VM_TEST=--short'
-	@echo 'make weigh     figures as ratios: weight of the agent, exactness of the meter, cost of verifying'
+	@echo 'make weigh     figures as ratios: exactness of the meter, cost of verifying'
+	@echo 'make footprint memory, CPU and threads of the agent beside three monitors (18 minutes); FOOTPRINT=--smoke, --flat 10'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
 	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has these 200'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
@@ -56,10 +57,13 @@ doc-hash:
 	scripts/doc-hash.sh
 
 weigh: release
-	scripts/setup prometheus-node-exporter
-	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/weigh.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/meter.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/verify.py
+
+# Root and cgroups are needed. collectd is only unpacked, below target/. FOOTPRINT=--smoke is one round of 20 s.
+footprint: release
+	scripts/setup prometheus-node-exporter
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/footprint.py $(FOOTPRINT)
 
 # Debian packages, in target/debian.
 deb:

@@ -3,16 +3,18 @@
 import json
 import os
 import pathlib
-import re
+import shutil
 import signal
 import statistics
 import subprocess
 import tempfile
 import time
+from socket import create_connection, socket
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(os.environ.get("HUFU_BIN_DIR", ROOT / "target" / "release"))
-PROVISION = r"""request=$(cat)
+PROVISION = r"""for place in $(cat outside); do echo 0 > "$place"; done
+request=$(cat)
 no=$(printf %s "$request" | sed 's/.*"contract_no":"\([0-9a-f]*\)".*/\1/')
 case $request in
   *'"verb":"start"'*)
@@ -25,7 +27,7 @@ esac
 """
 NODE_TOML = """
 [metering]
-sample_ms = 1000
+sample_ms = {sample_ms}
 window_s = {window_s}
 [provision]
 place = "hufu-bench"
@@ -51,6 +53,22 @@ def program(name):
     return str(path)
 
 
+def tool(name):
+    """A program of the distribution, on the search path or where only root looks."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not path:
+        raise SystemExit(f"{name} is missing; run: scripts/setup {name}")
+    return path
+
+
+def listens(port):
+    try:
+        create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def run(name, *arguments, cwd=None, statuses=(0,)):
     """Runs one of our programs to its end; returns its status and its JSON."""
     done = subprocess.run([program(name), "--json", *arguments], cwd=cwd, capture_output=True, text=True)
@@ -69,13 +87,19 @@ def until(what, look, limit_s=60):
     raise SystemExit(f"waited {limit_s} s for: {what}")
 
 
-def cpu_ns(pid):
-    """CPU time of a process's living threads, by the scheduler's book."""
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+def free_port():
+    with socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
-def rss_bytes(pid):
-    return int(re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)) * 1024
+def remove_cgroup(folder):
+    """It empties a moment after its last process has been killed."""
+    for _ in range(50):
+        try:
+            return folder.rmdir()
+        except OSError:
+            time.sleep(0.1)
 
 
 def median(values):
@@ -83,15 +107,29 @@ def median(values):
 
 
 class House:
-    """PKI, platform with its broker inside, one node, one buyer; everything ends with the `with` block."""
+    """PKI, platform, broker, one node, one buyer; everything ends with the `with` block. The broker is the platform's own, or
+    a mosquitto. `inside` turns the agent's command line into one that runs in a place of the caller's; workloads start from
+    the cgroups of the files `outside`, because what the kernel holds for a process stays where the process was made."""
 
-    def __init__(self, window_s=60):
+    def __init__(self, window_s=60, sample_ms=1000, mosquitto=False, inside=list, outside=()):
         self.window_s = window_s
+        self.sample_ms = sample_ms
+        self.mosquitto = mosquitto
+        self.inside = inside
+        self.outside = outside
         self.processes = []
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="hufu-bench-")
         self.at = pathlib.Path(self.folder.name)
+        try:
+            self.open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def open(self):
         self.hufu("key", "new", "--out", "root.key")
         self.hufu("pki", "root", "--key", "root.key", "--subject", "CN=bench-root,C=CN", "--out", "root.pem")
         for name, subject in (("platform", "CN=s1/platform"), ("buyer", "CN=buyer-1")):
@@ -99,8 +137,8 @@ class House:
             self.hufu("key", "csr", "--key", f"{name}.key", "--subject", subject, "--out", f"{name}.csr")
             self.issue(f"{name}.csr", f"{name}.pem")
         self.platform = self.start(
-            "hufu-platform", "serve", "--dir", "platform", "--site", "s1", "--key", "platform.key", "--cert",
-            "platform.pem", "--trust", "root.pem", "--embedded-broker")
+            program("hufu-platform"), "serve", "--dir", "platform", "--site", "s1", "--key", "platform.key", "--cert",
+            "platform.pem", "--trust", "root.pem", "--listen", "127.0.0.1:0", *self.broker())
         said = self.at / "platform" / "platform.json"
         self.ready = json.loads(until("the platform", lambda: said.exists() and said.read_text()))
         self.hufu("init", "--dir", "node", "--site", "s1", "--node", "n1", "--broker", self.ready["broker"], "--trust",
@@ -108,11 +146,21 @@ class House:
         self.issue("node/node.csr", "n1.pem")
         self.hufu("init", "--dir", "node", "--cert", "n1.pem")
         with open(self.at / "node" / "hufu.toml", "a") as config:
-            config.write(NODE_TOML.format(window_s=self.window_s))
+            config.write(NODE_TOML.format(window_s=self.window_s, sample_ms=self.sample_ms))
         (self.at / "provision.sh").write_text(PROVISION)
-        self.agent = self.start("hufu", "agent", "--config", "node/hufu.toml")
+        (self.at / "outside").write_text("\n".join(map(str, self.outside)))
+        self.agent = self.start(*self.inside([program("hufu"), "agent", "--config", "node/hufu.toml"]))
         until("the link", lambda: (self.status() or {}).get("linked"))
-        return self
+
+    def broker(self):
+        """What the platform is told of its broker."""
+        if not self.mosquitto:
+            return ["--embedded-broker"]
+        port = free_port()
+        (self.at / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        self.start(tool("mosquitto"), "-c", "mosquitto.conf")
+        until("mosquitto", lambda: listens(port))
+        return ["--broker", f"127.0.0.1:{port}"]
 
     def __exit__(self, *_):
         for process in reversed(self.processes):
@@ -123,6 +171,9 @@ class House:
                 os.killpg(int(path.read_text()), signal.SIGKILL)
             except (ProcessLookupError, ValueError):
                 pass
+            # The orders go on without their agent, and so do their cgroups: cgtop and collectd would look at them for ever.
+            for folder in pathlib.Path("/sys/fs/cgroup").glob(f"**/hufu-bench/{path.stem}"):
+                remove_cgroup(folder)
         self.folder.cleanup()
 
     def hufu(self, *arguments, statuses=(0,)):
@@ -131,9 +182,9 @@ class House:
     def issue(self, csr, out):
         self.hufu("pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", csr, "--out", out)
 
-    def start(self, name, *arguments):
-        log = open(self.at / f"{name}.log", "ab")
-        process = subprocess.Popen([program(name), *arguments], cwd=self.at, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    def start(self, *command):
+        with open(self.at / f"{len(self.processes)}.log", "ab") as log:
+            process = subprocess.Popen(command, cwd=self.at, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.processes.append(process)
         return process
 
