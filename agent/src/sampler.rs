@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn windows_follow_a_clock_that_is_set_back_while_an_order_is_metered() {
         let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
-        let (_commander, commands) = mpsc::channel();
+        let (_commander, commands) = mpsc::sync_channel(1);
         let (writer, events) = mpsc::sync_channel(1000);
         NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
         let setting = Setting {

@@ -13,7 +13,7 @@ use hufu_trade::{
 };
 
 use super::{Check, Patient, State, or_fail};
-use crate::{setup, text::Text};
+use crate::{cmd::file, key_place::KeyPlace, setup, signer::Far, text::Text};
 
 /// A certificate that ends within this many days is to be renewed.
 const RENEW_DAYS: i64 = 30;
@@ -22,7 +22,7 @@ const DAY_NS: i64 = 86_400_000_000_000;
 pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     let config = patient.config;
     let mut checks = vec![
-        secret(patient, "node_key", &config.key, |path| keyfile::read(path).map(drop)),
+        node_key(patient),
         secret(patient, "salt", &config.salt, |path| keyfile::read_secret32(path).map(drop)),
     ];
     let party = config.pool();
@@ -33,6 +33,20 @@ pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     checks.extend(certificate(patient, ids, &config.platform_certificates, &party));
     checks.extend(ledger(patient));
     checks
+}
+
+/// The node's key: a file, or a signer that signs when it is asked.
+fn node_key(patient: &Patient<'_>) -> Check {
+    let id = "node_key";
+    match &patient.config.key {
+        KeyPlace::File(path) => secret(patient, id, path, |path| keyfile::read(path).map(drop)),
+        KeyPlace::Signer(address) => {
+            let socket = address.socket.display().to_string();
+            let signs = Far::find(address.clone()).and_then(|far| far.probe());
+            let found = signs.map(|()| socket.clone()).map_err(|fault| format!("{socket}: {fault}"));
+            patient.check(id, or_fail(found), &Text::DoctorSigner { socket })
+        }
+    }
 }
 
 /// A secret's file: there, whole, nobody else's. The secret itself is read and forgotten.
@@ -109,7 +123,7 @@ fn vouched(patient: &Patient<'_>, leaf: &Certificate, rest: &[Certificate]) -> R
 fn key_fits(patient: &Patient<'_>) -> Check {
     let (id, text) = ("key_fits", Text::DoctorKeyFits {});
     let config = patient.config;
-    let (Ok(key), Ok(chain)) = (keyfile::read(&config.key), setup::certificates(&config.certificates)) else {
+    let (Ok(key), Ok(chain)) = (file::node_key(&config.key), setup::certificates(&config.certificates)) else {
         return patient.skipped(id, &Text::DoctorNeedsBoth {}, &text);
     };
     let fits = chain.first().is_some_and(|leaf| *leaf.public_key() == key.public_key());
