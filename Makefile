@@ -5,6 +5,7 @@
 # SM2 crawls without optimisation and release (fat LTO) takes minutes. `make release` makes what is shipped and weighed.
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
@@ -51,7 +52,7 @@ setup:
 	scripts/setup
 
 release:
-	$(CARGO) build --workspace --bins --locked --release
+	. packaging/flags.sh && $(CARGO) build --workspace --bins --locked --release
 
 doc-hash:
 	scripts/doc-hash.sh

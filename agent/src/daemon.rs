@@ -16,8 +16,7 @@ use hufu_trade::octets::Octets;
 use crate::{
     clock::{self, Clock},
     config::Config,
-    core_state,
-    firmware,
+    core_state, firmware,
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},

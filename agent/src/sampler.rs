@@ -314,6 +314,7 @@ mod tests {
             commands,
             writer,
             clock: Clock { now: || NOW.get(), quality },
+            counted: Shared::default(),
         };
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);

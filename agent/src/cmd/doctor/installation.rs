@@ -21,10 +21,8 @@ const DAY_NS: i64 = 86_400_000_000_000;
 
 pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     let config = patient.config;
-    let mut checks = vec![
-        node_key(patient),
-        secret(patient, "salt", &config.salt, |path| keyfile::read_secret32(path).map(drop)),
-    ];
+    let mut checks =
+        vec![node_key(patient), secret(patient, "salt", &config.salt, |path| keyfile::read_secret32(path).map(drop))];
     let party = config.pool();
     checks.extend(certificate(patient, ["certificate", "certificate_time"], &config.certificates, &party));
     checks.push(key_fits(patient));
