@@ -140,6 +140,11 @@ fn a_node_put_back_from_a_backup_fetches_back_what_it_lacks_and_goes_on() {
         records(&house, &contract).is_some_and(|count| count > counted)
     });
     assert!(!house.at("node/ledger/behind").exists());
+    let said = agent.said();
+    assert!(
+        said.contains("this ledger is behind what was acknowledged; nothing is signed until it is whole"),
+        "{said}"
+    );
     paid(&house, &contract);
     stop_and_check(&house, agent);
     let now = entries(&house);

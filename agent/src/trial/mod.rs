@@ -1,5 +1,6 @@
 //! Tests of the core, with time as an argument. The world around it is `market.rs`.
 
+mod alarms;
 mod change;
 mod course;
 mod dice;

@@ -32,14 +32,14 @@ use crate::{
     writer::{Input, Writer},
 };
 
-const MONTH_S: u64 = 30 * 24 * 3600;
+pub(super) const MONTH_S: u64 = 30 * 24 * 3600;
 
 fn by(act: &str) -> Operation {
     Operation { operator: "zhang".to_owned(), act: act.to_owned(), why: "he asked for it".to_owned() }
 }
 
 /// A contract with a notice, a bill and its payment.
-fn paid(market: &mut Market, nonce: u8) -> ContractNo {
+pub(super) fn paid(market: &mut Market, nonce: u8) -> ContractNo {
     let (no, _) = market.deal(nonce, 60);
     market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
     market.elapsed_ns += SECOND;
@@ -76,7 +76,7 @@ fn judge(market: &Market, no: ContractNo) -> Result<usize, Problem> {
 }
 
 /// A writer over the market's ledger with a core that knows nothing yet, and what goes in and out.
-fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiver<Command>) {
+pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiver<Command>) {
     let root = party(None, "root", 1);
     let core = core(&market.platform, &party(Some(&root), "node", 3), &root);
     let (link, _) = tokio::sync::mpsc::channel(1);
