@@ -1,11 +1,17 @@
-//! Hands the linker the order of the functions that run often, where packaging (`packaging/flags.sh`) names it.
+//! What only packaging asks of the linker: the order of the functions that run often (`packaging/flags.sh`), and a map of where they
+//! came to lie (`packaging/order.sh`).
 
 fn main() {
     println!("cargo:rerun-if-env-changed=HUFU_SYMBOL_ORDER");
-    if let Some(path) = std::env::var_os("HUFU_SYMBOL_ORDER") {
-        let path = path.display();
+    println!("cargo:rerun-if-env-changed=HUFU_LINK_MAP");
+    let ask = |option: &str| println!("cargo:rustc-link-arg-bin=hufu=-Wl,{option}");
+    if let Ok(path) = std::env::var("HUFU_SYMBOL_ORDER") {
         println!("cargo:rerun-if-changed={path}");
-        println!("cargo:rustc-link-arg-bin=hufu=-Wl,--symbol-ordering-file={path}");
-        println!("cargo:rustc-link-arg-bin=hufu=-Wl,--no-warn-symbol-ordering");
+        ask(&format!("--symbol-ordering-file={path}"));
+        ask("--no-warn-symbol-ordering");
+    }
+    if let Ok(path) = std::env::var("HUFU_LINK_MAP") {
+        ask(&format!("-Map={path}"));
+        ask("--no-demangle");
     }
 }

@@ -2,24 +2,22 @@
 
 import bisect
 import re
-import subprocess
 import sys
 import time
 
 import house
 
-PROGRAM, LOG = sys.argv[1:3]
+PROGRAM, MAP, LOG = sys.argv[1:4]
 ORDERS = 10
 # Where qemu-user puts a program that may lie anywhere.
 BASE = 0x4000000000
 
 
 def functions():
-    """Start, end and name of each function of the program."""
-    listed = subprocess.run(["nm", "-S", PROGRAM], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in listed.splitlines()]
-    code = [(int(row[0], 16), int(row[1], 16), row[3]) for row in rows if len(row) == 4 and row[2] in "tTwW"]
-    return sorted((start, start + size, name) for start, size, name in code)
+    """Start, end and name of each function, from the linker's map: address, load address, size, alignment, symbol."""
+    with open(MAP) as text:
+        rows = [line.split() for line in text if re.match(r"\s*[0-9a-f]+\s+[0-9a-f]+\s+[0-9a-f]+\s+\d+\s{17}\S+$", line)]
+    return sorted((int(row[0], 16), int(row[0], 16) + int(row[2], 16), row[4]) for row in rows if int(row[2], 16) > 0)
 
 
 def executed():

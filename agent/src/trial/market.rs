@@ -132,13 +132,18 @@ impl Market {
 
     /// A node whose first entry is this rule table.
     pub(super) fn under(rules: &str) -> Self {
+        // Segments so small that a contract lies in several.
+        Self::with_segments(rules, 4096)
+    }
+
+    /// The same with segments of so many bytes.
+    pub(super) fn with_segments(rules: &str, segment_size: u64) -> Self {
         let home = tempfile::tempdir().unwrap();
         let dir = tempfile::tempdir_in(home.path()).unwrap();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
             (party(Some(&root), "site-1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer", 4));
-        // Segments so small that a contract lies in several.
-        let options = Options { segment_size: 4096, ..Options::new(POOL) };
+        let options = Options { segment_size, ..Options::new(POOL) };
         Ledger::create(dir.path(), &options, [5; 16]).unwrap();
         let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
         let core = core(&platform, &node, &root);

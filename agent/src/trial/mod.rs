@@ -10,6 +10,7 @@ mod period;
 mod personal;
 mod prepaid;
 mod settled;
+mod week;
 
 use hufu_ledger::Log;
 use hufu_trade::{
