@@ -4,7 +4,7 @@
 use hufu_ledger::{Log, Options};
 use hufu_metering::window::WindowDraft;
 use hufu_trade::{
-    entry::{Receipt, Refused, key_of},
+    entry::{Receipt, key_of},
     if2::{Interface, Sealed, SendOrder, Topic},
     octets::Octets,
     resource::{Kind, Resource},
@@ -26,8 +26,8 @@ fn raised(market: &Market) -> Vec<&str> {
     market.alarms.iter().map(|alarm| alarm.split_once(": ").map_or(alarm.as_str(), |(what, _)| what)).collect()
 }
 
-fn receipt(root: [u8; 32], size: u64, refused: Vec<Refused>) -> Receipt {
-    let (computing_pool_id, root) = (POOL.to_owned(), Octets(root));
+fn receipt(root: [u8; 32], size: u64) -> Receipt {
+    let (computing_pool_id, root, refused) = (POOL.to_owned(), Octets(root), Vec::new());
     Receipt { version: 1, computing_pool_id, log: 0, size, root, stored_at: START_NS, refused, bills: Vec::new() }
 }
 
@@ -73,8 +73,8 @@ fn a_bill_beyond_all_numbers_is_an_alarm_and_no_bill() {
     let mut market = Market::open();
     let (no, _) = market.deal(1, 20);
     market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
-    let last = market.draft(no, Reason::End, 1);
-    let now = market.now();
+    market.elapsed_ns += 20 * SECOND;
+    let (last, now) = (market.draft(no, Reason::End, 1), market.now());
     let effects = market.core.handle(now, Event::Final { contract: no, drafts: vec![last], quality: QUALITY }).unwrap();
     market.execute(effects);
     let mut records = market.records(no);
@@ -94,9 +94,12 @@ fn a_bill_beyond_all_numbers_is_an_alarm_and_no_bill() {
 #[test]
 fn an_entry_that_the_platform_refuses_is_an_alarm() {
     let mut market = Market::open();
-    let (size, root) = (market.ledger.size(Log::Trade), market.ledger.root(Log::Trade));
-    let refused = vec![Refused { entry: Octets([3; 32]), code: "amount".to_owned() }];
-    market.event(Event::Receipted { receipt: receipt(root, size, refused), signed: Vec::new() });
+    let (no, _) = market.deal(1, 20);
+    market.event(Event::Provisioned { contract: no, outcome: Ok(None) });
+    market.pass(20 * SECOND);
+    let last = market.draft(no, Reason::End, 1_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    market.refuse(no);
     assert_eq!(raised(&market), ["the platform refuses an entry"]);
     assert!(market.alarms[0].contains("amount"));
 }
@@ -129,13 +132,14 @@ fn the_writer_says_what_the_platform_cannot_be_right_about() {
     let size = ledger.size(Log::Trade);
     let (mut writer, ..) = writer(&market, ledger);
     writer.replay().unwrap();
-    writer.execute(Effect::CheckReceipt { receipt: receipt([7; 32], size, Vec::new()), signed: Vec::new() }).unwrap();
+    writer.execute(Effect::CheckReceipt { receipt: receipt([7; 32], size), signed: Vec::new() }).unwrap();
     writer.execute(Effect::SendBlocks { log: Log::Trade, from: 0, below: size }).unwrap();
     let mut whole = writer.begin_comparing().unwrap();
     let topic = Topic::Call { pool: POOL.to_owned(), interface: Interface::Fetch, answer: true };
     let message = Input::Message { topic, payload: b"no answer".to_vec(), stub: Stub::numbered(1) };
     writer.take_comparing(&mut whole, message).unwrap();
-    let names: Vec<&str> = writer.alarms.last.iter().map(|(_, what, _)| *what).collect();
+    let status: serde_json::Value = serde_json::from_str(&writer.status()).unwrap();
+    let names: Vec<&str> = status["alarms"].as_array().unwrap().iter().filter_map(|a| a["what"].as_str()).collect();
     let want = [
         "receipt has another root than this ledger",
         "the platform asks for a block that was erased",

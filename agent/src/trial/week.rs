@@ -11,7 +11,7 @@ use crate::node::Event;
 const ORDERS: u8 = 10;
 const DAY_WINDOWS: u32 = 24 * 60;
 const WINDOW_NS: u64 = 60 * SECOND;
-/// What the lows of two days may differ by: pieces of the heap that did not go back yet.
+/// What the lows and the highs of two days may differ by: pieces of the heap that did not go back yet.
 const SPREAD_KIB: u64 = 256;
 /// Set in the process of its own in which the week is lived.
 const ALONE: &str = "HUFU_TEST_WEEK";
@@ -41,15 +41,16 @@ fn memory_is_flat_over_a_week_of_windows() {
 fn live() {
     let mut market = Market::with_segments(hufu_trade::rules::DEFAULT, 1 << 20);
     market.core.shop.capacity.cpu_millicores = 1000 * u64::from(ORDERS);
+    market.core.shop.capacity.memory_bytes = 1 << 40;
     market.core.shop.products[0].term_max_ns = 30 * 86_400 * SECOND;
     market.event(Event::Linked);
     let orders: Vec<_> = (1..=ORDERS).map(|nonce| market.deal(nonce, 20 * 86_400).0).collect();
     for no in &orders {
         market.event(Event::Provisioned { contract: *no, outcome: Ok(None) });
     }
-    let mut lows = Vec::new();
+    let (mut lows, mut highs) = (Vec::new(), Vec::new());
     for day in 0..7_u32 {
-        let mut low = u64::MAX;
+        let (mut low, mut high) = (u64::MAX, 0);
         for window in 0..DAY_WINDOWS {
             let from = market.now();
             market.elapsed_ns += WINDOW_NS;
@@ -75,12 +76,16 @@ fn live() {
             }
             market.published.clear();
             market.appended.clear();
-            low = low.min(resident_kib());
+            let now_kib = resident_kib();
+            (low, high) = (low.min(now_kib), high.max(now_kib));
         }
         lows.push(low);
+        highs.push(high);
     }
-    println!("lowest memory of each day, KiB: {lows:?}; {} blocks", market.ledger.size(Log::Trade));
-    let [_, second, .., last] = lows[..] else { panic!("days are missing") };
+    println!("memory of each day, KiB: lowest {lows:?}, highest {highs:?}; {} blocks", market.ledger.size(Log::Trade));
     assert!(market.ledger.size(Log::Trade) > 7 * u64::from(DAY_WINDOWS), "every window was signed");
-    assert!(last <= second + SPREAD_KIB, "{lows:?}");
+    for days in [lows, highs] {
+        let [_, second, .., last] = days[..] else { panic!("days are missing") };
+        assert!(last <= second + SPREAD_KIB, "{days:?}");
+    }
 }
