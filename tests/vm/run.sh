@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 work=target/vm
 scenario_s=5400
 [ "${1:-}" = --short ] && scenario_s=1800
-[ "${1:-}" = --ci ] && scenario_s=900
+[ "${1:-}" = --ci ] && scenario_s=1500
 mkdir -p "$work"
 
 # cannot WHY [LOG]: ends, because this machine cannot have the other one.
