@@ -30,6 +30,8 @@ type Real = Gauge<f64, AtomicU64>;
 type Seconds = Counter<f64, AtomicU64>;
 type Usages = Family<Vec<(&'static str, String)>, Seconds>;
 
+/// This process's open files, by number.
+const OWN_FILES: &str = "/proc/self/fd";
 /// Upper bounds of the histogram of appends, seconds: from a battery-backed cache to a disk that is dying.
 const APPEND_BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
@@ -324,7 +326,10 @@ impl Process {
         r.register_with_unit("process_start_time", "When the agent began", Unit::Seconds, started);
         r.register_with_unit("process_resident_memory", "Memory it holds", Unit::Bytes, process.memory.clone());
         r.register("process_threads", "Its threads", process.threads.clone());
-        r.register("process_open_fds", "Its open files", process.fds.clone());
+        // A process that leaves no core files and is not root's may not look; not read is not zero.
+        if std::fs::read_dir(OWN_FILES).is_ok() {
+            r.register("process_open_fds", "Its open files", process.fds.clone());
+        }
         r.register("process_max_fds", "How many it may open", process.max_fds.clone());
         r.register_with_unit("process_cpu", "Processor time it took", Unit::Seconds, process.cpu.clone());
         process
@@ -338,7 +343,7 @@ impl Process {
         };
         self.memory.set(field("VmRSS:").unwrap_or(0).saturating_mul(1024));
         self.threads.set(field("Threads:").unwrap_or(0));
-        self.fds.set(std::fs::read_dir("/proc/self/fd").map_or(0, |names| signed(names.count())));
+        self.fds.set(std::fs::read_dir(OWN_FILES).map_or(0, |names| signed(names.count())));
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         self.max_fds.set(limit.map_or(i64::MAX, signed));
         self.cpu.inner().store(seconds(clock::process_cpu_ns()).to_bits(), Ordering::Relaxed);

@@ -121,6 +121,7 @@ impl Writer {
                     Ok(kept) => {
                         // The mark is durable before the first block is: a start in between goes on here.
                         self.set_mark(&whole.comparison)?;
+                        self.say_behind(whole)?;
                         self.restore(&kept)?;
                         whole.is_changed = true;
                     }
@@ -132,16 +133,23 @@ impl Writer {
             input => self.put_off(&mut whole.comparison, &mut whole.waiting, input),
         }
         if whole.comparison.is_behind() && !whole.is_known_behind {
-            whole.is_known_behind = true;
             self.set_mark(&whole.comparison)?;
-            let detail = self.shown(&whole.comparison);
-            self.alarm("this ledger is behind what was acknowledged; nothing is signed until it is whole", detail)?;
+            self.say_behind(whole)?;
         }
         if whole.is_known_behind {
             // That may take long: who asked at this machine comes again.
             whole.waiting.asked.drain(..).for_each(refuse);
         }
         Ok(())
+    }
+
+    /// Says once that this disk lacks something, also where one answer brings all of it: an old copy was put back.
+    fn say_behind(&mut self, whole: &mut Whole) -> Result<(), WriterError> {
+        if std::mem::replace(&mut whole.is_known_behind, true) {
+            return Ok(());
+        }
+        let detail = self.shown(&whole.comparison);
+        self.alarm("this ledger is behind what was acknowledged; nothing is signed until it is whole", detail)
     }
 
     /// Ends a comparison: the epoch or the first entries where they are due, the replay, and what waited.

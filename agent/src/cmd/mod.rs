@@ -198,6 +198,8 @@ pub(crate) fn complain(line: &str) {
 
 /// No core file of this process, and no debugger of another one of its user: its memory holds a key.
 pub(crate) fn keep_memory_private() {
+    // Kernels before 6.4 say in /proc/self/auxv where their clock is, and from here on that file is root's.
+    crate::clock::now();
     let set = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     if let Err(error) = set {
         tracing::warn!(%error, "a crash may leave a core file");
