@@ -35,7 +35,7 @@ def install(node):
     print(node.vm.run("/opt/t/setup.sh", 600).strip())
     node.linked()
     node.vm.run("test \"$(ps -o user= -p $(systemctl show -P MainPID hufu))\" = hufu")
-    began = node.json("journalctl -u hufu -n 1 -o json --output-fields=HUFU_NODE MESSAGE='agent running'")
+    began = node.json("SYSTEMD_COLORS=0 journalctl -u hufu -n 1 -o json --output-fields=HUFU_NODE MESSAGE='agent running'")
     if began.get("HUFU_NODE") != "s1/n1":
         raise VmError(f"no fields in the journal: {began}")
     node.vm.run("bash -c 'exec 3<>/dev/tcp/127.0.0.1/29470; printf \"GET /metrics HTTP/1.0\\r\\n\\r\\n\" >&3; grep -q ^hufu_mqtt_connected <&3'")
