@@ -20,16 +20,19 @@
 //! # let _ = pieces;
 //! # Ok::<(), hufu_metering::Error>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod bpf;
 pub mod capacity;
 pub mod cgroup;
+pub mod counters;
 mod disk;
 mod error;
 mod file;
 pub mod gpu;
 pub mod hierarchy;
 pub mod host;
+pub mod net;
 mod order;
 pub mod place;
 pub mod process;

@@ -1,8 +1,8 @@
 //! Asking: a command of the site with a time limit, or the helper behind its socket.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    io::{Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::sync_channel,
@@ -14,10 +14,10 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::{Answer, Error, Request};
+use crate::{Answer, Error, Request, descriptor::receive_line};
 
 /// Longest answer, bytes.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long the output of a command that ended may take to come.
 const OUTPUT: Duration = Duration::from_secs(2);
 
@@ -41,7 +41,7 @@ pub fn run(command: &[String], request: &Request, limit: Duration) -> Result<Ans
     std::thread::spawn(move || {
         let mut out = Vec::new();
         if let Some(stdout) = stdout {
-            stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut out).ok();
+            stdout.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut out).ok();
         }
         sender.send(out).ok();
     });
@@ -77,12 +77,12 @@ fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     status.filter(|_| ended)
 }
 
-/// Asks the helper behind `socket`: one line of JSON there, one line back.
+/// Asks the helper behind `socket`: one line of JSON there, one line back, with which the counters of the order's traffic may come.
 ///
 /// # Errors
 /// [`Error::Socket`] when it is not there or does not answer within `limit`; [`Error::Answer`]; [`Error::Refused`] with its
 /// reason.
-pub fn ask(socket: &Path, request: &Request, limit: Duration) -> Result<Answer, Error> {
+pub fn ask(socket: &Path, request: &Request, limit: Duration) -> Result<(Answer, Option<OwnedFd>), Error> {
     let failed = |source| Error::Socket { path: socket.to_owned(), source };
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(limit)).map_err(failed)?;
@@ -90,17 +90,18 @@ pub fn ask(socket: &Path, request: &Request, limit: Duration) -> Result<Answer, 
     let mut text = serde_json::to_vec(request)?;
     text.push(b'\n');
     stream.write_all(&text).map_err(failed)?;
-    let mut line = String::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).map_err(failed)?;
-    let answer: Answer = serde_json::from_str(&line)?;
+    let (line, counters) = receive_line(&stream, ANSWER_BYTES_MAX).map_err(failed)?;
+    let answer: Answer = serde_json::from_slice(&line)?;
     match answer.error {
         Some(why) => Err(Error::Refused(why)),
-        None => Ok(answer),
+        None => Ok((answer, counters)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+
     use super::*;
     use crate::Verb;
 
@@ -153,7 +154,7 @@ mod tests {
                 }
             }
         });
-        assert_eq!(ask(&socket, &request(), limit).unwrap().cgroup.as_deref(), Some("a/b"));
+        assert_eq!(ask(&socket, &request(), limit).unwrap().0.cgroup.as_deref(), Some("a/b"));
         assert!(matches!(ask(&socket, &request(), limit), Err(Error::Refused(why)) if why == "no"));
         assert!(matches!(ask(&socket, &request(), limit), Err(Error::Answer(_))));
         assert!(matches!(ask(&socket, &request(), limit), Err(Error::Socket { .. })));

@@ -6,11 +6,13 @@
 //! the modules it names; this library is all of it that the agent links.
 
 mod command;
+mod descriptor;
 mod error;
 mod passwd;
 mod request;
 
 pub use command::{ask, run};
+pub use descriptor::{receive_line, send_line};
 pub use error::Error;
 pub use passwd::ids_of;
 pub use request::{Answer, ORDER_CHARS, QUANTITY_MAX, Request, Verb};

@@ -1,11 +1,11 @@
 //! The order of things: place and limits first, then the site's command; and the other way round at the end. Where places are
 //! made is `systemd.rs` or, on a machine without it, `cgroupfs.rs`.
 
-use std::{path::Path, time::Duration};
+use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
-use hufu_provision::{Answer, Request, Verb, run};
+use hufu_provision::{Answer, Network, Request, Verb, run};
 
-use crate::{cgroupfs::Cgroupfs, settings::Settings, systemd::Systemd};
+use crate::{cgroupfs::Cgroupfs, counters, settings::Settings, systemd::Systemd};
 
 /// What an order may use, from its reserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +67,11 @@ impl Maker {
     }
 }
 
-/// Does what is asked, and answers.
+/// Does what is asked, and answers; of a start also with the counters of the order's traffic, where they can be had.
 ///
 /// # Errors
 /// Why it was not done. What was made stays: the same request comes again and finds it.
-pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<Answer, String> {
+pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, Option<OwnedFd>), String> {
     let maker = Maker::find(settings)?;
     let tell = |request: &Request| {
         run(&settings.command, request, Duration::from_secs(settings.timeout_s)).map_err(|e| e.to_string())
@@ -80,21 +80,35 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<Answer, S
         Verb::Start => {
             let limits = limits(request, settings.tasks_max)?;
             let (site, cgroup) = maker.start(request, &limits)?;
+            // Before the workload's first packet.
+            let counters = cgroup.as_deref().and_then(count);
             let answer = tell(&site)?;
-            Ok(Answer { cgroup: answer.cgroup.or(cgroup), pid: None, ..answer })
+            let counters = match (&answer.network, &answer.cgroup) {
+                (Some(Network::Interface(_)), _) => None,
+                (_, Some(own)) if Some(own) != cgroup.as_ref() => count(own),
+                _ => counters,
+            };
+            // Also without counters: whoever looks for them says why there are none.
+            let network = answer.network.clone().unwrap_or(Network::Cgroup);
+            Ok((Answer { cgroup: answer.cgroup.or(cgroup), pid: None, network: Some(network), ..answer }, counters))
         }
         Verb::Suspend => {
             let answer = tell(request)?;
             maker.suspend(&request.contract_no)?;
-            Ok(answer)
+            Ok((answer, None))
         }
         Verb::Stop => {
             // A command that fails must not keep the machine busy with what nobody pays for.
             let told = tell(request);
             maker.stop(&request.contract_no)?;
-            told
+            Ok((told?, None))
         }
     }
+}
+
+/// An order without these is metered all the same: its traffic is missing, with the reason.
+fn count(cgroup: &str) -> Option<OwnedFd> {
+    counters::attach(cgroup).inspect_err(|why| eprintln!("hufu-provision: {cgroup}: {why}")).ok()
 }
 
 fn limits(request: &Request, tasks_max: u64) -> Result<Limits, String> {

@@ -1,0 +1,423 @@
+//! Traffic counters against the truth of this machine: own cgroups, own network namespaces with veth, fixed transfers. Where the
+//! kernel or the rights forbid it, the reason is printed and the test passes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use hufu_metering::{
+    Error, Place,
+    counters::{self, Counters, Traffic},
+    hierarchy::Hierarchies,
+    net::{Boundary, Interface, Side},
+};
+
+const PAYLOAD_BYTES: u64 = 10_000_000;
+/// IPv4 header and TCP header with time stamps.
+const HEADERS_BYTES: u64 = 20 + 32;
+/// Of SYN and SYN-ACK: options of 20 bytes and not of 12.
+const SYN_BYTES: u64 = 8;
+/// Ethernet.
+const FRAME_BYTES: u64 = 14;
+
+/// Enters the cgroups behind the port, then sends or receives so many bytes, and says when it is done.
+const WORK: &str = r#"
+import socket, sys
+job, address, port, size, procs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:]
+for name in procs:
+    with open(name, "w") as f: f.write("0")
+if job == "listen":
+    server = socket.create_server((address, port))
+    print("ready", server.getsockname()[1], flush=True)
+    peer, _ = server.accept()
+    seen = 0
+    while True:
+        part = peer.recv(1 << 16)
+        if not part: break
+        seen += len(part)
+    peer.close()
+    print("seen", seen, flush=True)
+else:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    out = socket.create_connection((address, port))
+    block, left = bytes(1 << 16), size
+    while left:
+        left -= out.send(block[:min(left, len(block))])
+    out.shutdown(socket.SHUT_WR)
+    out.recv(1)
+    out.close()
+    print("sent", size, flush=True)
+sys.stdin.readline()
+"#;
+
+struct Peer {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Peer {
+    fn start(netns: Option<&str>, job: &str, address: &str, port: u16, procs_files: &[PathBuf]) -> Self {
+        let mut command = Command::new(if netns.is_some() { "ip" } else { "python3" });
+        if let Some(netns) = netns {
+            command.args(["netns", "exec", netns, "python3"]);
+        }
+        command.args(["-c", WORK, job, address, &port.to_string(), &PAYLOAD_BYTES.to_string()]);
+        let mut child = command.args(procs_files).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    fn go(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    fn end(mut self) {
+        self.go();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// A network namespace of this test alone, joined to the host's by a veth, and taken away at the end.
+struct Net {
+    name: String,
+    veth: String,
+    host: String,
+    order: String,
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        Command::new("ip").args(["link", "del", &self.veth]).stderr(Stdio::null()).status().ok();
+        Command::new("ip").args(["netns", "del", &self.name]).stderr(Stdio::null()).status().ok();
+    }
+}
+
+fn ip(words: &str) -> bool {
+    Command::new("ip").args(words.split(' ')).status().is_ok_and(|status| status.success())
+}
+
+impl Net {
+    fn make() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let id = std::process::id() % 100_000;
+        let name = format!("hufu-{id}-{number}");
+        let (a, b) = (id / 250 % 250, id % 250);
+        let (host, order) =
+            (format!("10.{}.{b}.1", 100 + a % 100 + number), format!("10.{}.{b}.2", 100 + a % 100 + number));
+        let net = Self { veth: format!("hf{id}x{number}"), name, host, order };
+        if !ip(&format!("netns add {}", net.name)) {
+            println!("skipped: no network namespace can be made");
+            return None;
+        }
+        net.plug();
+        Some(net)
+    }
+
+    fn plug(&self) {
+        let Self { name, veth, host, order } = self;
+        for words in [
+            format!("link add {veth} type veth peer name eth0 netns {name}"),
+            format!("addr add {host}/24 dev {veth}"),
+            format!("link set {veth} up"),
+            format!("-n {name} addr add {order}/24 dev eth0"),
+            format!("-n {name} link set eth0 up"),
+        ] {
+            assert!(ip(&words), "ip {words}");
+        }
+        // Silence: router solicitations and duplicate address detection are traffic, too.
+        fs::write(format!("/proc/sys/net/ipv6/conf/{veth}/disable_ipv6"), "1").ok();
+        Command::new("ip")
+            .args(["netns", "exec", name, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6"])
+            .stderr(Stdio::null())
+            .status()
+            .ok();
+    }
+}
+
+/// A place of this test alone and its directory in version 2, where counters can be attached.
+struct Own {
+    place: Place,
+    directory: PathBuf,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.place.remove().ok();
+        self.place.remove_parents();
+    }
+}
+
+const PARENT: &str = "hufu-metering-net-test";
+
+fn own(name: &str) -> Option<Own> {
+    let hierarchies = Hierarchies::detect(Path::new("/")).unwrap();
+    let name = format!("{name}-{}", std::process::id());
+    let place = match Place::make(&hierarchies, PARENT, &name) {
+        Ok(place) => place,
+        Err(error) => {
+            println!("skipped: {error}");
+            return None;
+        }
+    };
+    let directory = hierarchies.unified(&format!("{PARENT}/{name}"));
+    let Some(directory) = directory else {
+        println!("skipped: no version 2 hierarchy");
+        place.remove().unwrap();
+        return None;
+    };
+    let own = Own { place, directory };
+    match counters::probe(&own.directory) {
+        Ok(()) => Some(own),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn attach(own: &Own) -> Counters {
+    Counters::map(counters::attach(&own.directory).unwrap()).unwrap()
+}
+
+/// Sends the payload from the place, over the veth, into the namespace.
+fn transfer(own: &Own, net: &Net) {
+    let mut listener = Peer::start(Some(&net.name), "listen", &net.order, 0, &[]);
+    let ready = listener.line();
+    let port = ready.strip_prefix("ready ").unwrap().parse().unwrap();
+    let mut sender = Peer::start(None, "send", &net.order, port, &own.place.procs_files);
+    assert_eq!(sender.line(), "ready");
+    sender.go();
+    assert_eq!(sender.line(), format!("sent {PAYLOAD_BYTES}"));
+    assert_eq!(listener.line(), format!("seen {PAYLOAD_BYTES}"));
+    sender.end();
+    listener.end();
+}
+
+/// What a connection of this many packets carries on IP, its payload and nothing lost.
+fn ip_bytes(payload: u64, packets: u64) -> u64 {
+    payload + packets * HEADERS_BYTES + SYN_BYTES
+}
+
+fn ids(directory: &Path) -> (u32, Traffic) {
+    let counters = Counters::map(counters::attach(directory).unwrap()).unwrap();
+    (counters.id(), counters.read())
+}
+
+#[test]
+fn a_transfer_is_counted_to_the_byte_by_the_formula_of_its_headers() {
+    let (Some(own), Some(net)) = (own("formula"), Net::make()) else { return };
+    let counters = attach(&own);
+    assert_eq!(counters.read(), Traffic::default());
+    transfer(&own, &net);
+    let found = counters.read();
+    println!("{found:?}, {} ppm above the payload", (found.tx_bytes - PAYLOAD_BYTES) * 1_000_000 / PAYLOAD_BYTES);
+    assert_eq!(found.tx_bytes, ip_bytes(PAYLOAD_BYTES, found.tx_packets));
+    assert_eq!(found.rx_bytes, ip_bytes(0, found.rx_packets));
+}
+
+#[test]
+fn counters_equal_those_of_nft_on_the_same_hook_and_differ_from_the_wire_by_what_is_documented() {
+    let (Some(own), Some(net)) = (own("nft"), Net::make()) else { return };
+    let table = format!("hufu_test_{}", std::process::id());
+    // nft looks for the path below /sys/fs/cgroup wherever version 2 is mounted; the level counts from the hierarchy's root.
+    let path = own.directory.strip_prefix("/sys/fs/cgroup").unwrap().display().to_string();
+    let rules = format!(
+        "table inet {table} {{
+           counter rx {{ }}
+           counter tx {{ }}
+           chain input {{
+             type filter hook input priority 0
+             socket cgroupv2 level 2 \"{path}\" counter name rx
+           }}
+           chain output {{
+             type filter hook output priority 0
+             socket cgroupv2 level 2 \"{path}\" counter name tx
+           }}
+         }}"
+    );
+    let loaded = Command::new("nft").arg(&rules).status();
+    if !loaded.is_ok_and(|status| status.success()) {
+        println!("skipped: nft cannot match cgroups here");
+        return;
+    }
+    let wire = |file: &str| -> u64 {
+        let path = format!("/sys/class/net/{}/statistics/{file}", net.veth);
+        fs::read_to_string(path).unwrap().trim().parse().unwrap()
+    };
+    let counters = attach(&own);
+    let before = (wire("tx_bytes"), wire("tx_packets"));
+    transfer(&own, &net);
+    let (found, after) = (counters.read(), (wire("tx_bytes"), wire("tx_packets")));
+    let listed = Command::new("nft").args(["-j", "list", "counters", "table", "inet", &table]).output().unwrap();
+    Command::new("nft").args(["delete", "table", "inet", &table]).status().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let number = |name: &str, key: &str| -> u64 {
+        let rest = text.split(&format!("\"name\": \"{name}\"")).nth(1).unwrap();
+        let rest = rest.split(&format!("\"{key}\": ")).nth(1).unwrap();
+        rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let wire = (after.0 - before.0, after.1 - before.1);
+    println!("attached {found:?}; nft {text}; interface sent {wire:?}");
+    assert_eq!((found.tx_bytes, found.tx_packets), (number("tx", "bytes"), number("tx", "packets")));
+    assert_eq!((found.rx_bytes, found.rx_packets), (number("rx", "bytes"), number("rx", "packets")));
+    // The interface adds a frame's header to each packet, and carries ARP besides: at most a few frames of 42 bytes.
+    let other = wire.0 - found.tx_bytes - found.tx_packets * FRAME_BYTES;
+    assert!(wire.1 - found.tx_packets <= 6 && other <= 6 * 42 + 6 * 60, "{other} bytes besides");
+}
+
+#[test]
+fn an_interface_at_the_hosts_side_counts_what_the_order_sends_to_a_thousandth() {
+    let Some(net) = Net::make() else { return };
+    let interface = |name: &str, side, netns_pid| Interface { name: name.to_owned(), side, netns_pid };
+    let host = Boundary::interface(Path::new("/"), &interface(&net.veth, Side::Host, None)).unwrap();
+    // The order in the namespace sends to the host.
+    let mut listener = Peer::start(None, "listen", &net.host, 0, &[]);
+    let port = listener.line().strip_prefix("ready ").unwrap().parse().unwrap();
+    let mut sender = Peer::start(Some(&net.name), "send", &net.host, port, &[]);
+    assert_eq!(sender.line(), "ready");
+    let inside = interface("eth0", Side::Order, Some(sender.child.id()));
+    let inside = Boundary::interface(Path::new("/"), &inside).unwrap();
+    let before = (look(&host), look(&inside));
+    sender.go();
+    sender.line();
+    listener.line();
+    let after = (look(&host), look(&inside));
+    listener.end();
+    sender.end();
+    let sent = |(before, after): ((u64, u64), (u64, u64))| after.1 - before.1;
+    let (host_sent, inside_sent) = (sent((before.0, after.0)), sent((before.1, after.1)));
+    println!("payload {PAYLOAD_BYTES}, host side {host_sent}, in the namespace {inside_sent}");
+    assert!(host_sent > PAYLOAD_BYTES, "{host_sent}");
+    assert!(host_sent.abs_diff(inside_sent) * 1000 <= inside_sent, "{host_sent} against {inside_sent}");
+    // A process that ended counts nothing, whoever has its number now.
+    assert!(inside.look().is_err());
+}
+
+fn look(boundary: &Boundary) -> (u64, u64) {
+    boundary.look().unwrap()
+}
+
+#[test]
+fn an_interface_that_vanished_is_missing_and_its_successor_another_one() {
+    let Some(net) = Net::make() else { return };
+    let interface = Interface { name: net.veth.clone(), side: Side::Host, netns_pid: None };
+    let first = Boundary::interface(Path::new("/"), &interface).unwrap();
+    look(&first);
+    assert!(ip(&format!("link del {}", net.veth)));
+    assert_eq!(first.look(), Err("the order's network interface is gone"));
+    let absent = Boundary::interface(Path::new("/"), &interface);
+    assert!(matches!(absent, Err(Error::BadInterface { .. })), "{absent:?}");
+    net.plug();
+    assert!(first.look().is_err(), "an open file never reads the successor");
+    let second = Boundary::interface(Path::new("/"), &interface).unwrap();
+    look(&second);
+    assert_ne!(first.identity().2, second.identity().2);
+    assert_eq!(first.identity().1, second.identity().1);
+}
+
+/// Not a test by itself: the process that attaches and is killed, started by the test below.
+#[test]
+fn attaches_and_waits_to_be_killed() {
+    let Some(directory) = std::env::var_os("HUFU_TEST_ATTACH") else { return };
+    let (id, _) = ids(Path::new(&directory));
+    println!("attached {id}");
+    std::io::stdout().flush().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(600));
+}
+
+#[test]
+fn the_counting_goes_on_when_the_process_that_attached_is_killed_and_is_found_again() {
+    let (Some(own), Some(net)) = (own("killed"), Net::make()) else { return };
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "attaches_and_waits_to_be_killed", "--nocapture"])
+        .env("HUFU_TEST_ATTACH", &own.directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let said = lines.map(Result::unwrap).find_map(|line| line.split("attached ").nth(1).map(str::to_owned));
+    let first: u32 = said.unwrap().trim().parse().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    transfer(&own, &net);
+    let (second, found) = ids(&own.directory);
+    assert_eq!((second, found.tx_bytes), (first, ip_bytes(PAYLOAD_BYTES, found.tx_packets)));
+    transfer(&own, &net);
+    let (third, found) = ids(&own.directory);
+    let twice = 2 * PAYLOAD_BYTES + found.tx_packets * HEADERS_BYTES + 2 * SYN_BYTES;
+    assert_eq!((third, found.tx_bytes), (first, twice));
+}
+
+#[test]
+fn many_who_attach_at_once_agree_on_one_pair_and_leave_no_descriptor() {
+    let (Some(own), Some(net)) = (own("many"), Net::make()) else { return };
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let mut found: Vec<u32> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| (0..25).map(|_| ids(&own.directory).0).collect::<Vec<_>>())).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 1, "{found:?}");
+    // Other tests of this process open some meanwhile.
+    assert!(descriptors() < before + 60, "{before} descriptors before, {} after", descriptors());
+    let counters = attach(&own);
+    transfer(&own, &net);
+    let found = counters.read();
+    assert_eq!(found.tx_bytes, ip_bytes(PAYLOAD_BYTES, found.tx_packets), "each packet counts once");
+    counters::detach(&own.directory).unwrap();
+    let again = attach(&own);
+    assert_ne!(again.id(), counters.id(), "taken off, and new ones put on");
+    counters::detach(&own.directory).unwrap();
+}
+
+#[test]
+fn counters_die_with_their_cgroup_and_the_last_reading_stays() {
+    let (Some(own), Some(net)) = (own("ends"), Net::make()) else { return };
+    let counters = attach(&own);
+    transfer(&own, &net);
+    let last = counters.read();
+    own.place.remove().unwrap();
+    assert_eq!(counters.read(), last);
+    assert!(matches!(counters::attach(&own.directory), Err(Error::Counters { .. })));
+    counters::detach(&own.directory).unwrap();
+}
+
+#[test]
+fn what_is_no_counter_map_is_refused_before_it_is_read() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1).unwrap();
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    for (name, fd) in [("file", OwnedFd::from(file)), ("socket", socket.into()), ("device", null.into())] {
+        assert!(matches!(Counters::map(fd), Err(Error::NotCounters { .. })), "{name}");
+    }
+    for path in ["/proc/self", "/etc", "/nowhere"] {
+        assert!(matches!(counters::attach(Path::new(path)), Err(Error::Counters { .. })), "{path}");
+    }
+}
+
+#[test]
+fn the_map_that_is_handed_out_cannot_be_written() {
+    let Some(own) = own("frozen") else { return };
+    let fd = counters::attach(&own.directory).unwrap();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+    assert!(info.lines().any(|line| line == "frozen:\t1"), "{info}");
+}
