@@ -6,21 +6,28 @@
 
 use std::path::{Path, PathBuf};
 
-use hufu_trade::resource::Kind;
+use hufu_trade::{resource::Kind, usage::SourceIdentity};
 
 use crate::{
     Error,
     bpf::Counters,
+    counters,
     file::{self, Kept, Text},
+    order::Context,
+    plan::{Network, Plan},
     process,
-    sample::{Raw, Sample},
+    sample::{Raw, Sample, Target},
 };
 
 /// Longest name of an interface, bytes: the kernel's IFNAMSIZ without its end.
 const NAME_BYTES_MAX: usize = 15;
 const GONE: &str = "the order's network interface is gone";
-const NO_COUNTERS: &str = "the order's network counters were not handed over yet";
-const ANOTHER: &str = "the process in the order's network namespace has ended";
+const ENDED: &str = "the process in the order's network namespace has ended";
+
+/// The source name of counters attached to a cgroup.
+pub const CGROUP_SKB: &str = "cgroup-skb";
+/// The source name of an interface's counters.
+pub const INTERFACE: &str = "interface";
 
 /// Which end of the order's way out a named interface is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,16 @@ pub enum Side {
     Host,
     /// The order's own interface.
     Order,
+}
+
+impl Side {
+    /// As identities and answers say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Order => "order",
+        }
+    }
 }
 
 /// A named interface.
@@ -61,6 +78,14 @@ impl Interface {
     fn bad(&self, why: impl Into<String>) -> Error {
         Error::BadInterface { name: self.name.clone(), why: why.into() }
     }
+
+    /// From the order's side: what it received, what it sent.
+    fn turn(&self, (received, sent): (u64, u64)) -> (u64, u64) {
+        match self.side {
+            Side::Order => (received, sent),
+            Side::Host => (sent, received),
+        }
+    }
 }
 
 /// Where the numbers come from.
@@ -68,63 +93,67 @@ impl Interface {
 enum From {
     /// Counters in the kernel.
     Cgroup(Counters),
-    /// Counters in the kernel that nobody handed over yet.
-    Awaited,
     /// Files of an interface in this network namespace.
-    Sysfs { received: Kept, sent: Kept },
+    Sysfs { interface: Interface, received: Kept, sent: Kept },
     /// `net/dev` of a process in another one.
-    Dev { proc: PathBuf, pid: u32, starttime: u64 },
+    Dev { interface: Interface, proc: PathBuf, pid: u32, starttime: u64 },
 }
 
 /// The source of an order's traffic.
 #[derive(Debug)]
 pub struct Boundary {
     from: From,
-    interface: Option<Interface>,
-    source: &'static str,
-    path: String,
-    instance: u64,
-    /// Of an interface with a device behind it.
-    speed_mbit: Option<u64>,
+    identity: SourceIdentity,
+    is_gone: bool,
 }
 
-/// The source name of counters attached to a cgroup.
-pub const CGROUP_SKB: &str = "cgroup-skb";
-/// The source name of an interface's counters.
-pub const INTERFACE: &str = "interface";
-
 impl Boundary {
+    /// Opens the boundary that a plan names: its cgroup's counters as they were handed over, or, where this process may, by
+    /// attaching or finding them itself.
+    pub(crate) fn open(network: &Network, plan: &Plan, context: &mut Context<'_>) -> Result<Self, Error> {
+        let (name, host_side) = match network {
+            Network::Cgroup => {
+                let Target::Cgroup { path } = &plan.target else {
+                    return Err(Error::NotMetered { what: "network of an order without a cgroup" });
+                };
+                let counters = match context.handed.iter().position(|(of, _)| of == path) {
+                    Some(index) => context.handed.swap_remove(index).1,
+                    None => {
+                        let unknown = || Error::UnknownCgroup { path: format!("{path} of version 2") };
+                        Counters::map(counters::attach(&context.hierarchies.unified(path).ok_or_else(unknown)?)?)?
+                    }
+                };
+                return Ok(Self::cgroup(path, counters));
+            }
+            Network::Interface { name, host_side } => (name.clone(), *host_side),
+        };
+        let side = if host_side { Side::Host } else { Side::Order };
+        Self::interface(context.root, Interface { name, side, netns_pid: None })
+    }
+
     /// The counters attached to the cgroup at `path` below its hierarchy.
     pub fn cgroup(path: &str, counters: Counters) -> Self {
         let instance = u64::from(counters.id());
         Self::of(From::Cgroup(counters), CGROUP_SKB, path.to_owned(), instance)
     }
 
-    /// The same while nobody handed the counters over, after a restart of an agent that may not look for them itself: they go
-    /// on in the kernel and are read once they come.
-    pub fn awaited(path: &str, instance: u64) -> Self {
-        Self::of(From::Awaited, CGROUP_SKB, path.to_owned(), instance)
-    }
-
-    fn of(from: From, source: &'static str, path: String, instance: u64) -> Self {
-        Self { from, interface: None, source, path, instance, speed_mbit: None }
+    fn of(from: From, source: &str, path: String, instance: u64) -> Self {
+        Self { from, identity: SourceIdentity { source: source.to_owned(), path, instance }, is_gone: false }
     }
 
     /// An interface below `root` (`/` on a real host).
     ///
     /// # Errors
     /// [`Error::BadInterface`] when there is none of the name, or it cannot be read; [`Error::UnknownProcess`].
-    pub fn interface(root: &Path, interface: &Interface) -> Result<Self, Error> {
+    pub fn interface(root: &Path, interface: Interface) -> Result<Self, Error> {
         interface.check()?;
-        let mut found = match interface.netns_pid {
-            None => Self::sysfs(root, interface)?,
-            Some(pid) => Self::dev(root, interface, pid)?,
-        };
-        found.interface = Some(interface.clone());
-        Ok(found)
+        match interface.netns_pid {
+            None => Self::sysfs(root, interface),
+            Some(pid) => Self::dev(root, interface, pid),
+        }
     }
 
-    fn sysfs(root: &Path, interface: &Interface) -> Result<Self, Error> {
+    fn sysfs(root: &Path, interface: Interface) -> Result<Self, Error> {
         let directory = root.join("sys/class/net").join(&interface.name);
         let number = |name: &str| file::read_once(&directory.join(name)).ok().and_then(|text| file::single(&text));
         let Some(index) = number("ifindex") else { return Err(interface.bad("there is none of this name")) };
@@ -136,38 +165,29 @@ impl Boundary {
         };
         let (received, sent) = (open("rx_bytes")?, open("tx_bytes")?);
         let path = format!("{} ({} side)", interface.name, interface.side.word());
-        let mut found = Self::of(From::Sysfs { received, sent }, INTERFACE, path, link << 32 | index & 0xffff_ffff);
-        // Virtual devices name a speed that nothing keeps them to.
-        if directory.join("device").exists() {
-            found.speed_mbit = number("speed").filter(|speed| *speed > 0);
-        }
-        Ok(found)
+        let instance = link << 32 | index & 0xffff_ffff;
+        Ok(Self::of(From::Sysfs { interface, received, sent }, INTERFACE, path, instance))
     }
 
-    fn dev(root: &Path, interface: &Interface, pid: u32) -> Result<Self, Error> {
+    fn dev(root: &Path, interface: Interface, pid: u32) -> Result<Self, Error> {
         let proc = root.join("proc");
         let starttime = process::starttime(&proc, pid).ok_or(Error::UnknownProcess { pid })?;
         let path = format!("{} ({} side) in the network of process {pid}", interface.name, interface.side.word());
-        let from = From::Dev { proc, pid, starttime };
-        let found = Self::of(from, INTERFACE, path, starttime);
-        let mut buffer = vec![0; file::BUFFER_BYTES];
-        found.counted(&mut buffer, interface).map_err(|why| interface.bad(why))?;
+        let bad = interface.clone();
+        let found = Self::of(From::Dev { interface, proc, pid, starttime }, INTERFACE, path, starttime);
+        found.look().map_err(|why| bad.bad(why))?;
         Ok(found)
     }
 
-    /// Where it reads, as an identity carries it: the source's name, its path, and which one of that path it is.
-    pub fn identity(&self) -> (&'static str, &str, u64) {
-        (self.source, &self.path, self.instance)
+    /// Whose counters these are: of attached ones the map's id, of an interface its index and its link's, of one in another
+    /// namespace the start of the process in it.
+    pub fn identity(&self) -> SourceIdentity {
+        self.identity.clone()
     }
 
-    /// The most that passes the boundary, Mbit/s, where a device says so.
-    pub fn speed_mbit(&self) -> Option<u64> {
-        self.speed_mbit
-    }
-
-    /// Whether it can only be read after somebody hands counters over.
-    pub fn is_awaited(&self) -> bool {
-        matches!(self.from, From::Awaited)
+    /// True once the interface, or the process in its namespace, exists no more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// What the order received and sent since the counters' birth, bytes.
@@ -178,9 +198,10 @@ impl Boundary {
         self.traffic(&mut vec![0; file::BUFFER_BYTES])
     }
 
-    /// Reads into `net_rx` and `net_tx`; no allocation.
-    pub(crate) fn read(&self, buffer: &mut [u8], sample: &mut Sample) {
+    /// Reads into `net_rx` and `net_tx`; no allocation for a cgroup or an interface in this namespace.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], sample: &mut Sample) {
         let found = self.traffic(buffer);
+        self.is_gone = matches!(found, Err(GONE | ENDED));
         let of = |value: fn((u64, u64)) -> u64| match found {
             Ok(found) => Raw::Value(value(found)),
             Err(why) => Raw::Missing(why),
@@ -190,48 +211,29 @@ impl Boundary {
     }
 
     fn traffic(&self, buffer: &mut [u8]) -> Result<(u64, u64), &'static str> {
-        match (&self.from, &self.interface) {
-            (From::Cgroup(counters), _) => {
+        match &self.from {
+            From::Cgroup(counters) => {
                 let traffic = counters.read();
                 Ok((traffic.rx_bytes, traffic.tx_bytes))
             }
-            (_, Some(interface)) => self.counted(buffer, interface),
-            (_, None) => Err(NO_COUNTERS),
-        }
-    }
-
-    /// What the order received and sent through an interface, bytes.
-    fn counted(&self, buffer: &mut [u8], interface: &Interface) -> Result<(u64, u64), &'static str> {
-        let (received, sent) = match &self.from {
-            From::Sysfs { received, sent } => (single(received, buffer)?, single(sent, buffer)?),
-            From::Dev { proc, pid, starttime } => {
+            From::Sysfs { interface, received, sent } => {
+                Ok(interface.turn((single(received, buffer)?, single(sent, buffer)?)))
+            }
+            From::Dev { interface, proc, pid, starttime } => {
                 if process::starttime(proc, *pid) != Some(*starttime) {
-                    return Err(ANOTHER);
+                    return Err(ENDED);
                 }
                 let path = proc.join(pid.to_string()).join("net/dev");
                 // Not kept open: that would keep the namespace alive after the order's end.
-                let kept = Kept::open(&path).ok().flatten().ok_or(ANOTHER)?;
-                match kept.read(buffer) {
-                    Text::Bytes(text) => dev_line(text, interface.name.as_bytes()).ok_or(GONE)?,
-                    Text::Gone => return Err(ANOTHER),
-                    Text::Missing(why) => return Err(why),
+                let kept = Kept::open(&path).ok().flatten().ok_or(ENDED)?;
+                match kept.read_lines(buffer) {
+                    Text::Bytes(text) => {
+                        dev_line(text, interface.name.as_bytes()).map(|found| interface.turn(found)).ok_or(GONE)
+                    }
+                    Text::Gone => Err(ENDED),
+                    Text::Missing(why) => Err(why),
                 }
             }
-            From::Cgroup(_) | From::Awaited => return Err(NO_COUNTERS),
-        };
-        Ok(match interface.side {
-            Side::Order => (received, sent),
-            Side::Host => (sent, received),
-        })
-    }
-}
-
-impl Side {
-    /// As identities and answers say it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Order => "order",
         }
     }
 }
@@ -240,7 +242,6 @@ fn single(kept: &Kept, buffer: &mut [u8]) -> Result<u64, &'static str> {
     match kept.read(buffer) {
         Text::Bytes(text) => file::single(text).ok_or("the interface's counter holds unexpected text"),
         Text::Gone => Err(GONE),
-        // A removed device's file says EINVAL on some kernels.
         Text::Missing(why) => Err(why),
     }
 }
@@ -300,17 +301,17 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("sys/class/net/veth0");
         std::fs::create_dir_all(directory.join("statistics")).unwrap();
-        assert!(matches!(Boundary::interface(root.path(), &interface("veth0")), Err(Error::BadInterface { .. })));
+        assert!(matches!(Boundary::interface(root.path(), interface("veth0")), Err(Error::BadInterface { .. })));
         for (name, text) in
             [("ifindex", "7\n"), ("iflink", "8\n"), ("speed", "10000\n"), ("statistics/rx_bytes", "10\n")]
         {
             std::fs::write(directory.join(name), text).unwrap();
         }
-        assert!(Boundary::interface(root.path(), &interface("veth0")).is_err(), "no tx_bytes");
+        assert!(Boundary::interface(root.path(), interface("veth0")).is_err(), "no tx_bytes");
         std::fs::write(directory.join("statistics/tx_bytes"), "-3\n").unwrap();
-        let found = Boundary::interface(root.path(), &interface("veth0")).unwrap();
-        assert_eq!(found.identity(), (INTERFACE, "veth0 (host side)", 8 << 32 | 7));
-        assert_eq!(found.speed_mbit(), None, "a virtual device's speed is no limit");
+        let mut found = Boundary::interface(root.path(), interface("veth0")).unwrap();
+        let SourceIdentity { source, path, instance } = found.identity();
+        assert_eq!((source.as_str(), path.as_str(), instance), (INTERFACE, "veth0 (host side)", 8 << 32 | 7));
         let mut sample = Sample::default();
         let mut buffer = vec![0; file::BUFFER_BYTES];
         found.read(&mut buffer, &mut sample);
@@ -318,14 +319,5 @@ mod tests {
         std::fs::write(directory.join("statistics/tx_bytes"), "3\n").unwrap();
         found.read(&mut buffer, &mut sample);
         assert_eq!((sample.of(Kind::NetRx), sample.of(Kind::NetTx)), (Raw::Value(3), Raw::Value(10)));
-    }
-
-    #[test]
-    fn counters_that_nobody_handed_over_are_missing_readings() {
-        let awaited = Boundary::awaited("hufu-orders/a", 9);
-        let mut sample = Sample::default();
-        awaited.read(&mut [], &mut sample);
-        assert_eq!(sample.of(Kind::NetRx), Raw::Missing(NO_COUNTERS));
-        assert_eq!((awaited.identity(), awaited.is_awaited()), ((CGROUP_SKB, "hufu-orders/a", 9), true));
     }
 }

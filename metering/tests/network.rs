@@ -284,14 +284,14 @@ fn counters_equal_those_of_nft_on_the_same_hook_and_differ_from_the_wire_by_what
 fn an_interface_at_the_hosts_side_counts_what_the_order_sends_to_a_thousandth() {
     let Some(net) = Net::make() else { return };
     let interface = |name: &str, side, netns_pid| Interface { name: name.to_owned(), side, netns_pid };
-    let host = Boundary::interface(Path::new("/"), &interface(&net.veth, Side::Host, None)).unwrap();
+    let host = Boundary::interface(Path::new("/"), interface(&net.veth, Side::Host, None)).unwrap();
     // The order in the namespace sends to the host.
     let mut listener = Peer::start(None, "listen", &net.host, 0, &[]);
     let port = listener.line().strip_prefix("ready ").unwrap().parse().unwrap();
     let mut sender = Peer::start(Some(&net.name), "send", &net.host, port, &[]);
     assert_eq!(sender.line(), "ready");
     let inside = interface("eth0", Side::Order, Some(sender.child.id()));
-    let inside = Boundary::interface(Path::new("/"), &inside).unwrap();
+    let inside = Boundary::interface(Path::new("/"), inside).unwrap();
     let before = (look(&host), look(&inside));
     sender.go();
     sender.line();
@@ -316,18 +316,18 @@ fn look(boundary: &Boundary) -> (u64, u64) {
 fn an_interface_that_vanished_is_missing_and_its_successor_another_one() {
     let Some(net) = Net::make() else { return };
     let interface = Interface { name: net.veth.clone(), side: Side::Host, netns_pid: None };
-    let first = Boundary::interface(Path::new("/"), &interface).unwrap();
+    let first = Boundary::interface(Path::new("/"), interface.clone()).unwrap();
     look(&first);
     assert!(ip(&format!("link del {}", net.veth)));
     assert_eq!(first.look(), Err("the order's network interface is gone"));
-    let absent = Boundary::interface(Path::new("/"), &interface);
+    let absent = Boundary::interface(Path::new("/"), interface.clone());
     assert!(matches!(absent, Err(Error::BadInterface { .. })), "{absent:?}");
     net.plug();
     assert!(first.look().is_err(), "an open file never reads the successor");
-    let second = Boundary::interface(Path::new("/"), &interface).unwrap();
+    let second = Boundary::interface(Path::new("/"), interface.clone()).unwrap();
     look(&second);
-    assert_ne!(first.identity().2, second.identity().2);
-    assert_eq!(first.identity().1, second.identity().1);
+    assert_ne!(first.identity().instance, second.identity().instance);
+    assert_eq!(first.identity().path, second.identity().path);
 }
 
 /// Not a test by itself: the process that attaches and is killed, started by the test below.
