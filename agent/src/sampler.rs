@@ -212,8 +212,7 @@ impl Thread {
                     self.resumed.swap_remove(index);
                     let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
                     let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
-                    if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &plan, &metered, &reserved)
-                    {
+                    if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &plan, &metered, &reserved) {
                         self.sampler.lift(contract.0, &totals);
                         return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
                     }

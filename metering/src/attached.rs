@@ -1,10 +1,7 @@
 //! The sources of an order beside its primary one: network, storage, GPU. Each fails and comes back alone: what is gone here
 //! starts its own kinds anew and leaves the others as they are. What each of them reads is said in its own file.
 
-use hufu_trade::{
-    resource::Kind,
-    usage::SourceIdentity,
-};
+use hufu_trade::{resource::Kind, usage::SourceIdentity};
 
 use crate::{
     Error,
@@ -118,8 +115,7 @@ impl Slot {
         let network = plan.network.clone().map(Part::Network);
         let storage = plan.storage.clone().map(Part::Storage);
         let gpus = (!plan.gpus.is_empty()).then(|| Part::Gpus(plan.gpus.clone()));
-        let slot =
-            |part| Self { part, source: None, known: known.to_vec(), why: String::new(), wait_ticks: 0 };
+        let slot = |part| Self { part, source: None, known: known.to_vec(), why: String::new(), wait_ticks: 0 };
         network.into_iter().chain(storage).chain(gpus).map(slot).collect()
     }
 
@@ -159,7 +155,11 @@ impl Slot {
                 match Attached::open(&self.part, plan, context) {
                     Ok(source) => {
                         let identity = source.identity();
-                        came = if self.known.contains(&identity) || self.known.is_empty() { Came::Changed } else { Came::Anew };
+                        came = if self.known.contains(&identity) || self.known.is_empty() {
+                            Came::Changed
+                        } else {
+                            Came::Anew
+                        };
                         self.known = vec![identity];
                         self.source = Some(source);
                         self.why.clear();

@@ -6,11 +6,7 @@
 //! falls back to zero when a child is removed, so that no check at the start makes it a meter. Time throttled and stalled and
 //! the number of processes are read with every tenth sample, and whenever a window or the order ends.
 
-use std::{
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use hufu_trade::{quality::Quality, resource::Kind};
 

@@ -53,7 +53,9 @@ impl Delivered {
 
     /// Adds to a time that is not a counter of the order's own.
     pub(crate) fn add(&mut self, quality: Quality, ns: Result<u64, &'static str>, why: &'static str) {
-        let Some((tally, _)) = self.tallies.iter_mut().zip(QUALITIES).find(|(_, known)| *known == quality) else { return };
+        let Some((tally, _)) = self.tallies.iter_mut().zip(QUALITIES).find(|(_, known)| *known == quality) else {
+            return;
+        };
         match ns {
             Ok(ns) => {
                 tally.kept.sum_ns = tally.kept.sum_ns.saturating_add(u128::from(ns));
@@ -67,7 +69,7 @@ impl Delivered {
     pub(crate) fn rebase(&mut self, quality: Option<Quality>) {
         for (tally, known) in self.tallies.iter_mut().zip(QUALITIES) {
             if quality.is_none_or(|quality| quality == known) {
-                    tally.kept.raw = None;
+                tally.kept.raw = None;
             }
         }
     }

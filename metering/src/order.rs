@@ -207,14 +207,7 @@ impl Order {
         Ok(order)
     }
 
-    fn new(
-        key: [u8; 16],
-        plan: Plan,
-        reader: Option<Reader>,
-        identity: MeterIdentity,
-        usage: Usage,
-        from: At,
-    ) -> Self {
+    fn new(key: [u8; 16], plan: Plan, reader: Option<Reader>, identity: MeterIdentity, usage: Usage, from: At) -> Self {
         let lost_why = String::new();
         let (pieces, taken, spans_restart) = (Vec::new(), 0, false);
         let (attached, delivered) = (Slot::all(&plan, &[]), Delivered::new(Default::default()));
@@ -382,7 +375,8 @@ impl Order {
         for slot in self.attached.iter().filter(|slot| !slot.why().is_empty()) {
             let kinds = slot.kinds();
             let of = totals.iter_mut().filter(|total| !total.resource.reserved && kinds.contains(&total.resource.kind));
-            of.filter(|total| total.status != Status::Measured).for_each(|total| total.why = Some(slot.why().to_owned()));
+            of.filter(|total| total.status != Status::Measured)
+                .for_each(|total| total.why = Some(slot.why().to_owned()));
         }
         let lost = u128::from(elapsed_ns).saturating_mul(u128::from(limits.cpus));
         let due = elapsed_ns.saturating_add(limits.interval_ns / 2).checked_div(limits.interval_ns).unwrap_or(0);

@@ -19,7 +19,7 @@ use crate::{
     file,
     hierarchy::{Hierarchies, Mode},
     host::{Host, HostSample},
-    order::{Context, Known, Order, OrderDraft, Reader, Stolen, is_same, metered_kinds},
+    order::{Context, Known, Order, OrderDraft, Reader, is_same, metered_kinds},
     plan::Plan,
     sample::{At, Raw},
     state::OrderState,
@@ -128,7 +128,20 @@ impl Sampler {
         let cpus = host.cpus(&mut buffer);
         let (boot_id, disks) = (file::boot_id(root)?, Disks::new(root));
         let (root, handed, orders, window) = (root.to_owned(), Vec::new(), Vec::new(), HostWindow::new(at));
-        let mut sampler = Self { root, hierarchies, boot_id, host, disks, buffer, interval_ns, cpus, ticks: 0, handed, orders, window };
+        let mut sampler = Self {
+            root,
+            hierarchies,
+            boot_id,
+            host,
+            disks,
+            buffer,
+            interval_ns,
+            cpus,
+            ticks: 0,
+            handed,
+            orders,
+            window,
+        };
         sampler.tick_host(at);
         Ok(sampler)
     }
