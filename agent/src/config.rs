@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::{
     bounded,
     key_place::{self, KeyPlace, Named, secret},
-    provision::Means,
+    provision::{Boundary, Means},
     scrape,
     text::Text,
 };
@@ -94,6 +94,7 @@ struct RawProvision {
     command: Vec<String>,
     socket: Option<PathBuf>,
     timeout_s: u64,
+    network: Boundary,
 }
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -134,7 +135,13 @@ impl Default for RawLocal {
 }
 impl Default for RawProvision {
     fn default() -> Self {
-        Self { place: "hufu-orders".to_owned(), command: Vec::new(), socket: None, timeout_s: 30 }
+        Self {
+            place: "hufu-orders".to_owned(),
+            command: Vec::new(),
+            socket: None,
+            timeout_s: 30,
+            network: Boundary::Cgroup,
+        }
     }
 }
 fn signer_timeout_ms() -> u64 {
@@ -221,6 +228,8 @@ pub(crate) struct Config {
     pub(crate) provision: Means,
     /// Its time limit, seconds.
     pub(crate) provision_timeout_s: u64,
+    /// Where traffic of orders is counted.
+    pub(crate) boundary: Boundary,
     /// Sellable thousandths of a core; absent: what the server has.
     pub(crate) cpu_millicores: Option<u64>,
     /// Sellable bytes of memory; absent: what the server has.
@@ -351,6 +360,7 @@ impl Config {
             place: raw.provision.place,
             provision,
             provision_timeout_s: raw.provision.timeout_s,
+            boundary: raw.provision.network,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
             metrics: raw.metrics.checked()?,

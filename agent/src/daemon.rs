@@ -100,6 +100,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         root: config.root.clone(),
         parent: config.place.clone(),
         means: config.provision.clone(),
+        boundary: config.boundary,
         timeout_s: config.provision_timeout_s,
         writer: inputs.clone(),
         turns: Turns::default(),
@@ -208,7 +209,7 @@ async fn network(
 fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
     let unmetered = |error: hufu_metering::Error| Failure::new(Exit::Io, Text::MeterFailed { why: error.to_string() });
     let has = hufu_metering::capacity::capacity(&config.root).map_err(unmetered)?;
-    let sources = hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?;
+    let sources = crate::provision::sources(config).map_err(unmetered)?;
     let boot = std::fs::read_to_string(config.root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
     let boot_id = Octets::<16>::from_hex(&boot.trim().replace('-', "")).map_or([0; 16], |id| id.0);
     let capacity = Capacity {

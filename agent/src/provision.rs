@@ -4,17 +4,30 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     time::Duration,
 };
 
-use hufu_metering::{Plan, Target, hierarchy::Hierarchies, place::Place};
-use hufu_provision::{Answer, Request, Verb};
-use hufu_trade::octets::{ContractNo, rfc3339};
+use hufu_metering::{
+    Plan, Target,
+    capacity::{TrustedSource, trusted_sources},
+    counters::Counters,
+    hierarchy::Hierarchies,
+    net,
+    place::Place,
+    plan,
+};
+use hufu_provision::{Answer, Network, Request, Side, Verb};
+use hufu_trade::{
+    octets::{ContractNo, Octets, rfc3339},
+    resource::Kind,
+};
 
 use crate::{
     clock,
+    config::Config,
     node::{Core, Event},
     writer::Input,
 };
@@ -56,12 +69,49 @@ pub(crate) enum Means {
     Helper(PathBuf),
 }
 
+/// Where this node counts its orders' traffic; its offers say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Boundary {
+    /// At each order's cgroup.
+    Cgroup,
+    /// At the interface that the site's command names for each order.
+    Interface,
+}
+
+/// Longest that the helper may take to say whether it can count traffic.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// By which source each resource of an order can be metered on this node: as the machine allows, and for traffic whoever makes
+/// the places.
+///
+/// # Errors
+/// Those of [`trusted_sources`].
+pub(crate) fn sources(config: &Config) -> Result<Vec<TrustedSource>, hufu_metering::Error> {
+    let mut sources = trusted_sources(&config.root)?;
+    let network = match (config.boundary, &config.provision) {
+        (Boundary::Interface, _) => Ok(net::INTERFACE_SOURCE.to_owned()),
+        (Boundary::Cgroup, Means::Command(_)) => return Ok(sources),
+        (Boundary::Cgroup, Means::Helper(socket)) => {
+            let asked = hufu_provision::ask(socket, &bare(Verb::Probe, Octets([0; 16])), PROBE);
+            asked.map(|_| net::CGROUP_SOURCE.to_owned()).map_err(|e| e.to_string())
+        }
+    };
+    for (resource, source) in &mut sources {
+        if matches!(resource.kind, Kind::NetRx | Kind::NetTx) {
+            source.clone_from(&network);
+        }
+    }
+    Ok(sources)
+}
+
 /// Runs the jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Provisioner {
     pub(crate) root: PathBuf,
     pub(crate) parent: String,
     pub(crate) means: Means,
+    pub(crate) boundary: Boundary,
     pub(crate) timeout_s: u64,
     pub(crate) writer: SyncSender<Input>,
     pub(crate) turns: Turns,
@@ -174,23 +224,47 @@ impl Provisioner {
             service_end: rfc3339(job.service_end),
             ..bare(Verb::Start, job.contract)
         };
-        if let Means::Helper(_) = self.means {
-            let answer = self.ask(&request(&[]))?;
-            let path = answer.cgroup.ok_or("the helper named no cgroup")?;
-            return Ok((Target::Cgroup { path }.into(), answer.address));
+        if let Means::Helper(socket) = &self.means {
+            let (answer, counters) = self.ask_helper(socket, &request(&[]))?;
+            let path = answer.cgroup.clone().ok_or("the helper named no cgroup")?;
+            if let Some(counters) = counters {
+                // A helper that hands over something else is not to be believed in anything.
+                let counters = Counters::map(counters).map_err(|e| e.to_string())?;
+                self.writer.send(Input::Counters { path: path.clone(), counters }).ok();
+            }
+            return self.plan(Target::Cgroup { path }, answer);
         }
         let place = self.place(job.contract);
         if self.means == Means::Command(Vec::new()) {
-            return place.map(|place| (place.target.into(), None));
+            return self.plan(place?.target, Answer::default());
         }
         let answer = self.ask(&request(place.as_ref().map_or(&[][..], |place| &place.procs_files)))?;
-        let target = match (answer.cgroup, &place, answer.pid) {
-            (Some(path), ..) => Target::Cgroup { path },
+        let target = match (&answer.cgroup, &place, answer.pid) {
+            (Some(path), ..) => Target::Cgroup { path: path.clone() },
             (None, Ok(place), _) => place.target.clone(),
             (None, Err(_), Some(pid)) => Target::Process { pid },
             (None, Err(why), None) => return Err(format!("{why}, and the command named no process")),
         };
-        Ok((Plan::from(target), answer.address))
+        self.plan(target, answer)
+    }
+
+    /// What the order is metered by. Its traffic at the boundary that this node's offers name and no other, or not at all.
+    fn plan(&self, target: Target, answer: Answer) -> Result<(Plan, Option<String>), String> {
+        let network = match (self.boundary, answer.network) {
+            (Boundary::Cgroup, Some(Network::Interface(found))) => {
+                return Err(format!(
+                    "an interface is named ({}), but provision.network counts traffic at the cgroup",
+                    found.interface
+                ));
+            }
+            (Boundary::Interface, Some(Network::Interface(found))) => {
+                let host_side = found.side == Side::Host;
+                Some(plan::Network::Interface { name: found.interface, host_side })
+            }
+            (Boundary::Cgroup, _) if matches!(target, Target::Cgroup { .. }) => Some(plan::Network::Cgroup),
+            (Boundary::Cgroup | Boundary::Interface, _) => None,
+        };
+        Ok((Plan { network, ..target.into() }, answer.address))
     }
 
     /// A verb that says nothing but which order.
@@ -217,12 +291,16 @@ impl Provisioner {
     }
 
     fn ask(&self, request: &Request) -> Result<Answer, String> {
-        let limit = Duration::from_secs(self.timeout_s);
-        let answer = match &self.means {
-            Means::Command(command) => hufu_provision::run(command, request, limit),
-            Means::Helper(socket) => hufu_provision::ask(socket, request, limit),
-        };
-        answer.map_err(|e| e.to_string())
+        match &self.means {
+            Means::Command(command) => {
+                hufu_provision::run(command, request, Duration::from_secs(self.timeout_s)).map_err(|e| e.to_string())
+            }
+            Means::Helper(socket) => self.ask_helper(socket, request).map(|(answer, _)| answer),
+        }
+    }
+
+    fn ask_helper(&self, socket: &Path, request: &Request) -> Result<(Answer, Option<OwnedFd>), String> {
+        hufu_provision::ask(socket, request, Duration::from_secs(self.timeout_s)).map_err(|e| e.to_string())
     }
 }
 
@@ -247,8 +325,6 @@ mod tests {
         sync::mpsc::{Receiver, sync_channel},
     };
 
-    use hufu_trade::octets::Octets;
-
     use super::*;
 
     const NO: ContractNo = Octets([7; 16]);
@@ -268,6 +344,7 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
             root: dir.to_owned(),
             parent: "none".to_owned(),
             means: Means::Command(vec![command.display().to_string()]),
+            boundary: Boundary::Cgroup,
             timeout_s: 10,
             writer,
             turns: Turns::default(),

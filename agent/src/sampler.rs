@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Plan, Sampler};
+use hufu_metering::{At, Known, OrderState, Plan, Sampler, counters::Counters};
 use hufu_trade::{
     octets::{ContractNo, Octets},
     resource::Resource,
@@ -41,6 +41,8 @@ pub(crate) enum Command {
         /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
         resumed_ns: Option<i64>,
     },
+    /// Read traffic from these counters of the cgroup at this path; before its order's [`Command::Start`].
+    HandOver { path: String, counters: Counters },
     /// Read an order for the last time.
     Stop { contract: ContractNo },
     /// Of the orders that were resumed from their states alone only these are metered still.
@@ -226,6 +228,10 @@ impl Thread {
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
+            }
+            Command::HandOver { path, counters } => {
+                self.sampler.hand_over(&path, counters);
+                true
             }
             Command::Only { contracts } => {
                 let (known, over): (Vec<_>, Vec<_>) = self.resumed.drain(..).partition(|no| contracts.contains(no));

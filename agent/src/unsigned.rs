@@ -126,7 +126,9 @@ impl Writer {
             Input::Event(
                 event @ (Event::Linked | Event::Unlinked | Event::Provisioned { .. } | Event::Unstopped { .. }),
             ) => self.event(event)?,
-            input @ (Input::Place { .. } | Input::Status(_) | Input::Metrics(_)) => self.take(input)?,
+            input @ (Input::Place { .. } | Input::Counters { .. } | Input::Status(_) | Input::Metrics(_)) => {
+                self.take(input)?;
+            }
             // Whoever sent it sends it again until it is answered.
             Input::Message { stub, .. } => {
                 self.link.try_send(crate::link::Outbound::Ack(stub)).ok();

@@ -12,6 +12,7 @@ use crate::{
     Error, file,
     gpu::Gpus,
     hierarchy::{Hierarchies, Mode},
+    net,
     sample::absent,
 };
 
@@ -204,8 +205,14 @@ pub type TrustedSource = (Resource, Result<String, String>);
 /// [`Error::Unreadable`] when there is no `/proc`.
 pub fn trusted_sources(root: &Path) -> Result<Vec<TrustedSource>, Error> {
     let hierarchies = Hierarchies::detect(root)?;
-    let sources =
-        KINDS.into_iter().map(|kind| (Resource::used(kind), source(&hierarchies, kind).map_err(str::to_owned)));
+    let network = net::source(&hierarchies);
+    let sources = KINDS.into_iter().map(|kind| {
+        let found = match kind {
+            Kind::NetRx | Kind::NetTx => network.clone(),
+            kind => source(&hierarchies, kind).map_err(str::to_owned),
+        };
+        (Resource::used(kind), found)
+    });
     Ok(sources.collect())
 }
 

@@ -15,6 +15,7 @@ pub use crate::bpf::{Counters, Traffic};
 use crate::{
     Error,
     bpf::{self, Hook},
+    hierarchy::Hierarchies,
 };
 
 /// Two who attach at once agree after two rounds; more says that somebody works against us.
@@ -113,6 +114,15 @@ pub fn detach(cgroup: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether this process can attach counters to cgroups of version 2 here.
+///
+/// # Errors
+/// [`Error::NoCgroups`] without version 2; [`Error::Counters`] as [`probe`].
+pub fn available(hierarchies: &Hierarchies) -> Result<(), Error> {
+    let none = || Error::NoCgroups { why: "cgroup version 2 is not mounted, beside version 1 neither".to_owned() };
+    probe(&hierarchies.unified("/").ok_or_else(none)?)
 }
 
 /// Whether this process could attach counters below `mount`, a hierarchy of version 2: makes the map, loads the program, looks

@@ -13,6 +13,7 @@ use crate::{
     bpf::Counters,
     counters,
     file::{self, Kept, Text},
+    hierarchy::Hierarchies,
     order::Context,
     plan::{Network, Plan},
     process,
@@ -28,6 +29,19 @@ const ENDED: &str = "the process in the order's network namespace has ended";
 pub const CGROUP_SKB: &str = "cgroup-skb";
 /// The source name of an interface's counters.
 pub const INTERFACE: &str = "interface";
+
+/// What offers call traffic that is counted at the order's cgroup.
+pub const CGROUP_SOURCE: &str = "cgroup_skb: IP bytes at the host stack";
+/// What offers call traffic that is counted at an interface which the site names for each order.
+pub const INTERFACE_SOURCE: &str = "interface: bytes of Ethernet frames at the order's interface";
+
+/// The source of orders' traffic that this process can provide by itself, or why there is none.
+pub(crate) fn source(hierarchies: &Hierarchies) -> Result<String, String> {
+    if hierarchies.root() != Path::new("/") {
+        return Err("the kernel is asked on a running host only".to_owned());
+    }
+    counters::available(hierarchies).map(|()| CGROUP_SOURCE.to_owned()).map_err(|e| e.to_string())
+}
 
 /// Which end of the order's way out a named interface is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,3 +13,12 @@ pub(crate) fn attach(cgroup: &str) -> Result<OwnedFd, String> {
     let directory = hierarchies.unified(cgroup).ok_or_else(|| format!("no cgroup {cgroup} of version 2"))?;
     counters::attach(&directory).map_err(|e| e.to_string())
 }
+
+/// Whether counters could be attached here.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn probe() -> Result<(), String> {
+    let hierarchies = Hierarchies::detect(Path::new("/")).map_err(|e| e.to_string())?;
+    counters::available(&hierarchies).map_err(|e| e.to_string())
+}

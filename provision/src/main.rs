@@ -18,7 +18,7 @@ use std::{
     process::ExitCode,
 };
 
-use hufu_provision::{Answer, Request};
+use hufu_provision::{Answer, Network, Request, Verb};
 
 use crate::settings::Settings;
 
@@ -81,6 +81,10 @@ fn answer(asker: u32, settings: &Settings, locks: &Path) -> Result<(Answer, Opti
     BufReader::new(input.take(REQUEST_BYTES_MAX)).read_line(&mut line).map_err(|e| format!("no request: {e}"))?;
     let request: Request = serde_json::from_str(&line).map_err(|e| format!("malformed request: {e}"))?;
     request.check().map_err(|e| e.to_string())?;
+    if request.verb == Verb::Probe {
+        counters::probe()?;
+        return Ok((Answer { network: Some(Network::Cgroup), ..Answer::default() }, None));
+    }
     let _turn = turn(locks, &request.contract_no)?;
     place::fulfil(&request, settings)
 }

@@ -97,6 +97,7 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, 
             maker.suspend(&request.contract_no)?;
             Ok((answer, None))
         }
+        Verb::Probe => Err("a probe is of no order".to_owned()),
         Verb::Stop => {
             // A command that fails must not keep the machine busy with what nobody pays for.
             let told = tell(request);

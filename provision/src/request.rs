@@ -25,6 +25,9 @@ pub enum Verb {
     Suspend,
     /// End the workload and remove the place.
     Stop,
+    /// Say whether traffic of orders can be counted at their cgroups. Asked of the helper alone, and of no order: its number is
+    /// all zeros.
+    Probe,
 }
 
 /// What a command or the helper reads.

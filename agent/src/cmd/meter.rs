@@ -15,7 +15,7 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_metering::{At, Error, Place, Sampler, Target, hierarchy::Hierarchies};
+use hufu_metering::{At, Error, Place, Plan, Sampler, Target, hierarchy::Hierarchies, plan::Network};
 use hufu_trade::{
     resource::{Kind, Resource},
     tariff::Tariff,
@@ -206,22 +206,25 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     let interval_ns = u64::try_from(args.interval.as_nanos()).unwrap_or(u64::MAX);
     let mut sampler = Sampler::new(root, interval_ns, at()).map_err(|e| failure(&e))?;
     let metered = KINDS.map(Resource::used);
-    let mut start = |target: &Target| {
-        let begun = sampler.start(ORDER, target.clone(), &metered, &[], None, at());
+    let mut start = |workload: &Workload| {
+        // Counters are put on a cgroup of our own alone: it takes them along when it is removed.
+        let network = workload.place.is_some().then_some(Network::Cgroup);
+        let plan = Plan { network, ..workload.target.clone().into() };
+        let begun = sampler.start(ORDER, plan, &metered, &[], None, at());
         begun.map(drop).map_err(|e| failure(&e))
     };
     let workload = match args.workload.first() {
         None => {
             let outside = Workload::outside(args, &hierarchies)?;
-            start(&outside.target).map(|()| outside)?
+            start(&outside).map(|()| outside)?
         }
         Some(program) => {
             check_program(program)?;
             let mut own = Workload::make(&hierarchies, context);
             // In a cgroup the meter runs before the child; a process tree begins with it.
             let started = match own.place {
-                Some(_) => start(&own.target).and_then(|()| own.spawn(&args.workload, context.json)),
-                None => own.spawn(&args.workload, context.json).and_then(|()| start(&own.target)),
+                Some(_) => start(&own).and_then(|()| own.spawn(&args.workload, context.json)),
+                None => own.spawn(&args.workload, context.json).and_then(|()| start(&own)),
             };
             if let Err(error) = started {
                 leave(&own, context);
