@@ -6,6 +6,8 @@
 //! the agent says.
 
 mod cgroupfs;
+mod directory;
+mod io_limit;
 mod place;
 mod settings;
 mod systemd;

@@ -1,14 +1,20 @@
 //! The order of things: place and limits first, then the site's command; and the other way round at the end. Where places are
-//! made is `systemd.rs` or, on a machine without it, `cgroupfs.rs`.
+//! made is `systemd.rs` or, on a machine without it, `cgroupfs.rs`; directories of files are `directory.rs`.
 
 use std::{path::Path, time::Duration};
 
 use hufu_provision::{Answer, Request, Verb, run};
 
-use crate::{cgroupfs::Cgroupfs, settings::Settings, systemd::Systemd};
+use crate::{
+    cgroupfs::Cgroupfs,
+    directory,
+    io_limit::{self, IoLimits},
+    settings::Settings,
+    systemd::Systemd,
+};
 
 /// What an order may use, from its reserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Thousandths of a core.
     pub(crate) cpu_millicores: Option<u64>,
@@ -16,6 +22,8 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes: Option<u64>,
     /// Processes and threads.
     pub(crate) tasks_max: u64,
+    /// Rates of block IO, and the devices they apply to.
+    pub(crate) io: IoLimits,
 }
 
 /// Who makes places here.
@@ -78,10 +86,12 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<Answer, S
     };
     match request.verb {
         Verb::Start => {
-            let limits = limits(request, settings.tasks_max)?;
+            let limits = limits(request, settings)?;
+            let files = request.reserved("storage").map_err(|e| e.to_string())?.filter(|bytes| *bytes > 0);
+            let storage = files.map(|bytes| directory::make(settings, &request.contract_no, bytes)).transpose()?;
             let (site, cgroup) = maker.start(request, &limits)?;
-            let answer = tell(&site)?;
-            Ok(Answer { cgroup: answer.cgroup.or(cgroup), pid: None, ..answer })
+            let answer = tell(&Request { storage: storage.clone(), ..site })?;
+            Ok(Answer { cgroup: answer.cgroup.or(cgroup), storage: answer.storage.or(storage), ..answer })
         }
         Verb::Suspend => {
             let answer = tell(request)?;
@@ -92,17 +102,27 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<Answer, S
             // A command that fails must not keep the machine busy with what nobody pays for.
             let told = tell(request);
             maker.stop(&request.contract_no)?;
-            told
+            let answer = told?;
+            // Only now does nothing run any more that writes there; a command that failed is asked again first.
+            directory::end(settings, &request.contract_no)?;
+            Ok(answer)
         }
     }
 }
 
-fn limits(request: &Request, tasks_max: u64) -> Result<Limits, String> {
+fn limits(request: &Request, settings: &Settings) -> Result<Limits, String> {
     let reserved = |resource| request.reserved(resource).map_err(|e| e.to_string());
-    let above_zero = |found: Option<u64>| found.filter(|quantity| *quantity > 0);
+    let above_zero = |resource| reserved(resource).map(|found| found.filter(|quantity| *quantity > 0));
     Ok(Limits {
-        cpu_millicores: above_zero(reserved("cpu")?),
-        memory_bytes: above_zero(reserved("memory")?),
-        tasks_max,
+        cpu_millicores: above_zero("cpu")?,
+        memory_bytes: above_zero("memory")?,
+        tasks_max: settings.tasks_max,
+        io: IoLimits {
+            rates: io_limit::rates(above_zero)?,
+            devices: match &settings.io_devices[..] {
+                [] => vec![settings.storage.clone()],
+                devices => devices.to_vec(),
+            },
+        },
     })
 }
