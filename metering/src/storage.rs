@@ -83,7 +83,9 @@ pub fn held_by(root: &Path, path: &Path) -> Result<Storage, Error> {
 #[derive(Debug)]
 enum Means {
     /// By the project's numbers, as long as they are not those of the filesystem at `top`.
-    Quota { top: CString },
+    Quota {
+        top: CString,
+    },
     Filesystem,
     Walk(Walk),
 }

@@ -131,7 +131,8 @@ fn walk(path: &std::path::Path, identity: (u64, u64), gives_up: &dyn Fn() -> boo
     if (found.st_dev, found.st_ino) != identity {
         return Err(GONE);
     }
-    let safely = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    let safely =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     let mut pending = vec![CString::from(c".")];
     let (mut pending_bytes, mut bytes, mut files) = (0_usize, 0_u64, 0_u64);
     let mut linked: HashSet<u64> = HashSet::new();
