@@ -310,6 +310,8 @@ fn bare(verb: Verb, contract: ContractNo) -> Request {
         verb,
         contract_no: contract.to_string(),
         slice: None,
+        storage: None,
+        gpus: Vec::new(),
         procs_files: Vec::new(),
         quantity: 0,
         reserves: BTreeMap::new(),

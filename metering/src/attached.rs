@@ -9,6 +9,7 @@ use crate::{
     order::Context,
     plan::{Network, Plan, Storage},
     sample::{Raw, Sample},
+    storage::StorageMeter,
 };
 
 /// After so many ticks a source that could not be opened is tried again.
@@ -18,6 +19,7 @@ const RETRY_TICKS: u8 = 10;
 #[derive(Debug)]
 pub(crate) enum Attached {
     Network(Boundary),
+    Storage(StorageMeter),
 }
 
 impl Attached {
@@ -25,7 +27,7 @@ impl Attached {
     fn open(part: &Part, plan: &Plan, context: &mut Context<'_>) -> Result<Self, Error> {
         match part {
             Part::Network(network) => Boundary::open(network, plan, context).map(Self::Network),
-            Part::Storage(_) => Err(Error::NotMetered { what: "storage of an order" }),
+            Part::Storage(storage) => StorageMeter::open(context.root, storage).map(Self::Storage),
             Part::Gpus(_) => Err(Error::NotMetered { what: "GPUs of an order" }),
         }
     }
@@ -34,6 +36,7 @@ impl Attached {
     fn identity(&self) -> SourceIdentity {
         match self {
             Self::Network(boundary) => boundary.identity(),
+            Self::Storage(meter) => meter.identity(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Attached {
     fn is_gone(&self) -> bool {
         match self {
             Self::Network(boundary) => boundary.is_gone(),
+            Self::Storage(meter) => meter.is_gone(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Attached {
     fn read(&mut self, buffer: &mut [u8], sample: &mut Sample) {
         match self {
             Self::Network(boundary) => boundary.read(buffer, sample),
+            Self::Storage(meter) => meter.read(buffer, sample),
         }
     }
 }

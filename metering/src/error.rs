@@ -94,6 +94,22 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// What a site called a workload leads to nothing, or to more than one; the site names it otherwise.
+    #[error("{named:?}: {why}")]
+    Unresolved {
+        /// The name given.
+        named: String,
+        /// What is wrong, and what to give.
+        why: String,
+    },
+    /// What holds an order's files cannot be metered; the site names another directory.
+    #[error("cannot meter the files in {path}: {why}")]
+    NoStorage {
+        /// The directory or mount point.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Stored meter state that is not ours; the agent starts the order's counters anew and records a gap.
     #[error("stored meter state is malformed: {what}")]
     BadState {

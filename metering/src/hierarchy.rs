@@ -126,7 +126,7 @@ impl Hierarchies {
 }
 
 /// mountinfo writes blanks and backslashes as `\040`.
-fn unescape(field: &str) -> String {
+pub(crate) fn unescape(field: &str) -> String {
     let mut out = Vec::with_capacity(field.len());
     let mut bytes = field.bytes().peekable();
     while let Some(byte) = bytes.next() {

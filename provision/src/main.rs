@@ -7,6 +7,8 @@
 
 mod cgroupfs;
 mod counters;
+mod directory;
+mod io_limit;
 mod place;
 mod settings;
 mod systemd;

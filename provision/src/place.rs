@@ -1,14 +1,20 @@
 //! The order of things: place and limits first, then the site's command; and the other way round at the end. Where places are
-//! made is `systemd.rs` or, on a machine without it, `cgroupfs.rs`.
+//! made is `systemd.rs` or, on a machine without it, `cgroupfs.rs`; directories of files are `directory.rs`.
 
 use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
 use hufu_provision::{Answer, Network, Request, Verb, run};
 
-use crate::{cgroupfs::Cgroupfs, counters, settings::Settings, systemd::Systemd};
+use crate::{
+    cgroupfs::Cgroupfs,
+    counters, directory,
+    io_limit::{self, IoLimits},
+    settings::Settings,
+    systemd::Systemd,
+};
 
 /// What an order may use, from its reserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Thousandths of a core.
     pub(crate) cpu_millicores: Option<u64>,
@@ -16,6 +22,8 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes: Option<u64>,
     /// Processes and threads.
     pub(crate) tasks_max: u64,
+    /// Rates of block IO, and the devices they apply to.
+    pub(crate) io: IoLimits,
 }
 
 /// Who makes places here.
@@ -78,19 +86,23 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, 
     };
     match request.verb {
         Verb::Start => {
-            let limits = limits(request, settings.tasks_max)?;
+            let limits = limits(request, settings)?;
+            let files = request.reserved("storage").map_err(|e| e.to_string())?.filter(|bytes| *bytes > 0);
+            let storage = files.map(|bytes| directory::make(settings, &request.contract_no, bytes)).transpose()?;
             let (site, cgroup) = maker.start(request, &limits)?;
             // Before the workload's first packet.
-            let counters = cgroup.as_deref().and_then(count);
-            let answer = tell(&site)?;
-            let counters = match (&answer.network, &answer.cgroup) {
-                (Some(Network::Interface(_)), _) => None,
-                (_, Some(own)) if Some(own) != cgroup.as_ref() => count(own),
+            let counters = cgroup.as_deref().and_then(|cgroup| count(cgroup, counters::attach));
+            let answer = tell(&Request { storage: storage.clone(), ..site })?;
+            let counters = match (&answer.network, &answer.resolve, &answer.cgroup) {
+                (Some(Network::Interface(_)), ..) => None,
+                (_, Some(named), _) => count(named, counters::attach_named),
+                (_, _, Some(own)) if Some(own) != cgroup.as_ref() => count(own, counters::attach),
                 _ => counters,
             };
             // Also without counters: whoever looks for them says why there are none.
             let network = answer.network.clone().unwrap_or(Network::Cgroup);
-            Ok((Answer { cgroup: answer.cgroup.or(cgroup), pid: None, network: Some(network), ..answer }, counters))
+            let (cgroup, storage) = (answer.cgroup.clone().or(cgroup), answer.storage.clone().or(storage));
+            Ok((Answer { cgroup, storage, network: Some(network), ..answer }, counters))
         }
         Verb::Suspend => {
             let answer = tell(request)?;
@@ -102,22 +114,32 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, 
             // A command that fails must not keep the machine busy with what nobody pays for.
             let told = tell(request);
             maker.stop(&request.contract_no)?;
-            Ok((told?, None))
+            let answer = told?;
+            // Only now does nothing run any more that writes there; a command that failed is asked again first.
+            directory::end(settings, &request.contract_no)?;
+            Ok((answer, None))
         }
     }
 }
 
 /// An order without these is metered all the same: its traffic is missing, with the reason.
-fn count(cgroup: &str) -> Option<OwnedFd> {
-    counters::attach(cgroup).inspect_err(|why| eprintln!("hufu-provision: {cgroup}: {why}")).ok()
+fn count(cgroup: &str, attach: fn(&str) -> Result<OwnedFd, String>) -> Option<OwnedFd> {
+    attach(cgroup).inspect_err(|why| eprintln!("hufu-provision: {cgroup}: {why}")).ok()
 }
 
-fn limits(request: &Request, tasks_max: u64) -> Result<Limits, String> {
+fn limits(request: &Request, settings: &Settings) -> Result<Limits, String> {
     let reserved = |resource| request.reserved(resource).map_err(|e| e.to_string());
-    let above_zero = |found: Option<u64>| found.filter(|quantity| *quantity > 0);
+    let above_zero = |resource| reserved(resource).map(|found| found.filter(|quantity| *quantity > 0));
     Ok(Limits {
-        cpu_millicores: above_zero(reserved("cpu")?),
-        memory_bytes: above_zero(reserved("memory")?),
-        tasks_max,
+        cpu_millicores: above_zero("cpu")?,
+        memory_bytes: above_zero("memory")?,
+        tasks_max: settings.tasks_max,
+        io: IoLimits {
+            rates: io_limit::rates(above_zero)?,
+            devices: match &settings.io_devices[..] {
+                [] => vec![settings.storage.clone()],
+                devices => devices.to_vec(),
+            },
+        },
     })
 }

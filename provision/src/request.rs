@@ -1,10 +1,13 @@
-//! The request, its limits, and the answer.
+//! The request and its limits. What comes back is `answer.rs`.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{
+    Error,
+    answer::{GPUS_MAX, is_gpu},
+};
 
 /// Characters of an order's name: a contract number in lower-case hex.
 pub const ORDER_CHARS: usize = 32;
@@ -45,34 +48,23 @@ pub struct Request {
     /// where nobody could make a place.
     #[serde(default)]
     pub procs_files: Vec<PathBuf>,
+    /// Directory of the order's files, where the helper made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<PathBuf>,
+    /// Devices or MIG instances that the node assigned, by UUID; the workload shall see these and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
     /// Units of the product; 0 unless the verb is `start`.
     #[serde(default)]
     pub quantity: u32,
     /// What one unit holds, by resource name, decimal strings: `cpu` in thousandths of a core, `memory` and `storage` in
-    /// bytes, `gpu` in devices.
+    /// bytes, `disk_read` and `disk_write` in bytes a second, `disk_read_ops` and `disk_write_ops` in operations a second, `gpu`
+    /// in devices.
     #[serde(default)]
     pub reserves: BTreeMap<String, String>,
     /// End of service, RFC 3339 UTC; of a verb other than `start` the time it is asked.
     #[serde(default)]
     pub service_end: String,
-}
-
-/// What it answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Answer {
-    /// Root process of the workload, where it is not in a cgroup of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// The order's cgroup, a path below its hierarchy, where it is another than the one offered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<String>,
-    /// Where the buyer reaches the service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// Why the helper says no; a command says so by its exit status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
 }
 
 impl Request {
@@ -87,8 +79,11 @@ impl Request {
         if self.contract_no.len() != ORDER_CHARS || !self.contract_no.bytes().all(hex) {
             return wrong("contract_no", "32 characters of 0-9 a-f expected");
         }
-        if self.slice.is_some() || !self.procs_files.is_empty() {
-            return wrong("slice, procs_files", "the helper names the place, not who asks");
+        if self.slice.is_some() || self.storage.is_some() || !self.procs_files.is_empty() {
+            return wrong("slice, procs_files, storage", "the helper names the place, not who asks");
+        }
+        if self.gpus.len() > GPUS_MAX || !self.gpus.iter().all(|uuid| is_gpu(uuid)) {
+            return wrong("gpus", "at most 64 UUIDs of devices or MIG instances expected");
         }
         if self.verb == Verb::Start && !(1..=QUANTITY_MAX).contains(&self.quantity) {
             return wrong("quantity", "1 to 1000000 expected");
@@ -133,6 +128,8 @@ mod tests {
             verb: Verb::Start,
             contract_no: "0123456789abcdef0123456789abcdef".to_owned(),
             slice: None,
+            storage: None,
+            gpus: Vec::new(),
             procs_files: Vec::new(),
             quantity: 2,
             reserves: [("cpu".to_owned(), "500".to_owned())].into(),
@@ -143,13 +140,16 @@ mod tests {
     #[test]
     fn what_may_be_asked_of_root_is_closed() {
         type Change = fn(&mut Request);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 16] = [
             ("climbs", |r| r.contract_no = "../../../../etc/0123456789abcdef".to_owned()),
             ("short", |r| r.contract_no = "01".to_owned()),
             ("upper", |r| r.contract_no = "0123456789ABCDEF0123456789ABCDEF".to_owned()),
             ("nests", |r| r.contract_no = "0123456789abcdef-123456789abcdef".to_owned()),
             ("a slice", |r| r.slice = Some("system.slice".to_owned())),
             ("a file", |r| r.procs_files = vec!["/sys/fs/cgroup/cgroup.procs".into()]),
+            ("a directory", |r| r.storage = Some("/etc".into())),
+            ("a device file", |r| r.gpus = vec!["/dev/nvidia0".to_owned()]),
+            ("devices", |r| r.gpus = vec!["GPU-5f0c2f8e-0000-1111-2222-0123456789ab".to_owned(); 65]),
             ("nothing", |r| r.quantity = 0),
             ("too many", |r| r.quantity = QUANTITY_MAX + 1),
             ("a name", |r| drop(r.reserves.insert("cpu/../x".to_owned(), "1".to_owned()))),

@@ -91,6 +91,8 @@ fn helper(patient: &Patient<'_>) -> Option<Check> {
         verb: Verb::Stop,
         contract_no: String::new(),
         slice: None,
+        storage: None,
+        gpus: Vec::new(),
         procs_files: Vec::new(),
         quantity: 0,
         reserves: std::collections::BTreeMap::new(),
