@@ -8,6 +8,7 @@ use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
 use crate::{
+    address::Template,
     bounded,
     key_place::{self, KeyPlace, Named, secret},
     provision::Means,
@@ -94,6 +95,8 @@ struct RawProvision {
     command: Vec<String>,
     socket: Option<PathBuf>,
     timeout_s: u64,
+    address: Option<String>,
+    storage: Option<PathBuf>,
 }
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -134,7 +137,14 @@ impl Default for RawLocal {
 }
 impl Default for RawProvision {
     fn default() -> Self {
-        Self { place: "hufu-orders".to_owned(), command: Vec::new(), socket: None, timeout_s: 30 }
+        Self {
+            place: "hufu-orders".to_owned(),
+            command: Vec::new(),
+            socket: None,
+            timeout_s: 30,
+            address: None,
+            storage: None,
+        }
     }
 }
 fn signer_timeout_ms() -> u64 {
@@ -221,6 +231,10 @@ pub(crate) struct Config {
     pub(crate) provision: Means,
     /// Its time limit, seconds.
     pub(crate) provision_timeout_s: u64,
+    /// Where a buyer reaches an order whose answer names no address.
+    pub(crate) address: Option<Template>,
+    /// Directory in which orders have theirs; without it storage is not metered.
+    pub(crate) storage: Option<PathBuf>,
     /// Sellable thousandths of a core; absent: what the server has.
     pub(crate) cpu_millicores: Option<u64>,
     /// Sellable bytes of memory; absent: what the server has.
@@ -316,6 +330,11 @@ impl Config {
                 );
             }
         };
+        let address = raw.provision.address.as_deref().map(Template::from_text).transpose();
+        let address = address.map_err(|why| format!("provision.address: {why}"))?;
+        if raw.provision.storage.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err("provision.storage: the full path of a directory expected".to_owned());
+        }
         if !(1..=86_400).contains(&raw.platform.compare_s) {
             return Err("platform.compare_s: 1 to 86400 expected".to_owned());
         }
@@ -351,6 +370,8 @@ impl Config {
             place: raw.provision.place,
             provision,
             provision_timeout_s: raw.provision.timeout_s,
+            address,
+            storage: raw.provision.storage,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
             metrics: raw.metrics.checked()?,

@@ -101,6 +101,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         parent: config.place.clone(),
         means: config.provision.clone(),
         timeout_s: config.provision_timeout_s,
+        pool: config.pool(),
+        address: config.address.clone(),
         writer: inputs.clone(),
         turns: Turns::default(),
     };

@@ -2,6 +2,8 @@
 //! seen from outside: the simulation drives the same core, writer and sampler as the daemon (ADR 0015).
 
 mod act;
+mod address;
+mod answered;
 mod archive;
 mod batch;
 mod book;

@@ -14,7 +14,8 @@ use hufu_provision::{Answer, Request, Verb};
 use hufu_trade::octets::{ContractNo, rfc3339};
 
 use crate::{
-    clock,
+    address::{Filling, Template},
+    answered, clock,
     node::{Core, Event},
     writer::Input,
 };
@@ -63,6 +64,10 @@ pub(crate) struct Provisioner {
     pub(crate) parent: String,
     pub(crate) means: Means,
     pub(crate) timeout_s: u64,
+    /// `{site}/{node}`.
+    pub(crate) pool: String,
+    /// Where a buyer goes whose order's answer names no address.
+    pub(crate) address: Option<Template>,
     pub(crate) writer: SyncSender<Input>,
     pub(crate) turns: Turns,
 }
@@ -176,21 +181,35 @@ impl Provisioner {
         };
         if let Means::Helper(_) = self.means {
             let answer = self.ask(&request(&[]))?;
-            let path = answer.cgroup.ok_or("the helper named no cgroup")?;
-            return Ok((Target::Cgroup { path }.into(), answer.address));
+            let plan = answered::plan(&answer, Err("the helper named no cgroup".to_owned()), &self.root)?;
+            return self.with_address(job, plan, answer);
         }
         let place = self.place(job.contract);
-        if self.means == Means::Command(Vec::new()) {
-            return place.map(|place| (place.target.into(), None));
-        }
-        let answer = self.ask(&request(place.as_ref().map_or(&[][..], |place| &place.procs_files)))?;
-        let target = match (answer.cgroup, &place, answer.pid) {
-            (Some(path), ..) => Target::Cgroup { path },
-            (None, Ok(place), _) => place.target.clone(),
-            (None, Err(_), Some(pid)) => Target::Process { pid },
-            (None, Err(why), None) => return Err(format!("{why}, and the command named no process")),
+        let (procs_files, offered) = match place {
+            Ok(place) => (place.procs_files, Ok(place.target)),
+            Err(why) => (Vec::new(), Err(why)),
         };
-        Ok((Plan::from(target), answer.address))
+        let answer = self.ask(&request(&procs_files))?;
+        let plan = answered::plan(&answer, offered, &self.root)?;
+        self.with_address(job, plan, answer)
+    }
+
+    /// The plan with where the buyer reaches the service: as was answered, else by the configuration's template.
+    fn with_address(&self, job: &Job, plan: Plan, answer: Answer) -> Result<(Plan, Option<String>), String> {
+        let address = match (answer.address, &self.address) {
+            (Some(address), _) => Some(address),
+            (None, None) => None,
+            (None, Some(template)) => {
+                let cgroup = match &plan.target {
+                    Target::Cgroup { path } => Some(path.as_str()),
+                    Target::Process { .. } => None,
+                };
+                let (site, node) = self.pool.split_once('/').unwrap_or((&self.pool, ""));
+                let filling = Filling { contract_no: job.contract, site, node, pid: answer.pid, cgroup };
+                Some(template.fill(filling)?)
+            }
+        };
+        Ok((plan, address))
     }
 
     /// A verb that says nothing but which order.
@@ -271,6 +290,8 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
             parent: "none".to_owned(),
             means: Means::Command(vec![command.display().to_string()]),
             timeout_s: 10,
+            pool: "s1/n1".to_owned(),
+            address: None,
             writer,
             turns: Turns::default(),
         };

@@ -119,6 +119,24 @@ fn capacity_is_never_oversold_and_a_refusal_is_written() {
 }
 
 #[test]
+fn an_order_asked_again_is_answered_with_its_address_while_it_has_a_place() {
+    let mut market = Market::open();
+    let (offer, hash) = market.browse(1);
+    let order = market.order_request(&offer, hash, 20, |_| {});
+    let address = |market: &mut Market| market.say(Interface::SendOrder, &order).unwrap()["address"].clone();
+    assert!(address(&mut market).is_null(), "the deal is signed before its place is made");
+    let no = offer.contract_no;
+    market.event(Event::Provisioned { contract: no, outcome: Ok(Some("ssh://n1.s1.example".to_owned())) });
+    assert_eq!(address(&mut market), "ssh://n1.s1.example");
+    market.pass(30 * SECOND);
+    let last = market.draft(no, Reason::End, 1_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    market.event(Event::Tick);
+    assert_eq!(market.workloads, [("remove", no)]);
+    assert!(address(&mut market).is_null(), "nothing is there any more");
+}
+
+#[test]
 fn orders_that_are_not_the_offers_are_refused_and_leave_nothing() {
     let mut market = Market::open();
     let (offer, hash) = market.browse(1);
