@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::{
     address::Template,
     bounded,
+    disk::Disk,
     key_place::{self, KeyPlace, Named, secret},
     provision::Means,
     scrape,
@@ -103,6 +104,7 @@ struct RawProvision {
 struct RawCapacity {
     cpu_millicores: Option<u64>,
     memory_bytes: Option<u64>,
+    storage_bytes: Option<u64>,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +117,8 @@ struct RawProduct {
     cpu_millicores: u64,
     #[serde(default)]
     memory_bytes: u64,
+    #[serde(default)]
+    disk: Disk,
     #[serde(default = "month_s")]
     term_max_s: u64,
     tariff: toml::Table,
@@ -182,6 +186,8 @@ pub(crate) struct ProductConfig {
     pub(crate) cpu_millicores: u64,
     /// Bytes of memory one unit holds.
     pub(crate) memory_bytes: u64,
+    /// What one unit holds of the disks.
+    pub(crate) disk: Disk,
     /// Longest term, ns.
     pub(crate) term_max_ns: u64,
     /// Price terms.
@@ -239,6 +245,8 @@ pub(crate) struct Config {
     pub(crate) cpu_millicores: Option<u64>,
     /// Sellable bytes of memory; absent: what the server has.
     pub(crate) memory_bytes: Option<u64>,
+    /// Sellable bytes of storage; absent: none.
+    pub(crate) storage_bytes: Option<u64>,
     /// What monitoring systems may read.
     pub(crate) metrics: scrape::Offer,
     /// Products on sale.
@@ -349,6 +357,13 @@ impl Config {
                 return Err(format!("product.id = {:?} stands twice", product.id));
             }
         }
+        // Nobody can guess how much of a disk is meant for orders.
+        let unsold = products.iter().find(|product| product.disk.storage_bytes > 0).map(|product| &product.id);
+        if let (Some(id), None) = (unsold, raw.capacity.storage_bytes) {
+            return Err(format!(
+                "product {id:?}: disk.storage_bytes: capacity.storage_bytes must say what there is to sell"
+            ));
+        }
         Ok(Self {
             site,
             node,
@@ -374,6 +389,7 @@ impl Config {
             storage: raw.provision.storage,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
+            storage_bytes: raw.capacity.storage_bytes,
             metrics: raw.metrics.checked()?,
             products,
         })
@@ -410,6 +426,7 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
         name: raw.name,
         cpu_millicores: raw.cpu_millicores,
         memory_bytes: raw.memory_bytes,
+        disk: raw.disk,
         term_max_ns: raw.term_max_s * 1_000_000_000,
         tariff,
     })

@@ -16,6 +16,7 @@ mod config;
 mod contract;
 mod core_state;
 mod daemon;
+mod disk;
 mod due;
 mod exchange;
 mod fetch;
