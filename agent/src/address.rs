@@ -40,7 +40,8 @@ impl Template {
     /// # Errors
     /// What is wrong with it, for whoever wrote it.
     pub(crate) fn from_text(text: &str) -> Result<Self, String> {
-        if !(1..=TEMPLATE_BYTES_MAX).contains(&text.len()) || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if !(1..=TEMPLATE_BYTES_MAX).contains(&text.len()) || text.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
             return Err("1 to 256 bytes without blanks and control characters expected".to_owned());
         }
         let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);

@@ -8,9 +8,12 @@ use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
 use crate::{
+    address::Template,
+    boundary::Boundary,
     bounded,
+    disk::Disk,
     key_place::{self, KeyPlace, Named, secret},
-    provision::{Boundary, Means},
+    provision::Means,
     scrape,
     text::Text,
 };
@@ -95,12 +98,15 @@ struct RawProvision {
     socket: Option<PathBuf>,
     timeout_s: u64,
     network: Boundary,
+    address: Option<String>,
+    storage: Option<PathBuf>,
 }
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RawCapacity {
     cpu_millicores: Option<u64>,
     memory_bytes: Option<u64>,
+    storage_bytes: Option<u64>,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +119,8 @@ struct RawProduct {
     cpu_millicores: u64,
     #[serde(default)]
     memory_bytes: u64,
+    #[serde(default)]
+    disk: Disk,
     #[serde(default = "month_s")]
     term_max_s: u64,
     tariff: toml::Table,
@@ -141,6 +149,8 @@ impl Default for RawProvision {
             socket: None,
             timeout_s: 30,
             network: Boundary::Cgroup,
+            address: None,
+            storage: None,
         }
     }
 }
@@ -179,6 +189,8 @@ pub(crate) struct ProductConfig {
     pub(crate) cpu_millicores: u64,
     /// Bytes of memory one unit holds.
     pub(crate) memory_bytes: u64,
+    /// What one unit holds of the disks.
+    pub(crate) disk: Disk,
     /// Longest term, ns.
     pub(crate) term_max_ns: u64,
     /// Price terms.
@@ -230,10 +242,16 @@ pub(crate) struct Config {
     pub(crate) provision_timeout_s: u64,
     /// Where traffic of orders is counted.
     pub(crate) boundary: Boundary,
+    /// Where a buyer reaches an order whose answer names no address.
+    pub(crate) address: Option<Template>,
+    /// Directory in which orders have theirs; without it storage is not metered.
+    pub(crate) storage: Option<PathBuf>,
     /// Sellable thousandths of a core; absent: what the server has.
     pub(crate) cpu_millicores: Option<u64>,
     /// Sellable bytes of memory; absent: what the server has.
     pub(crate) memory_bytes: Option<u64>,
+    /// Sellable bytes of storage; absent: none.
+    pub(crate) storage_bytes: Option<u64>,
     /// What monitoring systems may read.
     pub(crate) metrics: scrape::Offer,
     /// Products on sale.
@@ -325,6 +343,11 @@ impl Config {
                 );
             }
         };
+        let address = raw.provision.address.as_deref().map(Template::from_text).transpose();
+        let address = address.map_err(|why| format!("provision.address: {why}"))?;
+        if raw.provision.storage.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err("provision.storage: the full path of a directory expected".to_owned());
+        }
         if !(1..=86_400).contains(&raw.platform.compare_s) {
             return Err("platform.compare_s: 1 to 86400 expected".to_owned());
         }
@@ -338,6 +361,13 @@ impl Config {
             if products[..index].iter().any(|other| other.id == product.id) {
                 return Err(format!("product.id = {:?} stands twice", product.id));
             }
+        }
+        // Nobody can guess how much of a disk is meant for orders.
+        let unsold = products.iter().find(|product| product.disk.storage_bytes > 0).map(|product| &product.id);
+        if let (Some(id), None) = (unsold, raw.capacity.storage_bytes) {
+            return Err(format!(
+                "product {id:?}: disk.storage_bytes: capacity.storage_bytes must say what there is to sell"
+            ));
         }
         Ok(Self {
             site,
@@ -361,8 +391,11 @@ impl Config {
             provision,
             provision_timeout_s: raw.provision.timeout_s,
             boundary: raw.provision.network,
+            address,
+            storage: raw.provision.storage,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
+            storage_bytes: raw.capacity.storage_bytes,
             metrics: raw.metrics.checked()?,
             products,
         })
@@ -399,6 +432,7 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
         name: raw.name,
         cpu_millicores: raw.cpu_millicores,
         memory_bytes: raw.memory_bytes,
+        disk: raw.disk,
         term_max_ns: raw.term_max_s * 1_000_000_000,
         tariff,
     })

@@ -102,6 +102,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         means: config.provision.clone(),
         boundary: config.boundary,
         timeout_s: config.provision_timeout_s,
+        pool: config.pool(),
+        address: config.address.clone(),
         writer: inputs.clone(),
         turns: Turns::default(),
     };
@@ -209,12 +211,13 @@ async fn network(
 fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
     let unmetered = |error: hufu_metering::Error| Failure::new(Exit::Io, Text::MeterFailed { why: error.to_string() });
     let has = hufu_metering::capacity::capacity(&config.root).map_err(unmetered)?;
-    let sources = crate::provision::sources(config).map_err(unmetered)?;
+    let sources = crate::stock::sources(config).map_err(unmetered)?;
     let boot = std::fs::read_to_string(config.root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
     let boot_id = Octets::<16>::from_hex(&boot.trim().replace('-', "")).map_or([0; 16], |id| id.0);
     let capacity = Capacity {
         cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
         memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        storage_bytes: config.storage_bytes.unwrap_or(0),
         sources,
     };
     let shop = Shop { products: config.products.clone(), capacity, certificates: material.certificates.clone() };

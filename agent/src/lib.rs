@@ -2,10 +2,13 @@
 //! seen from outside: the simulation drives the same core, writer and sampler as the daemon (ADR 0015).
 
 mod act;
+mod address;
+mod answered;
 mod archive;
 mod batch;
 mod book;
 mod books;
+mod boundary;
 mod bounded;
 mod change;
 mod clock;
@@ -14,6 +17,7 @@ mod config;
 mod contract;
 mod core_state;
 mod daemon;
+mod disk;
 mod due;
 mod exchange;
 mod fetch;

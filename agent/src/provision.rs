@@ -10,24 +10,15 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{
-    Plan, Target,
-    capacity::{TrustedSource, trusted_sources},
-    counters::Counters,
-    hierarchy::Hierarchies,
-    net,
-    place::Place,
-    plan,
-};
-use hufu_provision::{Answer, Network, Request, Side, Verb};
-use hufu_trade::{
-    octets::{ContractNo, Octets, rfc3339},
-    resource::Kind,
-};
+use hufu_metering::{Plan, Target, counters::Counters, hierarchy::Hierarchies, place::Place};
+use hufu_provision::{Answer, Request, Verb};
+use hufu_trade::octets::{ContractNo, rfc3339};
 
 use crate::{
+    address::{Filling, Template},
+    answered,
+    boundary::Boundary,
     clock,
-    config::Config,
     node::{Core, Event},
     writer::Input,
 };
@@ -69,42 +60,6 @@ pub(crate) enum Means {
     Helper(PathBuf),
 }
 
-/// Where this node counts its orders' traffic; its offers say so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Boundary {
-    /// At each order's cgroup.
-    Cgroup,
-    /// At the interface that the site's command names for each order.
-    Interface,
-}
-
-/// Longest that the helper may take to say whether it can count traffic.
-const PROBE: Duration = Duration::from_secs(10);
-
-/// By which source each resource of an order can be metered on this node: as the machine allows, and for traffic whoever makes
-/// the places.
-///
-/// # Errors
-/// Those of [`trusted_sources`].
-pub(crate) fn sources(config: &Config) -> Result<Vec<TrustedSource>, hufu_metering::Error> {
-    let mut sources = trusted_sources(&config.root)?;
-    let network = match (config.boundary, &config.provision) {
-        (Boundary::Interface, _) => Ok(net::INTERFACE_SOURCE.to_owned()),
-        (Boundary::Cgroup, Means::Command(_)) => return Ok(sources),
-        (Boundary::Cgroup, Means::Helper(socket)) => {
-            let asked = hufu_provision::ask(socket, &bare(Verb::Probe, Octets([0; 16])), PROBE);
-            asked.map(|_| net::CGROUP_SOURCE.to_owned()).map_err(|e| e.to_string())
-        }
-    };
-    for (resource, source) in &mut sources {
-        if matches!(resource.kind, Kind::NetRx | Kind::NetTx) {
-            source.clone_from(&network);
-        }
-    }
-    Ok(sources)
-}
-
 /// Runs the jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Provisioner {
@@ -113,6 +68,10 @@ pub(crate) struct Provisioner {
     pub(crate) means: Means,
     pub(crate) boundary: Boundary,
     pub(crate) timeout_s: u64,
+    /// `{site}/{node}`.
+    pub(crate) pool: String,
+    /// Where a buyer goes whose order's answer names no address.
+    pub(crate) address: Option<Template>,
     pub(crate) writer: SyncSender<Input>,
     pub(crate) turns: Turns,
 }
@@ -226,45 +185,40 @@ impl Provisioner {
         };
         if let Means::Helper(socket) = &self.means {
             let (answer, counters) = self.ask_helper(socket, &request(&[]))?;
-            let path = answer.cgroup.clone().ok_or("the helper named no cgroup")?;
-            if let Some(counters) = counters {
+            let plan = answered::plan(&answer, Err("the helper named no cgroup".to_owned()), &self.root)?;
+            if let (Some(counters), Target::Cgroup { path }) = (counters, &plan.target) {
                 // A helper that hands over something else is not to be believed in anything.
                 let counters = Counters::map(counters).map_err(|e| e.to_string())?;
                 self.writer.send(Input::Counters { path: path.clone(), counters }).ok();
             }
-            return self.plan(Target::Cgroup { path }, answer);
+            return self.with_address(job, plan, answer);
         }
         let place = self.place(job.contract);
-        if self.means == Means::Command(Vec::new()) {
-            return self.plan(place?.target, Answer::default());
-        }
-        let answer = self.ask(&request(place.as_ref().map_or(&[][..], |place| &place.procs_files)))?;
-        let target = match (&answer.cgroup, &place, answer.pid) {
-            (Some(path), ..) => Target::Cgroup { path: path.clone() },
-            (None, Ok(place), _) => place.target.clone(),
-            (None, Err(_), Some(pid)) => Target::Process { pid },
-            (None, Err(why), None) => return Err(format!("{why}, and the command named no process")),
+        let (procs_files, offered) = match place {
+            Ok(place) => (place.procs_files, Ok(place.target)),
+            Err(why) => (Vec::new(), Err(why)),
         };
-        self.plan(target, answer)
+        let answer = self.ask(&request(&procs_files))?;
+        let plan = answered::plan(&answer, offered, &self.root)?;
+        self.with_address(job, plan, answer)
     }
 
-    /// What the order is metered by. Its traffic at the boundary that this node's offers name and no other, or not at all.
-    fn plan(&self, target: Target, answer: Answer) -> Result<(Plan, Option<String>), String> {
-        let network = match (self.boundary, answer.network) {
-            (Boundary::Cgroup, Some(Network::Interface(found))) => {
-                return Err(format!(
-                    "an interface is named ({}), but provision.network counts traffic at the cgroup",
-                    found.interface
-                ));
+    /// The plan with where the buyer reaches the service: as was answered, else by the configuration's template.
+    fn with_address(&self, job: &Job, plan: Plan, answer: Answer) -> Result<(Plan, Option<String>), String> {
+        let address = match (answer.address, &self.address) {
+            (Some(address), _) => Some(address),
+            (None, None) => None,
+            (None, Some(template)) => {
+                let cgroup = match &plan.target {
+                    Target::Cgroup { path } => Some(path.as_str()),
+                    Target::Process { .. } => None,
+                };
+                let (site, node) = self.pool.split_once('/').unwrap_or((&self.pool, ""));
+                let filling = Filling { contract_no: job.contract, site, node, pid: answer.pid, cgroup };
+                Some(template.fill(filling)?)
             }
-            (Boundary::Interface, Some(Network::Interface(found))) => {
-                let host_side = found.side == Side::Host;
-                Some(plan::Network::Interface { name: found.interface, host_side })
-            }
-            (Boundary::Cgroup, _) if matches!(target, Target::Cgroup { .. }) => Some(plan::Network::Cgroup),
-            (Boundary::Cgroup | Boundary::Interface, _) => None,
         };
-        Ok((Plan { network, ..target.into() }, answer.address))
+        Ok((self.boundary.keep(plan)?, address))
     }
 
     /// A verb that says nothing but which order.
@@ -305,7 +259,7 @@ impl Provisioner {
 }
 
 /// A request that says nothing but verb and order.
-fn bare(verb: Verb, contract: ContractNo) -> Request {
+pub(crate) fn bare(verb: Verb, contract: ContractNo) -> Request {
     Request {
         verb,
         contract_no: contract.to_string(),
@@ -326,6 +280,8 @@ mod tests {
         path::Path,
         sync::mpsc::{Receiver, sync_channel},
     };
+
+    use hufu_trade::octets::Octets;
 
     use super::*;
 
@@ -348,6 +304,8 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
             means: Means::Command(vec![command.display().to_string()]),
             boundary: Boundary::Cgroup,
             timeout_s: 10,
+            pool: "s1/n1".to_owned(),
+            address: None,
             writer,
             turns: Turns::default(),
         };

@@ -8,7 +8,13 @@ use hufu_trade::{
     tariff::{Scheme, Tariff},
 };
 
-use crate::{book::Book, config::ProductConfig, contract::Contract, node::Core};
+use crate::{
+    book::Book,
+    boundary,
+    config::{Config, ProductConfig},
+    contract::Contract,
+    node::Core,
+};
 
 /// What the server can sell at all.
 #[derive(Clone, Debug)]
@@ -17,6 +23,8 @@ pub(crate) struct Capacity {
     pub(crate) cpu_millicores: u64,
     /// Bytes.
     pub(crate) memory_bytes: u64,
+    /// Bytes of storage.
+    pub(crate) storage_bytes: u64,
     /// For each used resource the trusted source, or why there is none.
     pub(crate) sources: Vec<(Resource, Result<String, String>)>,
 }
@@ -30,6 +38,21 @@ pub(crate) struct Shop {
     pub(crate) certificates: Vec<Vec<u8>>,
 }
 
+/// The trusted sources of what orders use: the machine's, storage where orders have directories, traffic at this node's boundary.
+///
+/// # Errors
+/// Those of [`hufu_metering::capacity::trusted_sources`].
+pub(crate) fn sources(config: &Config) -> Result<Vec<(Resource, Result<String, String>)>, hufu_metering::Error> {
+    let mut sources = hufu_metering::capacity::trusted_sources(&config.root)?;
+    if let Some(base) = &config.storage
+        && let Some((_, source)) = sources.iter_mut().find(|(resource, _)| resource.kind == Kind::Storage)
+    {
+        *source = hufu_metering::storage::source(&config.root, base).map_err(|e| e.to_string());
+    }
+    boundary::name_sources(config, &mut sources);
+    Ok(sources)
+}
+
 impl Shop {
     /// The product of an id.
     pub(crate) fn product(&self, id: &str) -> Option<&ProductConfig> {
@@ -39,7 +62,7 @@ impl Shop {
     /// Units of `product` that are free beside what the deals of `book` hold; `None` when the reservations exceed the
     /// capacity (the configuration shrank): then nothing is sold.
     pub(crate) fn free_units(&self, book: &Book, product: &ProductConfig) -> Option<u32> {
-        let (mut cpu, mut memory) = (0_u64, 0_u64);
+        let (mut cpu, mut memory, mut storage) = (0_u64, 0_u64, 0_u64);
         for contract in book.contracts.values() {
             let Some((.., table)) = book.table_of(Some(contract)) else { continue };
             if !table.is_holding(&contract.state) {
@@ -50,12 +73,15 @@ impl Shop {
             let quantity = u64::from(contract.quantity());
             cpu = cpu.checked_add(held("cpu").checked_mul(quantity)?)?;
             memory = memory.checked_add(held("memory").checked_mul(quantity)?)?;
+            storage = storage.checked_add(held("storage").checked_mul(quantity)?)?;
         }
         let free_cpu = self.capacity.cpu_millicores.checked_sub(cpu)?;
         let free_memory = self.capacity.memory_bytes.checked_sub(memory)?;
+        let free_storage = self.capacity.storage_bytes.checked_sub(storage)?;
         let by_cpu = free_cpu.checked_div(product.cpu_millicores).unwrap_or(u64::MAX);
         let by_memory = free_memory.checked_div(product.memory_bytes).unwrap_or(u64::MAX);
-        Some(u32::try_from(by_cpu.min(by_memory)).unwrap_or(u32::MAX))
+        let by_storage = free_storage.checked_div(product.disk.storage_bytes).unwrap_or(u64::MAX);
+        Some(u32::try_from(by_cpu.min(by_memory).min(by_storage)).unwrap_or(u32::MAX))
     }
 
     /// The catalogue as it stands.
@@ -86,7 +112,7 @@ impl Shop {
     pub(crate) fn metered(&self, resource: &Resource) -> Result<String, String> {
         if resource.reserved {
             return match resource.kind {
-                Kind::Cpu | Kind::Memory => Ok("reservation".to_owned()),
+                Kind::Cpu | Kind::Memory | Kind::Storage => Ok("reservation".to_owned()),
                 _ => Err("not reserved by this node's products".to_owned()),
             };
         }
@@ -139,6 +165,7 @@ pub(crate) fn reserves(product: &ProductConfig) -> Vec<Reservation> {
         .into_iter()
         .filter(|(_, quantity)| *quantity > 0)
         .map(|(resource, quantity)| Reservation { resource: resource.to_owned(), quantity })
+        .chain(product.disk.reserves())
         .collect()
 }
 

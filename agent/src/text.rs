@@ -33,6 +33,8 @@ hufu_audit::texts! {
     PrepaidPrice { price } => "prepaid: {price} CNY for the whole term", "预付：整个期限 {price} 元";
     NotPrepaid { why } => "this offer cannot be prepaid: {why}; order with --ceiling", "该报价不可预付：{why}；请用 --ceiling 下单";
     DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
+    AddressIs { address } => "it is reached at {address}", "服务地址：{address}";
+    AddressLater {} => "the node is making its place; run the same command again for the address", "节点正在准备运行环境；稍后再次运行同一命令以获取服务地址";
     ChangeGood { act, contract } => "the node recorded {act} of contract {contract}", "节点已记录合约 {contract} 的操作 {act}";
     Corrected { number, before, total } => "correction {number} recorded: {total} CNY due, {before} before", "更正 {number} 已记录：应付 {total} 元，原为 {before} 元";
     Erased { contract } => "what was personal of contract {contract} is erased on this node; hashes and proofs stay. Copies elsewhere are not reached", "合约 {contract} 的个人数据已在本节点清除；哈希与证明不变。其他地方的副本不受影响";
@@ -63,7 +65,7 @@ hufu_audit::texts! {
     NoProcess { pid } => "cannot meter process {pid}: there is none; check the number", "无法计量进程 {pid}：不存在；请检查进程号";
     NoCgroup { path } => "cannot meter cgroup {path}: no hierarchy that meters has it; check the path", "无法计量控制组 {path}：不存在；请检查路径";
     NoMeter { why } => "cannot meter here: {why}", "此处无法计量：{why}";
-    MeterTarget {} => "what shall be metered? give -- CMD.., --pid P or --cgroup PATH --seconds N", "要计量什么？请给出 -- CMD..、--pid P 或 --cgroup PATH --seconds N";
+    MeterTarget {} => "what shall be metered? give -- CMD.., --pid P, or --seconds N with one of --cgroup PATH, --unit NAME, --container ID, --pod UID, --machine NAME", "要计量什么？请给出 -- CMD..、--pid P，或 --seconds N 与 --cgroup PATH、--unit NAME、--container ID、--pod UID、--machine NAME 之一";
     MeterTree { why } => "no own cgroup ({why}): metering the process tree, CPU as a lower bound", "没有独立控制组（{why}）：改为计量进程树，CPU 为下限值";
     PlaceStays { why } => "the workload's cgroup stays, processes are left in it: {why}", "控制组中仍有进程，予以保留：{why}";
     MeterColumns {} => "resource|quantity|unit|about|status|reason", "资源|数量|单位|约合|状态|原因";

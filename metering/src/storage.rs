@@ -43,6 +43,7 @@ struct Mount {
     part: String,
     point: PathBuf,
     kind: String,
+    quotas_projects: bool,
 }
 
 fn mounts(root: &Path) -> Result<Vec<Mount>, Error> {
@@ -52,8 +53,11 @@ fn mounts(root: &Path) -> Result<Vec<Mount>, Error> {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(2);
         let (device, part, point) = (before.next()?, before.next()?, before.next()?);
-        let kind = after.split(' ').next()?.to_owned();
-        Some(Mount { device: device.to_owned(), part: unescape(part), point: unescape(point).into(), kind })
+        let mut after = after.split(' ');
+        let (kind, options) = (after.next()?.to_owned(), after.nth(1).unwrap_or_default());
+        let quotas_projects = options.split(',').any(|word| matches!(word, "prjquota" | "pquota"));
+        let (device, part, point) = (device.to_owned(), unescape(part), unescape(point).into());
+        Some(Mount { device, part, point, kind, quotas_projects })
     };
     Ok(file::lines(&text).filter_map(mount).collect())
 }
@@ -77,6 +81,24 @@ pub fn held_by(root: &Path, path: &Path) -> Result<Storage, Error> {
         true => Storage::Filesystem { mount: path.to_owned() },
         false => Storage::Directory { path: path.to_owned() },
     })
+}
+
+/// How the storage of orders whose directories are in `base` is metered, for an offer.
+///
+/// # Errors
+/// [`Error::NoStorage`] for a base that is not there or on a filesystem that is not looked at; [`Error::Unreadable`].
+pub fn source(root: &Path, base: &Path) -> Result<String, Error> {
+    let failed = |why: String| Error::NoStorage { path: base.to_owned(), why };
+    let mounts = mounts(root)?;
+    let mount = mount_of(&mounts, base).ok_or_else(|| failed("no filesystem holds it".to_owned()))?;
+    if !LOCAL.contains(&mount.kind.as_str()) {
+        return Err(failed(format!("{} may keep the meter waiting", mount.kind)));
+    }
+    if !file::below(root, base).is_dir() {
+        return Err(failed("there is no such directory".to_owned()));
+    }
+    let has_projects = WITH_PROJECTS.contains(&mount.kind.as_str()) && mount.quotas_projects;
+    Ok(if has_projects { format!("{} project quota", mount.kind) } else { "directory walk".to_owned() })
 }
 
 /// How the bytes are found.
@@ -258,6 +280,26 @@ mod tests {
         ] {
             let held = held_by(root.path(), Path::new(path)).unwrap();
             assert_eq!(matches!(held, Storage::Filesystem { .. }), own, "{path}: {held:?}");
+        }
+    }
+
+    #[test]
+    fn an_offer_says_how_storage_is_metered() {
+        let root = with(&format!("{MOUNTS}28 22 8:9 / /srv/quota rw - ext4 /dev/sdq rw,prjquota\n"));
+        for path in ["srv/quota/a", "srv/plain", "srv/far"] {
+            std::fs::create_dir_all(root.path().join(path)).unwrap();
+        }
+        for (base, want) in [
+            ("/srv/quota/a", Ok("ext4 project quota")),
+            ("/srv/plain", Ok("directory walk")),
+            ("/srv/far", Err("keep the meter waiting")),
+            ("/srv/none", Err("no such directory")),
+        ] {
+            match (source(root.path(), Path::new(base)), want) {
+                (Ok(found), Ok(word)) => assert_eq!(found, word, "{base}"),
+                (Err(error), Err(word)) => assert!(error.to_string().contains(word), "{base}: {error}"),
+                (found, _) => panic!("{base}: {found:?}"),
+            }
         }
     }
 

@@ -88,6 +88,13 @@ const TABLE: &[(&str, &str)] = &[
     ("Tariff (TOML) to rate the usage with", "用于计价的价目表（TOML）"),
     ("Meter a running process and its descendants, until it ends", "计量运行中的进程及其后代，直至结束"),
     ("Meter a cgroup, by its directory or its path below the mount", "计量控制组，给出其目录或挂载点下的路径"),
+    ("Meter a systemd unit or slice, as systemctl names it", "计量 systemd 单元或 slice，名称与 systemctl 所示一致"),
+    (
+        "Meter a container of docker, podman, containerd or CRI-O, by its id or the first 12 characters of it",
+        "计量 docker、podman、containerd 或 CRI-O 的容器，给出其 ID 或前 12 个字符",
+    ),
+    ("Meter a Kubernetes pod, by its UID", "计量 Kubernetes Pod，给出其 UID"),
+    ("Meter a virtual machine, as virsh or machinectl names it", "计量虚拟机，名称与 virsh 或 machinectl 所示一致"),
     ("Stop after so many seconds", "若干秒后停止"),
     ("The command to run and meter", "要运行并计量的命令"),
     ("The configuration file", "配置文件"),

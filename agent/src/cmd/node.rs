@@ -146,7 +146,8 @@ pub(super) fn products(args: &ConfigArgs, context: &Context) -> Outcome {
     let capacity = Capacity {
         cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
         memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
-        sources: hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?,
+        storage_bytes: config.storage_bytes.unwrap_or(0),
+        sources: crate::stock::sources(&config).map_err(unmetered)?,
     };
     let shop = Shop { products: config.products, capacity, certificates: Vec::new() };
     let catalogue = shop.catalogue(&Book::default());

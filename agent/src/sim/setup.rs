@@ -113,6 +113,7 @@ impl Setup {
             name: product.id.clone(),
             cpu_millicores: product.cpu_millicores,
             memory_bytes: product.memory_bytes,
+            disk: crate::disk::Disk::default(),
             term_max_ns: product.term_max_ns,
             tariff: product.tariff.clone(),
         });
@@ -120,6 +121,7 @@ impl Setup {
         let capacity = Capacity {
             cpu_millicores: self.cpu_millicores,
             memory_bytes: self.memory_bytes,
+            storage_bytes: 0,
             sources: sources.collect(),
         };
         Shop { products: products.collect(), capacity, certificates: vec![self.certificate.der().to_vec()] }

@@ -88,11 +88,12 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         name: "Small".to_owned(),
         cpu_millicores: 1000,
         memory_bytes: 1 << 30,
+        disk: crate::disk::Disk::default(),
         term_max_ns: 3600 * SECOND,
         tariff,
     };
     let sources = vec![(Resource::used(Kind::Cpu), Ok("cgroup-v2:cpu.stat".to_owned()))];
-    let capacity = Capacity { cpu_millicores: 2000, memory_bytes: 8 << 30, sources };
+    let capacity = Capacity { cpu_millicores: 2000, memory_bytes: 8 << 30, storage_bytes: 0, sources };
     let identity = Identity {
         pool: POOL.to_owned(),
         key: NodeKey::File(node.key.clone()),

@@ -87,6 +87,8 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         parent: String::new(),
         means: Means::Command(Vec::new()),
         timeout_s: 1,
+        pool: String::new(),
+        address: None,
         writer: inputs.clone(),
         turns: Turns::default(),
     };

@@ -42,6 +42,7 @@ const SALT_KEY: [u8; 32] = [7; 32];
 /// Everything about the one contract.
 pub(crate) struct Sold {
     pub(crate) no: ContractNo,
+    pub(crate) order: Statement,
     pub(crate) offer: Offer,
     pub(crate) offer_hash: Octets<32>,
     pub(crate) deal: EntryName,
@@ -350,7 +351,7 @@ impl World {
         };
         let deal = self.one(Log::Trade, EntryKind::Deal, no, encode(&deal, "Deal").expect("DER"));
         self.moved = Some(deal.clone());
-        Sold { no, offer, offer_hash, deal, service_end, records: Vec::new() }
+        Sold { no, order, offer, offer_hash, deal, service_end, records: Vec::new() }
     }
 
     fn node_seals(&self, tbs: Vec<u8>) -> Signed {

@@ -278,6 +278,10 @@ fn order(
         if deal.contract_value.payment == Payment::Prepaid {
             lines.push(Text::PrepaidPrice { price: deal.contract_value.amount.to_string() }.render(context.lang));
         }
+        lines.push(match &accepted.address {
+            Some(address) => Text::AddressIs { address: address.clone() }.render(context.lang),
+            None => Text::AddressLater {}.render(context.lang),
+        });
         lines.extend(deal.requirement.parent.as_ref().map(|parent| parent::shown(parent).render(context.lang)));
         lines.join("\n")
     })?;
