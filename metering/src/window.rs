@@ -399,6 +399,9 @@ impl Sampler {
             Kind::DiskReadOps | Kind::DiskWriteOps => {
                 (Err("the host counts operations after merging, orders before"), 0)
             }
+            Kind::NetRx | Kind::NetTx => {
+                (Err("not comparable: the host's devices count frames, orders another boundary"), 0)
+            }
             _ => (Err("no order is metered for it"), 0),
         }
     }

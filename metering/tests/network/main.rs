@@ -69,14 +69,10 @@ fn counters_equal_those_of_nft_on_the_same_hook_and_differ_from_the_wire_by_what
         println!("skipped: nft cannot match cgroups here");
         return;
     }
-    let wire = |file: &str| -> u64 {
-        let path = format!("/sys/class/net/{}/statistics/{file}", net.veth);
-        fs::read_to_string(path).unwrap().trim().parse().unwrap()
-    };
     let counters = attach(&own);
-    let before = (wire("tx_bytes"), wire("tx_packets"));
+    let before = net.sent();
     transfer(&own, &net);
-    let (found, after) = (counters.read(), (wire("tx_bytes"), wire("tx_packets")));
+    let (found, after) = (counters.read(), net.sent());
     let listed = Command::new("nft").args(["-j", "list", "counters", "table", "inet", &table]).output().unwrap();
     Command::new("nft").args(["delete", "table", "inet", &table]).status().unwrap();
     let text = String::from_utf8(listed.stdout).unwrap();
@@ -92,6 +88,32 @@ fn counters_equal_those_of_nft_on_the_same_hook_and_differ_from_the_wire_by_what
     // The interface adds a frame's header to each packet, and carries ARP besides: at most a few frames of 42 bytes.
     let other = wire.0 - found.tx_bytes - found.tx_packets * FRAME_BYTES;
     assert!(wire.1 - found.tx_packets <= 6 && other <= 6 * 42 + 6 * 60, "{other} bytes besides");
+}
+
+#[test]
+fn the_wire_carries_more_by_the_headers_of_the_packets_that_it_is_cut_into() {
+    let (Some(own), Some(net)) = (own("wire"), Net::make()) else { return };
+    // As a card does it: the stack cuts large packets behind the cgroup's hook, and each frame is counted.
+    let cut = Command::new("ethtool").args(["-K", &net.veth, "tso", "off"]).status();
+    if !cut.is_ok_and(|status| status.success()) {
+        println!("skipped: no ethtool");
+        return;
+    }
+    let counters = attach(&own);
+    let before = net.sent();
+    let sent = transfer(&own, &net);
+    let (found, after) = (counters.read(), net.sent());
+    let (bytes, frames) = (after.0 - before.0, after.1 - before.1);
+    println!(
+        "payload {sent}, attached {} in {} packets, wire {bytes} in {frames} frames: {} ppm more",
+        found.tx_bytes,
+        found.tx_packets,
+        (bytes - found.tx_bytes) * 1_000_000 / found.tx_bytes
+    );
+    let wire = sent + frames * (HEADERS_BYTES + FRAME_BYTES) + SYN_BYTES;
+    // ARP's frames are 42 bytes long.
+    assert!(bytes.abs_diff(wire) <= 6 * (HEADERS_BYTES + FRAME_BYTES), "{bytes}, not {wire}");
+    assert!(frames >= sent / 1448 && found.tx_packets < frames, "{frames} frames, {} packets", found.tx_packets);
 }
 
 #[test]

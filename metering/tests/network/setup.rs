@@ -125,6 +125,15 @@ impl Net {
         Some(net)
     }
 
+    /// Bytes and frames that the host's end sent.
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        let count = |file: &str| {
+            let path = format!("/sys/class/net/{}/statistics/{file}", self.veth);
+            fs::read_to_string(path).unwrap().trim().parse().unwrap()
+        };
+        (count("tx_bytes"), count("tx_packets"))
+    }
+
     pub(crate) fn plug(&self) {
         let Self { name, veth, host, order } = self;
         for words in [
