@@ -167,6 +167,45 @@ fn a_directory_is_walked_beside_the_sampling() {
     assert!((u128::from(3 * MIB)..u128::from(3 * MIB + 65_536)).contains(&mean), "{mean}");
 }
 
+/// On a filesystem with project quotas, which `tests/vm/quota.sh` has: exact to the block, a removed but open file too, by
+/// whoever may not even open the directory.
+#[test]
+fn a_project_quota_is_read_by_one_look() {
+    let Some(base) = std::env::var_os("HUFU_TEST_PRJQUOTA") else {
+        eprintln!("no project quotas to be had here: not tried");
+        return;
+    };
+    let path = Path::new(&base).join("metered");
+    fs::create_dir(&path).unwrap();
+    let text = path.to_str().unwrap();
+    assert!(run("chattr", &["-p", "4711", "+P", text]));
+    assert!(run("setquota", &["-P", "4711", "0", "32768", "0", "0", base.to_str().unwrap()]));
+    let mut metered = Metered::start(Storage::Directory { path: path.clone() });
+    let mut now = 1;
+    let mut mean = |metered: &mut Metered| {
+        metered.0.tick(at(now));
+        let (_, before, ..) = metered.close(now);
+        (now + 1..=now + 10).for_each(|second| metered.0.tick(at(second)));
+        now += 10;
+        let (status, after, why, sources) = metered.close(now);
+        assert_eq!((status, sources[0].source.as_str()), (Status::Measured, "project-quota"), "{why:?}");
+        (after.unwrap() - before.unwrap_or(0)) / 10
+    };
+    let empty = mean(&mut metered);
+    write(&path.join("file"), 8 * MIB);
+    assert_eq!(mean(&mut metered) - empty, u128::from(8 * MIB));
+    let open = File::open(path.join("file")).unwrap();
+    fs::remove_file(path.join("file")).unwrap();
+    assert_eq!(mean(&mut metered) - empty, u128::from(8 * MIB), "removed, and still held");
+    drop(open);
+    assert_eq!(mean(&mut metered), empty);
+    // Without its limit the numbers are the filesystem's: missing, never those.
+    assert!(run("setquota", &["-P", "4711", "0", "0", "0", "0", base.to_str().unwrap()]));
+    (now + 1..=now + 5).for_each(|second| metered.0.tick(at(second)));
+    let (status, _, why, _) = metered.close(now + 5);
+    assert_ne!(status, Status::Measured, "{why:?}");
+}
+
 #[test]
 fn a_storage_that_is_not_there_leaves_the_other_meters_alone() {
     let mut sampler = Sampler::new(Path::new("/"), SECOND, at(1)).unwrap();

@@ -230,6 +230,46 @@ mod tests {
         assert!(!path.exists() && others.join("file").exists());
     }
 
+    /// On a filesystem with project quotas, which `tests/vm/quota.sh` has: each order its own project and limit, also against a
+    /// second start, for whoever is not root; and nothing left of one that was removed.
+    #[test]
+    fn where_there_are_project_quotas_a_directory_is_a_hard_limit() {
+        let Some(base) = std::env::var_os("HUFU_TEST_PRJQUOTA") else {
+            eprintln!("no project quotas to be had here: not tried");
+            return;
+        };
+        let base = PathBuf::from(base).join("orders");
+        let removes = settings(&base, After::Remove);
+        let (first, second) = (ORDER, "fedcba9876543210fedcba9876543210");
+        let mib = 1 << 20;
+        let one = make(&removes, first, 4 * mib).unwrap();
+        let two = make(&removes, second, 8 * mib).unwrap();
+        let size = |path: &Path| statvfs(path).map(|found| found.f_blocks * found.f_frsize).unwrap();
+        assert_eq!((size(&one), size(&two)), (4 * mib, 8 * mib));
+        let (a, b) = (project_of(&one).unwrap(), project_of(&two).unwrap());
+        assert!(a >= PROJECT_FIRST && b >= PROJECT_FIRST && a != b, "{a} {b}");
+        fs::set_permissions(&one, fs::Permissions::from_mode(0o777)).unwrap();
+        let writes = |path: &Path, mib: u32| {
+            let file = format!("dd if=/dev/zero of={}/file bs=1M count={mib} 2>&1", path.display());
+            let out = Command::new("setpriv").args(["--reuid=65534", "--clear-groups", "sh", "-c", &file]).output();
+            let out = out.unwrap();
+            (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+        };
+        assert!(writes(&one, 3).0);
+        let (done, why) = writes(&one, 5);
+        assert!(!done && why.contains("quota"), "{why}");
+        assert_eq!(make(&removes, first, 6 * mib).unwrap(), one);
+        assert_eq!((size(&one), project_of(&one).unwrap()), (6 * mib, a));
+        assert!(writes(&one, 5).0);
+        assert!(make(&removes, first, 1 << 50).unwrap_err().contains("does not hold"));
+        end(&removes, first).unwrap();
+        end(&removes, second).unwrap();
+        assert!(!one.exists() && !two.exists());
+        let again = make(&removes, first, mib).unwrap();
+        assert_eq!((size(&again), project_of(&again).unwrap()), (mib, a), "the id is free again");
+        end(&removes, first).unwrap();
+    }
+
     #[test]
     fn mounts_and_projects_are_read_as_they_are_written() {
         for (line, want) in [

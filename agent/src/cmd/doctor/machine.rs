@@ -9,7 +9,6 @@ use std::{
 use hufu_audit::Lang;
 use hufu_gm::{PublicKey, second_opinion::verify_with_libsm, sm3::sm3};
 use hufu_metering::{
-    capacity::trusted_sources,
     gpu,
     hierarchy::{Hierarchies, Mode},
 };
@@ -49,6 +48,7 @@ pub(super) fn capacity(config: &Config) -> Option<Capacity> {
     Some(Capacity {
         cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
         memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        storage_bytes: config.storage_bytes.unwrap_or(0),
         sources: Vec::new(),
     })
 }
@@ -110,7 +110,7 @@ fn cgroups(patient: &Patient<'_>) -> Check {
 /// Whether everything that has a price has a meter.
 fn metered(patient: &Patient<'_>) -> Check {
     let config = patient.config;
-    let judged = match trusted_sources(&config.root) {
+    let judged = match crate::stock::sources(config) {
         Err(error) => (State::Fail, error.to_string()),
         Ok(sources) => {
             let prices = config.products.iter().flat_map(|product| &product.tariff.prices);
