@@ -3,12 +3,9 @@
 
 use std::{path::Path, time::Duration};
 
-use hufu_metering::{Network, Plan, Target, net};
+use hufu_metering::{Network, Plan, Target, capacity::TrustedSource, net};
 use hufu_provision::Verb;
-use hufu_trade::{
-    octets::Octets,
-    resource::{Kind, Resource},
-};
+use hufu_trade::{octets::Octets, resource::Kind};
 use serde::Deserialize;
 
 use crate::{
@@ -52,7 +49,7 @@ impl Boundary {
 
 /// Puts into `sources` by what this node counts traffic: by itself, as the machine allows; by the helper, if it can; or by the
 /// interfaces that its command names.
-pub(crate) fn name_sources(config: &Config, sources: &mut [(Resource, Result<String, String>)]) {
+pub(crate) fn name_sources(config: &Config, sources: &mut [TrustedSource]) {
     let network = match (config.boundary, &config.provision) {
         (Boundary::Interface, _) => Ok(net::INTERFACE_SOURCE.to_owned()),
         (Boundary::Cgroup, Means::Command(_)) => return,

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Meter an order.
     Start {
         contract: ContractNo,
-        plan: Plan,
+        plan: Box<Plan>,
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
         /// What the meter has counted by the order's newest record.
@@ -224,7 +224,7 @@ impl Thread {
                 let restored = index.map(|index| self.stored.swap_remove(index));
                 let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
                 let known = Known { state, totals };
-                let started = self.sampler.go_on(contract.0, plan, (&metered, &reserved), known, at(now));
+                let started = self.sampler.go_on(contract.0, *plan, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
@@ -324,7 +324,7 @@ mod tests {
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);
         let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
-        let plan = Plan::from(hufu_metering::Target::Process { pid: std::process::id() });
+        let plan = Box::new(Plan::from(hufu_metering::Target::Process { pid: std::process::id() }));
         thread.obey(Command::Start {
             contract,
             plan,

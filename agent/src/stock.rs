@@ -1,6 +1,7 @@
 //! What can be sold now: capacity, reservations, products, offers' tariffs. Stock is computed from the deals that hold
 //! capacity, with checked arithmetic, and can therefore not lie.
 
+use hufu_metering::capacity::TrustedSource;
 use hufu_trade::{
     if2::{Catalogue, Product, ProductPrice, Sealed},
     resource::{Kind, Resource},
@@ -42,7 +43,7 @@ pub(crate) struct Shop {
 ///
 /// # Errors
 /// Those of [`hufu_metering::capacity::trusted_sources`].
-pub(crate) fn sources(config: &Config) -> Result<Vec<(Resource, Result<String, String>)>, hufu_metering::Error> {
+pub(crate) fn sources(config: &Config) -> Result<Vec<TrustedSource>, hufu_metering::Error> {
     let mut sources = hufu_metering::capacity::trusted_sources(&config.root)?;
     if let Some(base) = &config.storage
         && let Some((_, source)) = sources.iter_mut().find(|(resource, _)| resource.kind == Kind::Storage)

@@ -264,7 +264,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let closed = dir.path().join("closed");
         fs::create_dir(&closed).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         let want = if rustix::process::geteuid().is_root() { Ok(2) } else { Err(CLOSED) };
         fs::write(dir.path().join("x"), "x").unwrap();
         assert_eq!(walked(dir.path()).map(|(_, files)| files), want);
