@@ -30,6 +30,8 @@ pub(crate) struct Job {
     quantity: u32,
     reserves: Vec<(String, u64)>,
     service_end: i64,
+    /// The devices that the order was given.
+    gpus: Vec<String>,
 }
 
 impl Job {
@@ -44,7 +46,8 @@ pub(crate) fn job(core: &Core, contract: ContractNo) -> Option<Job> {
     let known = core.book.contracts.get(&contract)?;
     let (_, offer, _) = known.offer.as_ref()?;
     let reserves = offer.reserves.iter().map(|r| (r.resource.clone(), r.quantity)).collect();
-    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end })
+    let gpus = known.devices.iter().map(|device| device.id.clone()).collect();
+    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end, gpus })
 }
 
 /// Who makes places and runs workloads.
@@ -172,6 +175,7 @@ impl Provisioner {
             quantity: job.quantity,
             reserves,
             service_end: rfc3339(job.service_end),
+            gpus: job.gpus.clone(),
             ..bare(Verb::Start, job.contract)
         };
         if let Means::Helper(_) = self.means {
@@ -236,6 +240,7 @@ fn bare(verb: Verb, contract: ContractNo) -> Request {
         quantity: 0,
         reserves: BTreeMap::new(),
         service_end: rfc3339(clock::now().real_ns),
+        gpus: Vec::new(),
     }
 }
 
@@ -320,7 +325,7 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
         provisioner.pause(NO);
         failure(&inputs);
         std::fs::remove_file(dir.path().join("broken")).unwrap();
-        provisioner.provide(Job { contract: NO, quantity: 1, reserves: Vec::new(), service_end: 0 });
+        provisioner.provide(Job { contract: NO, quantity: 1, reserves: Vec::new(), service_end: 0, gpus: Vec::new() });
         let provided = inputs.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(matches!(provided, Input::Place { contract: NO, .. }), "{provided:?}");
         std::thread::sleep(AGAIN * 2);

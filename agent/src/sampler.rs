@@ -16,6 +16,7 @@ use hufu_trade::{
 
 use crate::{
     clock::{Clock, Now},
+    gpus::Followed,
     metrics::Shared,
     node::Event,
     writer::Input,
@@ -61,6 +62,8 @@ pub(crate) struct Setting {
     pub(crate) clock: Clock,
     /// Its ticks, for whoever watches.
     pub(crate) counted: Shared,
+    /// The GPUs, where products hold them.
+    pub(crate) gpus: Option<Followed>,
 }
 
 fn at(now: Now) -> At {
@@ -75,6 +78,9 @@ pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
     let mut thread = Thread::new(setting)?;
     while thread.turn() {}
     thread.keep();
+    if let Some(gpus) = thread.setting.gpus.take() {
+        gpus.end();
+    }
     Ok(())
 }
 
@@ -132,7 +138,8 @@ impl Thread {
 
     fn turn(&mut self) -> bool {
         // An edge is looked at again at least each second, because the wall clock may be stepped meanwhile.
-        let busy = self.sampler.orders().next().is_some();
+        // NVML's answers are taken within a second, too.
+        let busy = self.sampler.orders().next().is_some() || self.setting.gpus.is_some();
         let wait = self.wait_ns((self.setting.clock.now)()).min(if busy { 1_000_000_000 } else { 60_000_000_000 });
         if wait > 0 {
             match self.setting.commands.recv_timeout(Duration::from_nanos(wait)) {
@@ -155,6 +162,11 @@ impl Thread {
     /// Does what the time asks for; false when the writer is gone.
     pub(crate) fn look(&mut self) -> bool {
         let now = (self.setting.clock.now)();
+        if let Some(event) = self.setting.gpus.as_mut().and_then(|gpus| gpus.look(now))
+            && !self.tell(event)
+        {
+            return false;
+        }
         let busy = self.sampler.orders().next().is_some();
         // The wall clock was set back: edges follow it, intervals keep their BOOTTIME length. Not later than the next tick:
         // while an order is metered a tick is due at every look.
@@ -315,6 +327,7 @@ mod tests {
             writer,
             clock: Clock { now: || NOW.get(), quality },
             counted: Shared::default(),
+            gpus: None,
         };
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);

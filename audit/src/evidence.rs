@@ -4,6 +4,7 @@
 use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
+    allocation::Allocation,
     bill::Bill,
     correction::{Correction, RefundPaid},
     demand::{Demand, Response},
@@ -321,6 +322,10 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::Bill => Body::Bill(decode(body, "Bill")?),
         EntryKind::Payment => Body::Payment(decode(body, "Payment")?),
         EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
+        EntryKind::Allocation => {
+            decode::<Allocation>(body, "Allocation")?.check()?;
+            Body::Other
+        }
         EntryKind::UserOperation => {
             decode::<UserOperation>(body, "UserOperation")?.check()?;
             Body::Other

@@ -6,6 +6,7 @@
 //! the agent says.
 
 mod cgroupfs;
+mod nvidia;
 mod place;
 mod settings;
 mod systemd;

@@ -5,10 +5,10 @@ use std::{path::Path, time::Duration};
 
 use hufu_provision::{Answer, Request, Verb, run};
 
-use crate::{cgroupfs::Cgroupfs, settings::Settings, systemd::Systemd};
+use crate::{cgroupfs::Cgroupfs, nvidia, settings::Settings, systemd::Systemd};
 
 /// What an order may use, from its reserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Thousandths of a core.
     pub(crate) cpu_millicores: Option<u64>,
@@ -16,6 +16,8 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes: Option<u64>,
     /// Processes and threads.
     pub(crate) tasks_max: u64,
+    /// Device files it may open and how, where that is limited.
+    pub(crate) devices: Option<Vec<(String, String)>>,
 }
 
 /// Who makes places here.
@@ -104,5 +106,6 @@ fn limits(request: &Request, tasks_max: u64) -> Result<Limits, String> {
         cpu_millicores: above_zero(reserved("cpu")?),
         memory_bytes: above_zero(reserved("memory")?),
         tasks_max,
+        devices: nvidia::devices(Path::new("/"), &request.gpus),
     })
 }

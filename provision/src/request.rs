@@ -1,6 +1,9 @@
 //! The request, its limits, and the answer.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +17,8 @@ pub const QUANTITY_MAX: u32 = 1_000_000;
 const RESOURCE_CHARS_MAX: usize = 80;
 /// Most reserved resources.
 const RESERVES_MAX: usize = 64;
+/// Most devices of one order.
+const GPUS_MAX: usize = 64;
 
 /// What is asked for. The same request may come again and must give the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +57,10 @@ pub struct Request {
     /// End of service, RFC 3339 UTC; of a verb other than `start` the time it is asked.
     #[serde(default)]
     pub service_end: String,
+    /// `start` only: the devices that the node gave to the order, as NVML names them (`GPU-..`, `MIG-..`). The workload may
+    /// see these and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
 }
 
 /// What it answers.
@@ -90,7 +99,7 @@ impl Request {
         if self.verb == Verb::Start && !(1..=QUANTITY_MAX).contains(&self.quantity) {
             return wrong("quantity", "1 to 1000000 expected");
         }
-        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':');
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'+');
         for (resource, quantity) in &self.reserves {
             if !(1..=RESOURCE_CHARS_MAX).contains(&resource.len()) || !resource.bytes().all(name) {
                 return wrong("reserves", "the name of a resource expected");
@@ -105,6 +114,15 @@ impl Request {
         let time = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b'T' | b'Z');
         if self.service_end.len() > 40 || !self.service_end.bytes().all(time) {
             return wrong("service_end", "RFC 3339 UTC expected");
+        }
+        if self.gpus.len() > GPUS_MAX || (self.verb != Verb::Start && !self.gpus.is_empty()) {
+            return wrong("gpus", "at most 64, and with the verb start only, expected");
+        }
+        if !self.gpus.iter().all(|gpu| is_device(gpu)) {
+            return wrong("gpus", "GPU- or MIG-, hex digits and dashes expected");
+        }
+        if self.gpus.iter().collect::<BTreeSet<_>>().len() != self.gpus.len() {
+            return wrong("gpus", "each device once expected");
         }
         Ok(())
     }
@@ -121,6 +139,14 @@ impl Request {
     }
 }
 
+/// NVML's name of a device or of a part of one: no index, no path, no option of a command can be made of it.
+fn is_device(text: &str) -> bool {
+    const BYTES_MAX: usize = 48;
+    let digits = text.strip_prefix("GPU-").or_else(|| text.strip_prefix("MIG-"));
+    let good = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    text.len() <= BYTES_MAX && digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(good))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,13 +160,14 @@ mod tests {
             quantity: 2,
             reserves: [("cpu".to_owned(), "500".to_owned())].into(),
             service_end: "2026-11-21T00:00:00Z".to_owned(),
+            gpus: vec!["GPU-1b5e0e8a-3f0c-4a43-9d0e-0a6c1f2d3e4f".to_owned(), "MIG-00aa".to_owned()],
         }
     }
 
     #[test]
     fn what_may_be_asked_of_root_is_closed() {
         type Change = fn(&mut Request);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 18] = [
             ("climbs", |r| r.contract_no = "../../../../etc/0123456789abcdef".to_owned()),
             ("short", |r| r.contract_no = "01".to_owned()),
             ("upper", |r| r.contract_no = "0123456789ABCDEF0123456789ABCDEF".to_owned()),
@@ -153,6 +180,11 @@ mod tests {
             ("no name", |r| drop(r.reserves.insert(String::new(), "1".to_owned()))),
             ("no number", |r| drop(r.reserves.insert("memory".to_owned(), "-1".to_owned()))),
             ("many", |r| r.reserves = (0..65).map(|i| (format!("gpu:{i}"), "1".to_owned())).collect()),
+            ("an index", |r| r.gpus = vec!["0".to_owned()]),
+            ("an option", |r| r.gpus = vec!["GPU-0 --privileged".to_owned()]),
+            ("a device", |r| r.gpus = vec!["/dev/nvidia0".to_owned()]),
+            ("twice", |r| r.gpus = vec!["GPU-0".to_owned(); 2]),
+            ("many devices", |r| r.gpus = (0..65).map(|i| format!("GPU-{i}")).collect()),
             ("a time", |r| r.service_end = "tomorrow\n".to_owned()),
         ];
         assert!(request().check().is_ok());

@@ -161,6 +161,12 @@ fn properties(limits: &Limits, is_new: bool) -> Vec<Property<'static>> {
     if let Some(bytes) = limits.memory_bytes {
         found.push(("MemoryMax", Variant::from(bytes)));
     }
+    if let Some(devices) = &limits.devices {
+        // What is listed adds to the list that there is; an empty one empties it first.
+        found.push(("DevicePolicy", Variant::from("closed")));
+        found.push(("DeviceAllow", Variant::from(Vec::<(String, String)>::new())));
+        found.push(("DeviceAllow", Variant::from(devices.clone())));
+    }
     found
 }
 

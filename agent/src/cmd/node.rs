@@ -15,6 +15,7 @@ use crate::{
     cmd::{Context, Outcome, bug},
     config::Config,
     daemon::{self, Lifetime},
+    gpus,
     local::Question,
     setup,
     stock::{Capacity, Shop},
@@ -147,6 +148,7 @@ pub(super) fn products(args: &ConfigArgs, context: &Context) -> Outcome {
         cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
         memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
         sources: hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?,
+        gpus: gpus::now(&config),
     };
     let shop = Shop { products: config.products, capacity, certificates: Vec::new() };
     let catalogue = shop.catalogue(&Book::default());

@@ -19,7 +19,7 @@ use crate::{
     setup::{self, First},
     signer::NodeKey,
     status::Alarms,
-    stock::{Capacity, Shop},
+    stock::{Capacity, NO_GPU_SOLD, Shop},
     unsigned::Unsigned,
     writer::Writer,
 };
@@ -113,6 +113,7 @@ impl Setup {
             name: product.id.clone(),
             cpu_millicores: product.cpu_millicores,
             memory_bytes: product.memory_bytes,
+            gpu: None,
             term_max_ns: product.term_max_ns,
             tariff: product.tariff.clone(),
         });
@@ -121,6 +122,7 @@ impl Setup {
             cpu_millicores: self.cpu_millicores,
             memory_bytes: self.memory_bytes,
             sources: sources.collect(),
+            gpus: Err(NO_GPU_SOLD.to_owned()),
         };
         Shop { products: products.collect(), capacity, certificates: vec![self.certificate.der().to_vec()] }
     }
@@ -197,6 +199,7 @@ impl Setup {
             writer: inputs,
             clock: self.clock,
             counted,
+            gpus: None,
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);

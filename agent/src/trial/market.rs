@@ -31,7 +31,7 @@ use crate::{
     exchange::name_of,
     node::{Core, Effect, Event, Identity},
     signer::NodeKey,
-    stock::{Capacity, Shop},
+    stock::{Capacity, NO_GPU_SOLD, Shop},
     writer::ledger_quality,
 };
 
@@ -88,11 +88,12 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         name: "Small".to_owned(),
         cpu_millicores: 1000,
         memory_bytes: 1 << 30,
+        gpu: None,
         term_max_ns: 3600 * SECOND,
         tariff,
     };
     let sources = vec![(Resource::used(Kind::Cpu), Ok("cgroup-v2:cpu.stat".to_owned()))];
-    let capacity = Capacity { cpu_millicores: 2000, memory_bytes: 8 << 30, sources };
+    let capacity = Capacity { cpu_millicores: 2000, memory_bytes: 8 << 30, sources, gpus: Err(NO_GPU_SOLD.to_owned()) };
     let identity = Identity {
         pool: POOL.to_owned(),
         key: NodeKey::File(node.key.clone()),

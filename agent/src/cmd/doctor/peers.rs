@@ -94,6 +94,7 @@ fn helper(patient: &Patient<'_>) -> Option<Check> {
         procs_files: Vec::new(),
         quantity: 0,
         reserves: std::collections::BTreeMap::new(),
+        gpus: Vec::new(),
         service_end: String::new(),
     };
     Some(match hufu_provision::ask(socket, &nothing, WAIT) {
