@@ -1,8 +1,9 @@
 //! What the NVML thread saw last of each device, where the sampling thread reads it without waiting and without allocating.
 //! Who asks NVML is `gpu_watch.rs`, what an order makes of it is `gpu_meter.rs`.
 //!
-//! Each slot is a sequence lock of atomics: its one writer makes `turn` odd, writes, and makes it even again; a reader that
-//! saw a turn before and after it has what was written in between. A driver that hangs can therefore hold up nobody.
+//! Each slot has two copies. Its one writer fills the copy that is not in force and then moves `turn` on; a reader that saw the
+//! same turn before and after has one whole copy. So neither a driver that hangs nor a writer that was put to sleep halfway
+//! holds up anybody.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -17,8 +18,8 @@ const UUID_WORDS: usize = UUID_BYTES_MAX / 8;
 const PID_WORDS: usize = PID_COUNT_MAX / 2;
 const READINGS: usize = 5;
 const WORDS: usize = UUID_WORDS + 1 + 2 * READINGS + PID_WORDS;
-/// A slot that is being written is looked at again this often; writing takes less than a microsecond.
-const READS_MAX: u32 = 1000;
+/// A slot that was written to meanwhile is looked at again this often; it is written to once a second.
+const READS_MAX: u32 = 16;
 
 /// UUID of a device or of a MIG instance, as NVML says it: `GPU-` or `MIG-`, hex digits and dashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -220,35 +221,42 @@ fn halves(word: u64) -> (u32, u32) {
     (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
 }
 
+type Words = [AtomicU64; WORDS];
+
 #[derive(Debug)]
 struct Slot {
+    /// The copy in force is the one at `turn` modulo 2.
     turn: AtomicU64,
-    words: [AtomicU64; WORDS],
+    copies: [Words; 2],
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self { turn: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] }
+        Self { turn: AtomicU64::new(0), copies: [const { [const { AtomicU64::new(0) }; WORDS] }; 2] }
+    }
+
+    fn copy(&self, turn: u64) -> &Words {
+        let [even, odd] = &self.copies;
+        if turn.is_multiple_of(2) { even } else { odd }
     }
 
     fn write(&self, words: &[u64; WORDS]) {
-        let turn = self.turn.load(Ordering::Relaxed);
-        self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        let next = self.turn.load(Ordering::Relaxed).wrapping_add(1);
+        // Whoever reads a word of this copy afterwards sees that the turn has moved on since it was in force.
         fence(Ordering::Release);
-        self.words.iter().zip(words).for_each(|(to, from)| to.store(*from, Ordering::Relaxed));
-        self.turn.store(turn.wrapping_add(2), Ordering::Release);
+        self.copy(next).iter().zip(words).for_each(|(to, from)| to.store(*from, Ordering::Relaxed));
+        self.turn.store(next, Ordering::Release);
     }
 
     fn read(&self) -> Option<[u64; WORDS]> {
         for _ in 0..READS_MAX {
-            let before = self.turn.load(Ordering::Acquire);
+            let turn = self.turn.load(Ordering::Acquire);
             let mut words = [0; WORDS];
-            words.iter_mut().zip(&self.words).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
+            words.iter_mut().zip(self.copy(turn)).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.turn.load(Ordering::Relaxed) == before {
+            if self.turn.load(Ordering::Relaxed) == turn {
                 return Some(words);
             }
-            std::hint::spin_loop();
         }
         None
     }
@@ -390,10 +398,23 @@ mod tests {
         let writer = std::thread::spawn(move || (0..200_000).for_each(|number| written.put(0, &snapshot(number))));
         let mut seen = 0;
         while !writer.is_finished() || seen == 0 {
-            let (found, _) = table.find(uuid(1), 0).unwrap();
+            // This writer never rests; a reader that it has overtaken each time may give up, and must not believe what it has.
+            let Some((found, _)) = table.find(uuid(1), 0) else { continue };
             assert_eq!(found, snapshot(found.answered.unwrap()));
             seen += 1;
         }
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_writer_that_stopped_halfway_holds_up_nobody() {
+        let table = Table::default();
+        (1..=3).for_each(|number| table.put(0, &snapshot(number)));
+        let slot = &table.slots[0];
+        let next = slot.turn.load(Ordering::Relaxed) + 1;
+        slot.copy(next).iter().take(WORDS / 2).for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+        assert_eq!(table.find(uuid(1), 0), Some((snapshot(3), 0)));
+        table.put(0, &snapshot(4));
+        assert_eq!(table.find(uuid(1), 0), Some((snapshot(4), 0)));
     }
 }

@@ -144,7 +144,8 @@ struct Seen {
     throttled_ns: u64,
     energy: Sensor,
     busy: Sensor,
-    busy_percent: u64,
+    /// The newest mean, until there are newer samples.
+    busy_percent: Reading,
     power_limit_mw: u32,
     is_here: bool,
 }
@@ -231,7 +232,7 @@ impl Rounds<'_> {
                 throttled_ns: 0,
                 energy: Sensor::default(),
                 busy: Sensor::default(),
-                busy_percent: 0,
+                busy_percent: Err(Why::NotRead),
                 power_limit_mw: limit.unwrap_or(0),
                 is_here: true,
             });
@@ -364,14 +365,12 @@ impl Seen {
             }
         }
         let is_stale = self.busy.is_stale(last_us, now_ns);
-        if let Some(mean) = sum.checked_div(count) {
-            self.busy_percent = mean;
+        match sum.checked_div(count) {
+            Some(mean) => self.busy_percent = Ok(mean),
+            None if is_absurd => self.busy_percent = Err(Why::Absurd),
+            None => {}
         }
-        match (is_absurd && count == 0, is_stale) {
-            (true, _) => Err(Why::Absurd),
-            (_, true) => Err(Why::Stale),
-            _ => Ok(self.busy_percent),
-        }
+        if is_stale { Err(Why::Stale) } else { self.busy_percent }
     }
 
     /// Time between rounds in which the clocks were held down: whole where both ends say so, half where one does.
