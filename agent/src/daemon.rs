@@ -128,11 +128,13 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
     };
-    // Where nothing is sold of them the library is not even loaded.
-    let followed = match gpus::are_sold(&config).then(|| Followed::start(&config.nvml, Clock::SYSTEM)).transpose() {
-        Ok(followed) => followed,
-        Err(error) => return Err(bug(&error)),
-    };
+    // Where nothing is sold of them, and no order holds one still, the library is not even loaded.
+    let are_held = stored.iter().any(|state| !state.gpus.is_empty());
+    let followed =
+        match (gpus::are_sold(&config) || are_held).then(|| Followed::start(&config.nvml, Clock::SYSTEM)).transpose() {
+            Ok(followed) => followed,
+            Err(error) => return Err(bug(&error)),
+        };
     let setting = Setting {
         root: config.root.clone(),
         interval_ns: config.sample_ns,

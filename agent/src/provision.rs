@@ -117,6 +117,8 @@ impl Provisioner {
         let contract = job.contract;
         self.job("provide", contract, move |this, number| {
             if let Some(outcome) = this.turns.take(contract, number, || this.start(&job)) {
+                // Whatever was answered: the devices are those that the ledger gives the order.
+                let outcome = outcome.map(|(plan, address)| (Plan { gpus: job.gpus.clone(), ..plan }, address));
                 this.writer.send(Input::Place { contract, outcome }).ok();
             }
         });

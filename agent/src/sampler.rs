@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Plan, Sampler};
+use hufu_metering::{At, Known, OrderState, Plan, Sampler, gpu_meter::Trouble};
 use hufu_trade::{
     octets::{ContractNo, Octets},
     resource::Resource,
@@ -102,6 +102,15 @@ pub(crate) struct Thread {
     offset_ns: i64,
 }
 
+/// What a trouble is called as an alarm.
+fn about(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::Gone { .. } | Trouble::Hung => "GPU is not metered",
+        Trouble::Foreign { .. } => "GPU used by others",
+        Trouble::Implausible { .. } => "GPU energy counter jumped",
+    }
+}
+
 fn next_edge(real_ns: i64, window_ns: u64) -> i64 {
     let window = i64::try_from(window_ns).unwrap_or(60_000_000_000).max(1);
     (real_ns.div_euclid(window) + 1).saturating_mul(window)
@@ -120,6 +129,9 @@ impl Thread {
     pub(crate) fn new(mut setting: Setting) -> Result<Self, hufu_metering::Error> {
         let now = (setting.clock.now)();
         let mut sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
+        if let Some(gpus) = &setting.gpus {
+            sampler.follow_gpus(gpus.watch().table().clone());
+        }
         let stored = std::mem::take(&mut setting.stored);
         let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
         let resumed: Vec<_> = resumed.iter().map(|state| Octets(state.order)).collect();
@@ -183,6 +195,12 @@ impl Thread {
             let took_ns = (self.setting.clock.now)().mono_ns.saturating_sub(now.mono_ns);
             self.setting.counted.tick(took_ns, late_ns > self.setting.interval_ns / 2);
             self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+            for (order, trouble) in self.sampler.take_troubles() {
+                let (contract, what) = (Octets(order), about(&trouble));
+                if !self.tell(Event::Trouble { contract, what, detail: trouble.to_string() }) {
+                    return false;
+                }
+            }
             if now.mono_ns >= self.state_ns {
                 self.keep();
                 self.state_ns = now.mono_ns.saturating_add(STATE_NS);

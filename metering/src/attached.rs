@@ -5,9 +5,10 @@ use hufu_trade::{resource::Kind, usage::SourceIdentity};
 
 use crate::{
     Error,
+    gpu_meter::GpuMeter,
     order::Context,
     plan::{Network, Plan, Storage},
-    sample::{Raw, Sample},
+    sample::{At, Raw, Sample, Target},
 };
 
 /// After so many ticks a source that could not be opened is tried again.
@@ -15,32 +16,49 @@ const RETRY_TICKS: u8 = 10;
 
 /// An open source. Each variant's type has `identity`, `is_gone` and `read`; see [`Slot::read`] for what they promise.
 #[derive(Debug)]
-pub(crate) enum Attached {}
+pub(crate) enum Attached {
+    /// The GPUs that it holds.
+    Gpus(Box<GpuMeter>),
+}
 
 impl Attached {
     /// Opens what the plan names.
-    fn open(part: &Part, _plan: &Plan, _context: &Context<'_>) -> Result<Self, Error> {
+    fn open(part: &Part, plan: &Plan, context: &Context<'_>) -> Result<Self, Error> {
         let what = match part {
             Part::Network(_) => "network counters of an order",
             Part::Storage(_) => "storage of an order",
-            Part::Gpus(_) => "GPUs of an order",
+            Part::Gpus(uuids) => {
+                let cgroup = match &plan.target {
+                    Target::Cgroup { path } => Some(path.as_str()),
+                    Target::Process { .. } => None,
+                };
+                let meter = GpuMeter::open(context.root, context.gpus.cloned(), uuids, cgroup)?;
+                return Ok(Self::Gpus(Box::new(meter)));
+            }
         };
         Err(Error::NotMetered { what })
     }
 
     /// Whose counters these are.
     fn identity(&self) -> SourceIdentity {
-        match *self {}
+        match self {
+            Self::Gpus(gpus) => gpus.identity(),
+        }
     }
 
     /// True once the instance that was opened exists no more: it is then opened anew, as another one.
     fn is_gone(&self) -> bool {
-        match *self {}
+        match self {
+            // A device that comes back is the same one: its UUID is.
+            Self::Gpus(_) => false,
+        }
     }
 
     /// Sets its kinds to values or reasons; no allocation in the steady state.
-    fn read(&mut self, _buffer: &mut [u8], _sample: &mut Sample) {
-        match *self {}
+    fn read(&mut self, at: At, buffer: &mut [u8], sample: &mut Sample) {
+        match self {
+            Self::Gpus(gpus) => gpus.read(at, buffer, sample),
+        }
     }
 }
 
@@ -126,6 +144,15 @@ impl Slot {
         &self.why
     }
 
+    /// The GPUs of the order, where it is their slot and it is open.
+    pub(crate) fn gpus(&mut self) -> Option<&mut GpuMeter> {
+        match &mut self.source {
+            Some(Attached::Gpus(gpus)) => Some(gpus),
+            #[allow(unreachable_patterns, reason = "the list of sources grows")]
+            _ => None,
+        }
+    }
+
     /// What its raw values belong to.
     pub(crate) fn known(&self) -> &[SourceIdentity] {
         &self.known
@@ -162,7 +189,7 @@ impl Slot {
             self.kinds().iter().for_each(|kind| sample.set(*kind, Raw::Missing(self.part.absent())));
             return came;
         };
-        source.read(context.buffer, sample);
+        source.read(context.at, context.buffer, sample);
         if source.is_gone() {
             let why = self.kinds().iter().find_map(|kind| match sample.of(*kind) {
                 Raw::Missing(why) => Some(why),

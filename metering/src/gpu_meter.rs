@@ -9,10 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use hufu_trade::resource::Kind;
+use hufu_trade::{quality::Quality, resource::Kind, usage::SourceIdentity};
 
 use crate::{
-    file,
+    Error, file,
     gpu_table::{PID_COUNT_MAX, Reading, Snapshot, Table, Uuid, Why},
     sample::{At, Raw, Sample},
 };
@@ -120,6 +120,27 @@ pub struct GpuMeter {
 }
 
 impl GpuMeter {
+    /// As [`GpuMeter::new`], of devices by the names that NVML gives them.
+    ///
+    /// # Errors
+    /// [`Error::BadDevice`] for a name that cannot be one, [`Error::NotMetered`] for more devices than an order can hold.
+    pub(crate) fn open(
+        root: &Path,
+        table: Option<Arc<Table>>,
+        held: &[String],
+        cgroup: Option<&str>,
+    ) -> Result<Self, Error> {
+        if held.len() > HELD_COUNT_MAX {
+            return Err(Error::NotMetered { what: "more than 64 GPUs of an order" });
+        }
+        if table.is_none() {
+            return Err(Error::NotMetered { what: "a GPU of an order (NVML is not followed)" });
+        }
+        let bad = |name: &str| Error::BadDevice { name: name.chars().take(80).collect() };
+        let uuids = held.iter().map(|name| Uuid::new(name).ok_or_else(|| bad(name)));
+        Ok(Self::new(root, table, &uuids.collect::<Result<Vec<_>, _>>()?, cgroup))
+    }
+
     /// A meter of `held` devices, the first [`HELD_COUNT_MAX`] of them, for the order in `cgroup`. Without a table nothing is ever read.
     pub fn new(root: &Path, table: Option<Arc<Table>>, held: &[Uuid], cgroup: Option<&str>) -> Self {
         let mut uuids = held.to_vec();
@@ -149,6 +170,12 @@ impl GpuMeter {
     /// The devices, in the order of their UUIDs.
     pub fn uuids(&self) -> impl Iterator<Item = Uuid> {
         self.held.iter().map(|held| held.uuid)
+    }
+
+    /// Whose readings these are: the devices by their UUIDs, which are theirs for ever.
+    pub fn identity(&self) -> SourceIdentity {
+        let uuids: Vec<&str> = self.held.iter().map(|held| held.uuid.as_str()).collect();
+        SourceIdentity { source: "nvml".to_owned(), path: uuids.join(","), instance: 0 }
     }
 
     /// Device-time since this meter began in which clocks were held down for heat or power, ns; or why it is not known.
@@ -197,6 +224,8 @@ impl GpuMeter {
         sample.set(Kind::GpuMemory, raw(sums.memory_bytes));
         sample.set(Kind::GpuEnergy, raw(sums.energy_mj));
         self.throttled_why = sums.throttled.err();
+        let throttled = self.throttled_ns().map(|ns| u64::try_from(ns).unwrap_or(u64::MAX));
+        sample.set_quality(Quality::GpuThrottled, raw(throttled));
     }
 
     fn look(&mut self, table: &Table, index: usize, buffer: &mut [u8], sums: &mut Sums) {

@@ -17,14 +17,18 @@ use std::{
 
 use fake::{Fake, is_static};
 use hufu_metering::{
-    At,
+    At, OrderState, Plan, Sampler, Target,
     gpu_meter::{GpuMeter, Trouble},
     gpu_table::{Table, Uuid, Why},
     gpu_watch::{Setting, Watch},
     sample::Sample,
     usage::{Limits, Usage},
 };
-use hufu_trade::resource::{Kind, Resource};
+use hufu_trade::{
+    quality::Quality,
+    resource::{Kind, Resource},
+    usage::SourceIdentity,
+};
 
 const S: u64 = 1_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -123,6 +127,8 @@ const GPU_0: &str = "GPU-00000000-0000-0000-0000-000000000000";
 const GPU_1: &str = "GPU-10000000-0000-0000-0000-000000000000";
 const MIG_2: &str = "MIG-00000000-0000-0000-0000-000000000003";
 const NO_WHY: Vec<String> = Vec::new();
+/// What a gauge says that was missing for a while.
+const PART: &str = "not read for a part of the time, and not counted there";
 
 #[test]
 fn a_card_under_load_is_metered_to_the_joule() {
@@ -177,13 +183,13 @@ fn old_readings_and_nonsense_are_gaps_and_a_counter_loses_nothing_over_them() {
     assert_eq!((energy(&server), server.told().1), (Some(600_000), None));
     assert_eq!(server.told().2, [Why::Absurd.text()]);
     server.second(7);
-    assert!(server.told().2[0].contains("waits for confirmation"));
+    assert!(server.told().2.iter().any(|why| why.contains("waits for confirmation")));
     for step in 8..=9 {
         server.second(step);
     }
     // Steps 6 and 7 have one end without a reading of memory, each; a wrong value of the counter is nobody's.
     let want = vec![Some(9 * u128::from(S)), Some(7 * 1024), Some(1_000_000)];
-    assert_eq!(server.told(), (want, Some(0), NO_WHY));
+    assert_eq!(server.told(), (want, Some(0), vec![PART.to_owned()]));
 }
 
 #[test]
@@ -229,7 +235,7 @@ fn a_lost_card_is_missing_with_its_reason_and_another_order_is_unharmed() {
     }
     server.second(4);
     server.second(4);
-    assert_eq!(server.told().2, NO_WHY);
+    assert_eq!(server.told().2, [PART]);
     assert_eq!(server.told().0[0], Some(4 * u128::from(S)), "what lies between is not counted");
     assert_eq!(server.told().0[2], Some(800), "energy is: the counter went on");
 }
@@ -262,7 +268,7 @@ fn a_call_that_hangs_stops_nobody_and_goes_on_when_it_returns() {
     server.tick();
     server.second(4);
     let (totals, throttled, why) = server.told();
-    assert_eq!((totals[2], throttled, why), (Some(4000), None, NO_WHY));
+    assert_eq!((totals[2], throttled, why), (Some(4000), None, vec![PART.to_owned()]));
     assert!(server.watch.stop(PATIENCE), "it ends when it is told to");
 }
 
@@ -343,4 +349,57 @@ fn without_a_library_the_thread_says_so_and_ends() {
     assert!(watch.inventory(PATIENCE).reason.unwrap().contains("is not installed"));
     assert_eq!((watch.table().rounds(), watch.table().all()), (0, Vec::new()));
     assert!(watch.stop(PATIENCE));
+}
+
+#[test]
+fn an_order_is_metered_over_its_gpus_and_goes_on_after_a_restart() {
+    if is_static() {
+        return;
+    }
+    let replay = "0 energy 1000 1600 2200 2900\n0 memory 2048\n0 clocks 0 8 0\n0 limit 700000\n";
+    let mut server = Server::start(replay, &[], &[GPU_0], None);
+    let metered = ["gpu:H100-80G", "gpu_memory", "gpu_energy"].map(|name| name.parse::<Resource>().unwrap());
+    let plan = || Plan { gpus: vec![GPU_0.to_owned()], ..Plan::from(Target::Process { pid: std::process::id() }) };
+    let at = |server: &Server| {
+        let boot_ns = server.now_ns();
+        At { real_ns: i64::try_from(boot_ns).unwrap(), boot_ns, mono_ns: boot_ns }
+    };
+    let mut sampler = Sampler::new(Path::new(ROOT), S, at(&server)).unwrap();
+    sampler.follow_gpus(Arc::clone(server.watch.table()));
+    sampler.start([1; 16], plan(), &metered, &[], None, at(&server)).unwrap();
+    server.second(1);
+    sampler.tick(at(&server));
+    let state = sampler.state_of([1; 16]).unwrap().encode();
+    drop(sampler);
+    // The agent is away for a second; NVML is followed anew, the device is the same.
+    server.second(2);
+    let mut sampler = Sampler::new(Path::new(ROOT), S, at(&server)).unwrap();
+    sampler.follow_gpus(Arc::clone(server.watch.table()));
+    let state = OrderState::decode(&state).unwrap();
+    assert_eq!(state.gpus, [GPU_0]);
+    assert!(sampler.resume(&state, at(&server)), "from its state alone");
+    server.second(3);
+    sampler.tick(at(&server));
+    let end = i64::try_from(server.now_ns()).unwrap();
+    let draft = sampler.close(at(&server), end).orders.pop().unwrap();
+    let told: Vec<(String, Option<u128>)> =
+        draft.totals.iter().map(|total| (total.resource.to_string(), total.total)).collect();
+    let want = [("gpu:H100-80G", 3 * u128::from(S)), ("gpu_memory", 3 * 2048), ("gpu_energy", 1900)];
+    assert_eq!(told, want.map(|(name, total)| (name.to_owned(), Some(total))));
+    let own = SourceIdentity { source: "nvml".to_owned(), path: GPU_0.to_owned(), instance: 0 };
+    assert_eq!(draft.identity.attached, Some(vec![own]));
+    let throttled = draft.delivered.iter().find(|(quality, ..)| *quality == Quality::GpuThrottled).unwrap();
+    assert!(throttled.1.is_some(), "{throttled:?}");
+    // Without NVML's thread its GPU kinds are missing, and nothing else of it.
+    let mut blind = Sampler::new(Path::new(ROOT), S, at(&server)).unwrap();
+    let cpu = Resource::used(Kind::Cpu);
+    blind.start([2; 16], plan(), &[cpu, metered[0].clone()], &[], None, at(&server)).unwrap();
+    server.second(3);
+    blind.tick(at(&server));
+    let draft = blind.close(at(&server), end + 1).orders.pop().unwrap();
+    assert!(draft.totals[0].total.is_some(), "{:?}", draft.totals);
+    assert_eq!(
+        (draft.totals[1].total, draft.totals[1].why.as_deref()),
+        (None, Some("the order's GPUs cannot be read"))
+    );
 }
