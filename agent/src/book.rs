@@ -319,10 +319,10 @@ impl Book {
             }
             Err(refusal) => return Err(refusal.to_string()),
         };
-        if table.is_holding(&contract.state) != table.is_holding(&state) {
+        let (held, holds) = (table.is_holding(&contract.state), table.is_holding(&state));
+        if held != holds {
             self.revision += 1;
         }
-        let holds = table.is_holding(&state);
         let contract = self.contract(no)?;
         (contract.state, contract.since) = (state, time);
         if !holds {

@@ -398,8 +398,6 @@ fn an_order_is_metered_over_its_gpus_and_goes_on_after_a_restart() {
     blind.tick(at(&server));
     let draft = blind.close(at(&server), end + 1).orders.pop().unwrap();
     assert!(draft.totals[0].total.is_some(), "{:?}", draft.totals);
-    assert_eq!(
-        (draft.totals[1].total, draft.totals[1].why.as_deref()),
-        (None, Some("the order's GPUs cannot be read"))
-    );
+    let why = draft.totals[1].why.as_deref().unwrap();
+    assert!(draft.totals[1].total.is_none() && why.contains("NVML is not followed"), "{why}");
 }

@@ -51,7 +51,7 @@ pub struct Request {
     #[serde(default)]
     pub quantity: u32,
     /// What one unit holds, by resource name, decimal strings: `cpu` in thousandths of a core, `memory` and `storage` in
-    /// bytes, `gpu` in devices.
+    /// bytes, `gpu:KIND` in devices.
     #[serde(default)]
     pub reserves: BTreeMap<String, String>,
     /// End of service, RFC 3339 UTC; of a verb other than `start` the time it is asked.

@@ -1138,7 +1138,7 @@ class Evidence:
             signatures.fail("bill.der", "not a Bill")
         self.browse = self.offer = self.order = self.deal = None
         by = {kind: [] for kind in ("score", "rules", "order_status", "notice", "correction", "payment", "refund_paid", "window",
-                                    "finance_link", "usage", "bill")}
+                                    "finance_link", "usage", "bill", "allocation")}
         self.all, self.rotations = [], []
         for name, told, data in found:
             try:
@@ -1154,7 +1154,7 @@ class Evidence:
             elif entry.kind in by or entry.kind == "gap":
                 by["usage" if entry.kind == "gap" else entry.kind].append(entry)
         self.scores, self.rules, self.statuses, self.notices, self.corrections, self.payments, self.refunds = list(by.values())[:7]
-        self.windows, self.links, self.records, bills = list(by.values())[7:]
+        self.windows, self.links, self.records, bills, self.allocations = list(by.values())[7:]
         self.earlier = []
         self.choose_bill(bills)
         self.keep_contract(completeness)
@@ -1191,7 +1191,8 @@ class Evidence:
             value = getattr(found, "said", None) or getattr(found, "offer", None) or found.value
             out.check(value.contractNo == self.bill.contractNo, found.name, "it belongs to another contract")
             return value.contractNo == self.bill.contractNo
-        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills"):
+        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills",
+                     "allocations"):
             setattr(self, kind, [found for found in getattr(self, kind) if own(found)])
         for kind in ("browse", "order", "offer", "deal", "bill_entry"):
             found = getattr(self, kind)
