@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use hufu_gm::{Signed, cert::Certificate, sm3::sm3};
 use hufu_trade::{
+    allocation::Allocation,
     bill::Bill,
     contract::{Facts, replay},
     correction::{Correction, RefundPaid},
@@ -211,6 +212,12 @@ impl Book {
                 self.receipt(read(decode(signed.tbs(), "Receipt"))?);
                 Ok(())
             }
+            EntryKind::Allocation => {
+                let given: Allocation = read(decode(body, "Allocation"))?;
+                read(given.check())?;
+                self.contract(given.contract_no)?.devices = given.devices;
+                Ok(())
+            }
             EntryKind::UserOperation => self.operation(&read(decode(body, "UserOperation"))?),
             EntryKind::Demand | EntryKind::Response => {
                 // They move no contract; what is held for a proposal is no reservation of an order.
@@ -312,11 +319,15 @@ impl Book {
             }
             Err(refusal) => return Err(refusal.to_string()),
         };
-        if table.is_holding(&contract.state) != table.is_holding(&state) {
+        let (held, holds) = (table.is_holding(&contract.state), table.is_holding(&state));
+        if held != holds {
             self.revision += 1;
         }
         let contract = self.contract(no)?;
         (contract.state, contract.since) = (state, time);
+        if !holds {
+            contract.devices.clear();
+        }
         for billed in &mut contract.bills {
             billed.contested |= act == CONTEST && billed.refused;
             // What answers a dispute ends it; a score and the payment of another bill do not.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
+use hufu_metering::gpu;
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
@@ -12,6 +13,7 @@ use crate::{
     boundary::Boundary,
     bounded,
     disk::Disk,
+    gpu_config::{self, GpuConfig},
     key_place::{self, KeyPlace, Named, secret},
     provision::Means,
     scrape,
@@ -71,6 +73,7 @@ struct RawMetering {
     root: PathBuf,
     sample_ms: u64,
     window_s: u64,
+    nvml: PathBuf,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +124,8 @@ struct RawProduct {
     memory_bytes: u64,
     #[serde(default)]
     disk: Disk,
+    gpu: Option<String>,
+    gpus: Option<u32>,
     #[serde(default = "month_s")]
     term_max_s: u64,
     tariff: toml::Table,
@@ -133,7 +138,7 @@ impl Default for RawLedger {
 }
 impl Default for RawMetering {
     fn default() -> Self {
-        Self { root: "/".into(), sample_ms: 1000, window_s: 60 }
+        Self { root: "/".into(), sample_ms: 1000, window_s: 60, nvml: gpu::LIBRARY.into() }
     }
 }
 impl Default for RawLocal {
@@ -191,6 +196,8 @@ pub(crate) struct ProductConfig {
     pub(crate) memory_bytes: u64,
     /// What one unit holds of the disks.
     pub(crate) disk: Disk,
+    /// Devices one unit holds.
+    pub(crate) gpu: Option<GpuConfig>,
     /// Longest term, ns.
     pub(crate) term_max_ns: u64,
     /// Price terms.
@@ -224,6 +231,8 @@ pub(crate) struct Config {
     pub(crate) sample_ns: u64,
     /// Usage window, ns.
     pub(crate) window_ns: u64,
+    /// NVIDIA's management library, a path or a name for the loader.
+    pub(crate) nvml: PathBuf,
     /// Broker host.
     pub(crate) mqtt_host: String,
     /// Broker port.
@@ -382,6 +391,7 @@ impl Config {
             root: raw.metering.root,
             sample_ns: raw.metering.sample_ms * 1_000_000,
             window_ns: window_s * 1_000_000_000,
+            nvml: raw.metering.nvml,
             mqtt_host: host,
             mqtt_port: port,
             platform_certificates: at(&raw.platform.certificates),
@@ -415,8 +425,9 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
     if !["IaaS", "PaaS", "SaaS"].contains(&raw.class.as_str()) {
         return Err(wrong("class: IaaS, PaaS or SaaS expected"));
     }
-    if raw.cpu_millicores == 0 && raw.memory_bytes == 0 {
-        return Err(wrong("cpu_millicores or memory_bytes must be above zero"));
+    let gpu = GpuConfig::of(raw.gpu.as_deref(), raw.gpus).map_err(|why| wrong(&why))?;
+    if raw.cpu_millicores == 0 && raw.memory_bytes == 0 && gpu.is_none() {
+        return Err(wrong("cpu_millicores, memory_bytes or gpus must be above zero"));
     }
     if !(1..=10 * 365 * 86_400).contains(&raw.term_max_s) {
         return Err(wrong("term_max_s: 1 second to ten years expected"));
@@ -424,7 +435,8 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
     let text = toml::to_string(&raw.tariff).map_err(|e| wrong(&e.to_string()))?;
     let tariff = Tariff::from_toml(&text).map_err(|e| wrong(&e.to_string()))?;
     for price in &tariff.prices {
-        price.resource.parse::<Resource>().map_err(|e| wrong(&e.to_string()))?;
+        let resource = price.resource.parse::<Resource>().map_err(|e| wrong(&e.to_string()))?;
+        gpu_config::check_price(&resource, gpu.as_ref()).map_err(|why| wrong(&why))?;
     }
     Ok(ProductConfig {
         id: raw.id,
@@ -433,6 +445,7 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
         cpu_millicores: raw.cpu_millicores,
         memory_bytes: raw.memory_bytes,
         disk: raw.disk,
+        gpu,
         term_max_ns: raw.term_max_s * 1_000_000_000,
         tariff,
     })

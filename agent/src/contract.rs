@@ -4,6 +4,7 @@ use std::{cell::OnceCell, collections::VecDeque};
 
 use hufu_gm::{sm2::PublicKey, sm3::Hash};
 use hufu_trade::{
+    allocation::Device,
     bill::Bill,
     correction::Due,
     entry::{Deal, EntryName},
@@ -117,6 +118,8 @@ pub(crate) struct Contract {
     pub(crate) billed: Vec<Reading>,
     /// The score's place and statement hash.
     pub(crate) score: Option<(EntryName, Hash)>,
+    /// The devices it holds, while it holds capacity.
+    pub(crate) devices: Vec<Device>,
 }
 
 impl Contract {
@@ -153,6 +156,7 @@ impl Contract {
             spans: VecDeque::new(),
             billed: Vec::new(),
             score: None,
+            devices: Vec::new(),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     clock::{self, Clock},
     config::Config,
     core_state, firmware,
+    gpus::{self, Followed},
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},
@@ -130,6 +131,13 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
     };
+    // Where nothing is sold of them, and no order holds one still, the library is not even loaded.
+    let are_held = stored.iter().any(|state| !state.gpus.is_empty());
+    let followed =
+        match (gpus::are_sold(&config) || are_held).then(|| Followed::start(&config.nvml, Clock::SYSTEM)).transpose() {
+            Ok(followed) => followed,
+            Err(error) => return Err(bug(&error)),
+        };
     let setting = Setting {
         root: config.root.clone(),
         interval_ns: config.sample_ns,
@@ -139,6 +147,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         writer: inputs.clone(),
         clock: Clock::SYSTEM,
         counted,
+        gpus: followed,
     };
     let sampling = thread("sampler", move || sampler::run(setting))?;
     let writing = thread("writer", move || writer.run())?;
@@ -219,12 +228,13 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
         memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
         storage_bytes: config.storage_bytes.unwrap_or(0),
         sources,
+        gpus: Err("NVML has not answered yet".to_owned()),
     };
     let shop = Shop { products: config.products.clone(), capacity, certificates: material.certificates.clone() };
     for product in &shop.products {
         for price in &product.tariff.prices {
             let reason = price.resource.parse().map_err(|e: hufu_trade::Error| e.to_string());
-            if let Err(reason) = reason.and_then(|resource| shop.metered(&resource)) {
+            if let Err(reason) = reason.and_then(|resource| shop.metered(product, &resource)) {
                 tracing::warn!(product = product.id, resource = price.resource, reason, "price not offered");
             }
         }

@@ -34,6 +34,8 @@ pub(crate) struct Job {
     quantity: u32,
     reserves: Vec<(String, u64)>,
     service_end: i64,
+    /// The devices that the order was given.
+    gpus: Vec<String>,
 }
 
 impl Job {
@@ -48,7 +50,8 @@ pub(crate) fn job(core: &Core, contract: ContractNo) -> Option<Job> {
     let known = core.book.contracts.get(&contract)?;
     let (_, offer, _) = known.offer.as_ref()?;
     let reserves = offer.reserves.iter().map(|r| (r.resource.clone(), r.quantity)).collect();
-    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end })
+    let gpus = known.devices.iter().map(|device| device.id.clone()).collect();
+    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end, gpus })
 }
 
 /// Who makes places and runs workloads.
@@ -123,6 +126,8 @@ impl Provisioner {
         let contract = job.contract;
         self.job("provide", contract, move |this, number| {
             if let Some(outcome) = this.turns.take(contract, number, || this.start(&job)) {
+                // Whatever was answered: the devices are those that the ledger gives the order.
+                let outcome = outcome.map(|(plan, address)| (Plan { gpus: job.gpus.clone(), ..plan }, address));
                 this.writer.send(Input::Place { contract, outcome }).ok();
             }
         });
@@ -181,6 +186,7 @@ impl Provisioner {
             quantity: job.quantity,
             reserves,
             service_end: rfc3339(job.service_end),
+            gpus: job.gpus.clone(),
             ..bare(Verb::Start, job.contract)
         };
         if let Means::Helper(socket) = &self.means {
@@ -265,11 +271,11 @@ pub(crate) fn bare(verb: Verb, contract: ContractNo) -> Request {
         contract_no: contract.to_string(),
         slice: None,
         storage: None,
-        gpus: Vec::new(),
         procs_files: Vec::new(),
         quantity: 0,
         reserves: BTreeMap::new(),
         service_end: rfc3339(clock::now().real_ns),
+        gpus: Vec::new(),
     }
 }
 
@@ -357,7 +363,7 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
         provisioner.pause(NO);
         failure(&inputs);
         std::fs::remove_file(dir.path().join("broken")).unwrap();
-        provisioner.provide(Job { contract: NO, quantity: 1, reserves: Vec::new(), service_end: 0 });
+        provisioner.provide(Job { contract: NO, quantity: 1, reserves: Vec::new(), service_end: 0, gpus: Vec::new() });
         let provided = inputs.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(matches!(provided, Input::Place { contract: NO, .. }), "{provided:?}");
         std::thread::sleep(AGAIN * 2);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Plan, Sampler, counters::Counters};
+use hufu_metering::{At, Known, OrderState, Plan, Sampler, counters::Counters, gpu_meter::Trouble};
 use hufu_trade::{
     octets::{ContractNo, Octets},
     resource::Resource,
@@ -16,6 +16,7 @@ use hufu_trade::{
 
 use crate::{
     clock::{Clock, Now},
+    gpus::Followed,
     metrics::Shared,
     node::Event,
     writer::Input,
@@ -63,6 +64,8 @@ pub(crate) struct Setting {
     pub(crate) clock: Clock,
     /// Its ticks, for whoever watches.
     pub(crate) counted: Shared,
+    /// The GPUs, where products hold them.
+    pub(crate) gpus: Option<Followed>,
 }
 
 fn at(now: Now) -> At {
@@ -77,6 +80,9 @@ pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
     let mut thread = Thread::new(setting)?;
     while thread.turn() {}
     thread.keep();
+    if let Some(gpus) = thread.setting.gpus.take() {
+        gpus.end();
+    }
     Ok(())
 }
 
@@ -98,6 +104,15 @@ pub(crate) struct Thread {
     offset_ns: i64,
 }
 
+/// What a trouble is called as an alarm.
+fn about(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::Gone { .. } | Trouble::Hung => "GPU is not metered",
+        Trouble::Foreign { .. } => "GPU used by others",
+        Trouble::Implausible { .. } => "GPU energy counter jumped",
+    }
+}
+
 fn next_edge(real_ns: i64, window_ns: u64) -> i64 {
     let window = i64::try_from(window_ns).unwrap_or(60_000_000_000).max(1);
     (real_ns.div_euclid(window) + 1).saturating_mul(window)
@@ -116,6 +131,9 @@ impl Thread {
     pub(crate) fn new(mut setting: Setting) -> Result<Self, hufu_metering::Error> {
         let now = (setting.clock.now)();
         let mut sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
+        if let Some(gpus) = &setting.gpus {
+            sampler.follow_gpus(gpus.watch().table().clone());
+        }
         let stored = std::mem::take(&mut setting.stored);
         let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
         let resumed: Vec<_> = resumed.iter().map(|state| Octets(state.order)).collect();
@@ -134,7 +152,8 @@ impl Thread {
 
     fn turn(&mut self) -> bool {
         // An edge is looked at again at least each second, because the wall clock may be stepped meanwhile.
-        let busy = self.sampler.orders().next().is_some();
+        // NVML's answers are taken within a second, too.
+        let busy = self.sampler.orders().next().is_some() || self.setting.gpus.is_some();
         let wait = self.wait_ns((self.setting.clock.now)()).min(if busy { 1_000_000_000 } else { 60_000_000_000 });
         if wait > 0 {
             match self.setting.commands.recv_timeout(Duration::from_nanos(wait)) {
@@ -157,6 +176,11 @@ impl Thread {
     /// Does what the time asks for; false when the writer is gone.
     pub(crate) fn look(&mut self) -> bool {
         let now = (self.setting.clock.now)();
+        if let Some(event) = self.setting.gpus.as_mut().and_then(|gpus| gpus.look(now))
+            && !self.tell(event)
+        {
+            return false;
+        }
         let busy = self.sampler.orders().next().is_some();
         // The wall clock was set back: edges follow it, intervals keep their BOOTTIME length. Not later than the next tick:
         // while an order is metered a tick is due at every look.
@@ -173,6 +197,12 @@ impl Thread {
             let took_ns = (self.setting.clock.now)().mono_ns.saturating_sub(now.mono_ns);
             self.setting.counted.tick(took_ns, late_ns > self.setting.interval_ns / 2);
             self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+            for (order, trouble) in self.sampler.take_troubles() {
+                let (contract, what) = (Octets(order), about(&trouble));
+                if !self.tell(Event::Trouble { contract, what, detail: trouble.to_string() }) {
+                    return false;
+                }
+            }
             if now.mono_ns >= self.state_ns {
                 self.keep();
                 self.state_ns = now.mono_ns.saturating_add(STATE_NS);
@@ -320,6 +350,7 @@ mod tests {
             writer,
             clock: Clock { now: || NOW.get(), quality },
             counted: Shared::default(),
+            gpus: None,
         };
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);

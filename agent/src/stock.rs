@@ -1,8 +1,9 @@
 //! What can be sold now: capacity, reservations, products, offers' tariffs. Stock is computed from the deals that hold
 //! capacity, with checked arithmetic, and can therefore not lie.
 
-use hufu_metering::capacity::TrustedSource;
+use hufu_metering::{capacity::TrustedSource, gpu_meter};
 use hufu_trade::{
+    allocation::{DEVICE_COUNT_MAX, Device},
     if2::{Catalogue, Product, ProductPrice, Sealed},
     resource::{Kind, Resource},
     statement::{Metered, Reservation},
@@ -14,6 +15,7 @@ use crate::{
     boundary,
     config::{Config, ProductConfig},
     contract::Contract,
+    devices,
     node::Core,
 };
 
@@ -28,7 +30,12 @@ pub(crate) struct Capacity {
     pub(crate) storage_bytes: u64,
     /// For each used resource the trusted source, or why there is none.
     pub(crate) sources: Vec<(Resource, Result<String, String>)>,
+    /// The devices that an order can be given, or why nothing is known of them.
+    pub(crate) gpus: Result<Vec<Device>, String>,
 }
+
+/// Why nothing is known of devices on a node that sells none.
+pub(crate) const NO_GPU_SOLD: &str = "no product of this node holds a GPU";
 
 /// Products and what they draw on.
 #[derive(Clone, Debug)]
@@ -82,7 +89,15 @@ impl Shop {
         let by_cpu = free_cpu.checked_div(product.cpu_millicores).unwrap_or(u64::MAX);
         let by_memory = free_memory.checked_div(product.memory_bytes).unwrap_or(u64::MAX);
         let by_storage = free_storage.checked_div(product.disk.storage_bytes).unwrap_or(u64::MAX);
-        Some(u32::try_from(by_cpu.min(by_memory).min(by_storage)).unwrap_or(u32::MAX))
+        let by_gpu = match &product.gpu {
+            None => u64::MAX,
+            Some(gpu) => {
+                let free = devices::free(&self.capacity, book, &gpu.resource())?;
+                // One order is given no more than an allocation holds.
+                free.min(u64::try_from(DEVICE_COUNT_MAX).ok()?).checked_div(u64::from(gpu.count))?
+            }
+        };
+        Some(u32::try_from(by_cpu.min(by_memory).min(by_storage).min(by_gpu)).unwrap_or(u32::MAX))
     }
 
     /// The catalogue as it stands.
@@ -105,12 +120,16 @@ impl Shop {
     /// The product's price terms, without prices per use of what this server cannot meter by a trusted source.
     pub(crate) fn tariff(&self, product: &ProductConfig) -> Tariff {
         let mut tariff = product.tariff.clone();
-        tariff.prices.retain(|price| price.resource.parse().is_ok_and(|resource| self.metered(&resource).is_ok()));
+        let is_metered = |resource: Resource| self.metered(product, &resource).is_ok();
+        tariff.prices.retain(|price| price.resource.parse().is_ok_and(is_metered));
         tariff
     }
 
-    /// Source of a resource's readings, or why there is none.
-    pub(crate) fn metered(&self, resource: &Resource) -> Result<String, String> {
+    /// Source of a resource's readings for orders of a product, or why there is none.
+    pub(crate) fn metered(&self, product: &ProductConfig, resource: &Resource) -> Result<String, String> {
+        if let Kind::Gpu | Kind::GpuMemory | Kind::GpuEnergy = resource.kind {
+            return self.metered_gpu(product, resource);
+        }
         if resource.reserved {
             return match resource.kind {
                 Kind::Cpu | Kind::Memory | Kind::Storage => Ok("reservation".to_owned()),
@@ -123,13 +142,36 @@ impl Shop {
         }
     }
 
+    /// As [`Self::metered`] for what devices give. A device is held whole, so that what is held is also what is used of it.
+    fn metered_gpu(&self, product: &ProductConfig, resource: &Resource) -> Result<String, String> {
+        let gpu = product.gpu.as_ref().ok_or("the product holds no GPU")?;
+        let known = self.capacity.gpus.as_ref().map_err(Clone::clone)?;
+        let own = known.iter().filter(|device| device.resource == gpu.resource());
+        let is_part = own.clone().any(|device| device.id.starts_with("MIG-"));
+        if own.count() == 0 {
+            return Err(format!("NVML has no {}", gpu.resource()));
+        }
+        let named = || gpu_meter::source(resource.kind).unwrap_or_default().to_owned();
+        match (resource.kind, resource.reserved, &resource.qualifier) {
+            (Kind::Gpu, true, Some(kind)) if *kind == gpu.kind => Ok("reservation".to_owned()),
+            (Kind::GpuEnergy, false, None) if is_part => Err("NVML counts no energy of a MIG instance".to_owned()),
+            (Kind::Gpu, false, Some(kind)) if *kind == gpu.kind => Ok(named()),
+            (Kind::GpuMemory | Kind::GpuEnergy, false, None) => Ok(named()),
+            _ => Err(format!("the product holds {}", gpu.resource())),
+        }
+    }
+
     /// What an offer says about each used resource, and about the reserved ones it prices.
-    pub(crate) fn metered_list(&self, tariff: &Tariff) -> Vec<Metered> {
-        let used = hufu_trade::resource::KINDS.into_iter().map(Resource::used);
+    pub(crate) fn metered_list(&self, product: &ProductConfig, tariff: &Tariff) -> Vec<Metered> {
+        let named = |kind| match &product.gpu {
+            Some(gpu) if kind == Kind::Gpu => Resource { qualifier: Some(gpu.kind.clone()), ..Resource::used(kind) },
+            _ => Resource::used(kind),
+        };
+        let used = hufu_trade::resource::KINDS.into_iter().map(named);
         let reserved = tariff.prices.iter().filter_map(|p| p.resource.parse().ok()).filter(|r: &Resource| r.reserved);
         used.chain(reserved)
             .map(|resource| {
-                let (source, why_not) = match self.metered(&resource) {
+                let (source, why_not) = match self.metered(product, &resource) {
                     Ok(source) => (source, None),
                     Err(why) => (String::new(), Some(why)),
                 };
@@ -152,8 +194,13 @@ impl Core {
         let quantity = u64::from(contract.quantity());
         let per_second = |resource: &Resource| {
             let (_, offer, _) = contract.offer.as_ref()?;
-            let held = offer.reserves.iter().find(|r| r.resource == resource.kind.name())?.quantity;
-            let unit = if resource.kind == Kind::Cpu { 1_000_000 } else { 1 };
+            let name = Resource { reserved: false, ..(*resource).clone() }.to_string();
+            let held = offer.reserves.iter().find(|r| r.resource == name)?.quantity;
+            let unit = match resource.kind {
+                Kind::Cpu => 1_000_000,
+                Kind::Gpu => 1_000_000_000,
+                _ => 1,
+            };
             held.checked_mul(quantity)?.checked_mul(unit)
         };
         wanted.into_iter().filter_map(|resource| per_second(&resource).map(|rate| (resource, rate))).collect()
@@ -162,10 +209,12 @@ impl Core {
 
 /// What one unit of a product holds.
 pub(crate) fn reserves(product: &ProductConfig) -> Vec<Reservation> {
-    [("cpu", product.cpu_millicores), ("memory", product.memory_bytes)]
+    let gpus = product.gpu.as_ref().map(|gpu| (gpu.resource(), u64::from(gpu.count)));
+    [("cpu".to_owned(), product.cpu_millicores), ("memory".to_owned(), product.memory_bytes)]
         .into_iter()
+        .chain(gpus)
         .filter(|(_, quantity)| *quantity > 0)
-        .map(|(resource, quantity)| Reservation { resource: resource.to_owned(), quantity })
+        .map(|(resource, quantity)| Reservation { resource, quantity })
         .chain(product.disk.reserves())
         .collect()
 }

@@ -5,10 +5,11 @@ use hufu_trade::{resource::Kind, usage::SourceIdentity};
 
 use crate::{
     Error,
+    gpu_meter::GpuMeter,
     net::Boundary,
     order::Context,
     plan::{Network, Plan, Storage},
-    sample::{Raw, Sample},
+    sample::{At, Raw, Sample, Target},
     storage::StorageMeter,
 };
 
@@ -20,6 +21,8 @@ const RETRY_TICKS: u8 = 10;
 pub(crate) enum Attached {
     Network(Boundary),
     Storage(StorageMeter),
+    /// The GPUs that it holds.
+    Gpus(Box<GpuMeter>),
 }
 
 impl Attached {
@@ -28,7 +31,14 @@ impl Attached {
         match part {
             Part::Network(network) => Boundary::open(network, plan, context).map(Self::Network),
             Part::Storage(storage) => StorageMeter::open(context.root, storage).map(Self::Storage),
-            Part::Gpus(_) => Err(Error::NotMetered { what: "GPUs of an order" }),
+            Part::Gpus(uuids) => {
+                let cgroup = match &plan.target {
+                    Target::Cgroup { path } => Some(path.as_str()),
+                    Target::Process { .. } => None,
+                };
+                let meter = GpuMeter::open(context.root, context.gpus.cloned(), uuids, cgroup)?;
+                Ok(Self::Gpus(Box::new(meter)))
+            }
         }
     }
 
@@ -37,6 +47,7 @@ impl Attached {
         match self {
             Self::Network(boundary) => boundary.identity(),
             Self::Storage(meter) => meter.identity(),
+            Self::Gpus(gpus) => gpus.identity(),
         }
     }
 
@@ -45,14 +56,17 @@ impl Attached {
         match self {
             Self::Network(boundary) => boundary.is_gone(),
             Self::Storage(meter) => meter.is_gone(),
+            // A device that comes back is the same one: its UUID is.
+            Self::Gpus(_) => false,
         }
     }
 
     /// Sets its kinds to values or reasons; no allocation in the steady state.
-    fn read(&mut self, buffer: &mut [u8], sample: &mut Sample) {
+    fn read(&mut self, at: At, buffer: &mut [u8], sample: &mut Sample) {
         match self {
             Self::Network(boundary) => boundary.read(buffer, sample),
             Self::Storage(meter) => meter.read(buffer, sample),
+            Self::Gpus(gpus) => gpus.read(at, buffer, sample),
         }
     }
 }
@@ -144,6 +158,15 @@ impl Slot {
         &self.why
     }
 
+    /// The GPUs of the order, where it is their slot and it is open.
+    pub(crate) fn gpus(&mut self) -> Option<&mut GpuMeter> {
+        match &mut self.source {
+            Some(Attached::Gpus(gpus)) => Some(gpus),
+            #[allow(unreachable_patterns, reason = "the list of sources grows")]
+            _ => None,
+        }
+    }
+
     /// What its raw values belong to.
     pub(crate) fn known(&self) -> &[SourceIdentity] {
         &self.known
@@ -180,7 +203,7 @@ impl Slot {
             self.kinds().iter().for_each(|kind| sample.set(*kind, Raw::Missing(self.part.absent())));
             return came;
         };
-        source.read(context.buffer, sample);
+        source.read(context.at, context.buffer, sample);
         if source.is_gone() {
             let why = self.kinds().iter().find_map(|kind| match sample.of(*kind) {
                 Raw::Missing(why) => Some(why),

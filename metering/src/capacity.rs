@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     Error, file,
     gpu::Gpus,
+    gpu_meter,
     hierarchy::{Hierarchies, Mode},
     net,
     sample::absent,
@@ -132,14 +133,31 @@ pub fn capacity(root: &Path) -> Result<Capacity, Error> {
 }
 
 impl Capacity {
-    /// The same with the GPUs, and a row for each kind of them: none is metered for an order yet.
+    /// The same with the GPUs, and a row for each kind of them. Memory and energy of devices have their one row.
     #[must_use]
     pub fn with_gpus(mut self, gpus: Gpus) -> Self {
+        let is_sold = !gpus.kinds.is_empty();
+        let mut whole = gpus.devices.iter().flatten().filter(|gpu| gpu.resource.is_some());
+        let counts_energy = whole.any(|gpu| gpu.counts_energy == Some(true));
+        for row in &mut self.resources {
+            let has = match row.resource.kind {
+                Kind::GpuMemory => is_sold,
+                Kind::GpuEnergy => counts_energy,
+                Kind::Gpu if is_sold => {
+                    row.reason = Some("devices are sold by their kind, below".to_owned());
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(source) = gpu_meter::source(row.resource.kind).filter(|_| has) {
+                (row.source, row.reason) = (Some(source.to_owned()), None);
+            }
+        }
         self.resources.extend(gpus.kinds.iter().map(|kind| Source {
             resource: kind.resource.clone(),
             unit: kind.resource.unit(),
-            source: None,
-            reason: Some(absent(kind.resource.kind).to_owned()),
+            source: gpu_meter::source(kind.resource.kind).map(str::to_owned),
+            reason: None,
         }));
         self.gpus = Some(gpus);
         self

@@ -110,6 +110,12 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// A text that names no GPU; whoever provisioned the order looks at what it answered.
+    #[error("{name:?} is not the UUID of a GPU or MIG instance")]
+    BadDevice {
+        /// The text.
+        name: String,
+    },
     /// Stored meter state that is not ours; the agent starts the order's counters anew and records a gap.
     #[error("stored meter state is malformed: {what}")]
     BadState {

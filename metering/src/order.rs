@@ -1,7 +1,7 @@
 //! One order being metered: its reader, its usage, and the pieces its time falls into (usage, gap, usage). The set of
 //! orders and the windows are `window.rs`.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use hufu_trade::{
     octets::Octets,
@@ -18,6 +18,8 @@ use crate::{
     delivered::Delivered,
     disk::Disks,
     draft::OrderDraft,
+    gpu_meter::{GpuMeter, Trouble},
+    gpu_table::Table,
     hierarchy::Hierarchies,
     plan::Plan,
     process::ProcessTree,
@@ -42,6 +44,10 @@ pub(crate) struct Context<'a> {
     pub(crate) boot_id: [u8; 16],
     pub(crate) buffer: &'a mut [u8],
     pub(crate) disks: &'a mut Disks,
+    /// When this tick is.
+    pub(crate) at: At,
+    /// What NVML's thread saw of the server's GPUs, where there is one.
+    pub(crate) gpus: Option<&'a Arc<Table>>,
     pub(crate) limits: Limits,
     /// Counters of cgroups that somebody with more rights handed over, by the cgroup's path.
     pub(crate) handed: &'a mut Vec<(String, Counters)>,
@@ -200,6 +206,11 @@ impl Order {
     /// Whether it was started with this plan and what `usage` meters.
     pub(crate) fn is(&self, plan: &Plan, usage: &Usage) -> bool {
         self.plan == *plan && self.usage.meters_as(usage)
+    }
+
+    /// What somebody must know of its GPUs.
+    pub(crate) fn troubles(&mut self) -> Vec<Trouble> {
+        self.attached.iter_mut().filter_map(Slot::gpus).flat_map(GpuMeter::take_troubles).collect()
     }
 
     /// Whether it holds files open.

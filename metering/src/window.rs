@@ -4,7 +4,10 @@
 //! edge's; totals are cumulative, so whatever the reading is late by goes to the next window and never twice. A close that
 //! comes more than one interval late splits the last step by time and marks it estimated.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hufu_trade::{
     resource::{KINDS, Kind, Resource},
@@ -19,6 +22,8 @@ use crate::{
     disk::Disks,
     draft::OrderDraft,
     file,
+    gpu_meter::Trouble,
+    gpu_table::Table,
     hierarchy::{Hierarchies, Mode},
     host::Host,
     order::{Context, Known, Order, Reader, is_same, metered_kinds},
@@ -71,6 +76,9 @@ pub struct Sampler {
     handed: Vec<(String, Counters)>,
     orders: Vec<Order>,
     window: HostWindow,
+    /// The last tick.
+    at: At,
+    gpus: Option<Arc<Table>>,
 }
 
 impl Sampler {
@@ -98,9 +106,25 @@ impl Sampler {
             handed,
             orders,
             window,
+            at,
+            gpus: None,
         };
         sampler.tick_host(at);
         Ok(sampler)
+    }
+
+    /// Reads the GPUs of orders that hold some from what NVML's thread leaves in `table`.
+    pub fn follow_gpus(&mut self, table: Arc<Table>) {
+        self.gpus = Some(table);
+    }
+
+    /// What somebody must know of orders' GPUs, each once; it allocates only then.
+    pub fn take_troubles(&mut self) -> Vec<([u8; 16], Trouble)> {
+        let of = |order: &mut Order| {
+            let key = order.key;
+            order.troubles().into_iter().map(move |trouble| (key, trouble))
+        };
+        self.orders.iter_mut().flat_map(of).collect()
     }
 
     /// Which cgroup generations the host has.
@@ -153,6 +177,7 @@ impl Sampler {
         if self.orders.iter().any(|known| known.key == order) {
             return Err(Error::KnownOrder);
         }
+        self.at = at;
         let mut usage = Usage::new(metered, reserved);
         usage.bound(Kind::Memory, self.host.memory_bytes(&mut self.buffer));
         let mut started = Order::start(order, plan.into(), usage, known, at, &mut self.context(Depth::All).1)?;
@@ -221,6 +246,8 @@ impl Sampler {
             boot_id: self.boot_id,
             buffer: &mut self.buffer,
             disks: &mut self.disks,
+            at: self.at,
+            gpus: self.gpus.as_ref(),
             limits,
             handed: &mut self.handed,
             depth,
@@ -245,6 +272,7 @@ impl Sampler {
 
     /// Reads all orders and the host. In the steady state it allocates nothing for orders in cgroups.
     pub fn tick(&mut self, at: At) {
+        self.at = at;
         self.ticks += 1;
         let depth = if self.ticks >= QUALITY_TICKS { Depth::All } else { Depth::Usage };
         self.read(at, depth);
@@ -307,6 +335,7 @@ impl Sampler {
     /// [`Error::UnknownOrder`].
     pub fn stop(&mut self, order: [u8; 16], at: At) -> Result<Vec<OrderDraft>, Error> {
         let index = self.orders.iter().position(|known| known.key == order).ok_or(Error::UnknownOrder)?;
+        self.at = at;
         let mut stopped = self.orders.swap_remove(index);
         stopped.stop(at, &mut self.context(Depth::All).1);
         for ((ended, kind), base) in self.window.ended.iter_mut().zip(KINDS).zip(stopped.window_base) {

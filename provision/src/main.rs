@@ -9,6 +9,7 @@ mod cgroupfs;
 mod counters;
 mod directory;
 mod io_limit;
+mod nvidia;
 mod place;
 mod settings;
 mod systemd;

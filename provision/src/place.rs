@@ -9,6 +9,7 @@ use crate::{
     cgroupfs::Cgroupfs,
     counters, directory,
     io_limit::{self, IoLimits},
+    nvidia,
     settings::Settings,
     systemd::Systemd,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Limits {
     pub(crate) tasks_max: u64,
     /// Rates of block IO, and the devices they apply to.
     pub(crate) io: IoLimits,
+    /// Device files it may open and how, where that is limited.
+    pub(crate) devices: Option<Vec<(String, String)>>,
 }
 
 /// Who makes places here.
@@ -141,5 +144,6 @@ fn limits(request: &Request, settings: &Settings) -> Result<Limits, String> {
                 devices => devices.to_vec(),
             },
         },
+        devices: nvidia::devices(Path::new("/"), &request.gpus),
     })
 }

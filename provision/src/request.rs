@@ -1,6 +1,9 @@
 //! The request and its limits. What comes back is `answer.rs`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,20 +54,21 @@ pub struct Request {
     /// Directory of the order's files, where the helper made one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<PathBuf>,
-    /// Devices or MIG instances that the node assigned, by UUID; the workload shall see these and no others.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gpus: Vec<String>,
     /// Units of the product; 0 unless the verb is `start`.
     #[serde(default)]
     pub quantity: u32,
     /// What one unit holds, by resource name, decimal strings: `cpu` in thousandths of a core, `memory` and `storage` in
-    /// bytes, `disk_read` and `disk_write` in bytes a second, `disk_read_ops` and `disk_write_ops` in operations a second, `gpu`
-    /// in devices.
+    /// bytes, `disk_read` and `disk_write` in bytes a second, `disk_read_ops` and `disk_write_ops` in operations a second,
+    /// `gpu:KIND` in devices.
     #[serde(default)]
     pub reserves: BTreeMap<String, String>,
     /// End of service, RFC 3339 UTC; of a verb other than `start` the time it is asked.
     #[serde(default)]
     pub service_end: String,
+    /// `start` only: the devices that the node gave to the order, as NVML names them (`GPU-..`, `MIG-..`). The workload may
+    /// see these and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
 }
 
 impl Request {
@@ -82,13 +86,10 @@ impl Request {
         if self.slice.is_some() || self.storage.is_some() || !self.procs_files.is_empty() {
             return wrong("slice, procs_files, storage", "the helper names the place, not who asks");
         }
-        if self.gpus.len() > GPUS_MAX || !self.gpus.iter().all(|uuid| is_gpu(uuid)) {
-            return wrong("gpus", "at most 64 UUIDs of devices or MIG instances expected");
-        }
         if self.verb == Verb::Start && !(1..=QUANTITY_MAX).contains(&self.quantity) {
             return wrong("quantity", "1 to 1000000 expected");
         }
-        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':');
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'+');
         for (resource, quantity) in &self.reserves {
             if !(1..=RESOURCE_CHARS_MAX).contains(&resource.len()) || !resource.bytes().all(name) {
                 return wrong("reserves", "the name of a resource expected");
@@ -103,6 +104,15 @@ impl Request {
         let time = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b'T' | b'Z');
         if self.service_end.len() > 40 || !self.service_end.bytes().all(time) {
             return wrong("service_end", "RFC 3339 UTC expected");
+        }
+        if self.gpus.len() > GPUS_MAX || (self.verb != Verb::Start && !self.gpus.is_empty()) {
+            return wrong("gpus", "at most 64, and with the verb start only, expected");
+        }
+        if !self.gpus.iter().all(|gpu| is_gpu(gpu)) {
+            return wrong("gpus", "GPU- or MIG-, hex digits and dashes expected");
+        }
+        if self.gpus.iter().collect::<BTreeSet<_>>().len() != self.gpus.len() {
+            return wrong("gpus", "each device once expected");
         }
         Ok(())
     }
@@ -129,18 +139,18 @@ mod tests {
             contract_no: "0123456789abcdef0123456789abcdef".to_owned(),
             slice: None,
             storage: None,
-            gpus: Vec::new(),
             procs_files: Vec::new(),
             quantity: 2,
             reserves: [("cpu".to_owned(), "500".to_owned())].into(),
             service_end: "2026-11-21T00:00:00Z".to_owned(),
+            gpus: vec!["GPU-1b5e0e8a-3f0c-4a43-9d0e-0a6c1f2d3e4f".to_owned(), "MIG-00aa".to_owned()],
         }
     }
 
     #[test]
     fn what_may_be_asked_of_root_is_closed() {
         type Change = fn(&mut Request);
-        let changes: [(&str, Change); 16] = [
+        let changes: [(&str, Change); 21] = [
             ("climbs", |r| r.contract_no = "../../../../etc/0123456789abcdef".to_owned()),
             ("short", |r| r.contract_no = "01".to_owned()),
             ("upper", |r| r.contract_no = "0123456789ABCDEF0123456789ABCDEF".to_owned()),
@@ -156,6 +166,11 @@ mod tests {
             ("no name", |r| drop(r.reserves.insert(String::new(), "1".to_owned()))),
             ("no number", |r| drop(r.reserves.insert("memory".to_owned(), "-1".to_owned()))),
             ("many", |r| r.reserves = (0..65).map(|i| (format!("gpu:{i}"), "1".to_owned())).collect()),
+            ("an index", |r| r.gpus = vec!["0".to_owned()]),
+            ("an option", |r| r.gpus = vec!["GPU-0 --privileged".to_owned()]),
+            ("a device", |r| r.gpus = vec!["/dev/nvidia0".to_owned()]),
+            ("twice", |r| r.gpus = vec!["GPU-0".to_owned(); 2]),
+            ("many devices", |r| r.gpus = (0..65).map(|i| format!("GPU-{i}")).collect()),
             ("a time", |r| r.service_end = "tomorrow\n".to_owned()),
         ];
         assert!(request().check().is_ok());

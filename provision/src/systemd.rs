@@ -196,6 +196,12 @@ fn properties(limits: &Limits, is_new: bool) -> Vec<Property<'static>> {
             limits.io.devices.iter().map(|path| (path.display().to_string(), rate)).collect();
         found.push((property, Variant::from(devices)));
     }
+    if let Some(devices) = &limits.devices {
+        // What is listed adds to the list that there is; an empty one empties it first.
+        found.push(("DevicePolicy", Variant::from("closed")));
+        found.push(("DeviceAllow", Variant::from(Vec::<(String, String)>::new())));
+        found.push(("DeviceAllow", Variant::from(devices.clone())));
+    }
     found
 }
 

@@ -223,6 +223,8 @@ NOTICE = sequence(
     ("bill", DIGEST, 0), ("renewal", RENEWAL, 1), ("why", TEXT))
 ORDER_STATUS = sequence(
     ("version", VERSION), ("contractNo", NO), ("act", TEXT), ("from", TEXT), ("to", TEXT), ("time", TIME), ("why", TEXT))
+ALLOCATION = sequence(
+    ("version", VERSION), ("contractNo", NO), ("time", TIME), ("devices", list_of(sequence(("resource", TEXT), ("id", TEXT)))))
 SOURCE = (("source", TEXT), ("path", TEXT), ("instance", U64))
 IDENTITY = sequence(("bootId", octets(16)), *SOURCE, ("resolved", TEXT, 0), ("attached", list_of(sequence(*SOURCE)), 1))
 READING = sequence(
@@ -285,7 +287,7 @@ KINDS = {
     10: ("rules", RULES), 11: ("window", WINDOW), 12: ("usage", RECORD), 13: ("gap", RECORD), 14: ("order_status", ORDER_STATUS),
     15: ("notice", SIGNED), 17: ("user_operation", None), 18: ("demand", SIGNED), 19: ("response", SIGNED),
     20: ("key_rotation", SIGNED_ROTATION), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
-    25: ("set_aside", None), 26: ("epoch", None), 40: ("bill", BILL), 41: ("correction", CORRECTION),
+    25: ("set_aside", None), 26: ("epoch", None), 27: ("allocation", ALLOCATION), 40: ("bill", BILL), 41: ("correction", CORRECTION),
     42: ("payment", PAYMENT), 43: ("refund_paid", REFUND_PAID),
 }
 
@@ -1083,6 +1085,14 @@ def notice_is_right(notice):
     return bool(right) and len(notice.why) <= WHY_CHARS_MAX and not control
 
 
+def allocation_is_right(given):
+    """Section 3: 1 to 64 devices of kinds that are sold by their name, by resource and id, each once."""
+    devices = [(device.resource, device.id) for device in given.devices]
+    return 1 <= len(devices) <= 64 and devices == sorted(set(devices)) and all(
+        resource.startswith("gpu:") and 4 < len(resource.encode()) <= 68 and re.fullmatch(r"(GPU|MIG)-[0-9A-Fa-f-]{1,44}", name)
+        for resource, name in devices)
+
+
 def read_entry(name, told, data):
     if told is None:
         raise Bad("not a name of an entry")
@@ -1105,6 +1115,8 @@ def read_entry(name, told, data):
         found.said = decode(NOTICE, value.tbs)
         if not notice_is_right(found.said):
             raise Bad("the notice's fields do not belong to its act")
+    if kind == "allocation" and not allocation_is_right(value):
+        raise Bad("the allocation's devices are not 1 to 64 in order, each once")
     if kind in ("demand", "response"):
         decode(DEMAND if kind == "demand" else RESPONSE, value.tbs)
     if kind == "key_rotation":
@@ -1126,7 +1138,7 @@ class Evidence:
             signatures.fail("bill.der", "not a Bill")
         self.browse = self.offer = self.order = self.deal = None
         by = {kind: [] for kind in ("score", "rules", "order_status", "notice", "correction", "payment", "refund_paid", "window",
-                                    "finance_link", "usage", "bill")}
+                                    "finance_link", "usage", "bill", "allocation")}
         self.all, self.rotations = [], []
         for name, told, data in found:
             try:
@@ -1142,7 +1154,7 @@ class Evidence:
             elif entry.kind in by or entry.kind == "gap":
                 by["usage" if entry.kind == "gap" else entry.kind].append(entry)
         self.scores, self.rules, self.statuses, self.notices, self.corrections, self.payments, self.refunds = list(by.values())[:7]
-        self.windows, self.links, self.records, bills = list(by.values())[7:]
+        self.windows, self.links, self.records, bills, self.allocations = list(by.values())[7:]
         self.earlier = []
         self.choose_bill(bills)
         self.keep_contract(completeness)
@@ -1179,7 +1191,8 @@ class Evidence:
             value = getattr(found, "said", None) or getattr(found, "offer", None) or found.value
             out.check(value.contractNo == self.bill.contractNo, found.name, "it belongs to another contract")
             return value.contractNo == self.bill.contractNo
-        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills"):
+        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills",
+                     "allocations"):
             setattr(self, kind, [found for found in getattr(self, kind) if own(found)])
         for kind in ("browse", "order", "offer", "deal", "bill_entry"):
             found = getattr(self, kind)

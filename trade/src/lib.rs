@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod allocation;
 mod belongs;
 pub mod bill;
 pub mod confirm;

@@ -15,6 +15,7 @@ use crate::{
     cmd::{Context, Outcome, bug},
     config::Config,
     daemon::{self, Lifetime},
+    gpus,
     local::Question,
     setup,
     stock::{Capacity, Shop},
@@ -148,6 +149,7 @@ pub(super) fn products(args: &ConfigArgs, context: &Context) -> Outcome {
         memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
         storage_bytes: config.storage_bytes.unwrap_or(0),
         sources: crate::stock::sources(&config).map_err(unmetered)?,
+        gpus: gpus::now(&config),
     };
     let shop = Shop { products: config.products, capacity, certificates: Vec::new() };
     let catalogue = shop.catalogue(&Book::default());

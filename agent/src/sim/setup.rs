@@ -19,7 +19,7 @@ use crate::{
     setup::{self, First},
     signer::NodeKey,
     status::Alarms,
-    stock::{Capacity, Shop},
+    stock::{Capacity, NO_GPU_SOLD, Shop},
     unsigned::Unsigned,
     writer::Writer,
 };
@@ -114,6 +114,7 @@ impl Setup {
             cpu_millicores: product.cpu_millicores,
             memory_bytes: product.memory_bytes,
             disk: crate::disk::Disk::default(),
+            gpu: None,
             term_max_ns: product.term_max_ns,
             tariff: product.tariff.clone(),
         });
@@ -123,6 +124,7 @@ impl Setup {
             memory_bytes: self.memory_bytes,
             storage_bytes: 0,
             sources: sources.collect(),
+            gpus: Err(NO_GPU_SOLD.to_owned()),
         };
         Shop { products: products.collect(), capacity, certificates: vec![self.certificate.der().to_vec()] }
     }
@@ -199,6 +201,7 @@ impl Setup {
             writer: inputs,
             clock: self.clock,
             counted,
+            gpus: None,
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);

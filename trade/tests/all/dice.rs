@@ -3,6 +3,7 @@
 use der::asn1::OctetString;
 use hufu_gm::Signed;
 use hufu_trade::{
+    allocation::{Allocation, Device},
     bill::{Bill, Line, RatedGap},
     correction::{Adjustment, Correction, RefundPaid},
     entry::{
@@ -205,6 +206,12 @@ impl Dice<'_> {
             time: self.i64(),
             why: self.text(),
         }
+    }
+    pub(crate) fn device(&mut self) -> Device {
+        Device { resource: self.text(), id: self.text() }
+    }
+    pub(crate) fn allocation(&mut self) -> Allocation {
+        Allocation { version: self.u8(), contract_no: self.hash(), time: self.i64(), devices: self.some(Self::device) }
     }
     pub(crate) fn user_operation(&mut self) -> UserOperation {
         UserOperation {

@@ -92,10 +92,10 @@ fn helper(patient: &Patient<'_>) -> Option<Check> {
         contract_no: String::new(),
         slice: None,
         storage: None,
-        gpus: Vec::new(),
         procs_files: Vec::new(),
         quantity: 0,
         reserves: std::collections::BTreeMap::new(),
+        gpus: Vec::new(),
         service_end: String::new(),
     };
     Some(match hufu_provision::ask(socket, &nothing, WAIT) {
