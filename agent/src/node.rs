@@ -22,6 +22,7 @@ use crate::{
     change,
     clock::Now,
     contract::Contract,
+    hardware::Hardware,
     outbox::Cursor,
     signer::NodeKey,
     stock::Shop,
@@ -68,6 +69,8 @@ pub(crate) enum Event {
     Unstopped { contract: ContractNo, why: String },
     /// The usage records of a contract, read back for its bill.
     Records { contract: ContractNo, records: Vec<Recorded> },
+    /// The hardware that the node sells from.
+    Hardware(Hardware),
 }
 
 /// What the node wants done.
@@ -261,6 +264,7 @@ impl Core {
                 Ok(vec![Effect::Alarm { what: "workload not suspended or stopped", detail }])
             }
             Event::Records { contract, records } => self.bill(now, contract, &records),
+            Event::Hardware(hardware) => Ok(self.hardware(hardware)),
         }
     }
 

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Sampler, Target};
+use hufu_metering::{
+    At, Known, OrderState, Sampler, Target,
+    hierarchy::Hierarchies,
+    own::{Own, holds_self},
+};
 use hufu_trade::{
     octets::{ContractNo, Octets},
     resource::Resource,
@@ -23,6 +27,8 @@ use crate::{
 
 /// `meter.state` is written this often, ns: what a host power loss can cost of gauges.
 const STATE_NS: u64 = 10_000_000_000;
+/// Room for a file of the agent's own cgroup.
+const OWN_BYTES_MAX: usize = 8192;
 /// REALTIME against BOOTTIME moving by more than this between two windows is a step, ns.
 const STEP_NS: u64 = 500_000_000;
 
@@ -82,6 +88,8 @@ pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
 pub(crate) struct Thread {
     setting: Setting,
     sampler: Sampler,
+    own: Own,
+    buffer: Vec<u8>,
     /// States of the last run, until their orders start again.
     stored: Vec<OrderState>,
     /// Orders that go on from their states alone, until the writer has read its ledger and knows them too.
@@ -118,11 +126,15 @@ impl Thread {
         let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
         let resumed: Vec<_> = resumed.iter().map(|state| Octets(state.order)).collect();
         tracing::info!(orders = resumed.len(), "metering goes on");
+        let (own, mut buffer) = (Own::open(&Hierarchies::detect(&setting.root)?)?, vec![0; OWN_BYTES_MAX]);
+        setting.counted.own.set(own.read(&mut buffer));
         Ok(Self {
             edge_ns: next_edge(now.real_ns, setting.window_ns),
             tick_ns: now.mono_ns,
             state_ns: now.mono_ns.saturating_add(STATE_NS),
             offset_ns: offset(now),
+            own,
+            buffer,
             setting,
             sampler,
             stored,
@@ -196,6 +208,7 @@ impl Thread {
         let draft = self.sampler.close(at(now), edge_ns);
         self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
         self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+        self.setting.counted.own.set(self.own.read(&mut self.buffer));
         if draft.orders.is_empty() {
             return true;
         }
@@ -207,6 +220,10 @@ impl Thread {
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
+            Command::Start { contract, target: Target::Cgroup { path }, .. } if holds_self(&self.setting.root, &path) => {
+                let why = format!("the agent itself lives in cgroup {path:?}: its own work would be billed; give the order another");
+                self.tell(Event::Provisioned { contract, outcome: Err(why) })
+            }
             Command::Start { contract, target, metered, reserved, totals, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);

@@ -2,13 +2,13 @@
 //! capacity, with checked arithmetic, and can therefore not lie.
 
 use hufu_trade::{
-    if2::{Catalogue, Product, ProductPrice, Sealed},
+    if2::{Catalogue, Delivery, Product, ProductPrice, Sealed, Sla},
     resource::{Kind, Resource},
     statement::{Metered, Reservation},
     tariff::{Scheme, Tariff},
 };
 
-use crate::{book::Book, config::ProductConfig, contract::Contract, node::Core};
+use crate::{book::Book, catalogue::ProductConfig, contract::Contract, hardware::Hardware, node::Core};
 
 /// What the server can sell at all.
 #[derive(Clone, Debug)]
@@ -21,6 +21,22 @@ pub(crate) struct Capacity {
     pub(crate) sources: Vec<(Resource, Result<String, String>)>,
 }
 
+/// What is free of a resource that units hold, in what reservations count it in.
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    resource: &'static str,
+    /// What there is to sell.
+    of: u64,
+    free: u64,
+}
+
+/// Units that can be sold now, and what keeps there from being one more.
+#[derive(Clone, Debug)]
+pub(crate) struct Stock {
+    pub(crate) units: u32,
+    pub(crate) why: String,
+}
+
 /// Products and what they draw on.
 #[derive(Clone, Debug)]
 pub(crate) struct Shop {
@@ -28,6 +44,8 @@ pub(crate) struct Shop {
     pub(crate) capacity: Capacity,
     /// The node's certificate chain, DER, leaf first.
     pub(crate) certificates: Vec<Vec<u8>>,
+    /// The hardware that is sold from.
+    pub(crate) hardware: Hardware,
 }
 
 impl Shop {
@@ -36,26 +54,50 @@ impl Shop {
         self.products.iter().find(|product| product.id == id)
     }
 
-    /// Units of `product` that are free beside what the deals of `book` hold; `None` when the reservations exceed the
-    /// capacity (the configuration shrank): then nothing is sold.
+    /// Units of `product` that are free beside what the deals of `book` hold; `None` when nothing may be sold at all.
     pub(crate) fn free_units(&self, book: &Book, product: &ProductConfig) -> Option<u32> {
-        let (mut cpu, mut memory) = (0_u64, 0_u64);
+        self.free(book).ok().map(|free| fitting(&free, product).0)
+    }
+
+    /// The same, with what keeps there from being one unit more.
+    pub(crate) fn stock(&self, book: &Book, product: &ProductConfig) -> Stock {
+        match self.free(book) {
+            Err(why) => Stock { units: 0, why },
+            Ok(free) => {
+                let (units, Free { resource, of, free }) = fitting(&free, product);
+                Stock { units, why: format!("{resource}: {free} of {of} free") }
+            }
+        }
+    }
+
+    /// What is free of each resource that units hold.
+    ///
+    /// # Errors
+    /// Why nothing is sold: the hardware is not what the site accepted, or deals hold more than there is to sell (the
+    /// configuration shrank).
+    fn free(&self, book: &Book) -> Result<[Free; 2], String> {
+        if let Some(changed) = self.hardware.changed.first() {
+            return Err(format!("the hardware changed ({changed}); look at it, then: hufu capacity --accept"));
+        }
+        let mut free = [
+            Free { resource: "cpu", of: self.capacity.cpu_millicores, free: self.capacity.cpu_millicores },
+            Free { resource: "memory", of: self.capacity.memory_bytes, free: self.capacity.memory_bytes },
+        ];
         for contract in book.contracts.values() {
             let Some((.., table)) = book.table_of(Some(contract)) else { continue };
             if !table.is_holding(&contract.state) {
                 continue;
             }
             let Some((_, offer, _)) = &contract.offer else { continue };
-            let held = |name: &str| offer.reserves.iter().find(|r| r.resource == name).map_or(0, |r| r.quantity);
-            let quantity = u64::from(contract.quantity());
-            cpu = cpu.checked_add(held("cpu").checked_mul(quantity)?)?;
-            memory = memory.checked_add(held("memory").checked_mul(quantity)?)?;
+            for part in &mut free {
+                let reserved = offer.reserves.iter().find(|reserved| reserved.resource == part.resource);
+                let held = reserved.map_or(Some(0), |reserved| reserved.quantity.checked_mul(contract.quantity().into()));
+                part.free = held.and_then(|held| part.free.checked_sub(held)).ok_or_else(|| {
+                    format!("{}: deals hold more than the {} there are to sell; see [capacity]", part.resource, part.of)
+                })?;
+            }
         }
-        let free_cpu = self.capacity.cpu_millicores.checked_sub(cpu)?;
-        let free_memory = self.capacity.memory_bytes.checked_sub(memory)?;
-        let by_cpu = free_cpu.checked_div(product.cpu_millicores).unwrap_or(u64::MAX);
-        let by_memory = free_memory.checked_div(product.memory_bytes).unwrap_or(u64::MAX);
-        Some(u32::try_from(by_cpu.min(by_memory)).unwrap_or(u32::MAX))
+        Ok(free)
     }
 
     /// The catalogue as it stands.
@@ -67,9 +109,15 @@ impl Shop {
             spec: reserves(product).into_iter().map(|r| (r.resource, r.quantity.to_string())).collect(),
             stock: self.free_units(book, product).unwrap_or(0),
             prices: self.tariff(product).prices.iter().map(price).collect(),
+            sla: product.sla.map(|sla| Sla { availability_bp: sla.availability_bp, response_s: sla.response_s }),
+            delivery: product.delivery.as_ref().map(|delivery| Delivery {
+                by: delivery.by.word().to_owned(),
+                note: delivery.note.clone(),
+            }),
         });
         Catalogue {
             revision: book.revision,
+            fingerprint: self.hardware.fingerprint,
             certificates: self.certificates.iter().cloned().map(Sealed).collect(),
             products: products.collect(),
         }
@@ -131,6 +179,15 @@ impl Core {
         };
         wanted.into_iter().filter_map(|resource| per_second(&resource).map(|rate| (resource, rate))).collect()
     }
+}
+
+/// Units of `product` that fit into what is free, and the resource that is scarcest for it.
+fn fitting(free: &[Free; 2], product: &ProductConfig) -> (u32, Free) {
+    let [cpu, memory] = *free;
+    let by_cpu = cpu.free.checked_div(product.cpu_millicores).unwrap_or(u64::MAX);
+    let by_memory = memory.free.checked_div(product.memory_bytes).unwrap_or(u64::MAX);
+    let scarcest = if by_memory < by_cpu { memory } else { cpu };
+    (u32::try_from(by_cpu.min(by_memory)).unwrap_or(u32::MAX), scarcest)
 }
 
 /// What one unit of a product holds.

@@ -22,15 +22,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod benchmark;
 pub mod capacity;
 pub mod cgroup;
 mod disk;
 mod error;
 mod file;
+pub mod fingerprint;
 pub mod gpu;
 pub mod hierarchy;
 pub mod host;
+pub mod inventory;
 mod order;
+pub mod own;
 pub mod place;
 pub mod process;
 pub mod sample;

@@ -27,7 +27,8 @@ use hufu_trade::{
 
 use crate::{
     clock::Now,
-    config::ProductConfig,
+    hardware::Hardware,
+    catalogue::{ProductConfig, Requires},
     exchange::name_of,
     node::{Core, Effect, Event, Identity},
     signer::NodeKey,
@@ -89,6 +90,9 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         cpu_millicores: 1000,
         memory_bytes: 1 << 30,
         term_max_ns: 3600 * SECOND,
+        sla: None,
+        delivery: None,
+        requires: Requires::default(),
         tariff,
     };
     let sources = vec![(Resource::used(Kind::Cpu), Ok("cgroup-v2:cpu.stat".to_owned()))];
@@ -102,7 +106,7 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         platform: platform.certificate.clone(),
     };
     let certificates = vec![node.certificate.der().to_vec()];
-    Core::new(identity, Shop { products: vec![product], capacity, certificates }, 5 * SECOND, [1; 16])
+    Core::new(identity, Shop { products: vec![product], capacity, certificates, hardware: Hardware::default() }, 5 * SECOND, [1; 16])
 }
 
 pub(super) fn replay(core: &mut Core, ledger: &Ledger) {

@@ -47,8 +47,8 @@ pub(super) fn checks(patient: &Patient<'_>, daemon: Option<u32>) -> Vec<Check> {
 pub(super) fn capacity(config: &Config) -> Option<Capacity> {
     let has = hufu_metering::capacity::capacity(&config.root).ok()?;
     Some(Capacity {
-        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
-        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
         sources: Vec::new(),
     })
 }
