@@ -43,7 +43,17 @@ pub mod sm3;
 
 pub mod sm4;
 
+mod feedback;
+
+pub mod mode;
+
+mod algorithm;
+
 pub mod sm2;
+
+pub mod sm2_cipher;
+
+pub mod enveloped_key;
 
 pub mod sign;
 
@@ -71,6 +81,7 @@ pub use chain::{Usage, verify_chain};
 pub use crl::Crl;
 pub use csr::Csr;
 pub use error::{ChainError, ChainFault, Error};
+pub use mode::Mode;
 pub use sign::Sign;
 pub use signed::Signed;
 pub use sm2::{PublicKey, SecretKey, Verdict};

@@ -8,6 +8,8 @@ mod interop;
 #[cfg(test)]
 mod keyfile;
 #[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod openssl;
 #[cfg(test)]
 mod pki;
@@ -15,5 +17,7 @@ mod pki;
 mod second;
 #[cfg(test)]
 mod signed;
+#[cfg(test)]
+mod sm2_cipher;
 #[cfg(test)]
 mod vectors;
