@@ -7,7 +7,7 @@
 //! cpu THREADS MODEL              threads that are there
 //! disk KIND BYTES ID             nvme, ssd, hdd, virtual; world-wide name or serial number, else the model
 //! gpu UUID
-//! memory EIGHTHS/8 of 2^N        see [`memory_class`]
+//! memory QUARTERS/4 of 2^N       see [`memory_class`]
 //! nic ADDRESS                    the address that came with the device
 //! ```
 //!
@@ -43,13 +43,13 @@ pub fn facts(inventory: &Inventory, gpus: Option<&Gpus>) -> String {
 }
 
 /// The size class of memory: a kernel leaves out what it needs for itself, and the next release another amount, so the size is
-/// rounded to the nearest eighth of the power of two above it. A missing module out of eight is seen; a new kernel is not.
+/// rounded to the nearest quarter of the power of two above it. A missing module out of four is seen; a new kernel is not.
 #[must_use]
 pub fn memory_class(bytes: u64) -> String {
     let exponent = 64 - bytes.saturating_sub(1).leading_zeros();
-    let eighth = (1_u128 << exponent) / 8;
-    let eighths = (u128::from(bytes) + eighth / 2).checked_div(eighth).unwrap_or(0);
-    format!("{eighths}/8 of 2^{exponent}")
+    let whole = 1_u128 << exponent;
+    let quarters = (u128::from(bytes) * 4 + whole / 2) / whole;
+    format!("{quarters}/4 of 2^{exponent}")
 }
 
 /// What one text of facts has and the other has not, as lines for a person: `- disk ..` is missing now, `+ disk ..` is new.
@@ -80,15 +80,15 @@ mod tests {
         const GIB: u64 = 1 << 30;
         const MIB: u64 = 1 << 20;
         for (bytes, want) in [
-            (32 * GIB, "8/8 of 2^35"),
-            (31 * GIB + 200 * MIB, "8/8 of 2^35"),
-            (28 * GIB, "7/8 of 2^35"),
-            (27 * GIB + 300 * MIB, "7/8 of 2^35"),
-            (24 * GIB - 700 * MIB, "6/8 of 2^35"),
-            (GIB - 70 * MIB, "8/8 of 2^30"),
-            (1, "8/8 of 2^0"),
-            (0, "0/8 of 2^0"),
-            (u64::MAX, "8/8 of 2^64"),
+            (32 * GIB, "4/4 of 2^35"),
+            (31 * GIB + 200 * MIB, "4/4 of 2^35"),
+            (27 * GIB + 300 * MIB, "3/4 of 2^35"),
+            (24 * GIB - 700 * MIB, "3/4 of 2^35"),
+            (20 * GIB - 500 * MIB, "2/4 of 2^35"),
+            (GIB - 70 * MIB, "4/4 of 2^30"),
+            (1, "4/4 of 2^0"),
+            (0, "0/4 of 2^0"),
+            (u64::MAX, "4/4 of 2^64"),
         ] {
             assert_eq!(memory_class(bytes), want, "{bytes}");
         }
