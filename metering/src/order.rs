@@ -54,12 +54,16 @@ impl Reader {
             Target::Cgroup { path } => {
                 let cgroup = Cgroup::open(context.hierarchies, path)?;
                 let (source, instance) = (context.hierarchies.mode().source().to_owned(), cgroup.instance());
-                Ok((Self::Cgroup(cgroup), MeterIdentity { boot_id, source, path: path.clone(), instance }))
+                let path = path.clone();
+                let identity = MeterIdentity { boot_id, source, path, instance, resolved: None, attached: None };
+                Ok((Self::Cgroup(cgroup), identity))
             }
             Target::Process { pid } => {
                 let tree = ProcessTree::open(context.root, *pid)?;
                 let (source, instance) = (PROCESS_TREE.to_owned(), tree.instance());
-                Ok((Self::Process(Box::new(tree)), MeterIdentity { boot_id, source, path: pid.to_string(), instance }))
+                let path = pid.to_string();
+                let identity = MeterIdentity { boot_id, source, path, instance, resolved: None, attached: None };
+                Ok((Self::Process(Box::new(tree)), identity))
             }
         }
     }

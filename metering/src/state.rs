@@ -93,7 +93,7 @@ impl OrderState {
         let boot_id = Octets(input.array("boot id")?);
         let (source, path) = (input.text("source")?, input.text("path")?);
         let instance = input.u64("instance")?;
-        let identity = MeterIdentity { boot_id, source, path, instance };
+        let identity = MeterIdentity { boot_id, source, path, instance, resolved: None, attached: None };
         let (last, from) = (input.at()?, input.at()?);
         let (measured_ns, unsampled_ns) = (input.u64("measured")?, input.u64("unsampled")?);
         let [count] = input.array::<1>("count")?;

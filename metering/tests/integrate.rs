@@ -214,7 +214,7 @@ proptest! {
     #[test]
     fn stored_state_reads_back(order in any::<[u8; 16]>(), boot in any::<[u8; 16]>(), path in "\\PC{0,40}", numbers in prop::collection::vec((any::<u64>(), any::<u128>(), any::<Option<u64>>(), any::<bool>()), 0..12)) {
         let meters = numbers.iter().zip(KINDS).map(|((boot_ns, sum, raw, read), kind)| Stored { resource: Resource::used(kind), raw: *raw, raw_boot_ns: *boot_ns, sum: *sum, read: *read }).collect();
-        let identity = MeterIdentity { boot_id: Octets(boot), source: "cgroup-v2".to_owned(), path, instance: 7 };
+        let identity = MeterIdentity { boot_id: Octets(boot), source: "cgroup-v2".to_owned(), path, instance: 7, resolved: None, attached: None };
         let state = OrderState { order, identity, last: at(9), from: at(3), measured_ns: 4, unsampled_ns: 2, meters };
         prop_assert_eq!(OrderState::decode(&state.encode()).unwrap(), state);
     }

@@ -402,6 +402,8 @@ impl Market {
                 source: "cgroup-v2".to_owned(),
                 path: "hufu-orders/x".to_owned(),
                 instance: 7,
+                resolved: None,
+                attached: None,
             },
             totals: vec![Total { resource, status: Status::Measured, total: Some(total), why: None }],
             why: None,
