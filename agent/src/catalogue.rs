@@ -267,12 +267,18 @@ mod tests {
              tariff = {{ price = [{{ resource = \"memory\", price = \"0.01\" }}] }}\n"
         );
         let [a, b]: [ProductConfig; 2] = read(&text).unwrap().try_into().unwrap();
-        assert_eq!((a.class.as_str(), a.name.as_str(), a.cpu_millicores, a.memory_bytes), ("PaaS", "A machine", 2000, 1024));
+        assert_eq!(
+            (a.class.as_str(), a.name.as_str(), a.cpu_millicores, a.memory_bytes),
+            ("PaaS", "A machine", 2000, 1024)
+        );
         assert_eq!((a.term_max_ns, a.sla.and_then(|sla| sla.response_s)), (60_000_000_000, Some(900)));
         let note = a.delivery.map(|delivery| (delivery.by, delivery.note));
         assert_eq!(note, Some((Means::Address, Some("ssh".to_owned()))));
         assert_eq!((a.requires.sm3_bytes_s, a.tariff.prices[0].resource.as_str()), (Some(7), "cpu"));
-        assert_eq!((b.class.as_str(), b.name.as_str(), b.cpu_millicores, b.memory_bytes), ("PaaS", "Another", 500, 1024));
+        assert_eq!(
+            (b.class.as_str(), b.name.as_str(), b.cpu_millicores, b.memory_bytes),
+            ("PaaS", "Another", 500, 1024)
+        );
         // A table of the product's own takes the template's place in whole.
         assert_eq!(b.sla, Some(Sla { availability_bp: 9000, response_s: None }));
         assert_eq!((b.tariff.prices.len(), b.tariff.prices[0].resource.as_str()), (1, "memory"));
@@ -281,15 +287,19 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_product_key_and_what_would_be_right() {
         let plain = |key: &str| {
-            format!(
-                "[[product]]\nid = \"a\"\nname = \"A\"\ncpu_millicores = 1\n{key}\ntariff = {{ price = [] }}\n"
-            )
+            format!("[[product]]\nid = \"a\"\nname = \"A\"\ncpu_millicores = 1\n{key}\ntariff = {{ price = [] }}\n")
         };
         for (text, named) in [
-            (plain("template = \"vm\""), "product \"a\": template = \"vm\" is not one of the templates: no [[template]] at all"),
+            (
+                plain("template = \"vm\""),
+                "product \"a\": template = \"vm\" is not one of the templates: no [[template]] at all",
+            ),
             (format!("{TEMPLATE}{}", plain("template = \"other\"")), "is not one of the templates: vm"),
             (format!("{TEMPLATE}{TEMPLATE}{}", plain("")), "template.id = \"vm\" stands twice"),
-            (format!("[[template]]\nid = \"x\"\ntemplate = \"y\"\n{}", plain("")), "template \"x\": template: a template has none of its own"),
+            (
+                format!("[[template]]\nid = \"x\"\ntemplate = \"y\"\n{}", plain("")),
+                "template \"x\": template: a template has none of its own",
+            ),
             (format!("[[template]]\nname = \"x\"\n{}", plain("")), "template \"\": id: 1 to 64"),
             (format!("{}{}", plain(""), plain("")), "product.id = \"a\" stands twice"),
             (plain("class = \"Iaas\""), "product \"a\": class: IaaS, PaaS or SaaS expected"),
@@ -301,7 +311,10 @@ mod tests {
             (plain("requires = { disk = 1 }"), "unknown field `disk`"),
             (plain("term_max_s = 0"), "product \"a\": term_max_s"),
             (plain("colour = 1"), "unknown field `colour`"),
-            ("[[product]]\nid = \"a\"\nname = \"A\"\ncpu_millicores = 1\n".to_owned(), "product \"a\": tariff: missing"),
+            (
+                "[[product]]\nid = \"a\"\nname = \"A\"\ncpu_millicores = 1\n".to_owned(),
+                "product \"a\": tariff: missing",
+            ),
             ("[[product]]\nid = \"a\"\ncpu_millicores = 1\n".to_owned(), "product \"a\": name: missing"),
             ("[[product]]\nname = \"A\"\n".to_owned(), "product \"\": id: 1 to 64"),
         ] {

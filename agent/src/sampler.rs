@@ -220,8 +220,12 @@ impl Thread {
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
-            Command::Start { contract, target: Target::Cgroup { path }, .. } if holds_self(&self.setting.root, &path) => {
-                let why = format!("the agent itself lives in cgroup {path:?}: its own work would be billed; give the order another");
+            Command::Start { contract, target: Target::Cgroup { path }, .. }
+                if holds_self(&self.setting.root, &path) =>
+            {
+                let why = format!(
+                    "the agent itself lives in cgroup {path:?}: its own work would be billed; give the order another"
+                );
                 self.tell(Event::Provisioned { contract, outcome: Err(why) })
             }
             Command::Start { contract, target, metered, reserved, totals, address, resumed_ns } => {

@@ -2,7 +2,7 @@
 //! capacity, with checked arithmetic, and can therefore not lie.
 
 use hufu_trade::{
-    if2::{Catalogue, Delivery, Product, ProductPrice, Sealed, Sla},
+    if2::{Catalogue, Product, ProductDelivery, ProductPrice, ProductSla, Sealed},
     resource::{Kind, Resource},
     statement::{Metered, Reservation},
     tariff::{Scheme, Tariff},
@@ -91,7 +91,8 @@ impl Shop {
             let Some((_, offer, _)) = &contract.offer else { continue };
             for part in &mut free {
                 let reserved = offer.reserves.iter().find(|reserved| reserved.resource == part.resource);
-                let held = reserved.map_or(Some(0), |reserved| reserved.quantity.checked_mul(contract.quantity().into()));
+                let held =
+                    reserved.map_or(Some(0), |reserved| reserved.quantity.checked_mul(contract.quantity().into()));
                 part.free = held.and_then(|held| part.free.checked_sub(held)).ok_or_else(|| {
                     format!("{}: deals hold more than the {} there are to sell; see [capacity]", part.resource, part.of)
                 })?;
@@ -109,11 +110,11 @@ impl Shop {
             spec: reserves(product).into_iter().map(|r| (r.resource, r.quantity.to_string())).collect(),
             stock: self.free_units(book, product).unwrap_or(0),
             prices: self.tariff(product).prices.iter().map(price).collect(),
-            sla: product.sla.map(|sla| Sla { availability_bp: sla.availability_bp, response_s: sla.response_s }),
-            delivery: product.delivery.as_ref().map(|delivery| Delivery {
-                by: delivery.by.word().to_owned(),
-                note: delivery.note.clone(),
-            }),
+            sla: product.sla.map(|sla| ProductSla { availability_bp: sla.availability_bp, response_s: sla.response_s }),
+            delivery: product
+                .delivery
+                .as_ref()
+                .map(|delivery| ProductDelivery { by: delivery.by.word().to_owned(), note: delivery.note.clone() }),
         });
         Catalogue {
             revision: book.revision,

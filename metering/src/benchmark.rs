@@ -87,14 +87,11 @@ impl Probe {
     ///
     /// # Errors
     /// Those of the file system: a full disk is one.
-    pub fn write(
-        &mut self,
-        (limit_ns, bytes_max): (u64, u64),
-        clock: &mut dyn FnMut() -> u64,
-    ) -> io::Result<Measured> {
+    pub fn write(&mut self, (limit_ns, bytes_max): (u64, u64), clock: &mut dyn FnMut() -> u64) -> io::Result<Measured> {
         // Bytes that no disk compresses away.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let chunk: Vec<u8> = std::iter::repeat_with(|| next(&mut state).to_le_bytes()).flatten().take(CHUNK_BYTES).collect();
+        let chunk: Vec<u8> =
+            std::iter::repeat_with(|| next(&mut state).to_le_bytes()).flatten().take(CHUNK_BYTES).collect();
         let bytes_max = bytes_max.clamp(FILE_BYTES_MIN, FILE_BYTES_MAX);
         let begun_ns = clock();
         while self.bytes < bytes_max {

@@ -111,11 +111,7 @@ fn raw(read: Result<u64, &'static str>) -> Raw {
     read.map_or_else(Raw::Missing, Raw::Value)
 }
 
-fn text<T>(
-    kept: Option<&Kept>,
-    buffer: &mut [u8],
-    parse: impl Fn(&[u8]) -> Option<T>,
-) -> Result<T, &'static str> {
+fn text<T>(kept: Option<&Kept>, buffer: &mut [u8], parse: impl Fn(&[u8]) -> Option<T>) -> Result<T, &'static str> {
     match kept.map(|kept| kept.read(buffer)) {
         None => Err("its file is not there, or nobody may look"),
         Some(Text::Bytes(text)) => parse(text).ok_or("its file holds unexpected text"),
@@ -221,7 +217,10 @@ mod tests {
         std::fs::write(root.path().join("proc/self/stat"), "garbage").unwrap();
         let own = Own::open(&Hierarchies::detect(root.path()).unwrap()).unwrap();
         let found = own.read(&mut buffer);
-        assert_eq!((found.written_bytes, found.cpu_ns), (Raw::Value(77), Raw::Missing("its file holds unexpected text")));
+        assert_eq!(
+            (found.written_bytes, found.cpu_ns),
+            (Raw::Value(77), Raw::Missing("its file holds unexpected text"))
+        );
     }
 
     #[test]

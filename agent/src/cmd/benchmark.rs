@@ -63,8 +63,10 @@ pub(super) fn run(args: &Args, config: Option<&Config>, context: &Context) -> Ou
         ("memory_bytes_s", copied, Text::BenchmarkMemory {}),
         ("sm3_bytes_s", hashed, Text::BenchmarkSm3 {}),
     ];
-    let checks: Vec<Check> =
-        found.into_iter().map(|(id, measured, text)| compared(id, measured, required(config, id), &text, context)).collect();
+    let checks: Vec<Check> = found
+        .into_iter()
+        .map(|(id, measured, text)| compared(id, measured, required(config, id), &text, context))
+        .collect();
     let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Ok);
     let shown = json!({ "dir": args.dir.display().to_string(), "state": worst, "checks": checks });
     context.show(&shown, || doctor::table(&checks, context))?;
@@ -74,7 +76,11 @@ pub(super) fn run(args: &Args, config: Option<&Config>, context: &Context) -> Ou
 /// What the neediest product asks.
 fn required(config: Option<&Config>, id: &str) -> Option<u64> {
     let products = config.into_iter().flat_map(|config| &config.products);
-    products.flat_map(|product| product.requires.each()).filter(|(key, _)| *key == id).filter_map(|(_, value)| value).max()
+    products
+        .flat_map(|product| product.requires.each())
+        .filter(|(key, _)| *key == id)
+        .filter_map(|(_, value)| value)
+        .max()
 }
 
 fn compared(id: &'static str, measured: Measured, required: Option<u64>, text: &Text, context: &Context) -> Check {

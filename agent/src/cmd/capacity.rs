@@ -93,10 +93,7 @@ fn parts(found: &Inventory) -> Vec<Text> {
         Text::CapacitySystem { machine: word(&system.machine), os: word(&system.os), kernel: word(&system.kernel) },
         Text::CapacityCpu { count: cpu.count.to_string(), model: cpu.model.clone() },
         Text::CapacityCpuParts { sockets: count(cpu.sockets), cores: count(cpu.cores), threads: count(cpu.threads) },
-        Text::CapacityMemory {
-            total: bytes(found.memory.total_bytes),
-            available: bytes(found.memory.available_bytes),
-        },
+        Text::CapacityMemory { total: bytes(found.memory.total_bytes), available: bytes(found.memory.available_bytes) },
     ];
     texts.extend(found.nodes.iter().map(|node| Text::CapacityNode {
         id: node.id.to_string(),

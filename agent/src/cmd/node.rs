@@ -130,7 +130,10 @@ fn status_text(status: &Value, context: &Context) -> String {
     }
     let agent = &status["agent"];
     let own = Text::StatusOwn {
-        cpu_ms: agent["cpu_ns"].as_str().and_then(|ns| ns.parse::<u64>().ok()).map_or("-".to_owned(), |ns| (ns / 1_000_000).to_string()),
+        cpu_ms: agent["cpu_ns"]
+            .as_str()
+            .and_then(|ns| ns.parse::<u64>().ok())
+            .map_or("-".to_owned(), |ns| (ns / 1_000_000).to_string()),
         resident: text(&agent["resident_bytes"]),
         kernel: text(&agent["kernel_bytes"]),
         written: text(&agent["written_bytes"]),
@@ -211,11 +214,15 @@ impl Offering {
         let product = &self.product;
         let mut lines =
             vec![format!("{} ({}, {}): {} ({})", product.id, product.class, product.name, product.stock, self.why)];
-        lines.extend(product.prices.iter().map(|price| format!("  {} {} CNY/{}", price.resource, price.price, price.per)));
+        lines.extend(
+            product.prices.iter().map(|price| format!("  {} {} CNY/{}", price.resource, price.price, price.per)),
+        );
         let say = |text: Text| format!("  {}", text.render(context.lang));
-        lines.extend(self.not_offered.iter().map(|price| {
-            say(Text::PriceNotOffered { resource: price.resource.clone(), why: price.why.clone() })
-        }));
+        lines.extend(
+            self.not_offered
+                .iter()
+                .map(|price| say(Text::PriceNotOffered { resource: price.resource.clone(), why: price.why.clone() })),
+        );
         lines.extend(product.sla.as_ref().map(|sla| {
             let percent = format!("{}.{:02}", sla.availability_bp / 100, sla.availability_bp % 100);
             let response = sla.response_s.map_or_else(|| "-".to_owned(), |response_s| format!("{response_s} s"));

@@ -11,8 +11,8 @@ use hufu_trade::{octets::Octets, resource::Resource, tariff::Tariff};
 
 use super::{CHANNEL_COUNT_MAX, CORE_STATE_BYTES_MAX, Clock, Halt, METER_STATE_BYTES_MAX, Node};
 use crate::{
-    hardware::Hardware,
     catalogue::{ProductConfig, Requires},
+    hardware::Hardware,
     metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
     places::Places,

@@ -26,10 +26,10 @@ use hufu_trade::{
 };
 
 use crate::{
-    clock::Now,
-    hardware::Hardware,
     catalogue::{ProductConfig, Requires},
+    clock::Now,
     exchange::name_of,
+    hardware::Hardware,
     node::{Core, Effect, Event, Identity},
     signer::NodeKey,
     stock::{Capacity, Shop},
@@ -106,7 +106,12 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         platform: platform.certificate.clone(),
     };
     let certificates = vec![node.certificate.der().to_vec()];
-    Core::new(identity, Shop { products: vec![product], capacity, certificates, hardware: Hardware::default() }, 5 * SECOND, [1; 16])
+    Core::new(
+        identity,
+        Shop { products: vec![product], capacity, certificates, hardware: Hardware::default() },
+        5 * SECOND,
+        [1; 16],
+    )
 }
 
 pub(super) fn replay(core: &mut Core, ledger: &Ledger) {

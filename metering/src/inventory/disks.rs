@@ -75,7 +75,8 @@ fn disk(directory: &Path, name: String) -> Option<Disk> {
     let sectors = text::number(&own.join("size"), BYTES_MAX / SECTOR_BYTES).filter(|sectors| *sectors > 0);
     let model = said("device/model");
     let is_made_up = |text: &Option<String>| {
-        text.as_ref().is_some_and(|text| VIRTUAL.iter().any(|maker| text.to_uppercase().contains(&maker.to_uppercase())))
+        text.as_ref()
+            .is_some_and(|text| VIRTUAL.iter().any(|maker| text.to_uppercase().contains(&maker.to_uppercase())))
     };
     let kind = match said("queue/rotational").as_deref() {
         _ if name.starts_with("vd") || name.starts_with("xvd") => Some(DiskKind::Virtual),

@@ -67,7 +67,8 @@ fn interface(directory: &Path, name: String) -> Option<Interface> {
 fn address(text: &str) -> Option<String> {
     let octets: Vec<&str> = text.split(':').collect();
     let is_octet = |octet: &&str| octet.len() == 2 && octet.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let is_address = OCTETS.contains(&octets.len()) && octets.iter().all(is_octet) && octets.iter().any(|octet| *octet != "00");
+    let is_address =
+        OCTETS.contains(&octets.len()) && octets.iter().all(is_octet) && octets.iter().any(|octet| *octet != "00");
     is_address.then(|| text.to_ascii_lowercase())
 }
 

@@ -35,9 +35,7 @@ pub struct System {
 
 pub(super) fn memory(root: &Path) -> MemoryCapacity {
     let meminfo = text::bytes(&root.join("proc/meminfo")).unwrap_or_default();
-    let bytes = |key: &[u8]| {
-        file::keyed(&meminfo, key)?.checked_mul(1024).filter(|bytes| *bytes <= MEMORY_BYTES_MAX)
-    };
+    let bytes = |key: &[u8]| file::keyed(&meminfo, key)?.checked_mul(1024).filter(|bytes| *bytes <= MEMORY_BYTES_MAX);
     MemoryCapacity { total_bytes: bytes(b"MemTotal"), available_bytes: bytes(b"MemAvailable") }
 }
 

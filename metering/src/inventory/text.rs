@@ -73,9 +73,14 @@ mod tests {
     fn numbers_beyond_sense_are_no_readings() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("n");
-        for (text, want) in
-            [("7\n", Some(7)), ("10", Some(10)), ("11", None), ("-1\n", None), ("9223372036854775808", None), ("7 8", None)]
-        {
+        for (text, want) in [
+            ("7\n", Some(7)),
+            ("10", Some(10)),
+            ("11", None),
+            ("-1\n", None),
+            ("9223372036854775808", None),
+            ("7 8", None),
+        ] {
             std::fs::write(&path, text).unwrap();
             assert_eq!(number(&path, 10), want, "{text:?}");
         }

@@ -84,15 +84,15 @@ pub struct Product {
     pub prices: Vec<ProductPrice>,
     /// What the site promises of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sla: Option<Sla>,
+    pub sla: Option<ProductSla>,
     /// How the buyer gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<Delivery>,
+    pub delivery: Option<ProductDelivery>,
 }
 
 /// What a site promises of a product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sla {
+pub struct ProductSla {
     /// Share of the term in which it serves, basis points, 1 to 10,000.
     pub availability_bp: u32,
     /// Longest wait for a person's answer, seconds.
@@ -102,7 +102,7 @@ pub struct Sla {
 
 /// How a buyer gets a product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
+pub struct ProductDelivery {
     /// `address`, `account`, `api` or `result`.
     pub by: String,
     /// For a person.

@@ -37,7 +37,12 @@ fn existing(dir: &Path) -> Option<PathBuf> {
 fn growth(patient: &Patient<'_>) -> u64 {
     let config = patient.config;
     let orders = super::machine::capacity(config).map_or(ORDERS_MAX, |capacity| {
-        let shop = Shop { products: config.products.clone(), capacity, certificates: Vec::new(), hardware: Hardware::default() };
+        let shop = Shop {
+            products: config.products.clone(),
+            capacity,
+            certificates: Vec::new(),
+            hardware: Hardware::default(),
+        };
         let units = shop.products.iter().filter_map(|product| shop.free_units(&Book::default(), product));
         units.max().map_or(1, u64::from).clamp(1, ORDERS_MAX)
     });

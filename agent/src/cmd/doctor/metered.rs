@@ -66,7 +66,8 @@ fn controllers(patient: &Patient<'_>) -> Check {
         Err(error) => (State::Fail, error.to_string()),
         Ok(found) => {
             let has = available(root, found.mode());
-            let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|name| !has.iter().any(|have| have == name)).collect();
+            let lacks: Vec<&str> =
+                CONTROLLERS.into_iter().filter(|name| !has.iter().any(|have| have == name)).collect();
             if lacks.is_empty() {
                 (State::Ok, CONTROLLERS.join(" "))
             } else {

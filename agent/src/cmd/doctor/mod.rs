@@ -144,7 +144,8 @@ pub(super) fn table(checks: &[Check], context: &Context) -> String {
     }
     let mut out = format!("{table}\n");
     // What has no meter and no price yet: a newcomer is told how he could sell it.
-    let advises = |check: &&Check| check.state >= State::Warn || check.state == State::Skipped && check.id.starts_with("meter_");
+    let advises =
+        |check: &&Check| check.state >= State::Warn || check.state == State::Skipped && check.id.starts_with("meter_");
     for check in checks.iter().filter(advises) {
         let (id, purpose, remedy) = (check.id.to_owned(), check.purpose.clone(), check.remedy.clone());
         out.push_str(&format!("{}\n", say(Text::DoctorAdvice { id, state: word(check.state), purpose, remedy })));
