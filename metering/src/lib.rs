@@ -22,9 +22,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attached;
 pub mod benchmark;
 pub mod capacity;
 pub mod cgroup;
+mod delivered;
 mod disk;
 mod error;
 mod file;
@@ -36,15 +38,18 @@ pub mod inventory;
 mod order;
 pub mod own;
 pub mod place;
+pub mod plan;
 pub mod process;
 pub mod sample;
 pub mod state;
 pub mod usage;
 pub mod window;
 
+pub use delivered::{StoredTime, Time};
 pub use error::Error;
 pub use order::{Known, OrderDraft};
 pub use place::Place;
+pub use plan::{Network, Plan, Storage};
 pub use sample::{At, Target};
 pub use state::OrderState;
 pub use usage::Total;
