@@ -5,6 +5,7 @@ mod change;
 mod course;
 mod dice;
 mod fetch;
+mod hardware;
 mod market;
 mod period;
 mod personal;

@@ -48,7 +48,7 @@ pub(super) struct Check {
     pub(super) purpose: String,
     pub(super) remedy: String,
     /// Why it was not looked at.
-    why: Option<String>,
+    pub(super) why: Option<String>,
 }
 
 /// What every check is given.
