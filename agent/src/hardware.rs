@@ -85,7 +85,7 @@ impl Watch {
     /// Looks for the first time. A ledger that never saw hardware accepts what it finds. The caller holds the ledger's lock.
     ///
     /// # Errors
-    /// Those of the file system, with the file.
+    /// When what is accepted cannot be written, with the file. One that cannot be read is a change: metering goes on.
     pub(crate) fn begin(
         (root, dir): (&Path, &Path),
         salt_key: &Secret32,
@@ -103,7 +103,7 @@ impl Watch {
                 tracing::info!("this hardware is accepted; from now on a change of it stops the sale");
                 Ok(found.facts.clone())
             }
-            Err(error) => return Err((path, error)),
+            Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         };
         let (root, dir) = (root.to_owned(), dir.to_owned());
         let next_ns = Some(now.mono_ns.saturating_add(PAUSE_NS));

@@ -156,8 +156,8 @@ struct Process {
     fds: Gauge,
     max_fds: Gauge,
     cpu: Seconds,
-    kernel: Gauge,
-    written: Counter,
+    kernel: Real,
+    written: Real,
     own: Own,
 }
 
@@ -383,9 +383,9 @@ impl Process {
             r.register("process_open_fds", "Its open files", process.fds.clone());
         }
         r.register("process_max_fds", "How many it may open", process.max_fds.clone());
-        let help = "Memory that the kernel holds for its cgroup, by the last window; 0 while it is not known";
+        let help = "Memory that the kernel holds for its cgroup, by the last window; NaN while it is not known";
         r.register_with_unit("process_kernel_memory", help, Unit::Bytes, process.kernel.clone());
-        let help = "Bytes it had written to disks, by the last window; 0 while it is not known";
+        let help = "Bytes it had written to disks, by the last window; NaN while it is not known";
         r.register_with_unit("process_disk_written", help, Unit::Bytes, process.written.clone());
         r.register_with_unit("process_cpu", "Processor time it took", Unit::Seconds, process.cpu.clone());
         process
@@ -402,8 +402,9 @@ impl Process {
         self.fds.set(std::fs::read_dir(OWN_FILES).map_or(0, |names| signed(names.count())));
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         self.max_fds.set(limit.map_or(i64::MAX, signed));
-        self.kernel.set(self.own.get("kernel_bytes").map_or(0, signed));
-        self.written.inner().store(self.own.get("written_bytes").unwrap_or(0), Ordering::Relaxed);
+        let bytes = |name: &str| self.own.get(name).map_or(f64::NAN, |bytes| ratio(bytes.into(), 1));
+        self.kernel.set(bytes("kernel_bytes"));
+        self.written.set(bytes("written_bytes"));
         self.cpu.inner().store(seconds(clock::process_cpu_ns()).to_bits(), Ordering::Relaxed);
     }
 }

@@ -323,6 +323,50 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_holds_the_agent_is_refused_and_the_agents_cost_is_known() {
+        let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
+        let (_commander, commands) = mpsc::sync_channel(1);
+        let (writer, events) = mpsc::sync_channel(10);
+        NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
+        let counted = Shared::default();
+        let setting = Setting {
+            root: PathBuf::from("/"),
+            interval_ns: 1_000_000_000,
+            window_ns: 5_000_000_000,
+            stored: Vec::new(),
+            commands,
+            writer,
+            clock: Clock { now: || NOW.get(), quality },
+            counted: counted.clone(),
+        };
+        let mut thread = Thread::new(setting).unwrap();
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path = own.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap().to_owned();
+        let above = path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned());
+        for path in [path, above] {
+            thread.obey(Command::Start {
+                contract: Octets([7; 16]),
+                plan: Plan::from(Target::Cgroup { path: path.clone() }),
+                metered: vec![Resource::from_code(0, None).unwrap()],
+                reserved: Vec::new(),
+                totals: Vec::new(),
+                address: None,
+                resumed_ns: None,
+            });
+            let Ok(Input::Event(Event::Provisioned { outcome: Err(why), .. })) = events.try_recv() else {
+                panic!("{path} is metered");
+            };
+            assert!(why.contains("the agent itself lives in cgroup"), "{why}");
+            assert_eq!(thread.sampler.orders().count(), 0);
+        }
+        let known: Vec<_> = counted.own.each().filter_map(|(name, value)| value.map(|_| name)).collect();
+        assert!(
+            known.contains(&"cpu_ns") && known.contains(&"resident_bytes") && known.contains(&"threads"),
+            "{known:?}"
+        );
+    }
+
+    #[test]
     fn windows_follow_a_clock_that_is_set_back_while_an_order_is_metered() {
         let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
         let (_commander, commands) = mpsc::sync_channel(1);

@@ -1,5 +1,5 @@
 //! What an order's usage can be metered by here, resource by resource, and what the kernel lacks for it. What has a price and
-//! no meter is a warning; what has neither is passed over with its reason.
+//! no meter is a warning; what has neither is well, with the reason and the remedy.
 
 use std::path::Path;
 
@@ -47,7 +47,10 @@ pub(super) fn meter(
             patient.check(id, (State::Ok, found.unwrap_or_default()), text)
         }
         (Some(why), true) => patient.check(id, (State::Warn, why), text),
-        (Some(why), false) => patient.skipped(id, &Text::DoctorNotPriced { why }, text),
+        (Some(why), false) => {
+            let actual = Text::DoctorNotPriced { why }.render(patient.lang);
+            Check { advises: true, ..patient.check(id, (State::Ok, actual), text) }
+        }
     }
 }
 
@@ -123,11 +126,12 @@ fn delegated(patient: &Patient<'_>) -> Option<Check> {
 
 /// Stall times, which a bill's quality lines are made of.
 fn pressure(patient: &Patient<'_>) -> Check {
-    let (id, text) = ("pressure", Text::DoctorPressure {});
-    match std::fs::read(patient.config.root.join("proc/pressure/cpu")) {
-        Ok(_) => patient.check(id, (State::Ok, "/proc/pressure".to_owned()), &text),
-        Err(error) => patient.skipped(id, &Text::DoctorNoPressure { why: error.to_string() }, &text),
-    }
+    let path = patient.config.root.join("proc/pressure/cpu");
+    let judged = match std::fs::read(&path) {
+        Ok(_) => (State::Ok, path.display().to_string()),
+        Err(error) => (State::Warn, format!("{}: {error}", path.display())),
+    };
+    patient.check("pressure", judged, &Text::DoctorPressure {})
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ pub(super) struct Check {
     pub(super) remedy: String,
     /// Why it was not looked at.
     pub(super) why: Option<String>,
+    /// Its remedy is told also where nothing is wrong: a newcomer may want what he lacks.
+    #[serde(skip)]
+    pub(super) advises: bool,
 }
 
 /// What every check is given.
@@ -79,7 +82,17 @@ pub(super) fn check(lang: Lang, id: &'static str, (state, actual): (State, Strin
     let text = text.render(lang);
     let mut parts = text.splitn(3, '|').map(str::to_owned);
     let mut part = || parts.next().unwrap_or_default();
-    Check { id, state, actual: Some(actual), purpose: part(), required: part(), remedy: part(), unit: None, why: None }
+    Check {
+        id,
+        state,
+        actual: Some(actual),
+        purpose: part(),
+        required: part(),
+        remedy: part(),
+        unit: None,
+        why: None,
+        advises: false,
+    }
 }
 
 /// Good, or what it is instead.
@@ -143,10 +156,7 @@ pub(super) fn table(checks: &[Check], context: &Context) -> String {
         table.add_row([check.id.to_owned(), word(check.state), actual, check.required.clone()]);
     }
     let mut out = format!("{table}\n");
-    // What has no meter and no price yet: a newcomer is told how he could sell it.
-    let advises =
-        |check: &&Check| check.state >= State::Warn || check.state == State::Skipped && check.id.starts_with("meter_");
-    for check in checks.iter().filter(advises) {
+    for check in checks.iter().filter(|check| check.state >= State::Warn || check.advises) {
         let (id, purpose, remedy) = (check.id.to_owned(), check.purpose.clone(), check.remedy.clone());
         out.push_str(&format!("{}\n", say(Text::DoctorAdvice { id, state: word(check.state), purpose, remedy })));
     }
