@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
 use hufu_metering::gpu;
-use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
+use hufu_trade::if2::segment_ok;
 use serde::Deserialize;
 
 use crate::{
     address::Template,
     boundary::Boundary,
     bounded,
-    disk::Disk,
-    gpu_config::{self, GpuConfig},
+    catalogue::{self, ProductConfig, RawProduct},
     key_place::{self, KeyPlace, Named, secret},
     provision::Means,
     scrape,
@@ -38,6 +37,8 @@ struct Raw {
     capacity: RawCapacity,
     #[serde(default)]
     metrics: scrape::Raw,
+    #[serde(default)]
+    template: Vec<RawProduct>,
     #[serde(default)]
     product: Vec<RawProduct>,
 }
@@ -111,26 +112,6 @@ struct RawCapacity {
     memory_bytes: Option<u64>,
     storage_bytes: Option<u64>,
 }
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawProduct {
-    id: String,
-    #[serde(default = "iaas")]
-    class: String,
-    name: String,
-    #[serde(default)]
-    cpu_millicores: u64,
-    #[serde(default)]
-    memory_bytes: u64,
-    #[serde(default)]
-    disk: Disk,
-    gpu: Option<String>,
-    gpus: Option<u32>,
-    #[serde(default = "month_s")]
-    term_max_s: u64,
-    tariff: toml::Table,
-}
-
 impl Default for RawLedger {
     fn default() -> Self {
         Self { dir: "ledger".into(), rules: None }
@@ -171,39 +152,9 @@ fn salt() -> PathBuf {
 fn trust() -> Vec<PathBuf> {
     vec!["trust.pem".into()]
 }
-fn iaas() -> String {
-    "IaaS".to_owned()
-}
 fn compare_s() -> u64 {
     30
 }
-fn month_s() -> u64 {
-    31 * 86_400
-}
-
-/// A product as the site configured it.
-#[derive(Clone, Debug)]
-pub(crate) struct ProductConfig {
-    /// Id, a topic-safe segment.
-    pub(crate) id: String,
-    /// `IaaS`, `PaaS` or `SaaS`.
-    pub(crate) class: String,
-    /// For a person.
-    pub(crate) name: String,
-    /// Thousandths of a core one unit holds.
-    pub(crate) cpu_millicores: u64,
-    /// Bytes of memory one unit holds.
-    pub(crate) memory_bytes: u64,
-    /// What one unit holds of the disks.
-    pub(crate) disk: Disk,
-    /// Devices one unit holds.
-    pub(crate) gpu: Option<GpuConfig>,
-    /// Longest term, ns.
-    pub(crate) term_max_ns: u64,
-    /// Price terms.
-    pub(crate) tariff: Tariff,
-}
-
 /// The checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -365,12 +316,7 @@ impl Config {
             Some(path) => bounded::read_text(&at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
         };
         hufu_trade::rules::RuleTable::from_toml(&rules).map_err(|e| format!("ledger.rules: {e}"))?;
-        let products = raw.product.into_iter().map(product).collect::<Result<Vec<_>, _>>()?;
-        for (index, product) in products.iter().enumerate() {
-            if products[..index].iter().any(|other| other.id == product.id) {
-                return Err(format!("product.id = {:?} stands twice", product.id));
-            }
-        }
+        let products = catalogue::products(raw.product, &raw.template)?;
         // Nobody can guess how much of a disk is meant for orders.
         let unsold = products.iter().find(|product| product.disk.storage_bytes > 0).map(|product| &product.id);
         if let (Some(id), None) = (unsold, raw.capacity.storage_bytes) {
@@ -417,40 +363,6 @@ impl Config {
     }
 }
 
-fn product(raw: RawProduct) -> Result<ProductConfig, String> {
-    let wrong = |what: &str| format!("product {:?}: {what}", raw.id);
-    if !segment_ok(&raw.id) {
-        return Err(wrong("id: 1 to 64 of a-z 0-9 _ - expected"));
-    }
-    if !["IaaS", "PaaS", "SaaS"].contains(&raw.class.as_str()) {
-        return Err(wrong("class: IaaS, PaaS or SaaS expected"));
-    }
-    let gpu = GpuConfig::of(raw.gpu.as_deref(), raw.gpus).map_err(|why| wrong(&why))?;
-    if raw.cpu_millicores == 0 && raw.memory_bytes == 0 && gpu.is_none() {
-        return Err(wrong("cpu_millicores, memory_bytes or gpus must be above zero"));
-    }
-    if !(1..=10 * 365 * 86_400).contains(&raw.term_max_s) {
-        return Err(wrong("term_max_s: 1 second to ten years expected"));
-    }
-    let text = toml::to_string(&raw.tariff).map_err(|e| wrong(&e.to_string()))?;
-    let tariff = Tariff::from_toml(&text).map_err(|e| wrong(&e.to_string()))?;
-    for price in &tariff.prices {
-        let resource = price.resource.parse::<Resource>().map_err(|e| wrong(&e.to_string()))?;
-        gpu_config::check_price(&resource, gpu.as_ref()).map_err(|why| wrong(&why))?;
-    }
-    Ok(ProductConfig {
-        id: raw.id,
-        class: raw.class,
-        name: raw.name,
-        cpu_millicores: raw.cpu_millicores,
-        memory_bytes: raw.memory_bytes,
-        disk: raw.disk,
-        gpu,
-        term_max_ns: raw.term_max_s * 1_000_000_000,
-        tariff,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -494,6 +406,7 @@ mod tests {
             "[provision]",
             "[capacity]",
             "[metrics]",
+            "[[template]]",
             "[[product]]",
         ];
         for table in tables {

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     core_state, firmware,
     gpus::{self, Followed},
+    hardware::{Hardware, Watch},
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},
@@ -108,6 +109,11 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         writer: inputs.clone(),
         turns: Turns::default(),
     };
+    let watched = (config.root.as_path(), dir.as_path());
+    let hardware = Watch::begin(watched, &material.identity.salt_key, clock::now(), inputs.clone());
+    let hardware = hardware.map_err(|(path, error)| {
+        Failure::new(Exit::Io, Text::FileUnwritable { path: path.display().to_string(), why: error.to_string() })
+    })?;
     let writer = Writer {
         core,
         ledger,
@@ -126,6 +132,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         dir: dir.clone(),
         compare_ns: config.compare_ns,
         first: First::of(&config, &material),
+        hardware: Some(hardware),
         set_aside: recovery.set_aside,
         comparing: None,
         unsigned: Unsigned::default(),
@@ -224,13 +231,14 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
     let boot = std::fs::read_to_string(config.root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
     let boot_id = Octets::<16>::from_hex(&boot.trim().replace('-', "")).map_or([0; 16], |id| id.0);
     let capacity = Capacity {
-        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
-        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
         storage_bytes: config.storage_bytes.unwrap_or(0),
         sources,
         gpus: Err("NVML has not answered yet".to_owned()),
     };
-    let shop = Shop { products: config.products.clone(), capacity, certificates: material.certificates.clone() };
+    let (products, certificates) = (config.products.clone(), material.certificates.clone());
+    let shop = Shop { products, capacity, certificates, hardware: Hardware::default() };
     for product in &shop.products {
         for price in &product.tariff.prices {
             let reason = price.resource.parse().map_err(|e: hufu_trade::Error| e.to_string());

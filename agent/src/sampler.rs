@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Plan, Sampler, counters::Counters, gpu_meter::Trouble};
+use hufu_metering::{
+    At, Known, OrderState, Plan, Sampler, Target,
+    counters::Counters,
+    gpu_meter::Trouble,
+    hierarchy::Hierarchies,
+    own::{Own, holds_self},
+};
 use hufu_trade::{
     octets::{ContractNo, Octets},
     resource::Resource,
@@ -24,6 +30,8 @@ use crate::{
 
 /// `meter.state` is written this often, ns: what a host power loss can cost of gauges.
 const STATE_NS: u64 = 10_000_000_000;
+/// Room for a file of the agent's own cgroup.
+const OWN_BYTES_MAX: usize = 8192;
 /// REALTIME against BOOTTIME moving by more than this between two windows is a step, ns.
 const STEP_NS: u64 = 500_000_000;
 
@@ -90,6 +98,8 @@ pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
 pub(crate) struct Thread {
     setting: Setting,
     sampler: Sampler,
+    own: Own,
+    buffer: Vec<u8>,
     /// States of the last run, until their orders start again.
     stored: Vec<OrderState>,
     /// Orders that go on from their states alone, until the writer has read its ledger and knows them too.
@@ -138,11 +148,15 @@ impl Thread {
         let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
         let resumed: Vec<_> = resumed.iter().map(|state| Octets(state.order)).collect();
         tracing::info!(orders = resumed.len(), "metering goes on");
+        let (own, mut buffer) = (Own::open(&Hierarchies::detect(&setting.root)?)?, vec![0; OWN_BYTES_MAX]);
+        setting.counted.own.set(own.read(&mut buffer));
         Ok(Self {
             edge_ns: next_edge(now.real_ns, setting.window_ns),
             tick_ns: now.mono_ns,
             state_ns: now.mono_ns.saturating_add(STATE_NS),
             offset_ns: offset(now),
+            own,
+            buffer,
             setting,
             sampler,
             stored,
@@ -228,6 +242,7 @@ impl Thread {
         let draft = self.sampler.close(at(now), edge_ns);
         self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
         self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+        self.setting.counted.own.set(self.own.read(&mut self.buffer));
         if draft.orders.is_empty() {
             return true;
         }
@@ -235,10 +250,24 @@ impl Thread {
         self.tell(Event::Window { draft, quality })
     }
 
+    /// Whether what an order is to be metered by holds this process, too.
+    fn holds_agent(&self, plan: &Plan) -> bool {
+        matches!(&plan.target, Target::Cgroup { path } if holds_self(&self.setting.root, path))
+    }
+
     /// Obeys the writer; false when it is gone, or wants the end.
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
+            Command::Start { contract, plan, .. } if self.holds_agent(&plan) => {
+                self.resumed.retain(|known| *known != contract);
+                self.sampler.let_go(contract.0);
+                let Target::Cgroup { path } = plan.target else { return true };
+                let why = format!(
+                    "the agent itself lives in cgroup {path:?}: its own work would be billed; give the order another"
+                );
+                self.tell(Event::Provisioned { contract, outcome: Err(why) })
+            }
             Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);
@@ -333,6 +362,50 @@ mod tests {
 
     thread_local! {
         static NOW: Cell<Now> = const { Cell::new(Now { real_ns: 0, boot_ns: 0, mono_ns: 0 }) };
+    }
+
+    #[test]
+    fn an_order_that_holds_the_agent_is_refused_and_the_agents_cost_is_known() {
+        let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
+        let (_commander, commands) = mpsc::sync_channel(1);
+        let (writer, events) = mpsc::sync_channel(10);
+        NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
+        let counted = Shared::default();
+        let setting = Setting {
+            root: PathBuf::from("/"),
+            interval_ns: 1_000_000_000,
+            window_ns: 5_000_000_000,
+            stored: Vec::new(),
+            commands,
+            writer,
+            clock: Clock { now: || NOW.get(), quality },
+            counted: counted.clone(),
+        };
+        let mut thread = Thread::new(setting).unwrap();
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path = own.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap().to_owned();
+        let above = path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned());
+        for path in [path, above] {
+            thread.obey(Command::Start {
+                contract: Octets([7; 16]),
+                plan: Box::new(Plan::from(Target::Cgroup { path: path.clone() })),
+                metered: vec![Resource::from_code(0, None).unwrap()],
+                reserved: Vec::new(),
+                totals: Vec::new(),
+                address: None,
+                resumed_ns: None,
+            });
+            let Ok(Input::Event(Event::Provisioned { outcome: Err(why), .. })) = events.try_recv() else {
+                panic!("{path} is metered");
+            };
+            assert!(why.contains("the agent itself lives in cgroup"), "{why}");
+            assert_eq!(thread.sampler.orders().count(), 0);
+        }
+        let known: Vec<_> = counted.own.each().filter_map(|(name, value)| value.map(|_| name)).collect();
+        assert!(
+            known.contains(&"cpu_ns") && known.contains(&"resident_bytes") && known.contains(&"threads"),
+            "{known:?}"
+        );
     }
 
     #[test]

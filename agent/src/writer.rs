@@ -26,6 +26,7 @@ use crate::{
     change,
     clock::{Clock, Now},
     exchange::name_of,
+    hardware::{Found, Watch},
     link::{Outbound, Stub},
     local::Correct,
     metrics::Metrics,
@@ -62,6 +63,10 @@ pub(crate) enum Input {
     Erase { operation: Operation, contract: ContractNo, answer: tokio::sync::oneshot::Sender<String> },
     /// Somebody asks how things are.
     Status(tokio::sync::oneshot::Sender<String>),
+    /// The hardware was looked at.
+    Hardware(Found),
+    /// The site accepts it as it is.
+    Accept(tokio::sync::oneshot::Sender<String>),
     /// A monitoring system asks for every series.
     Metrics(tokio::sync::oneshot::Sender<String>),
     /// End.
@@ -104,6 +109,8 @@ pub(crate) struct Writer {
     pub(crate) places: Places,
     pub(crate) alarms: status::Alarms,
     pub(crate) metrics: Metrics,
+    /// Watches the hardware; absent where it is simulated.
+    pub(crate) hardware: Option<Watch>,
     pub(crate) clock: Clock,
     /// Where the ledger lies, for status.
     pub(crate) dir: PathBuf,
@@ -168,6 +175,7 @@ impl Writer {
     fn work(&mut self) -> Result<(), WriterError> {
         let mut archive_ns = 0;
         loop {
+            self.watch_hardware()?;
             let now = self.settle()?;
             if self.core.identity.key.away().is_some() {
                 return Err(WriterError::Signer);
@@ -186,7 +194,7 @@ impl Writer {
     /// How things are, as JSON.
     pub(crate) fn status(&self) -> String {
         let waits_for = self.comparing.as_deref();
-        status::render(&self.core, (&self.alarms, waits_for), &self.dir, (self.clock.now)())
+        status::render(&self.core, (&self.alarms, waits_for), self.metrics.own(), &self.dir, (self.clock.now)())
     }
 
     /// Every series, as text.
@@ -311,6 +319,11 @@ impl Writer {
             }
             Input::Status(answer) => {
                 answer.send(self.status()).ok();
+                Ok(())
+            }
+            Input::Hardware(found) => self.take_hardware(found),
+            Input::Accept(answer) => {
+                answer.send(self.accept_hardware()?).ok();
                 Ok(())
             }
             Input::Metrics(answer) => {

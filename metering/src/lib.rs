@@ -23,6 +23,7 @@
 #![deny(unsafe_code)]
 
 mod attached;
+pub mod benchmark;
 mod bpf;
 pub mod capacity;
 pub mod cgroup;
@@ -33,14 +34,17 @@ mod disk;
 mod draft;
 mod error;
 mod file;
+pub mod fingerprint;
 pub mod gpu;
 pub mod gpu_meter;
 pub mod gpu_table;
 pub mod gpu_watch;
 pub mod hierarchy;
 pub mod host;
+pub mod inventory;
 pub mod net;
 mod order;
+pub mod own;
 pub mod place;
 pub mod plan;
 pub mod process;

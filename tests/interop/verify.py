@@ -210,7 +210,7 @@ OFFER = sequence(
     ("productId", TEXT), ("catalogueRevision", U64), ("stock", U32), ("termNsMax", U64), ("validFrom", TIME),
     ("validUntil", TIME), ("tariff", TARIFF),
     ("metered", list_of(sequence(("resource", TEXT), ("source", TEXT), ("whyNot", TEXT, ABSENT)))), ("windowNs", U64),
-    ("reserves", list_of(sequence(("resource", TEXT), ("quantity", U64)))), ("rules", DIGEST))
+    ("reserves", list_of(sequence(("resource", TEXT), ("quantity", U64)))), ("rules", DIGEST), ("fingerprint", DIGEST, 0))
 COUNTERSIGNATURE = sequence(("statement", DIGEST), ("buyerSignature", DIGEST), ("computingPoolId", TEXT), ("time", TIME))
 DEAL = sequence(
     ("version", VERSION), ("conType", U8), ("contractNo", NO), ("contractTime", TIME), ("computingPoolId", TEXT),

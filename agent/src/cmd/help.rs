@@ -13,6 +13,20 @@ const TABLE: &[(&str, &str)] = &[
         "NVIDIA's management library, by path or by the name the loader finds it under",
         "NVIDIA 管理库，给出路径或加载器可找到的名称",
     ),
+    ("Have the running node sell from its hardware as it is now", "让运行中的节点按当前硬件继续出售"),
+    (
+        "Measure disk, memory and one core for some seconds each, against what the products of --config need",
+        "对磁盘、内存和单核各测量数秒，并与 --config 中产品的要求比较",
+    ),
+    ("Seconds that each measurement takes", "每项测量的秒数"),
+    (
+        "Directory whose disk is measured, with a file of at most 1 GiB that is removed again",
+        "被测磁盘上的目录；测试文件不超过 1 GiB，测后删除",
+    ),
+    (
+        "The configuration file: whose node accepts its hardware, or whose products say what they need",
+        "配置文件：由其节点接受硬件，或由其产品给出要求",
+    ),
     ("Show what this node's configuration would offer", "显示本节点配置将提供的产品"),
     ("Set up a node", "建立节点"),
     ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),

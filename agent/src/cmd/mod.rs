@@ -1,6 +1,7 @@
 //! The command line: flags every command has, dispatch, and how results and failures reach a person or a program.
 //! What a command does is in its own file.
 
+mod benchmark;
 mod buyer;
 mod capacity;
 mod correct;

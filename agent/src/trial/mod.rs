@@ -6,6 +6,7 @@ mod course;
 mod dice;
 mod fetch;
 mod gpu;
+mod hardware;
 mod market;
 mod period;
 mod personal;

@@ -113,6 +113,7 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         dir,
         compare_ns: 0,
         first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
+        hardware: None,
         set_aside: Vec::new(),
         comparing: None,
         unsigned: crate::unsigned::Unsigned::default(),

@@ -189,6 +189,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         dir: place,
         compare_ns: 0,
         first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
+        hardware: None,
         set_aside: Vec::new(),
         comparing: None,
         unsigned: crate::unsigned::Unsigned::default(),

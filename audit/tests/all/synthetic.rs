@@ -339,6 +339,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
         window_ns: 60_000_000_000,
         reserves: vec![Reservation { resource: "cpu".to_owned(), quantity: 1_000 }],
         rules: Octets(sm3(&[plan.rules.as_bytes()])),
+        fingerprint: None,
     };
     let sealed = story.node_seals(encode(&offer, "Offer")?)?;
     let offer_hash = sm3(&[sealed.tbs()]);

@@ -302,6 +302,7 @@ impl World {
             window_ns: 60_000_000_000,
             reserves: Vec::new(),
             rules: Octets(sm3(&[self.rules.as_bytes()])),
+            fingerprint: None,
         };
         let sealed = self.node_seals(encode(&offer, "Offer").expect("DER"));
         let offer_hash = Octets(sm3(&[sealed.tbs()]));

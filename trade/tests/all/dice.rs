@@ -157,6 +157,7 @@ impl Dice<'_> {
             window_ns: self.u64(),
             reserves: self.some(|d| Reservation { resource: d.text(), quantity: d.u64() }),
             rules: self.hash(),
+            fingerprint: self.maybe(Self::hash),
         }
     }
     pub(crate) fn entry_name(&mut self) -> EntryName {

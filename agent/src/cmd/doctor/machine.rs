@@ -16,8 +16,10 @@ use hufu_trade::resource::Resource;
 
 use super::{Check, Patient, State, check, or_fail};
 use crate::{
-    config::{Config, ProductConfig},
+    catalogue::ProductConfig,
+    config::Config,
     gpu_config::GpuConfig,
+    hardware::Hardware,
     provision::Means,
     stock::{Capacity, Shop},
     text::Text,
@@ -54,8 +56,8 @@ pub(super) fn checks(patient: &Patient<'_>, daemon: Option<u32>) -> Vec<Check> {
 pub(super) fn capacity(config: &Config) -> Option<Capacity> {
     let has = hufu_metering::capacity::capacity(&config.root).ok()?;
     Some(Capacity {
-        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
-        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
         storage_bytes: config.storage_bytes.unwrap_or(0),
         sources: crate::stock::sources(config).ok()?,
         gpus: crate::gpus::now(config),
@@ -122,7 +124,7 @@ fn metered(patient: &Patient<'_>, capacity: Option<Capacity>) -> Check {
     let judged = match capacity {
         None => (State::Fail, patient.config.root.join("proc").display().to_string()),
         Some(capacity) => {
-            let shop = Shop { products, capacity, certificates: Vec::new() };
+            let shop = Shop { products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
             let mut lacking = Vec::new();
             for product in &shop.products {
                 let priced = product.tariff.prices.iter().filter_map(|price| price.resource.parse().ok());
