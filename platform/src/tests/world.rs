@@ -78,6 +78,8 @@ pub(crate) struct World {
     pub(crate) nonce: u8,
     /// The parent order that the next contract is a child of.
     pub(crate) parent: Option<ParentOrder>,
+    /// What else the node's usage records tell.
+    pub(crate) told: fn(&mut UsageRecord),
 }
 
 /// What the platform answered to blocks.
@@ -131,6 +133,7 @@ impl World {
             due,
             nonce: 5,
             parent: None,
+            told: |_| {},
         };
         world.found(text);
         world
