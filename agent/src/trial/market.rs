@@ -402,6 +402,7 @@ impl Market {
                 attached: None,
             },
             totals: vec![Total { resource, status: Status::Measured, total: Some(total), why: None }],
+            delivered: Vec::new(),
             why: None,
             lost_cpu_ns_max: None,
             samples_due: 5,
