@@ -16,6 +16,7 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::{ContractNo, Digest, Octets},
+    quality::Delivered,
     statement::{ContractValue, Offer},
     usage::Reading,
 };
@@ -108,6 +109,8 @@ struct ContractState {
     bills: Vec<BilledState>,
     spans: Vec<SpanState>,
     billed: Vec<Reading>,
+    #[asn1(context_specific = "9", tag_mode = "IMPLICIT", optional = "true")]
+    base_delivered: Option<Vec<Delivered>>,
 }
 
 /// Everything of [`Book`].
@@ -210,6 +213,7 @@ fn contract_state(contract: &Contract) -> ContractState {
         bills: bills.collect(),
         spans: spans.collect(),
         billed: contract.billed.clone(),
+        base_delivered: Some(contract.base_delivered.clone()),
     }
 }
 
@@ -311,6 +315,7 @@ fn contract(state: ContractState, ledger: &Ledger) -> Result<Contract, Unusable>
     contract.near_ceiling = OnceCell::new();
     (contract.moved, contract.until) = (state.moved, state.until);
     contract.billed = state.billed;
+    contract.base_delivered = state.base_delivered.unwrap_or_default();
     contract.score = state.score.map(pair);
     Ok(contract)
 }

@@ -10,6 +10,7 @@ use std::{
 use hufu_metering::{At, Known, OrderState, Plan, Sampler};
 use hufu_trade::{
     octets::{ContractNo, Octets},
+    quality::Quality,
     resource::Resource,
     usage::{TimeQuality, TimeState},
 };
@@ -32,11 +33,13 @@ pub(crate) enum Command {
     /// Meter an order.
     Start {
         contract: ContractNo,
-        plan: Plan,
+        plan: Box<Plan>,
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
         /// What the meter has counted by the order's newest record.
         totals: Vec<(Resource, u128)>,
+        /// Times of quality of its newest record since then, ns.
+        times: Vec<(Quality, u128)>,
         address: Option<String>,
         /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
         resumed_ns: Option<i64>,
@@ -207,13 +210,13 @@ impl Thread {
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
-            Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns } => {
+            Command::Start { contract, plan, metered, reserved, totals, times, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);
                     let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
                     let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
                     if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &plan, &metered, &reserved) {
-                        self.sampler.lift(contract.0, &totals);
+                        self.sampler.lift(contract.0, &totals, &times);
                         return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
                     }
                     self.stored.extend(self.sampler.let_go(contract.0));
@@ -221,8 +224,8 @@ impl Thread {
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
                 let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
-                let known = Known { state, totals };
-                let started = self.sampler.go_on(contract.0, plan, (&metered, &reserved), known, at(now));
+                let known = Known { state, totals, times };
+                let started = self.sampler.go_on(contract.0, *plan, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
@@ -318,13 +321,14 @@ mod tests {
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);
         let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
-        let plan = Plan::from(hufu_metering::Target::Process { pid: std::process::id() });
+        let plan = Box::new(Plan::from(hufu_metering::Target::Process { pid: std::process::id() }));
         thread.obey(Command::Start {
             contract,
             plan,
             metered,
             reserved,
             totals: Vec::new(),
+            times: Vec::new(),
             address: None,
             resumed_ns: None,
         });

@@ -1,6 +1,8 @@
 //! What a page tells of the quality that an order was served with: the bill's quality lines, each with its share of the time for
 //! which it was read, and what was not read. What follows from them for a score is `score.rs`.
 
+use std::collections::BTreeMap;
+
 use hufu_trade::{
     bill::Bill,
     quality::{Delivered, Quality},
@@ -31,10 +33,12 @@ impl Sheet<'_> {
     /// The quality lines; nothing where neither bill nor records tell of any.
     pub(super) fn quality(&mut self, bill: &Bill) {
         let lines = bill.quality.as_deref().unwrap_or_default();
-        let last = self.evidence.records.iter().find(|found| found.value.order_seq == bill.last_seq);
-        let told = last.and_then(|found| found.value.delivered.as_deref()).unwrap_or_default();
-        let unread = |one: &&Delivered| !lines.iter().any(|line| line.code == one.code);
-        let unread: Vec<&Delivered> = told.iter().filter(unread).collect();
+        let records = self.evidence.records.iter().map(|found| &found.value);
+        let upto = records.filter(|record| record.order_seq <= bill.last_seq);
+        let told = upto.flat_map(|record| record.delivered.iter().flatten());
+        // Of a kind that has no line the newest word counts.
+        let unread = told.filter(|one| !lines.iter().any(|line| line.code == one.code));
+        let unread: BTreeMap<u8, &Delivered> = unread.map(|one| (one.code, one)).collect();
         if lines.is_empty() && unread.is_empty() {
             return;
         }
@@ -49,7 +53,7 @@ impl Sheet<'_> {
             let share = line.share().map_or_else(|| "–".to_owned(), |share| format!("{} %", decimal(share, 2)));
             self.page.row(&[&what, &seconds(line.ns), &seconds(line.elapsed_ns), &share, &""]);
         }
-        for one in unread {
+        for one in unread.into_values() {
             let what = self.say(name(one.code));
             self.page.row(&[&what, &"–", &"–", &"–", &one.why.as_deref().unwrap_or("–")]);
         }

@@ -20,6 +20,7 @@ use hufu_trade::{
     rules,
     statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no},
     tariff::Tariff,
+    usage::UsageRecord,
 };
 
 use super::parties::{Folder, Party, START_S, party};
