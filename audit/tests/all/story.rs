@@ -88,7 +88,7 @@ fn gapped(record: &mut UsageRecord) {
     }
 }
 
-fn line(bill: &mut Bill) -> &mut QualityLine {
+pub(crate) fn line(bill: &mut Bill) -> &mut QualityLine {
     bill.quality.as_mut().unwrap().first_mut().unwrap()
 }
 
