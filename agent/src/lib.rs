@@ -41,6 +41,7 @@ mod provision;
 mod replay;
 mod sampler;
 mod scrape;
+mod served;
 mod setup;
 mod signer;
 pub mod sim;

@@ -16,6 +16,7 @@ use hufu_metering::{
 };
 use hufu_trade::{
     octets::{ContractNo, Octets},
+    quality::Quality,
     resource::Resource,
     usage::{TimeQuality, TimeState},
 };
@@ -46,6 +47,8 @@ pub(crate) enum Command {
         reserved: Vec<(Resource, u64)>,
         /// What the meter has counted by the order's newest record.
         totals: Vec<(Resource, u128)>,
+        /// Times of quality of its newest record since then, ns.
+        times: Vec<(Quality, u128)>,
         address: Option<String>,
         /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
         resumed_ns: Option<i64>,
@@ -268,13 +271,13 @@ impl Thread {
                 );
                 self.tell(Event::Provisioned { contract, outcome: Err(why) })
             }
-            Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns } => {
+            Command::Start { contract, plan, metered, reserved, totals, times, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);
                     let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
                     let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
                     if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &plan, &metered, &reserved) {
-                        self.sampler.lift(contract.0, &totals);
+                        self.sampler.lift(contract.0, &totals, &times);
                         return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
                     }
                     self.stored.extend(self.sampler.let_go(contract.0));
@@ -282,7 +285,7 @@ impl Thread {
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
                 let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
-                let known = Known { state, totals };
+                let known = Known { state, totals, times };
                 let started = self.sampler.go_on(contract.0, *plan, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
@@ -435,6 +438,7 @@ mod tests {
             metered,
             reserved,
             totals: Vec::new(),
+            times: Vec::new(),
             address: None,
             resumed_ns: None,
         });

@@ -41,6 +41,9 @@ hufu_audit::texts! {
     SealedShown { count, why } => "{count} personal entries stay sealed: reading them must be recorded, and {why}", "{count} 条个人数据条目保持密封：读取须留痕，而 {why}";
     ErasedBill { number } => "the contract of bill {number} was erased on this node: no pack can be made of it here; the platform and the buyer keep theirs", "账单 {number} 的合约数据已在本节点清除，此处无法再生成证据包；平台与买方仍持有各自的副本";
     ScoreGood { overall } => "score recorded, overall {overall}", "评分已记录，总分 {overall}";
+    Suggested { contract, rows, scores } => "suggested for contract {contract}, from the time that it was served badly:{rows}\nsign what you think right: hufu buyer score{scores}", "对合约 {contract} 的建议评分，依据服务欠佳的时间：{rows}\n请自行决定并签署：hufu buyer score{scores}";
+    SuggestNothing {} => "nothing that was measured speaks of it: judge it yourself", "没有相关计量数据，请自行评价";
+    SuggestFails { pack } => "{pack} does not hold, so it suggests nothing; see: hufu verify {pack} --trust CA.pem", "{pack} 未通过验证，不能据以建议评分；请运行 hufu verify {pack} --trust CA.pem";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";
     BillNumber { number } => "{number:?} is not a bill number", "{number:?} 不是账单编号";

@@ -255,8 +255,10 @@ impl Writer {
                     let Some(known) = self.core.book.contracts.get(&contract) else { return Ok(()) };
                     let metered = self.core.metered(known).into_iter().filter(|resource| !resource.reserved).collect();
                     let reserved = self.core.reserved(known);
-                    let (plan, totals, resumed_ns) = (Box::new(plan), known.counted(), known.resumed);
-                    let command = Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns };
+                    let plan = Box::new(plan);
+                    let (totals, times, resumed_ns) = (known.counted(), known.counted_times(), known.resumed);
+                    let command =
+                        Command::Start { contract, plan, metered, reserved, totals, times, address, resumed_ns };
                     self.sampler.send(command).map_err(|_| WriterError::Sampler)
                 }
                 Err(why) => self.event(Event::Provisioned { contract, outcome: Err(why) }),

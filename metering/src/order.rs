@@ -35,6 +35,8 @@ pub struct Known {
     pub state: Option<OrderState>,
     /// Totals of its newest record in base units, which the next ones go on from.
     pub totals: Vec<(Resource, u128)>,
+    /// Times of its newest record, ns, which the next ones go on from.
+    pub times: Vec<(Quality, u128)>,
 }
 
 /// What every reading of a tick shares.
@@ -131,7 +133,7 @@ impl Order {
         at: At,
         context: &mut Context<'_>,
     ) -> Result<Self, Error> {
-        let Known { state: restored, totals } = known;
+        let Known { state: restored, totals, times } = known;
         let opened = Reader::open(&plan, context);
         let (reader, identity, lost_why) = match (opened, &restored) {
             (Ok((reader, identity)), _) => (Some(reader), identity, String::new()),
@@ -141,6 +143,7 @@ impl Order {
         let Some(state) = restored else {
             usage.lift(&totals, true);
             let mut order = Self::new(key, plan, reader, identity, usage, at);
+            order.delivered.lift(&times, true);
             order.tick(at, context);
             return Ok(order);
         };
@@ -151,6 +154,7 @@ impl Order {
         let mut order = Self::new(key, plan, reader, state.identity.clone(), usage, state.from);
         order.spans_restart = true;
         order.delivered = Delivered::new(state.delivered);
+        order.delivered.lift(&times, !same);
         if state.identity.boot_id.0 == context.boot_id {
             // Of another boot nothing is the same, whatever it is called.
             order.attached = Slot::all(&order.plan, state.identity.attached.as_deref().unwrap_or_default());
@@ -201,6 +205,12 @@ impl Order {
             window_base: [0; 12],
             spans_restart,
         }
+    }
+
+    /// See [`crate::Sampler::lift`].
+    pub(crate) fn lift(&mut self, totals: &[(Resource, u128)], times: &[(Quality, u128)]) {
+        self.usage.lift(totals, false);
+        self.delivered.lift(times, false);
     }
 
     /// Whether it was started with this plan and what `usage` meters.

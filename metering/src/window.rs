@@ -10,6 +10,7 @@ use std::{
 };
 
 use hufu_trade::{
+    quality::Quality,
     resource::{KINDS, Kind, Resource},
     usage::{HostTotal, MeterIdentity},
 };
@@ -157,7 +158,7 @@ impl Sampler {
         restored: Option<OrderState>,
         at: At,
     ) -> Result<MeterIdentity, Error> {
-        let known = Known { state: restored, totals: Vec::new() };
+        let known = Known { state: restored, ..Known::default() };
         self.go_on(order, plan, (metered, reserved), known, at)
     }
 
@@ -213,9 +214,11 @@ impl Sampler {
         known.is_some_and(|known| known.is(plan, &Usage::new(metered, reserved)))
     }
 
-    /// The totals of an order that goes on from its state alone are not below those of its newest record.
-    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)]) {
-        self.orders.iter_mut().filter(|known| known.key == order).for_each(|known| known.usage.lift(totals, false));
+    /// The totals and times of an order that goes on from its state alone are not below those of its newest record.
+    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)], times: &[(Quality, u128)]) {
+        for known in self.orders.iter_mut().filter(|known| known.key == order) {
+            known.lift(totals, times);
+        }
     }
 
     /// Takes the traffic counters of the cgroup at `path` from whoever had the right to attach them, for the order that is metered

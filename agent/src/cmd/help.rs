@@ -231,6 +231,10 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Check the offer, sign the order, check the deal", "验证报价，签署订单，验证成交"),
     ("Score a served contract, for example cpu=95 memory=90", "为已完成的合约评分，例如 cpu=95 memory=90"),
+    (
+        "Only show what the quality lines of this evidence pack suggest; signs and sends nothing",
+        "仅显示该证据包的服务质量所建议的评分；不签名，也不发送",
+    ),
     ("Fetch the evidence pack of a bill", "获取账单的证据包"),
     ("Address of the platform, http://HOST:PORT", "平台地址，http://HOST:PORT"),
     ("Read the node's answer from a file", "从文件读取节点应答"),

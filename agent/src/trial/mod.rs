@@ -11,6 +11,7 @@ mod market;
 mod period;
 mod personal;
 mod prepaid;
+mod served;
 mod settled;
 mod week;
 

@@ -20,6 +20,7 @@ use hufu_trade::{
     rules,
     statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no},
     tariff::Tariff,
+    usage::UsageRecord,
 };
 
 use super::parties::{Folder, Party, START_S, party};
@@ -79,6 +80,8 @@ pub(crate) struct World {
     pub(crate) nonce: u8,
     /// The parent order that the next contract is a child of.
     pub(crate) parent: Option<ParentOrder>,
+    /// What else the node's usage records tell.
+    pub(crate) told: fn(&mut UsageRecord),
 }
 
 /// What the platform answered to blocks.
@@ -132,6 +135,7 @@ impl World {
             due,
             nonce: 5,
             parent: None,
+            told: |_| {},
         };
         world.found(text);
         world
