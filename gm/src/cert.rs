@@ -2,7 +2,7 @@
 //! trusted is `chain.rs`'s question; `ca.rs` makes them.
 
 use der::{
-    Decode,
+    Decode, Encode,
     asn1::{ObjectIdentifier, PrintableString},
 };
 use x509_cert::{
@@ -242,6 +242,11 @@ impl Certificate {
 
     pub(crate) fn serial(&self) -> &[u8] {
         significant(self.parsed.serial_number().as_bytes())
+    }
+
+    /// The serial number as it stands in messages, header included.
+    pub(crate) fn serial_der(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.parsed.serial_number().to_der()?)
     }
 
     pub(crate) fn subject_name(&self) -> &Name {

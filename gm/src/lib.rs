@@ -37,6 +37,7 @@
 
 mod asn1;
 mod error;
+mod fields;
 mod name;
 
 pub mod sm3;
@@ -63,6 +64,12 @@ pub mod chain;
 
 pub mod ca;
 
+pub mod judgement;
+
+pub mod message;
+
+pub mod seal;
+
 #[cfg(feature = "cross-check")]
 pub mod second_opinion;
 
@@ -70,6 +77,8 @@ pub use cert::Certificate;
 pub use chain::{Usage, verify_chain};
 pub use crl::Crl;
 pub use csr::Csr;
+pub use fields::Malformed;
+pub use judgement::{Fault, Judgement, Refusal, Trust};
 pub use error::{ChainError, ChainFault, Error};
 pub use sign::Sign;
 pub use signed::Signed;
