@@ -70,6 +70,8 @@ pub mod message;
 
 pub mod seal;
 
+pub mod directory;
+
 #[cfg(feature = "cross-check")]
 pub mod second_opinion;
 
