@@ -4,13 +4,25 @@
 #[cfg(test)]
 mod chain;
 #[cfg(test)]
+mod directory;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod interop;
 #[cfg(test)]
 mod keyfile;
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
+mod message;
+#[cfg(test)]
+mod messages_elsewhere;
+#[cfg(test)]
 mod openssl;
 #[cfg(test)]
 mod pki;
+#[cfg(test)]
+mod seal;
 #[cfg(test)]
 mod second;
 #[cfg(test)]
