@@ -27,6 +27,12 @@ hufu_audit::texts! {
     KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
     CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";
 
+    // Messages, seals and certificates.
+    NotValid { path, why } => "{path} is not valid: {why}", "{path} 无效：{why}";
+    MessageMade { kind, path } => "{kind} written to {path}", "已写入 {path}（{kind}）";
+    SealMade { path } => "seal written to {path}", "印章数据已写入 {path}";
+    FileMade { path } => "written to {path}", "已写入 {path}";
+
     // The buyer.
     OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
     ChildOrder { parent, level, children } => "child of parent order {parent}: payable {level}, {children} children", "父订单 {parent} 的子订单：支付层级 {level}，共 {children} 个子订单";

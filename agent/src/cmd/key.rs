@@ -131,7 +131,8 @@ fn describe(path: &Path) -> Result<Value, Failure<Text>> {
     Ok(json!({ "kind": "certificates", "certificates": shown }))
 }
 
-fn certificate(found: &Certificate) -> Value {
+/// What stands in a certificate.
+pub(super) fn certificate(found: &Certificate) -> Value {
     json!({
         "subject": found.subject(),
         "issuer": found.issuer(),

@@ -103,6 +103,11 @@ impl Directory {
         Self { address, cache: cache.map(Cache::new), patience }
     }
 
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// The certificate of this id. It is the same for ever, so the cache is asked first.
     ///
     /// # Errors
@@ -217,6 +222,22 @@ impl Directory {
             None => Err(error),
         }
     }
+}
+
+/// Reads a recorded answer to one search: the values of these attributes in all its entries.
+///
+/// # Errors
+/// Why it is none; [`DirectoryError::Unreachable`] when it ends too early.
+pub fn read_answer(answer: &[u8], attributes: &[&str]) -> Result<Vec<Vec<u8>>, DirectoryError> {
+    let mut rest = answer;
+    let mut fill = |bytes: &mut [u8]| {
+        let ended = || DirectoryError::Unreachable("the answer ends too early".into());
+        let (now, later) = rest.split_at_checked(bytes.len()).ok_or_else(ended)?;
+        bytes.copy_from_slice(now);
+        rest = later;
+        Ok(())
+    };
+    wire::collect(&mut fill, attributes)
 }
 
 /// Those of the values that are what was asked for; when none is, the first reason why not.

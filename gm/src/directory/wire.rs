@@ -34,7 +34,16 @@ pub(super) fn search(
     let request = request(&address.base, attribute, value, wanted)?;
     stream.set_write_timeout(Some(deadline.left()?)).map_err(|error| unreachable(&error))?;
     stream.write_all(&request).map_err(|error| deadline.failure(&error))?;
-    let mut answers = Answers { stream: &mut stream, deadline: &deadline, taken: 0 };
+    let found = collect(&mut |bytes| fill(&mut stream, &deadline, bytes), wanted)?;
+    // Courtesy only: everything that was wanted is there.
+    let _ = stream.write_all(&fields::sequence(&[&[INTEGER, 1, 2], &[UNBIND, 0]]));
+    Ok(found)
+}
+
+/// Reads messages until the server is done, and takes the values of the `wanted` attributes out of them. `fill` gives exactly
+/// the next bytes.
+pub(super) fn collect(fill: &mut Fill<'_>, wanted: &[&str]) -> Result<Vec<Vec<u8>>, DirectoryError> {
+    let mut answers = Answers { fill, taken: 0 };
     let mut found = Vec::new();
     let mut entries = 0;
     loop {
@@ -50,15 +59,28 @@ pub(super) fn search(
             }
             SEARCH_DONE => {
                 read_done(body)?;
-                break;
+                return Ok(found);
             }
             SEARCH_REFERENCE => return Err(DirectoryError::Referral),
             _ => return Err(DirectoryError::NotLdap("an operation that was not asked for")),
         }
     }
-    // Courtesy only: everything that was wanted is there.
-    let _ = stream.write_all(&fields::sequence(&[&[INTEGER, 1, 2], &[UNBIND, 0]]));
-    Ok(found)
+}
+
+/// Gives the next bytes of an answer, all that are asked for.
+type Fill<'a> = dyn FnMut(&mut [u8]) -> Result<(), DirectoryError> + 'a;
+
+fn fill(stream: &mut TcpStream, deadline: &Deadline, mut bytes: &mut [u8]) -> Result<(), DirectoryError> {
+    while !bytes.is_empty() {
+        stream.set_read_timeout(Some(deadline.left()?)).map_err(|error| unreachable(&error))?;
+        match stream.read(bytes) {
+            Ok(0) => return Err(DirectoryError::Unreachable("the connection ended within an answer".into())),
+            Ok(count) => bytes = bytes.get_mut(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(deadline.failure(&error)),
+        }
+    }
+    Ok(())
 }
 
 /// The whole answer must be there by then.
@@ -135,17 +157,16 @@ fn request(base: &str, attribute: &str, value: &str, wanted: &[&str]) -> Result<
 }
 
 /// Messages as they come, all of them together bounded.
-struct Answers<'a> {
-    stream: &'a mut TcpStream,
-    deadline: &'a Deadline,
+struct Answers<'a, 'f> {
+    fill: &'a mut Fill<'f>,
     taken: usize,
 }
 
-impl Answers<'_> {
+impl Answers<'_, '_> {
     /// The content of the next `LDAPMessage`.
     fn next(&mut self) -> Result<Vec<u8>, DirectoryError> {
         let mut head = vec![0; 2];
-        self.fill(&mut head)?;
+        (self.fill)(&mut head)?;
         let more = match head.get(1) {
             Some(length) if *length > 0x80 => usize::from(length & 0x7f),
             _ => 0,
@@ -154,7 +175,7 @@ impl Answers<'_> {
             return Err(DirectoryError::NotLdap("no message"));
         }
         let mut length = vec![0; more];
-        self.fill(&mut length)?;
+        (self.fill)(&mut length)?;
         head.extend_from_slice(&length);
         let (_, header, length) = header(&head).ok_or(DirectoryError::NotLdap("no length"))?;
         self.taken = self.taken.saturating_add(header).saturating_add(length);
@@ -167,22 +188,9 @@ impl Answers<'_> {
             let step = (length - message.len()).min(64 << 10);
             let start = message.len();
             message.resize(start + step, 0);
-            self.fill(message.get_mut(start..).unwrap_or_default())?;
+            (self.fill)(message.get_mut(start..).unwrap_or_default())?;
         }
         Ok(message)
-    }
-
-    fn fill(&mut self, mut bytes: &mut [u8]) -> Result<(), DirectoryError> {
-        while !bytes.is_empty() {
-            self.stream.set_read_timeout(Some(self.deadline.left()?)).map_err(|error| unreachable(&error))?;
-            match self.stream.read(bytes) {
-                Ok(0) => return Err(DirectoryError::Unreachable("the connection ended within an answer".into())),
-                Ok(count) => bytes = bytes.get_mut(count..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.deadline.failure(&error)),
-            }
-        }
-        Ok(())
     }
 }
 

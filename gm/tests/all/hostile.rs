@@ -1,7 +1,7 @@
 //! Bounded properties over everything that reads bytes of others: no panic, and nothing passes that was changed. `gm/fuzz` does
 //! the same without a bound.
 
-use hufu_gm::{Judgement, Trust, message, seal};
+use hufu_gm::{Judgement, Trust, directory, message, seal};
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
@@ -35,6 +35,15 @@ proptest! {
         let pki = pki();
         let anchors = [pki.root.clone()];
         prop_assert!(!judge_all(&bytes, &pki, &trust(&anchors)));
+    }
+
+    #[test]
+    fn no_answer_of_a_directory_panics(start in 0_usize..3, bytes in vec(any::<u8>(), 0..300)) {
+        let starts: [&[u8]; 3] = [&[], &[0x30, 0x84, 0, 0, 0, 40, 2, 1, 1, 0x64, 30], &[0x30, 12, 2, 1, 1, 0x65, 7]];
+        let answer = [starts[start], &bytes].concat();
+        if let Ok(found) = directory::read_answer(&answer, &["userCertificate"]) {
+            prop_assert!(found.iter().map(Vec::len).sum::<usize>() <= answer.len());
+        }
     }
 
     #[test]

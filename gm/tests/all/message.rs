@@ -270,9 +270,10 @@ fn a_signer_must_be_one_who_may_sign() {
     let known = [pki.node.clone()];
     assert!(message::verify(&bare, None, &Trust { known: &known, ..ours }).valid().is_ok());
     // Keys and certificates that do not belong together are refused before anything is signed.
-    let wrong = Signing { key: &key(9), ..signing(&pki, &key(3), (Algorithm::Sm2, Attributes::None)) };
+    let (stranger, holder) = (key(9), key(4));
+    let wrong = signing(&pki, &stranger, (Algorithm::Sm2, Attributes::None));
     assert!(matches!(message::sign(content, &wrong, false), Err(hufu_gm::Error::NotAPair)));
-    let wrong = Signing { key: &key(4), certificate: &encryption, ..wrong };
+    let wrong = Signing { key: &holder, certificate: &encryption, ..wrong };
     assert!(matches!(message::sign(content, &wrong, false), Err(hufu_gm::Error::Chain(ChainError::KeyUsage { .. }))));
 }
 
@@ -347,7 +348,7 @@ fn names_that_others_give_to_key_and_content_cipher_are_read() {
     let wrong = replace(&made, &hexed("06092a811ccf5501822d03"), &hexed("06092a811ccf5501822d01"));
     let text = message::open(&wrong, &holder, &holder_key).valid().unwrap_err().to_string();
     assert!(text.contains("is not SM2 encryption"), "{text}");
-    let stream = replace(&made, &hexed("06092a811ccf5501836802"), &hexed("06092a811ccf5501836807"));
+    let stream = replace(&made, &hexed("06082a811ccf55016802"), &hexed("06082a811ccf55016807"));
     let text = message::open(&stream, &holder, &holder_key).valid().unwrap_err().to_string();
     assert!(text.contains("not SM4-CBC"), "{text}");
 }
