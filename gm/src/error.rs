@@ -23,6 +23,15 @@ pub enum Error {
     /// Whoever holds the key and was asked for a signature gave none that verifies; why, for a person.
     #[error("no signature: {0}")]
     NoSignature(String),
+    /// A text that cannot be decrypted: another key, a wrong password, or changed bytes. Deliberately not said which.
+    #[error("cannot be decrypted")]
+    Decrypt,
+    /// Nothing, or too much, to encrypt to a public key.
+    #[error("a text to encrypt to a public key must be 1 byte to 1 MiB")]
+    PlainLength,
+    /// Not a mode of SM4 that is known here, parameters it cannot have, or a text too long for it.
+    #[error("not an SM4 mode with parameters that are known here")]
+    Mode,
     /// Bytes that are not the DER expected here; the sender's fault.
     #[error("not the DER expected here: {0}")]
     Der(#[from] der::Error),

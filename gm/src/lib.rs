@@ -44,7 +44,17 @@ pub mod sm3;
 
 pub mod sm4;
 
+mod feedback;
+
+pub mod mode;
+
+mod algorithm;
+
 pub mod sm2;
+
+pub mod sm2_cipher;
+
+pub mod enveloped_key;
 
 pub mod sign;
 
@@ -82,6 +92,7 @@ pub use csr::Csr;
 pub use fields::Malformed;
 pub use judgement::{Fault, Judgement, Refusal, Trust};
 pub use error::{ChainError, ChainFault, Error};
+pub use mode::Mode;
 pub use sign::Sign;
 pub use signed::Signed;
 pub use sm2::{PublicKey, SecretKey, Verdict};

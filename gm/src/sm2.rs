@@ -178,6 +178,10 @@ impl PublicKey {
         Ok(Self { verifying })
     }
 
+    pub(crate) fn affine(&self) -> &sm2::AffinePoint {
+        self.verifying.as_affine()
+    }
+
     /// The uncompressed point, 65 bytes.
     pub fn to_sec1(&self) -> Vec<u8> {
         self.verifying.to_sec1_bytes().into_vec()

@@ -18,6 +18,8 @@ mod message;
 #[cfg(test)]
 mod messages_elsewhere;
 #[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod openssl;
 #[cfg(test)]
 mod pki;
@@ -27,5 +29,7 @@ mod seal;
 mod second;
 #[cfg(test)]
 mod signed;
+#[cfg(test)]
+mod sm2_cipher;
 #[cfg(test)]
 mod vectors;
