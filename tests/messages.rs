@@ -21,7 +21,11 @@ impl Bench {
         for (name, role) in [("node", "signer"), ("enc", "recipient"), ("maker", "signer")] {
             bench.hufu(&format!("key new --out {name}.key")).expect(0);
             bench.hufu(&format!("key csr --key {name}.key --subject CN={name} --out {name}.csr")).expect(0);
-            bench.hufu(&format!("pki issue --ca root.pem --ca-key root.key --csr {name}.csr --role {role} --out {name}.pem")).expect(0);
+            bench
+                .hufu(&format!(
+                    "pki issue --ca root.pem --ca-key root.key --csr {name}.csr --role {role} --out {name}.pem"
+                ))
+                .expect(0);
         }
         bench.write("bill.der", "a bill 账单".as_bytes());
         bench.write("picture.png", PNG);
@@ -60,7 +64,8 @@ fn a_message_is_signed_checked_and_refused() {
         ("--detached", "--content bill.der"),
     ] {
         bench.hufu(&format!("cms sign --in bill.der --out bill.p7s --key node.key --cert node.pem {flags}")).expect(0);
-        let ran = bench.hufu(&format!("cms verify --in bill.p7s --trust root.pem --out back.der {check} --json")).expect(0);
+        let ran =
+            bench.hufu(&format!("cms verify --in bill.p7s --trust root.pem --out back.der {check} --json")).expect(0);
         let found = ran.json();
         assert_eq!(found["result"], "valid", "{found}");
         assert_eq!(found["detached"], flags.contains("--detached"));
@@ -70,7 +75,8 @@ fn a_message_is_signed_checked_and_refused() {
         assert_eq!(signer["signing_time"].is_string(), flags.contains("--attributes"));
         assert_eq!(bench.read("back.der"), bench.read("bill.der"));
         // openssl sees the national identifiers in it.
-        let parsed = run(command("openssl").args(["asn1parse", "-inform", "DER", "-in", &bench.path("bill.p7s")])).expect(0);
+        let parsed =
+            run(command("openssl").args(["asn1parse", "-inform", "DER", "-in", &bench.path("bill.p7s")])).expect(0);
         assert!(parsed.stdout.contains("1.2.156.10197.6.1.4.2.2"), "{}", parsed.stdout);
     }
     let _ = fs::remove_file(bench.path("back.der"));
@@ -126,7 +132,10 @@ fn a_message_is_encrypted_and_opened_by_its_recipient_only() {
         assert_eq!(mode, 0o600, "what was secret is not for everybody");
         fs::remove_file(bench.path("plain.der")).expect("removed");
         for (line, says) in [
-            ("cms decrypt --in bill.p7m --out plain.der --key node.key --cert enc.pem", "cannot be opened with this key"),
+            (
+                "cms decrypt --in bill.p7m --out plain.der --key node.key --cert enc.pem",
+                "cannot be opened with this key",
+            ),
             ("cms decrypt --in bill.p7m --out plain.der --key node.key --cert node.pem", "not for this certificate"),
         ] {
             let found = bench.hufu(&format!("{line} {opens} --json")).expect(1).json();
@@ -150,7 +159,10 @@ fn a_seal_is_made_used_and_checked() {
         .hufu("seal make --key maker.key --cert maker.pem --user node.pem --id seal-1 --name 账单专用章 --picture picture.png --out node.seal")
         .expect(0);
     let found = bench.hufu("seal verify --seal node.seal --trust root.pem --json").expect(0).json();
-    assert_eq!((&found["seal"]["name"], &found["seal"]["maker"]["subject"]), (&"账单专用章".into(), &"CN=maker".into()));
+    assert_eq!(
+        (&found["seal"]["name"], &found["seal"]["maker"]["subject"]),
+        (&"账单专用章".into(), &"CN=maker".into())
+    );
     bench.hufu("seal sign --in bill.der --seal node.seal --key node.key --cert node.pem --out bill.ses").expect(0);
     let found = bench.hufu("seal verify --seal bill.ses --in bill.der --trust root.pem --json").expect(0).json();
     assert_eq!((&found["result"], &found["range"]), (&"valid".into(), &"bill.der".into()));
@@ -161,8 +173,16 @@ fn a_seal_is_made_used_and_checked() {
         ("seal verify --seal bill.ses --in bill.der --trust root.pem --at 2020-01-01T00:00:00Z", 1, "in the future"),
         ("seal sign --in bill.der --seal node.seal --key maker.key --cert maker.pem --out x.ses", 2, "does not list"),
         ("seal verify --seal bill.der --in bill.der --trust root.pem", 65, "malformed"),
-        ("seal make --key maker.key --cert maker.pem --user node.pem --id x --name n --picture bill.der --out x.seal", 65, "picture"),
-        ("seal make --key maker.key --cert maker.pem --user node.pem --id x --name n --picture picture.png --width 0 --out x.seal", 2, "mm"),
+        (
+            "seal make --key maker.key --cert maker.pem --user node.pem --id x --name n --picture bill.der --out x.seal",
+            65,
+            "picture",
+        ),
+        (
+            "seal make --key maker.key --cert maker.pem --user node.pem --id x --name n --picture picture.png --width 0 --out x.seal",
+            2,
+            "mm",
+        ),
     ] {
         let ran = bench.hufu(line).expect(code);
         assert!(format!("{}{}", ran.stdout, ran.stderr).contains(says), "{line}: {} {}", ran.stdout, ran.stderr);

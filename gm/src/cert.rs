@@ -1,10 +1,7 @@
 //! Certificates: X.509 with SM2 keys and SM2-with-SM3 signatures, kept as the bytes that were received. Whether one may be
 //! trusted is `chain.rs`'s question; `ca.rs` makes them.
 
-use der::{
-    Decode, Encode,
-    asn1::ObjectIdentifier,
-};
+use der::{Decode, Encode, asn1::ObjectIdentifier};
 use x509_cert::{
     TbsCertificate, Version,
     ext::{

@@ -94,11 +94,8 @@ impl<'a> Fields<'a> {
         let (tag, header, length) = header(all).map_err(|why| Malformed::new(part, why))?;
         let end = header.checked_add(length).ok_or_else(|| Malformed::new(part, "a length beyond all bounds"))?;
         let cut = || Malformed::new(part, "cut short");
-        let value = Value {
-            tag,
-            content: all.get(header..end).ok_or_else(cut)?,
-            whole: all.get(..end).ok_or_else(cut)?,
-        };
+        let value =
+            Value { tag, content: all.get(header..end).ok_or_else(cut)?, whole: all.get(..end).ok_or_else(cut)? };
         self.rest = all.get(end..).unwrap_or(&[]);
         Ok(value)
     }
@@ -291,7 +288,9 @@ mod tests {
         assert_eq!(integer(&[2, 0]), None);
         let time = |text: &[u8]| Fields::of(&value(GENERAL_TIME, &[text])).time_s("t").ok();
         assert_eq!(time(b"20261129170000Z"), Some(1_795_971_600));
-        for wrong in [&b"20261129170000"[..], b"20261129170000.5Z", b"20261129170000+0800", b"202611291700Z", b"20261329170000Z"] {
+        for wrong in
+            [&b"20261129170000"[..], b"20261129170000.5Z", b"20261129170000+0800", b"202611291700Z", b"20261329170000Z"]
+        {
             assert_eq!(time(wrong), None, "{wrong:?}");
         }
         assert_eq!(general_time(1_795_971_600).unwrap(), value(GENERAL_TIME, &[b"20261129170000Z"]));

@@ -101,8 +101,8 @@ fn read(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
 }
 
 fn open(url: &str, cache: Option<PathBuf>) -> Result<Directory, Failure<Text>> {
-    let address = Address::parse(url)
-        .map_err(|e| Failure::new(Exit::Usage, Text::Usage { why: format!("--directory {e}") }))?;
+    let address =
+        Address::parse(url).map_err(|e| Failure::new(Exit::Usage, Text::Usage { why: format!("--directory {e}") }))?;
     let patience = Patience { limit: DIRECTORY_LIMIT, mono_ns: || clock::now().mono_ns };
     Ok(Directory::new(address, cache, patience))
 }
@@ -118,7 +118,12 @@ fn check(
     let mut all = read(path)?.into_iter();
     let leaf = all.next().ok_or_else(|| file::malformed(path, &"no certificate"))?;
     let anchors = file::read_anchors(trust)?;
-    let mut asked = Asked { known: all.collect(), crls: when.crls()?, notes: Vec::new(), now_s: clock::now().real_ns / 1_000_000_000 };
+    let mut asked = Asked {
+        known: all.collect(),
+        crls: when.crls()?,
+        notes: Vec::new(),
+        now_s: clock::now().real_ns / 1_000_000_000,
+    };
     let at_ns = when.at_ns()?;
     let mut judged = verify_chain(&leaf, &asked.known, &anchors, &asked.crls, at_ns, usage);
     if let Some(directory) = directory {
@@ -139,7 +144,8 @@ fn check(
                         return Err(Failure::new(Exit::Unavailable, Text::Unreachable { what, why }));
                     }
                     Err(why) => {
-                        let why = format!("the revocation list of {} is not known: the directory {why}", issuer.subject());
+                        let why =
+                            format!("the revocation list of {} is not known: the directory {why}", issuer.subject());
                         return refuse(path, &why, context);
                     }
                 }
@@ -151,7 +157,8 @@ fn check(
         Ok(chain) => chain,
         Err(error) => {
             // Why the directory was no help is part of why not.
-            let failed: Vec<String> = asked.notes.iter().filter_map(|note| Some(note.get("reason")?.as_str()?.to_owned())).collect();
+            let failed: Vec<String> =
+                asked.notes.iter().filter_map(|note| Some(note.get("reason")?.as_str()?.to_owned())).collect();
             let more = if failed.is_empty() { String::new() } else { format!("; the directory {}", failed.join(", ")) };
             return refuse(path, &format!("{error}{more}"), context);
         }

@@ -132,9 +132,7 @@ impl AlgorithmArg {
 
 pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
-        Command::Sign { files, signer, detached, attributes } => {
-            sign(files, signer, *detached, *attributes, context)
-        }
+        Command::Sign { files, signer, detached, attributes } => sign(files, signer, *detached, *attributes, context),
         Command::Verify { input, out, content, detached, trust, cert } => {
             let wanted = Wanted { content: content.as_deref(), detached: *detached, out: out.as_deref() };
             verify(input, &wanted, trust, cert, context)

@@ -70,10 +70,7 @@ const TABLE: &[(&str, &str)] = &[
         "Encrypt a file to certificates: EnvelopedData; signed as well with --key and --cert: SignedAndEnvelopedData",
         "向证书加密文件：EnvelopedData；给出 --key 和 --cert 时同时签名：SignedAndEnvelopedData",
     ),
-    (
-        "Encryption certificate of a recipient (PEM); may be given several times",
-        "接收方的加密证书（PEM）；可多次给出",
-    ),
+    ("Encryption certificate of a recipient (PEM); may be given several times", "接收方的加密证书（PEM）；可多次给出"),
     ("Secret key file of whoever signs", "签名者的私钥文件"),
     ("Certificate of that key, and intermediate ones behind it (PEM)", "该私钥的证书，其后可附中间证书（PEM）"),
     (

@@ -188,8 +188,13 @@ fn describe(seal: &seal::Seal) -> Value {
 
 /// The picture with its format, told from its first bytes.
 fn read_picture(path: &Path, width_mm: u32, height_mm: u32) -> Result<Picture, Failure<Text>> {
-    const FORMATS: [(&[u8], &str); 5] =
-        [(b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP")];
+    const FORMATS: [(&[u8], &str); 5] = [
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"\xff\xd8\xff", "JPG"),
+        (b"GIF87a", "GIF"),
+        (b"GIF89a", "GIF"),
+        (b"BM", "BMP"),
+    ];
     let data = file::read(path)?;
     let format = FORMATS.iter().find(|(head, _)| data.starts_with(head)).map(|(_, format)| (*format).to_owned());
     let format = format.ok_or_else(|| file::malformed(path, &"not a PNG, JPEG, GIF or BMP picture"))?;

@@ -68,7 +68,10 @@ impl WhenArgs {
         let Some(text) = &self.at else { return Ok(clock::now().real_ns) };
         from_rfc3339(text).ok_or_else(|| {
             let expected = "a time such as 2026-01-01T00:00:00Z".to_owned();
-            Failure::new(Exit::Usage, Text::ArgumentValue { argument: "--at".to_owned(), value: text.clone(), expected })
+            Failure::new(
+                Exit::Usage,
+                Text::ArgumentValue { argument: "--at".to_owned(), value: text.clone(), expected },
+            )
         })
     }
 }
@@ -80,7 +83,11 @@ impl Trusted {
 }
 
 /// What was judged if it is valid. Malformed is status 65; not valid is shown as such, for status 1.
-pub(super) fn judged<T>(path: &Path, judgement: Judgement<T>, context: &Context) -> Result<Result<T, Exit>, Failure<Text>> {
+pub(super) fn judged<T>(
+    path: &Path,
+    judgement: Judgement<T>,
+    context: &Context,
+) -> Result<Result<T, Exit>, Failure<Text>> {
     match judgement {
         Judgement::Valid(found) => Ok(Ok(found)),
         Judgement::Malformed(why) => Err(file::malformed(path, &why)),

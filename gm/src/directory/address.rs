@@ -38,8 +38,11 @@ impl Address {
         let port = port.map_or(Some(PORT), |port| port.parse().ok().filter(|port| *port > 0))?;
         let base = decoded(base)?;
         let fits = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
-        (fits(host) && !host.contains(' ') && fits(&base) && !base.contains('?'))
-            .then(|| Self { host: host.to_owned(), port, base })
+        (fits(host) && !host.contains(' ') && fits(&base) && !base.contains('?')).then(|| Self {
+            host: host.to_owned(),
+            port,
+            base,
+        })
     }
 }
 
@@ -80,8 +83,20 @@ mod tests {
         assert_eq!(parts("ldap://[::1]:99/dc=x"), some("::1", 99, "dc=x"));
         assert_eq!(Address::parse("ldap://[::1]/dc=x").unwrap().to_string(), "ldap://[::1]:389/dc=x");
         for wrong in [
-            "", "ldap://", "ldap://h", "ldap://h/", "ldap:///dc=x", "ldaps://h/dc=x", "http://h/dc=x", "ldap://h:0/dc=x",
-            "ldap://h:99999/dc=x", "ldap://h:x/dc=x", "ldap://h/dc=x?cn", "ldap://h/dc=%f", "ldap://h/dc=%ff", "ldap://[::1/dc=x",
+            "",
+            "ldap://",
+            "ldap://h",
+            "ldap://h/",
+            "ldap:///dc=x",
+            "ldaps://h/dc=x",
+            "http://h/dc=x",
+            "ldap://h:0/dc=x",
+            "ldap://h:99999/dc=x",
+            "ldap://h:x/dc=x",
+            "ldap://h/dc=x?cn",
+            "ldap://h/dc=%f",
+            "ldap://h/dc=%ff",
+            "ldap://[::1/dc=x",
             "ldap://h/dc=%00",
         ] {
             assert_eq!(parts(wrong), None, "{wrong}");

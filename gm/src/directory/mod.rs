@@ -178,15 +178,14 @@ impl Directory {
                 self.keep(&slot, &value.to_pem(), now_s)?;
                 Ok(Found { value, fetched_at_s: now_s, cached_because: None })
             }
-            (Err(error), Some((value, fetched_at_s))) => {
-                Ok(Found { value, fetched_at_s, cached_because: Some(error) })
-            }
+            (Err(error), Some((value, fetched_at_s))) => Ok(Found { value, fetched_at_s, cached_because: Some(error) }),
             (Err(error), None) => Err(error),
         }
     }
 
     fn ask_crl(&self, issuer: &Certificate) -> Result<Crl, DirectoryError> {
-        let common = issuer.common_name().ok_or_else(|| DirectoryError::Unfit("an issuer without a common name".into()))?;
+        let common =
+            issuer.common_name().ok_or_else(|| DirectoryError::Unfit("an issuer without a common name".into()))?;
         let found = self.ask("cn", &common, &["certificateRevocationList"])?;
         let all = fitting(&found, Crl::from_der, |crl: &Crl| {
             if crl.names_issuer(issuer) && crl.verify_signature(issuer).is_valid() {

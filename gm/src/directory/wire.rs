@@ -138,7 +138,8 @@ fn request(base: &str, attribute: &str, value: &str, wanted: &[&str]) -> Result<
     }
     let number = |value: usize| u32::try_from(value).ok().and_then(|value| fields::number(value).ok());
     let limit = number(ENTRIES_MAX).ok_or_else(too_long)?;
-    let attributes: Vec<Vec<u8>> = wanted.iter().map(|name| fields::octets(format!("{name};binary").as_bytes())).collect();
+    let attributes: Vec<Vec<u8>> =
+        wanted.iter().map(|name| fields::octets(format!("{name};binary").as_bytes())).collect();
     let attributes: Vec<&[u8]> = attributes.iter().map(Vec::as_slice).collect();
     let search = fields::value(
         SEARCH_REQUEST,

@@ -4,8 +4,7 @@
 use zeroize::Zeroizing;
 
 use crate::{
-    Certificate, Error, SecretKey,
-    fields,
+    Certificate, Error, SecretKey, fields,
     judgement::{Fault, Judgement},
     message::{
         ContentType, close,

@@ -51,7 +51,10 @@ pub(super) struct RecipientInfo<'a> {
 
 #[derive(Debug)]
 enum Who<'a> {
-    Issued { issuer: &'a [u8], serial: &'a [u8] },
+    Issued {
+        issuer: &'a [u8],
+        serial: &'a [u8],
+    },
     /// `[0]` subjectKeyIdentifier, as CFCA writes; version 2 then.
     Key(&'a [u8]),
 }

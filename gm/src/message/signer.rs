@@ -260,7 +260,10 @@ fn read_attributes(content: &[u8]) -> Result<SignedAttributes<'_>, Malformed> {
 
 impl SignerInfo<'_> {
     /// The certificate that the signer names, among those at hand.
-    pub(super) fn certificate<'c>(&self, mut at_hand: impl Iterator<Item = &'c Certificate>) -> Result<&'c Certificate, Refusal> {
+    pub(super) fn certificate<'c>(
+        &self,
+        mut at_hand: impl Iterator<Item = &'c Certificate>,
+    ) -> Result<&'c Certificate, Refusal> {
         at_hand
             .find(|certificate| is_named(certificate, self.issuer, self.serial))
             .ok_or_else(|| Refusal::SignerUnknown(self.shown()))
@@ -288,7 +291,9 @@ impl SignerInfo<'_> {
                 with_attributes: self.attributes.is_some(),
             }),
             Verdict::Invalid => Err(Refusal::Signature(certificate.subject()).into()),
-            Verdict::Malformed => Err(Malformed::new("encryptedDigest", "not the strict DER of an SM2 signature").into()),
+            Verdict::Malformed => {
+                Err(Malformed::new("encryptedDigest", "not the strict DER of an SM2 signature").into())
+            }
         }
     }
 

@@ -166,7 +166,9 @@ impl Seal {
         match self.maker.public_key().verify(&self.info, &self.signature) {
             Verdict::Valid => {}
             Verdict::Invalid => return Err(Refusal::Signature(self.maker.subject()).into()),
-            Verdict::Malformed => return Err(Malformed::new("signedValue", "not the strict DER of an SM2 signature").into()),
+            Verdict::Malformed => {
+                return Err(Malformed::new("signedValue", "not the strict DER of an SM2 signature").into());
+            }
         }
         trust.check_at(&self.maker, &[], &[], Usage::Signing, at_s.saturating_mul(1_000_000_000))?;
         if at_s < self.start_s || at_s > self.end_s {

@@ -41,5 +41,9 @@ fn read_extensions(content: &[u8]) -> Result<(), Malformed> {
 /// The algorithm of a seal is a bare object identifier: SM2-with-SM3.
 fn read_algorithm(fields: &mut Fields<'_>, part: &'static str) -> Result<(), Malformed> {
     let found = fields.oid(part)?;
-    if found == crate::asn1::SM2_WITH_SM3 { Ok(()) } else { Err(Malformed::new(part, format!("{found} is not SM2-with-SM3"))) }
+    if found == crate::asn1::SM2_WITH_SM3 {
+        Ok(())
+    } else {
+        Err(Malformed::new(part, format!("{found} is not SM2-with-SM3")))
+    }
 }

@@ -26,6 +26,7 @@ fn the_table_in_the_document_is_the_matrix() {
         table.push_str(&format!("| {} |\n", columns.join(" | ")));
     }
     let document = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gm.md")).unwrap();
-    let found = document.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).expect("the marks of the table").0;
+    let found =
+        document.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).expect("the marks of the table").0;
     assert_eq!(found, table, "replace the table in docs/gm.md by:\n{table}");
 }

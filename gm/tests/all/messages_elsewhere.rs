@@ -34,7 +34,8 @@ impl Java {
         let jars = ["bcprov", "bcpkix", "bcutil"].map(|name| format!("/usr/share/java/{name}.jar")).join(":");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/Messages.java");
         let classes = bench.path("classes");
-        let compiled = Command::new("javac").args(["-nowarn", "-cp", &jars, "-d"]).arg(&classes).arg(&source).output().unwrap();
+        let compiled =
+            Command::new("javac").args(["-nowarn", "-cp", &jars, "-d"]).arg(&classes).arg(&source).output().unwrap();
         assert!(compiled.status.success(), "javac: {}", String::from_utf8_lossy(&compiled.stderr));
         let mut child = Command::new("java")
             .args(["-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp"])
@@ -52,7 +53,13 @@ impl Java {
         // Words with a dot are files of the bench.
         let words: Vec<String> = words
             .iter()
-            .map(|word| if word.contains('.') && !word.starts_with("1.") { bench.path(word).display().to_string() } else { (*word).to_owned() })
+            .map(|word| {
+                if word.contains('.') && !word.starts_with("1.") {
+                    bench.path(word).display().to_string()
+                } else {
+                    (*word).to_owned()
+                }
+            })
             .collect();
         writeln!(self.to, "{}", words.join("\t")).unwrap();
         let mut line = String::new();
@@ -89,26 +96,44 @@ fn bouncycastle_and_we_read_each_others_messages_and_seals() {
         let signing = Signing { key: &node, certificate: &pki.node, along: &known, algorithm, attributes };
         bench.write("ours.p7s", message::sign(content, &signing, detached).unwrap());
         let given = if detached { "content.txt" } else { "-" };
-        assert_eq!(java.ask(&bench, &["verify", "ours.p7s", given]).unwrap(), "content 内容", "{algorithm:?} {attributes:?}");
+        assert_eq!(
+            java.ask(&bench, &["verify", "ours.p7s", given]).unwrap(),
+            "content 内容",
+            "{algorithm:?} {attributes:?}"
+        );
         let stock = java.ask(&bench, &["stock-verify", "ours.p7s", given]);
         assert_eq!(stock.is_ok(), algorithm == Algorithm::Sm2WithSm3, "{algorithm:?}: {stock:?}");
         bench.write("other.txt", "content");
         assert!(java.ask(&bench, &["verify", "ours.p7s", "other.txt"]).is_err());
     }
     matrix::says("SignedData, 501", "BouncyCastle 1.72, CMS interface", "ours read there", "ok");
-    matrix::says("SignedData, 301.1", "BouncyCastle 1.72, CMS interface", "ours read there", "refused: it does not know the algorithm's name");
+    matrix::says(
+        "SignedData, 301.1",
+        "BouncyCastle 1.72, CMS interface",
+        "ours read there",
+        "refused: it does not know the algorithm's name",
+    );
     matrix::says("SignedData, 301.1 and 501, all forms", "BouncyCastle 1.72, ASN.1", "ours read there", "ok");
 
     // Theirs.
     for attributes in ["attributes", "none"] {
         for place in ["attached", "detached"] {
-            java.ask(&bench, &["sign", "node.key", "node.pem", "content.txt", "theirs.p7s", attributes, place]).unwrap();
+            java.ask(&bench, &["sign", "node.key", "node.pem", "content.txt", "theirs.p7s", attributes, place])
+                .unwrap();
             let given = (place == "detached").then_some(content);
             let found = message::verify(&bench.read("theirs.p7s"), given, &ours).valid().unwrap();
-            assert_eq!((found.content.as_slice(), found.signers[0].with_attributes), (content, attributes == "attributes"));
+            assert_eq!(
+                (found.content.as_slice(), found.signers[0].with_attributes),
+                (content, attributes == "attributes")
+            );
         }
     }
-    matrix::says("SignedData, all forms", "BouncyCastle 1.72, CMS interface", "theirs read here", "ok, with the national identifiers and version 1");
+    matrix::says(
+        "SignedData, all forms",
+        "BouncyCastle 1.72, CMS interface",
+        "theirs read here",
+        "ok, with the national identifiers and version 1",
+    );
 
     let holder = recipient(&pki);
     keyfile::write_new(&bench.path("holder.key"), &key(4)).unwrap();
@@ -117,7 +142,13 @@ fn bouncycastle_and_we_read_each_others_messages_and_seals() {
     java.ask(&bench, &["open", "ours.p7m", "holder.key", "holder.pem", "opened.txt"]).unwrap();
     assert_eq!(bench.read("opened.txt"), content);
     let node = key(3);
-    let signing = Signing { key: &node, certificate: &pki.node, along: &known, algorithm: Algorithm::Sm2, attributes: Attributes::None };
+    let signing = Signing {
+        key: &node,
+        certificate: &pki.node,
+        along: &known,
+        algorithm: Algorithm::Sm2,
+        attributes: Attributes::None,
+    };
     let both = message::sign_and_envelop(content, &signing, std::slice::from_ref(&holder), random::fill).unwrap();
     bench.write("both.p7m", both);
     java.ask(&bench, &["open", "both.p7m", "holder.key", "holder.pem", "both.txt"]).unwrap();
@@ -133,18 +164,27 @@ fn bouncycastle_and_we_read_each_others_messages_and_seals() {
     let made = seal::make(&design(&users, &picture), &key(6), &maker).unwrap();
     let used = seal::sign(&made, &sm3(&[content]), "content.txt", JANUARY_S + 40 * 86_400, &key(3), &pki.node).unwrap();
     bench.write("ours.seal", used);
-    assert_eq!(java.ask(&bench, &["seal-verify", "ours.seal", "content.txt"]).unwrap(), "华东算力园 账单专用章 PNG content.txt");
+    assert_eq!(
+        java.ask(&bench, &["seal-verify", "ours.seal", "content.txt"]).unwrap(),
+        "华东算力园 账单专用章 PNG content.txt"
+    );
     assert!(java.ask(&bench, &["seal-verify", "ours.seal", "other.txt"]).is_err());
     java.ask(&bench, &["seal-make", "node.key", "node.pem", "content.txt", "theirs.seal"]).unwrap();
     let imprint = seal::verify(&bench.read("theirs.seal"), &sm3(&[content]), &ours).valid().unwrap();
     assert_eq!((imprint.seal.name.as_str(), imprint.seal.vendor.as_str()), ("测试印章", "other"));
     matrix::says("Seal and seal signature, version 4", "BouncyCastle 1.72, ASN.1", "ours read there", "ok");
-    matrix::says("Seal and seal signature, version 4", "BouncyCastle 1.72, ASN.1", "theirs read here", "ok, in ofdrw's encoding of extensions");
+    matrix::says(
+        "Seal and seal signature, version 4",
+        "BouncyCastle 1.72, ASN.1",
+        "theirs read here",
+        "ok, in ofdrw's encoding of extensions",
+    );
 }
 
 /// The offset of the first value of this kind behind `behind` in `openssl asn1parse`, and its header's length.
 fn place(listing: &str, behind: &str, kind: &str) -> (usize, usize) {
-    let line = listing.lines().skip_while(|line| !line.contains(behind)).skip(1).find(|line| line.contains(kind)).unwrap();
+    let line =
+        listing.lines().skip_while(|line| !line.contains(behind)).skip(1).find(|line| line.contains(kind)).unwrap();
     let offset = line.split(':').next().unwrap().trim().parse().unwrap();
     let header = line.split("hl=").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
     (offset, header)
@@ -152,7 +192,15 @@ fn place(listing: &str, behind: &str, kind: &str) -> (usize, usize) {
 
 fn length(listing: &str, offset: usize) -> usize {
     let line = listing.lines().find(|line| line.trim_start().starts_with(&format!("{offset}:"))).unwrap();
-    line.split("l=").nth(2).or_else(|| line.split(" l=").nth(1)).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    line.split("l=")
+        .nth(2)
+        .or_else(|| line.split(" l=").nth(1))
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -167,7 +215,9 @@ fn openssl_checks_the_signature_and_opens_the_envelope_that_it_takes_apart() {
         let made = message::sign(b"content", &signing, false).unwrap();
         bench.write("m.p7s", &made);
         let listing = bench.openssl("asn1parse -inform DER -in m.p7s");
-        let cut = |(offset, header): (usize, usize)| made[offset + header..offset + header + length(&listing, offset)].to_vec();
+        let cut = |(offset, header): (usize, usize)| {
+            made[offset + header..offset + header + length(&listing, offset)].to_vec()
+        };
         bench.write("signature", cut(place(&listing, "1.2.156.10197.1.301.1", "OCTET STRING")));
         let signed = if attributes == Attributes::None {
             "content"
@@ -190,7 +240,8 @@ fn openssl_checks_the_signature_and_opens_the_envelope_that_it_takes_apart() {
     let made = message::envelop(b"secret", std::slice::from_ref(&holder), random::fill).unwrap();
     bench.write("m.p7m", &made);
     let listing = bench.openssl("asn1parse -inform DER -in m.p7m");
-    let cut = |(offset, header): (usize, usize)| made[offset + header..offset + header + length(&listing, offset)].to_vec();
+    let cut =
+        |(offset, header): (usize, usize)| made[offset + header..offset + header + length(&listing, offset)].to_vec();
     bench.write("cipher", cut(place(&listing, "1.2.156.10197.1.301.3", "OCTET STRING")));
     bench.openssl("pkeyutl -decrypt -inkey holder.key -in cipher -out key");
     let iv = hex::encode(cut(place(&listing, ":sm4-cbc", "OCTET STRING")));

@@ -17,7 +17,8 @@ const DOCUMENT: &[u8] = b"statement of account";
 
 /// A maker of seals (key 6) under the site's CA; node-1 (key 3) is the user.
 pub(crate) fn maker(pki: &Pki) -> Certificate {
-    ca::issue(&pki.middle, &key(2), Role::Signer, "CN=seal maker,O=Hufu,C=CN", &key(6).public_key(), &terms(&[7; 16])).unwrap()
+    ca::issue(&pki.middle, &key(2), Role::Signer, "CN=seal maker,O=Hufu,C=CN", &key(6).public_key(), &terms(&[7; 16]))
+        .unwrap()
 }
 
 pub(crate) fn picture() -> Picture {
@@ -50,7 +51,10 @@ fn a_seal_that_was_made_can_be_used_and_checked() {
     let (anchors, known) = ([pki.root.clone()], [pki.middle.clone()]);
     let made = seal::make(&design(&users, &picture), &key(6), &maker).unwrap();
     let found = seal::verify_seal(&made, &knows(&anchors, &known)).valid().unwrap();
-    assert_eq!((found.name.as_str(), found.id.as_str(), &found.maker), ("华东算力园 账单专用章", "hufu-seal-1", &maker));
+    assert_eq!(
+        (found.name.as_str(), found.id.as_str(), &found.maker),
+        ("华东算力园 账单专用章", "hufu-seal-1", &maker)
+    );
     assert_eq!((found.picture, found.kind), (picture, 1));
     assert!(found.listed.holds(&pki.node) && !found.listed.holds(&maker));
     let at_s = june_ns() / 1_000_000_000 - DAY_S;

@@ -109,11 +109,22 @@ mod tests {
         let platform = issue(Role::Recipient, "CN=platform", 3, &[7; 16]);
         let (node_key, platform_key) = (key(2), key(3));
         let payer = || Payer { name: "张三".into(), account: "6222 0000".into() };
-        let signing = Signing { key: &node_key, certificate: &node, along: &[], algorithm: Algorithm::Sm2, attributes: Attributes::None };
-        let make = || protect(Interface::PaymentConfirm, "bill-1", &payer(), &signing, &platform, random::fill).unwrap();
+        let signing = Signing {
+            key: &node_key,
+            certificate: &node,
+            along: &[],
+            algorithm: Algorithm::Sm2,
+            attributes: Attributes::None,
+        };
+        let make =
+            || protect(Interface::PaymentConfirm, "bill-1", &payer(), &signing, &platform, random::fill).unwrap();
         let text = make();
         assert_ne!(text, make(), "fresh keys every time");
-        assert!(text.len() < 2500 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{}", text.len());
+        assert!(
+            text.len() < 2500 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+            "{}",
+            text.len()
+        );
         let anchors = [root.clone()];
         let trust = Trust { anchors: &anchors, known: &[], crls: &[], at_ns: 1_705_000_000_000_000_000 };
         let open = |interface, about: &str, text: &str, key: &SecretKey, trust: &Trust<'_>| {
@@ -127,8 +138,16 @@ mod tests {
         changed[last] = if changed[last] == b'A' { b'B' } else { b'A' };
         let changed = String::from_utf8(changed).unwrap();
         for (name, found, why) in [
-            ("another bill", open(Interface::PaymentConfirm, "bill-2", &text, &platform_key, &trust), "another message"),
-            ("another interface", open(Interface::SendOrder, "bill-1", &text, &platform_key, &trust), "another message"),
+            (
+                "another bill",
+                open(Interface::PaymentConfirm, "bill-2", &text, &platform_key, &trust),
+                "another message",
+            ),
+            (
+                "another interface",
+                open(Interface::SendOrder, "bill-1", &text, &platform_key, &trust),
+                "another message",
+            ),
             ("another key", open(Interface::PaymentConfirm, "bill-1", &text, &node_key, &trust), "cannot be opened"),
             ("nobody trusted", open(Interface::PaymentConfirm, "bill-1", &text, &platform_key, &nobody), "no path"),
             ("a change", open(Interface::PaymentConfirm, "bill-1", &changed, &platform_key, &trust), ""),
