@@ -1,8 +1,9 @@
-//! National cryptography for Hufu: SM3, SM4, SM2 signatures, X.509 with SM2, key files, a small CA.
+//! National cryptography for Hufu: SM3, SM4, SM2, X.509 with SM2, key files, a small CA, messages, seals, the directory.
 //!
 //! **What**: everything a party of the trade needs to sign evidence and to check it. Hashes ([`sm3`]), encryption at rest
 //! ([`sm4`]), signatures ([`sm2`], [`signed`]), key files ([`keyfile`]), certificates ([`cert`], [`csr`], [`crl`]), trust
-//! ([`chain`]), and a CA for sites and tests that have none ([`ca`]).
+//! ([`chain`]), and a CA for sites and tests that have none ([`ca`]). Messages of GM/T 0010 ([`message`]) and electronic seals
+//! ([`seal`]) with one way to judge both ([`judgement`]), and certificates from an LDAP [`directory`].
 //!
 //! **Why**: the facts that decide whether others accept our bytes stand here once: the user id `1234567812345678` is always
 //! given, signatures are strict DER and never raw `r || s`, SM2-with-SM3 is written without parameters, end entities carry
@@ -10,7 +11,7 @@
 //! directions; the tests ask it.
 //!
 //! **What not**: no clock and no randomness of its own (both are arguments; [`random::fill`] is there to be passed), no
-//! network, no logging, no meaning of what is signed. `libsm` appears only behind the feature `cross-check`, as a second
+//! network but for [`directory`], no logging, no meaning of what is signed. `libsm` appears only behind the feature `cross-check`, as a second
 //! opinion on public values.
 //!
 //! ```

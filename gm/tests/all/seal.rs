@@ -8,6 +8,7 @@ use hufu_gm::{
 };
 
 use crate::{
+    matrix,
     message::trust,
     pki::{JANUARY_S, Pki, YEAR_S, june_ns, key, pki, terms},
 };
@@ -134,4 +135,34 @@ fn no_changed_bit_of_a_seal_passes() {
     }
     let longer = [used.as_slice(), &[0]].concat();
     assert!(matches!(seal::verify(&longer, &digest, &knows(&anchors, &known)), Judgement::Malformed(_)));
+}
+
+/// Files of ofdrw's own tests (testdata/README.md), made by its encoder in 2020 and 2026.
+#[test]
+fn a_seal_signature_of_ofdrw_is_valid_and_other_versions_are_told_apart() {
+    let file = |name: &str| std::fs::read(format!("{}/testdata/ofdrw/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let used = file("SignedValueV4.dat");
+    // `openssl asn1parse -inform DER -in SignedValueV4.dat` shows dataHash at offset 17039, behind one octet of unused bits.
+    let digest: [u8; 32] = used[17_042..17_074].try_into().unwrap();
+    let seal = seal::read_seal(&used).unwrap();
+    assert_eq!((seal.name.as_str(), seal.vendor.as_str(), seal.kind), ("OFD R&W 测试用印章", "OFDR&WTest", 3));
+    assert_eq!((seal.picture.format.as_str(), seal.picture.width_mm, seal.picture.data.len()), ("PNG", 40, 15_693));
+    let signer = match &seal.listed {
+        seal::Listed::Certificates(all) => Certificate::from_der(&all[0]).unwrap(),
+        seal::Listed::Digests(_) => panic!("certificates are listed"),
+    };
+    // Both certificates are self-made ones of the project; its root is not in the file, so they are the anchors.
+    let anchors = [signer.clone(), seal.maker.clone()];
+    let at_ns = 1_630_000_000_000_000_000;
+    let ours = Trust { at_ns, ..trust(&anchors) };
+    let imprint = seal::verify(&used, &digest, &ours).valid().unwrap();
+    assert_eq!((imprint.range.as_str(), imprint.at_s), ("/Doc_0/Signs/Sign_0/Signature.xml", 1_602_501_243));
+    assert_eq!((imprint.signer, imprint.seal), (signer, seal));
+    let without = seal::verify(&used, &digest, &Trust { at_ns, ..trust(&[]) });
+    assert!(matches!(without, Judgement::Invalid(Refusal::Chain(ChainError::NoAnchor { .. }))), "{without:?}");
+    matrix::says("Seal and seal signature, version 4", "ofdrw, files of its tests", "theirs read here", "ok");
+    for (name, why) in [("UserV1.esl", "version 1"), ("UserV5.esl", "4 expected, 5 found")] {
+        let text = seal::verify_seal(&file(name), &ours).valid().unwrap_err().to_string();
+        assert!(text.contains(why), "{name}: {text}");
+    }
 }
