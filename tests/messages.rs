@@ -109,6 +109,7 @@ fn a_message_is_signed_checked_and_refused() {
         ("cms verify --in bill.der --trust root.pem", 65, "malformed"),
         ("cms verify --in absent.p7s --trust root.pem", 74, "absent.p7s"),
         ("cms verify --in bill.p7s --trust root.pem --at tomorrow", 2, "--at"),
+        ("cms verify --in bill.p7s", 2, "--trust"),
         ("cms sign --in bill.der --out x.p7s --key enc.key --cert node.pem", 2, "not a pair"),
         ("cms sign --in bill.der --out x.p7s --key enc.key --cert enc.pem", 2, "keyUsage"),
         ("cms sign --in bill.der --out x.p7s --key node.key --cert node.pem --alg 500", 2, "--alg"),

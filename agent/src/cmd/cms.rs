@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
-use hufu_audit::{Exit, Failure};
+use hufu_audit::Exit;
 use hufu_gm::{
     message::{self, Algorithm, Attributes, ContentType, Signer, Signing},
     random,
@@ -250,9 +250,6 @@ fn decrypt(files: &Files, key: &Path, cert: &Path, trust: &TrustArgs, context: &
             judged(&files.input, judgement, context)?.map(|content| (content, Vec::new()))
         }
         ContentType::SignedAndEnvelopedData => {
-            if trust.trust.is_empty() {
-                return Err(Failure::new(Exit::Usage, Text::ArgumentMissing { argument: "--trust <T>".to_owned() }));
-            }
             let trusted = trust.read(&[])?;
             judged(&files.input, message::open_signed(&bytes, &certificate, &key, &trusted.trust()), context)?
         }

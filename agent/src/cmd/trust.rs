@@ -44,8 +44,11 @@ pub(super) struct Trusted {
 }
 
 impl TrustArgs {
-    /// Reads them all; `known` are files of further certificates.
+    /// Reads them all, at least one anchor; `known` are files of further certificates.
     pub(super) fn read(&self, known: &[PathBuf]) -> Result<Trusted, Failure<Text>> {
+        if self.trust.is_empty() {
+            return Err(Failure::new(Exit::Usage, Text::ArgumentMissing { argument: "--trust <T>".to_owned() }));
+        }
         Ok(Trusted {
             anchors: file::read_anchors(&self.trust)?,
             known: file::read_anchors(known)?,

@@ -426,3 +426,33 @@ fn encrypted_data_needs_the_same_key() {
     );
     assert!(matches!(message::decrypt_with(b"", &key), Judgement::Malformed(_)));
 }
+
+/// `testdata/bouncycastle.txt`: messages that BouncyCastle made once, with the commands in its head.
+#[test]
+fn messages_of_bouncycastle_from_a_file_are_read() {
+    let text = include_str!("../../testdata/bouncycastle.txt");
+    let file = |name: &str| {
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+        hexed(line.split(' ').nth(1).unwrap())
+    };
+    let certificate = |name: &str| Certificate::from_der(&file(name)).unwrap();
+    let (root, node, holder) = (certificate("root"), certificate("node"), certificate("enc"));
+    let anchors = [root];
+    let trust = Trust { at_ns: node.not_before_ns(), ..trust(&anchors) };
+    let content = file("content");
+    for (name, detached, attributes) in [
+        ("attached", false, false),
+        ("attached-attributes", false, true),
+        ("detached", true, false),
+        ("detached-attributes", true, true),
+    ] {
+        let found = message::verify(&file(name), detached.then_some(&content), &trust).valid().unwrap();
+        assert_eq!((&found.content, found.is_detached), (&content, detached), "{name}");
+        assert_eq!((found.signers[0].with_attributes, &found.signers[0].certificate), (attributes, &node), "{name}");
+        assert_eq!(found.signers[0].algorithm, Algorithm::Sm2WithSm3);
+    }
+    let key = SecretKey::from_scalar(&file("enc-key")).unwrap();
+    for name in ["enveloped-301.3", "enveloped-301.2", "enveloped-301.3.2.1"] {
+        assert_eq!(**message::open(&file(name), &holder, &key).valid().unwrap(), *content, "{name}");
+    }
+}
