@@ -112,6 +112,12 @@ impl Host {
         }
     }
 
+    /// Memory there is, bytes: no order holds more.
+    pub(crate) fn memory_bytes(&self, buffer: &mut [u8]) -> Option<u64> {
+        let total = |text: &[u8]| file::keyed(text, b"MemTotal")?.checked_mul(1024);
+        self.meminfo.as_ref().and_then(|kept| parse(kept, buffer, total).value())
+    }
+
     /// CPU time that the hypervisor took from this host since boot, ns.
     fn stolen_ns(&self, buffer: &mut [u8]) -> Raw {
         let tick_ns = self.tick_ns;

@@ -259,6 +259,13 @@ impl Order {
         }
     }
 
+    /// What the sources say now; nothing of it is counted.
+    pub(crate) fn look(&mut self, context: &mut Context<'_>) -> Option<Sample> {
+        let mut sample = self.reader.as_mut()?.read(context).ok()?;
+        self.read_attached(context, &mut sample);
+        Some(sample)
+    }
+
     /// Reads the sources beside the primary one. One that is another instance now starts its own kinds anew.
     fn read_attached(&mut self, context: &mut Context<'_>, sample: &mut Sample) {
         let mut changed = false;

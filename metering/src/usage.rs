@@ -91,6 +91,8 @@ struct Meter {
     why: Option<&'static str>,
     /// What makes the running piece an estimate, though the last value was read.
     mark: Option<&'static str>,
+    /// A greater value of a gauge, or a faster counter in base units a second, is not believed.
+    bound: Option<u64>,
 }
 
 impl Meter {
@@ -101,11 +103,20 @@ impl Meter {
             Flow::Counter { last: None, doubt: false }
         };
         let why = Some(absent(resource.kind));
-        Self { resource, flow, sum: 0, before: 0, read: false, why, mark: None }
+        Self { resource, flow, sum: 0, before: 0, read: false, why, mark: None, bound: None }
     }
 
     fn reserved(resource: Resource, per_second: u64) -> Self {
-        Self { resource, flow: Flow::Reserved { per_second }, sum: 0, before: 0, read: true, why: None, mark: None }
+        Self {
+            resource,
+            flow: Flow::Reserved { per_second },
+            sum: 0,
+            before: 0,
+            read: true,
+            why: None,
+            mark: None,
+            bound: None,
+        }
     }
 
     /// What the sum is divided by to give base units: gauges sum byte-ns of both ends, reservations base units x ns / s.
@@ -127,6 +138,10 @@ impl Meter {
                 None
             }
             Flow::Gauge { last } => {
+                let raw = match (raw, self.bound) {
+                    (Raw::Value(value), Some(bound)) if value > bound => Raw::Missing("it said more than there is"),
+                    (raw, _) => raw,
+                };
                 let value = note(raw, &mut self.read, &mut self.why);
                 if value.is_none() && self.read {
                     self.mark = Some("not read for a part of the time, and not counted there");
@@ -147,7 +162,12 @@ impl Meter {
                     return None;
                 };
                 let kind = self.resource.kind;
-                let most = limits.most(kind, at.boot_ns.saturating_sub(old_boot_ns));
+                let elapsed_ns = at.boot_ns.saturating_sub(old_boot_ns);
+                let most = limits.most(kind, elapsed_ns);
+                // A tenth of a second for what is between the clock and the counter, and bursts.
+                let reach =
+                    |bound| u128::from(elapsed_ns.saturating_add(100_000_000)).saturating_mul(u128::from(bound)) / NS;
+                let most = self.bound.map_or(most, |bound| most.min(reach(bound)));
                 let (delta, finding) = match value.checked_sub(old) {
                     Some(delta) if u128::from(delta) <= most => (delta, None),
                     _ if !*doubt => {
@@ -300,6 +320,12 @@ impl Usage {
                 meter.mark = Some(why);
             }
         }
+    }
+
+    /// No value of `kind` is believed beyond `most`: held at once, or counted up in a second.
+    pub(crate) fn bound(&mut self, kind: Kind, most: Option<u64>) {
+        let of = self.meters.iter_mut().filter(|meter| meter.resource.kind == kind && !meter.resource.reserved);
+        of.for_each(|meter| meter.bound = most);
     }
 
     /// A new piece begins: what marked the one before does not mark it.

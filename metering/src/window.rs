@@ -20,7 +20,7 @@ use crate::{
     host::{Host, HostSample},
     order::{Context, Known, Order, OrderDraft, Reader, is_same, metered_kinds},
     plan::Plan,
-    sample::{At, Raw},
+    sample::{At, Raw, Sample},
     state::OrderState,
     usage::{Limits, Usage},
 };
@@ -181,7 +181,8 @@ impl Sampler {
         if self.orders.iter().any(|known| known.key == order) {
             return Err(Error::KnownOrder);
         }
-        let usage = Usage::new(metered, reserved);
+        let mut usage = Usage::new(metered, reserved);
+        usage.bound(Kind::Memory, self.host.memory_bytes(&mut self.buffer));
         let mut started = Order::start(order, plan.into(), usage, known, at, &mut self.context(Depth::All).1)?;
         started.window_base = used(&started.usage);
         for kind in metered_kinds(metered) {
@@ -252,6 +253,13 @@ impl Sampler {
         let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
         let sample = self.host.read(&mut self.buffer, &mut self.disks);
         self.window.take(at, sample, limits);
+    }
+
+    /// Reads an order without counting it: what its sources say now, the quality too.
+    pub fn look(&mut self, order: [u8; 16]) -> Option<Sample> {
+        let index = self.orders.iter().position(|known| known.key == order)?;
+        let (orders, mut context) = self.context(Depth::All);
+        orders.get_mut(index)?.look(&mut context)
     }
 
     /// Reads all orders and the host. In the steady state it allocates nothing for orders in cgroups.
