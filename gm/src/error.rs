@@ -63,6 +63,41 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A key file of somebody else, who could put another key in its place; `chown` it to root or to whoever reads it.
+    #[error("{}: belongs to user {uid}; root or the reader itself must own a secret", path.display())]
+    KeyFileOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// A key file under a password, and none was given.
+    #[error("{}: the key is encrypted and no password was given", path.display())]
+    KeyFileEncrypted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A password was given, and the key in the file is not encrypted: somebody believes what is not so.
+    #[error("{}: a password was given, but the key in it is not encrypted", path.display())]
+    KeyFileClear {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The password does not open the key file, or its bytes are damaged; nothing tells which.
+    #[error("{}: wrong password, or a damaged file", path.display())]
+    KeyFilePassword {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A password that is none: empty, too long, of several lines, or with a zero byte.
+    #[error("not a password: one line of 1 to 1024 bytes without a zero byte expected")]
+    Password,
+    /// Fewer or more rounds of PBKDF2 than are read or written.
+    #[error("rounds of PBKDF2 out of range: 1000 to 10000000 are read, from 65536 on are written")]
+    Iterations,
+    /// An encrypted key by another scheme than the national one.
+    #[error("the key is not encrypted by PBES2 with PBKDF2-HMAC-SM3 and SM4-CBC")]
+    KeyEncryption,
     /// A certificate, request or revocation list signed with, or naming, anything but SM2-with-SM3; or naming two.
     #[error("signature algorithm is not SM2-with-SM3")]
     SignatureAlgorithm,

@@ -51,6 +51,10 @@ mod algorithm;
 
 pub mod sm2;
 
+pub mod known;
+
+pub mod claims;
+
 pub mod sm2_cipher;
 
 pub mod enveloped_key;
@@ -60,6 +64,8 @@ pub mod sign;
 pub mod signed;
 
 pub mod random;
+
+pub mod pbes2;
 
 pub mod keyfile;
 
