@@ -116,12 +116,24 @@ pub enum Error {
     /// A subject name that is empty or cannot be read as `CN=..,O=..,C=..`.
     #[error("not a distinguished name such as CN=node-1,O=site,C=CN")]
     Name,
+    /// A challenge password that cannot be written or read: one PrintableString of 1 to 64 characters.
+    #[error("the challenge password must be one PrintableString of 1 to 64 characters")]
+    Challenge,
     /// A DNS name that is empty, longer than 253 characters, or not ASCII.
     #[error("not a DNS name")]
     DnsName,
     /// A serial number that is not 8 to 20 bytes.
     #[error("serial number must be 8 to 20 random bytes")]
     Serial,
+    /// A certificate whose serial number is negative, zero, or longer than 20 bytes (RFC 5280 4.1.2.2).
+    #[error("the serial number must be positive and at most 20 bytes long")]
+    SerialForm,
+    /// A certificate or list without the name of its issuer.
+    #[error("the issuer has no name")]
+    NamelessIssuer,
+    /// A validity that ends before it begins, in a certificate or list that somebody else made.
+    #[error("it ends before it begins")]
+    Backwards,
     /// A validity that ends before it begins, is longer than 3653 days, or lies outside the years 1970 to 9999.
     #[error("validity must be 1 second to 3653 days, within the years 1970 to 9999")]
     Validity,
@@ -214,6 +226,22 @@ pub enum ChainError {
         subject: String,
         /// The extension.
         oid: der::asn1::ObjectIdentifier,
+    },
+    /// Nobody said whether it was taken back: no list of its issuer is at hand.
+    #[error("{subject}: no revocation list of its issuer")]
+    NoCrl {
+        /// The certificate.
+        subject: String,
+    },
+    /// The newest list of the issuer is over its time, or not made yet at the instant in question.
+    #[error("the revocation list of {issuer} does not cover that time")]
+    StaleCrl {
+        /// Whose list it is.
+        issuer: String,
+        /// When it was made, ns since 1970.
+        this_update_ns: i64,
+        /// When the next one was due, ns since 1970.
+        next_update_ns: Option<i64>,
     },
     /// Its issuer took it back.
     #[error("{subject}: revoked")]

@@ -65,6 +65,14 @@ pub fn read_password(path: &Path) -> Result<Password, Error> {
     Password::new(&read_private(path, Owner::Us)?)
 }
 
+/// As [`read_password`], for root who looks at a file of the service's user `uid`, too.
+///
+/// # Errors
+/// As [`read_password`].
+pub fn read_password_of(path: &Path, uid: u32) -> Result<Password, Error> {
+    Password::new(&read_private(path, Owner::UsOr(uid))?)
+}
+
 /// Whose a secret file may be; root's always.
 #[derive(Clone, Copy)]
 enum Owner {

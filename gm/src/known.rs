@@ -130,7 +130,7 @@ fn normalise(points: &[Jacobian]) -> Option<Vec<Affine>> {
         products.push(product);
         product *= point.z;
     }
-    let mut inverse = Option::<Field>::from(product.invert_vartime())?;
+    let mut inverse = Option::<Field>::from(product.invert())?;
     let mut out = Vec::with_capacity(points.len());
     for (point, before) in points.iter().zip(products).rev() {
         let own = inverse * before;
@@ -205,7 +205,7 @@ impl KnownKey {
     /// GB/T 32918.2 7.1, steps B4 to B7; B1 and B2 were done by whoever parsed the signature.
     fn holds(&self, digest: &Hash, signature: &sm2::dsa::Signature) -> Option<bool> {
         let (r, s) = (*signature.r(), *signature.s());
-        let t = *r + *s;
+        let t = r + s;
         if t == Scalar::ZERO {
             return Some(false);
         }
@@ -216,7 +216,7 @@ impl KnownKey {
         }
         // x1 = r - e modulo n, and x1 < p: so x1 is that number or, where it fits below p, n more. Comparing X with x1 Z^2
         // saves the inversion.
-        let wanted = *r - Scalar::reduce(&FieldBytes::from(*digest));
+        let wanted = r - Scalar::reduce(&FieldBytes::from(*digest));
         let zz = sum.z.square();
         let equals = |bytes: FieldBytes| {
             Option::<Field>::from(Field::from_repr(bytes)).is_some_and(|x| x * zz == sum.x)

@@ -8,6 +8,8 @@ mod interop;
 #[cfg(test)]
 mod keyfile;
 #[cfg(test)]
+mod known;
+#[cfg(test)]
 mod modes;
 #[cfg(test)]
 mod openssl;
@@ -19,5 +21,7 @@ mod second;
 mod signed;
 #[cfg(test)]
 mod sm2_cipher;
+#[cfg(test)]
+mod strict;
 #[cfg(test)]
 mod vectors;
