@@ -14,7 +14,7 @@ use std::{
 
 use hufu_gm::{
     claims::{Claim, verify_many},
-    known::{KnownKey, KnownKeys, TABLE_BYTES},
+    known::{KnownKeys, TABLE_BYTES},
     sm2::{PublicKey, SecretKey},
     sm3::sm3,
 };
@@ -94,7 +94,7 @@ fn say(name: &str, ratio: f64, bar: f64) -> bool {
 fn on_one_core() -> Result<bool, Failed> {
     let key = SecretKey::from_scalar(&[7; 32])?;
     let public = key.public_key();
-    let known = KnownKey::new(&public).ok_or("no table")?;
+    let known = public.with_table();
     let signature = key.sign(&MESSAGE)?;
     let piece = vec![1; PIECE_BYTES];
     let mut ratios = [const { Vec::new() }; 4];
@@ -115,7 +115,7 @@ fn on_one_core() -> Result<bool, Failed> {
     let [sign, verify, of_known, hash] = ratios.map(median);
     let making = {
         let begun = cpu_ns()?;
-        (0..20).for_each(|_| drop(black_box(KnownKey::new(&public))));
+        (0..20).for_each(|_| drop(black_box(public.with_table())));
         let made = (cpu_ns()? - begun) as f64 / 20.0;
         made / (1e9 / ours(|| drop(black_box(public.verify(&MESSAGE, &signature))))?)
     };

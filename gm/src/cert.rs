@@ -199,6 +199,12 @@ impl Certificate {
         &self.public_key
     }
 
+    /// The same certificate with the same key, which has a table now.
+    pub(crate) fn with_key(mut self, known: PublicKey) -> Self {
+        self.public_key = known;
+        self
+    }
+
     /// First instant of validity, ns since 1970.
     pub fn not_before_ns(&self) -> i64 {
         asn1::unix_ns(self.parsed.validity().not_before)

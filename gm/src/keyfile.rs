@@ -88,9 +88,20 @@ impl Owner {
 }
 
 fn open(path: &Path, owner: Owner, password: Option<&Password>) -> Result<SecretKey, Error> {
-    let bytes = read_private(path, owner)?;
+    parse_named(path, &read_private(path, owner)?, password)
+}
+
+/// Reads a secret key from the text of a key file that came some other way than through the file system.
+///
+/// # Errors
+/// As [`read`] and [`read_encrypted`], with an empty path.
+pub fn parse(text: &[u8], password: Option<&Password>) -> Result<SecretKey, Error> {
+    parse_named(Path::new(""), text, password)
+}
+
+fn parse_named(path: &Path, bytes: &[u8], password: Option<&Password>) -> Result<SecretKey, Error> {
     let malformed = || Error::KeyFileMalformed { path: path.into() };
-    let (label, block) = std::str::from_utf8(&bytes).ok().and_then(only_key_block).ok_or_else(malformed)?;
+    let (label, block) = std::str::from_utf8(bytes).ok().and_then(only_key_block).ok_or_else(malformed)?;
     let (found, document) = pem::decode_vec(block.as_bytes()).map_err(|_| malformed())?;
     let document = Zeroizing::new(document);
     if found != label {

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 use sm2::{
@@ -16,6 +16,7 @@ use sm2::{
 };
 
 use crate::{
+    cert::Certificate,
     sm2::{PublicKey, Verdict},
     sm3::Hash,
 };
@@ -94,10 +95,12 @@ impl Jacobian {
 }
 
 /// Multiples of one point: for each window w, 1..=32 times 64^w times the point.
-struct Table(Vec<Affine>);
+pub(crate) struct Table(Vec<Affine>);
 
 impl Table {
-    fn of(point: &AffinePoint) -> Option<Self> {
+    /// The table of `point`. `None` never in practice: the point is one of the curve other than infinity, whose order is prime, so
+    /// no multiple in the table is infinity.
+    pub(crate) fn of(point: &AffinePoint) -> Option<Self> {
         let mut base = Affine::of(point)?;
         let mut made = Vec::with_capacity(WINDOWS * MULTIPLES);
         for _ in 0..WINDOWS {
@@ -174,43 +177,23 @@ fn add_multiple(sum: Jacobian, table: &Table, scalar: &Scalar) -> Option<Jacobia
 
 static GENERATOR: LazyLock<Option<Table>> = LazyLock::new(|| Table::of(&AffinePoint::GENERATOR));
 
-/// A public key with its table. Making one costs about as much as ten checks without.
-pub struct KnownKey {
-    key: PublicKey,
-    table: Table,
-}
-
-impl std::fmt::Debug for KnownKey {
+impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("KnownKey").field(&self.key).finish()
+        f.write_str("Table(..)")
     }
 }
 
-impl KnownKey {
-    /// Makes the table of `key`, [`TABLE_BYTES`] of memory. `None` never in practice: a public key is a point of the curve other
-    /// than infinity, whose order is prime, so no multiple in the table is infinity.
-    pub fn new(key: &PublicKey) -> Option<Self> {
-        Some(Self { key: key.clone(), table: Table::of(key.affine())? })
-    }
-
-    /// As [`PublicKey::verify`], with the same answer for every input.
-    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Verdict {
-        let Some(parsed) = PublicKey::parse(signature) else { return Verdict::Malformed };
-        match self.holds(&self.key.digest(message), &parsed) {
-            Some(true) => Verdict::Valid,
-            _ => Verdict::Invalid,
-        }
-    }
-
+impl Table {
     /// GB/T 32918.2 7.1, steps B4 to B7; B1 and B2 were done by whoever parsed the signature.
-    fn holds(&self, digest: &Hash, signature: &sm2::dsa::Signature) -> Option<bool> {
+    /// `None` never in practice.
+    pub(crate) fn holds(&self, digest: &Hash, signature: &sm2::dsa::Signature) -> Option<bool> {
         let (r, s) = (*signature.r(), *signature.s());
         let t = r + s;
         if t == Scalar::ZERO {
             return Some(false);
         }
         let sum = add_multiple(Jacobian::INFINITY, GENERATOR.as_ref()?, &s)?;
-        let sum = add_multiple(sum, &self.table, &t)?;
+        let sum = add_multiple(sum, self, &t)?;
         if sum.is_infinity() {
             return Some(false);
         }
@@ -265,7 +248,7 @@ struct Kept {
 struct Seen {
     count: u32,
     last: u64,
-    known: Option<Arc<KnownKey>>,
+    known: Option<PublicKey>,
 }
 
 impl KnownKeys {
@@ -276,14 +259,20 @@ impl KnownKeys {
 
     /// Checks a signature as [`PublicKey::verify`] does, by the key's table if it has one or has come often enough.
     pub fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> Verdict {
-        match self.table(key) {
-            Some(known) => known.verify(message, signature),
-            None => key.verify(message, signature),
+        self.with_table(key).as_ref().unwrap_or(key).verify(message, signature)
+    }
+
+    /// Counts the key of a certificate, and gives the certificate with a table for it if it has one or has come often enough.
+    #[must_use]
+    pub fn equip(&self, certificate: Certificate) -> Certificate {
+        match self.with_table(certificate.public_key()) {
+            Some(known) => certificate.with_key(known),
+            None => certificate,
         }
     }
 
-    /// Counts the key, and gives its table.
-    pub(crate) fn table(&self, key: &PublicKey) -> Option<Arc<KnownKey>> {
+    /// Counts the key, and gives it with its table if it has one or has come often enough.
+    pub fn with_table(&self, key: &PublicKey) -> Option<PublicKey> {
         let point = key.to_sec1();
         // A panic of another thread in here cannot leave the counts half-written.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,7 +286,7 @@ impl KnownKeys {
         seen.count = seen.count.saturating_add(1);
         seen.last = clock;
         if seen.known.is_none() && seen.count >= SEEN_MIN {
-            seen.known = KnownKey::new(key).map(Arc::new);
+            seen.known = Some(key.with_table());
         }
         seen.known.clone()
     }

@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 
 use hufu_gm::{
     claims::{Claim, verify_many},
-    known::{KnownKey, KnownKeys, TABLE_BYTES},
+    known::{KnownKeys, TABLE_BYTES},
     sm2::{PublicKey, SecretKey, Verdict},
 };
 use proptest::prelude::*;
 
 use crate::vectors::{bytes, vectors};
 
-fn both(public: &PublicKey, known: &KnownKey, message: &[u8], signature: &[u8]) -> Verdict {
+fn both(public: &PublicKey, known: &PublicKey, message: &[u8], signature: &[u8]) -> Verdict {
     let plain = public.verify(message, signature);
     assert_eq!(known.verify(message, signature), plain, "{}", hex::encode(signature));
     plain
@@ -22,7 +22,7 @@ fn both(public: &PublicKey, known: &KnownKey, message: &[u8], signature: &[u8]) 
 fn the_official_signature_is_valid_and_no_flipped_bit_or_cut_of_it() {
     let vector = vectors("sm2-sign").remove(0);
     let public = SecretKey::from_scalar(&bytes(&vector, "d")).unwrap().public_key();
-    let known = KnownKey::new(&public).unwrap();
+    let known = public.with_table();
     let message = bytes(&vector, "msg");
     let good = hex::decode("3046022100f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3022100b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa").unwrap();
     assert_eq!(both(&public, &known, &message, &good), Verdict::Valid);
@@ -54,7 +54,7 @@ fn keys_that_meet_the_generator_in_its_tables_are_judged_alike() {
         opposite.splice(33.., minus(&opposite[33..]));
         let good = key.sign(b"m").unwrap();
         for public in [key.public_key(), PublicKey::from_sec1(&opposite).unwrap()] {
-            let known = KnownKey::new(&public).unwrap();
+            let known = public.with_table();
             assert_eq!(both(&public, &known, b"m", &good).is_valid(), public == key.public_key());
             assert!(!both(&public, &known, b"n", &good).is_valid());
             for (r, s) in [(1, 1), (1, 2), (2, 1), (63, 1), (1, 64), (32, 32)] {
@@ -82,14 +82,14 @@ fn sums_that_vanish_are_no_signature() {
     // r + s = n: t is zero, and the table would add nothing of the key.
     let n = "fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54122";
     let public = SecretKey::from_scalar(&[3; 32]).unwrap().public_key();
-    let known = KnownKey::new(&public).unwrap();
+    let known = public.with_table();
     let sum_to_n = hex::decode(format!("3026020101022100{n}")).unwrap();
     assert_eq!(both(&public, &known, b"m", &sum_to_n), Verdict::Invalid);
     // Key 1: sG + tP = (2s + r)G vanishes for r = n - 2s.
     let mut one = [0; 32];
     one[31] = 1;
     let public = SecretKey::from_scalar(&one).unwrap().public_key();
-    let known = KnownKey::new(&public).unwrap();
+    let known = public.with_table();
     let less = "fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54121";
     let vanishing = hex::decode(format!("3026022100{less}020101")).unwrap();
     assert_eq!(both(&public, &known, b"m", &vanishing), Verdict::Invalid);
@@ -154,7 +154,7 @@ proptest! {
     ) {
         let key = SecretKey::from_scalar(&scalar).unwrap();
         let public = key.public_key();
-        let known = KnownKey::new(&public).unwrap();
+        let known = public.with_table();
         let mut signature = key.sign(&message).unwrap();
         prop_assert_eq!(both(&public, &known, &message, &signature), Verdict::Valid);
         *damage.get_mut(&mut signature) ^= 1_u8 << bit;

@@ -145,7 +145,7 @@ fn a_list_that_no_ca_may_write_is_refused_by_name() {
     for (name, document, want) in [
         ("no issuer", rebuilt(crl.der(), |parts| parts[2] = tlv(0x30, &[])), "issuer has no name"),
         ("backwards", rebuilt(crl.der(), |parts| parts[4] = time("251231235959Z")), "ends before it begins"),
-        ("version 1", rebuilt(crl.der(), |parts| drop(parts.remove(0))), "unsupported version"),
+        ("version 1", rebuilt(crl.der(), |parts| drop(parts.remove(0))), "DER"),
         ("trailing", [crl.der(), &[0]].concat(), "DER"),
     ] {
         let found = Crl::from_der(&document).unwrap_err().to_string();
