@@ -8,6 +8,7 @@ use hufu_gm::{
 };
 
 use crate::{
+    matrix,
     openssl::{Bench, set_mode},
     vectors::{bytes, vectors},
 };
@@ -24,6 +25,7 @@ fn openssl_reads_what_we_write_and_agrees_on_the_public_half() {
     assert!(text.contains("SM2") && text.contains("Key is valid"), "{text}");
     bench.openssl("pkey -in k.pem -pubout -outform DER -out p.der");
     assert!(bench.read("p.der").ends_with(&key(7).public_key().to_sec1()));
+    matrix::says("PKCS#8", "openssl 3.0", "ours read there", "ok");
 }
 
 #[test]
@@ -40,6 +42,7 @@ fn every_form_openssl_writes_is_read_as_the_same_key() {
         let read = keyfile::read(&bench.path(name)).unwrap();
         assert_eq!(read.public_key(), made.public_key(), "{name}");
     }
+    matrix::says("PKCS#8", "openssl 3.0", "theirs read here", "ok");
 }
 
 #[test]

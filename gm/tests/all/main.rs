@@ -8,7 +8,11 @@ mod interop;
 #[cfg(test)]
 mod keyfile;
 #[cfg(test)]
+mod keys_elsewhere;
+#[cfg(test)]
 mod known;
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod modes;
 #[cfg(test)]
