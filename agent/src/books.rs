@@ -92,6 +92,7 @@ fn record(
         identity: changed.then_some(identity),
         why: draft.why.clone(),
         readings: readings(draft, &contract.base, last.map(|(_, record)| record))?,
+        delivered: None,
     })
 }
 
@@ -269,8 +270,11 @@ pub(crate) fn unmetered(contract: &Contract, metered: &[Resource], end_ns: i64, 
             source: "none".to_owned(),
             path: String::new(),
             instance: 0,
+            resolved: None,
+            attached: None,
         },
         totals: metered.iter().map(missing).collect(),
+        delivered: Vec::new(),
         why: Some("the order was not metered: its place could not be provided".to_owned()),
         lost_cpu_ns_max: None,
         samples_due: 0,

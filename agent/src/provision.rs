@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{Target, hierarchy::Hierarchies, place::Place};
+use hufu_metering::{Plan, Target, hierarchy::Hierarchies, place::Place};
 use hufu_provision::{Answer, Request, Verb};
 use hufu_trade::octets::{ContractNo, rfc3339};
 
@@ -165,7 +165,7 @@ impl Provisioner {
         }
     }
 
-    fn start(&self, job: &Job) -> Result<(Target, Option<String>), String> {
+    fn start(&self, job: &Job) -> Result<(Plan, Option<String>), String> {
         let reserves = job.reserves.iter().map(|(name, quantity)| (name.clone(), quantity.to_string())).collect();
         let request = |procs_files: &[PathBuf]| Request {
             procs_files: procs_files.to_vec(),
@@ -177,11 +177,11 @@ impl Provisioner {
         if let Means::Helper(_) = self.means {
             let answer = self.ask(&request(&[]))?;
             let path = answer.cgroup.ok_or("the helper named no cgroup")?;
-            return Ok((Target::Cgroup { path }, answer.address));
+            return Ok((Target::Cgroup { path }.into(), answer.address));
         }
         let place = self.place(job.contract);
         if self.means == Means::Command(Vec::new()) {
-            return place.map(|place| (place.target, None));
+            return place.map(|place| (place.target.into(), None));
         }
         let answer = self.ask(&request(place.as_ref().map_or(&[][..], |place| &place.procs_files)))?;
         let target = match (answer.cgroup, &place, answer.pid) {
@@ -190,7 +190,7 @@ impl Provisioner {
             (None, Err(_), Some(pid)) => Target::Process { pid },
             (None, Err(why), None) => return Err(format!("{why}, and the command named no process")),
         };
-        Ok((target, answer.address))
+        Ok((Plan::from(target), answer.address))
     }
 
     /// A verb that says nothing but which order.

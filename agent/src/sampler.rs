@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Sampler, Target};
+use hufu_metering::{At, Known, OrderState, Plan, Sampler};
 use hufu_trade::{
     octets::{ContractNo, Octets},
     resource::Resource,
@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Meter an order.
     Start {
         contract: ContractNo,
-        target: Target,
+        plan: Plan,
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
         /// What the meter has counted by the order's newest record.
@@ -207,13 +207,12 @@ impl Thread {
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
-            Command::Start { contract, target, metered, reserved, totals, address, resumed_ns } => {
+            Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);
                     let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
                     let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
-                    if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &target, &metered, &reserved)
-                    {
+                    if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &plan, &metered, &reserved) {
                         self.sampler.lift(contract.0, &totals);
                         return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
                     }
@@ -223,7 +222,7 @@ impl Thread {
                 let restored = index.map(|index| self.stored.swap_remove(index));
                 let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
                 let known = Known { state, totals };
-                let started = self.sampler.go_on(contract.0, target, (&metered, &reserved), known, at(now));
+                let started = self.sampler.go_on(contract.0, plan, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
@@ -319,10 +318,10 @@ mod tests {
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);
         let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
-        let target = Target::Process { pid: std::process::id() };
+        let plan = Plan::from(hufu_metering::Target::Process { pid: std::process::id() });
         thread.obey(Command::Start {
             contract,
-            target,
+            plan,
             metered,
             reserved,
             totals: Vec::new(),

@@ -12,7 +12,7 @@ use std::{
 
 use hufu_gm::sm3::Hash;
 use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer, storage::Storage};
-use hufu_metering::Target;
+use hufu_metering::Plan;
 use hufu_trade::{
     decode,
     entry::{EntryKind, key_of},
@@ -49,7 +49,7 @@ pub(crate) enum Input {
     /// A message of the broker; its acknowledgement goes out when it is dealt with.
     Message { topic: Topic, payload: Vec<u8>, stub: Stub },
     /// An order's place is there, or not.
-    Place { contract: ContractNo, outcome: Result<(Target, Option<String>), String> },
+    Place { contract: ContractNo, outcome: Result<(Plan, Option<String>), String> },
     /// The sampler's state, to be kept for a restart.
     MeterState(Vec<u8>),
     /// The site corrects a bill; what is due then, or why not.
@@ -241,12 +241,12 @@ impl Writer {
                 done
             }
             Input::Place { contract, outcome } => match outcome {
-                Ok((target, address)) => {
+                Ok((plan, address)) => {
                     let Some(known) = self.core.book.contracts.get(&contract) else { return Ok(()) };
                     let metered = self.core.metered(known).into_iter().filter(|resource| !resource.reserved).collect();
                     let reserved = self.core.reserved(known);
                     let (totals, resumed_ns) = (known.counted(), known.resumed);
-                    let command = Command::Start { contract, target, metered, reserved, totals, address, resumed_ns };
+                    let command = Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns };
                     self.sampler.send(command).map_err(|_| WriterError::Sampler)
                 }
                 Err(why) => self.event(Event::Provisioned { contract, outcome: Err(why) }),

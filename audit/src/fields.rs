@@ -16,6 +16,7 @@ use hufu_trade::{
     },
     notice::Notice,
     octets::{Octets, rfc3339},
+    quality::{Delivered, Quality},
     rotation::SignedRotation,
     statement::Offer,
     tariff::Tariff,
@@ -176,11 +177,17 @@ fn record(record: &UsageRecord) -> Value {
         })
     };
     let readings: Vec<Value> = record.readings.iter().map(reading).collect();
+    let quality = |one: &Delivered| {
+        let name = Quality::from_code(one.code).map_or_else(|_| one.code.to_string(), |known| known.name().to_owned());
+        let text = |ns: Option<u64>| ns.map(|ns| ns.to_string());
+        json!({ "quality": name, "delta": text(one.delta), "total": text(one.total), "why": one.why })
+    };
+    let delivered: Option<Vec<Value>> = record.delivered.as_ref().map(|list| list.iter().map(quality).collect());
     json!({
         "contract_no": record.contract_no, "order_seq": record.order_seq, "previous": record.previous,
         "start": rfc3339(record.start), "end": rfc3339(record.end), "reason": format!("{:?}", record.reason),
         "elapsed_ns": record.elapsed_ns, "quality": record.quality, "meter": record.meter, "identity": record.identity,
-        "why": record.why, "readings": readings,
+        "why": record.why, "readings": readings, "delivered": delivered,
     })
 }
 

@@ -52,6 +52,12 @@ pub enum Error {
         /// The cgroup path or process.
         what: String,
     },
+    /// The plan names what this program does not meter; the site's command named it.
+    #[error("{what} cannot be metered here")]
+    NotMetered {
+        /// What.
+        what: &'static str,
+    },
     /// The order is already metered.
     #[error("the order is already metered")]
     KnownOrder,

@@ -8,6 +8,7 @@ use crate::{
     disk::{Disks, Io},
     file::{self, Kept, Text},
     hierarchy::Hierarchies,
+    order::Stolen,
     sample::Raw,
 };
 
@@ -47,6 +48,7 @@ enum Cpu {
 pub struct Host {
     root: PathBuf,
     cpu: Option<Cpu>,
+    stat: Option<Kept>,
     online: Option<Kept>,
     meminfo: Option<Kept>,
     diskstats: Option<Kept>,
@@ -76,6 +78,7 @@ impl Host {
         Ok(Self {
             root: root.to_owned(),
             cpu,
+            stat: Kept::open(&root.join("proc/stat"))?,
             online: Kept::open(&root.join("sys/devices/system/cpu/online"))?,
             meminfo: Kept::open(&root.join("proc/meminfo"))?,
             diskstats: Kept::open(&root.join("proc/diskstats"))?,
@@ -109,16 +112,32 @@ impl Host {
         }
     }
 
+    /// CPU time that the hypervisor took from this host since boot, ns.
+    fn stolen_ns(&self, buffer: &mut [u8]) -> Raw {
+        let tick_ns = self.tick_ns;
+        self.stat.as_ref().map_or(Raw::Missing("no /proc/stat"), |kept| {
+            parse(kept, buffer, |text| proc_stat_steal(text)?.checked_mul(tick_ns))
+        })
+    }
+
+    /// What was stolen, with the CPU time it is to be compared with.
+    pub(crate) fn stolen(&self, buffer: &mut [u8]) -> Result<Stolen, &'static str> {
+        match (self.stolen_ns(buffer), self.cpu_ns(buffer)) {
+            (Raw::Value(stolen_ns), Raw::Value(used_ns)) => Ok(Stolen { stolen_ns, used_ns }),
+            (Raw::Missing(why), _) | (_, Raw::Missing(why)) => Err(why),
+        }
+    }
+
     /// Reads all of them.
     pub(crate) fn read(&mut self, buffer: &mut [u8], disks: &mut Disks) -> HostSample {
         let cpu_ns = self.cpu_ns(buffer);
         let memory_used =
             self.meminfo.as_ref().map_or(Raw::Missing("no meminfo"), |kept| parse(kept, buffer, memory_used));
-        let io = match self.diskstats.as_ref().map(|kept| kept.read(buffer)) {
+        let io = match self.diskstats.as_ref().map(|kept| kept.read_lines(buffer)) {
             Some(Text::Bytes(text)) => disks.diskstats(text),
             _ => None,
         };
-        let net = match self.netdev.as_ref().map(|kept| kept.read(buffer)) {
+        let net = match self.netdev.as_ref().map(|kept| kept.read_lines(buffer)) {
             Some(Text::Bytes(text)) => net_dev(&self.root, &mut self.interfaces, text),
             _ => None,
         };
@@ -171,6 +190,15 @@ fn proc_stat(text: &[u8]) -> Option<u64> {
     }
     let [user, nice, system, _, _, irq, softirq] = fields;
     [nice, system, irq, softirq].into_iter().try_fold(user, u64::checked_add)
+}
+
+/// Ticks of the `cpu` line's eighth field.
+fn proc_stat_steal(text: &[u8]) -> Option<u64> {
+    let mut words = file::words(file::lines(text).next()?);
+    if words.next()? != b"cpu" {
+        return None;
+    }
+    file::number(words.nth(7)?)
 }
 
 /// MemTotal - MemFree, bytes.
@@ -239,5 +267,8 @@ mod tests {
     fn busy_ticks_leave_out_idle_iowait_and_steal() {
         assert_eq!(proc_stat(b"cpu  1 2 4 1000 2000 8 16 4000 0 0\ncpu0 1\n"), Some(31));
         assert_eq!(proc_stat(b"intr 1\n"), None);
+        assert_eq!(proc_stat_steal(b"cpu  1 2 4 1000 2000 8 16 4000 0 0\ncpu0 1\n"), Some(4000));
+        // Kernels before 2.6.11 had no such field.
+        assert_eq!(proc_stat_steal(b"cpu  1 2 4 1000 2000 8 16\n"), None);
     }
 }

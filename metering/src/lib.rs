@@ -22,8 +22,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attached;
 pub mod capacity;
 pub mod cgroup;
+mod delivered;
 mod disk;
 mod error;
 mod file;
@@ -32,15 +34,18 @@ pub mod hierarchy;
 pub mod host;
 mod order;
 pub mod place;
+pub mod plan;
 pub mod process;
 pub mod sample;
 pub mod state;
 pub mod usage;
 pub mod window;
 
+pub use delivered::{StoredTime, Time};
 pub use error::Error;
 pub use order::{Known, OrderDraft};
 pub use place::Place;
+pub use plan::{Network, Plan, Storage};
 pub use sample::{At, Target};
 pub use state::OrderState;
 pub use usage::Total;

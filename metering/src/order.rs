@@ -5,15 +5,19 @@ use std::path::Path;
 
 use hufu_trade::{
     octets::Octets,
+    quality::Quality,
     resource::{Kind, Resource},
-    usage::{MeterIdentity, Reason, Status},
+    usage::{MeterIdentity, Reason, SourceIdentity, Status},
 };
 
 use crate::{
     Error,
-    cgroup::Cgroup,
+    attached::{Came, Slot},
+    cgroup::{Cgroup, Depth},
+    delivered::{Delivered, Time},
     disk::Disks,
     hierarchy::Hierarchies,
+    plan::Plan,
     process::ProcessTree,
     sample::{At, Sample, Target, is_gauge},
     state::{OrderState, PROCESS_TREE},
@@ -37,6 +41,18 @@ pub(crate) struct Context<'a> {
     pub(crate) buffer: &'a mut [u8],
     pub(crate) disks: &'a mut Disks,
     pub(crate) limits: Limits,
+    pub(crate) depth: Depth,
+    /// Whether an order that is opened now keeps its files open.
+    pub(crate) keep_files: bool,
+    /// What was stolen from the host by now, with its own CPU time by then; read where `depth` is all.
+    pub(crate) stolen: Result<Stolen, &'static str>,
+}
+
+/// Two counters of the host, ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stolen {
+    pub(crate) stolen_ns: u64,
+    pub(crate) used_ns: u64,
 }
 
 /// An open source.
@@ -47,26 +63,27 @@ pub(crate) enum Reader {
 }
 
 impl Reader {
-    /// Opens the target and says whose counters these are.
-    pub(crate) fn open(target: &Target, context: &Context<'_>) -> Result<(Self, MeterIdentity), Error> {
-        let boot_id = Octets(context.boot_id);
-        match target {
+    /// Opens the plan's target and says whose counters these are.
+    pub(crate) fn open(plan: &Plan, context: &Context<'_>) -> Result<(Self, MeterIdentity), Error> {
+        let (reader, source, path, instance) = match &plan.target {
             Target::Cgroup { path } => {
-                let cgroup = Cgroup::open(context.hierarchies, path)?;
-                let (source, instance) = (context.hierarchies.mode().source().to_owned(), cgroup.instance());
-                Ok((Self::Cgroup(cgroup), MeterIdentity { boot_id, source, path: path.clone(), instance }))
+                let cgroup = Cgroup::open(context.hierarchies, path, context.keep_files)?;
+                let (source, instance) = (context.hierarchies.mode().source(), cgroup.instance());
+                (Self::Cgroup(cgroup), source, path.clone(), instance)
             }
             Target::Process { pid } => {
                 let tree = ProcessTree::open(context.root, *pid)?;
-                let (source, instance) = (PROCESS_TREE.to_owned(), tree.instance());
-                Ok((Self::Process(Box::new(tree)), MeterIdentity { boot_id, source, path: pid.to_string(), instance }))
+                let instance = tree.instance();
+                (Self::Process(Box::new(tree)), PROCESS_TREE, pid.to_string(), instance)
             }
-        }
+        };
+        let (boot_id, source, resolved) = (Octets(context.boot_id), source.to_owned(), plan.resolved.clone());
+        Ok((reader, MeterIdentity { boot_id, source, path, instance, resolved, attached: None }))
     }
 
     pub(crate) fn read(&mut self, context: &mut Context<'_>) -> Result<Sample, Error> {
         match self {
-            Self::Cgroup(cgroup) => cgroup.read(context.buffer, context.disks),
+            Self::Cgroup(cgroup) => cgroup.read(context.buffer, context.disks, context.depth),
             Self::Process(tree) => tree.read(),
         }
     }
@@ -93,6 +110,8 @@ pub struct OrderDraft {
     pub identity: MeterIdentity,
     /// Cumulative totals at the end, one a metered or reserved resource in code order. A gap's totals are those before it.
     pub totals: Vec<Total>,
+    /// What it was delivered, cumulative at the end, in code order.
+    pub delivered: Vec<Time>,
     /// Why there is a gap.
     pub why: Option<String>,
     /// The most CPU time that may have been used unseen in a gap, ns; nothing of it is in the totals.
@@ -107,11 +126,15 @@ pub struct OrderDraft {
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) key: [u8; 16],
-    target: Target,
+    plan: Plan,
     reader: Option<Reader>,
     lost_why: String,
     identity: MeterIdentity,
+    attached: Vec<Slot>,
     pub(crate) usage: Usage,
+    delivered: Delivered,
+    /// The host's counters when stolen time was shared out last, and the order's CPU time then.
+    shared: Option<(Stolen, u128)>,
     /// Start of the piece being measured.
     from: At,
     pub(crate) pieces: Vec<OrderDraft>,
@@ -125,14 +148,14 @@ pub(crate) struct Order {
 impl Order {
     pub(crate) fn start(
         key: [u8; 16],
-        target: Target,
+        plan: Plan,
         mut usage: Usage,
         known: Known,
         at: At,
         context: &mut Context<'_>,
     ) -> Result<Self, Error> {
         let Known { state: restored, totals } = known;
-        let opened = Reader::open(&target, context);
+        let opened = Reader::open(&plan, context);
         let (reader, identity, lost_why) = match (opened, &restored) {
             (Ok((reader, identity)), _) => (Some(reader), identity, String::new()),
             (Err(error), Some(state)) => (None, state.identity.clone(), error.to_string()),
@@ -140,16 +163,21 @@ impl Order {
         };
         let Some(state) = restored else {
             usage.lift(&totals, true);
-            let mut order = Self::new(key, target, reader, identity, usage, at);
+            let mut order = Self::new(key, plan, reader, identity, usage, at);
             order.tick(at, context);
             return Ok(order);
         };
         usage.restore(&state.meters, state.last);
         (usage.measured_ns, usage.unsampled_ns) = (state.measured_ns, state.unsampled_ns);
-        let same = reader.is_some() && identity == state.identity && at.boot_ns >= state.last.boot_ns;
+        let same = reader.is_some() && is_same(&identity, &state.identity) && at.boot_ns >= state.last.boot_ns;
         usage.lift(&totals, !same);
-        let mut order = Self::new(key, target, reader, state.identity.clone(), usage, state.from);
+        let mut order = Self::new(key, plan, reader, state.identity.clone(), usage, state.from);
         order.spans_restart = true;
+        order.delivered = Delivered::new(state.delivered);
+        if state.identity.boot_id.0 == context.boot_id {
+            // Of another boot nothing is the same, whatever it is called.
+            order.attached = Slot::all(&order.plan, state.identity.attached.as_deref().unwrap_or_default());
+        }
         if same && let Some(Reader::Process(tree)) = &mut order.reader {
             let cpu = state.meters.iter().find(|meter| meter.resource == Resource::used(Kind::Cpu));
             tree.resume(cpu.and_then(|meter| meter.raw).unwrap_or(0));
@@ -165,6 +193,7 @@ impl Order {
             };
             order.end_piece(state.last, Reason::Continue, context.limits);
             order.usage.rebase();
+            order.delivered.rebase(None);
             if order.reader.is_some() || rebooted {
                 order.gap(at, if rebooted { Reason::PowerLoss } else { Reason::Gap }, &why, context.limits);
             }
@@ -175,23 +204,20 @@ impl Order {
         Ok(order)
     }
 
-    fn new(
-        key: [u8; 16],
-        target: Target,
-        reader: Option<Reader>,
-        identity: MeterIdentity,
-        usage: Usage,
-        from: At,
-    ) -> Self {
+    fn new(key: [u8; 16], plan: Plan, reader: Option<Reader>, identity: MeterIdentity, usage: Usage, from: At) -> Self {
         let lost_why = String::new();
         let (pieces, taken, spans_restart) = (Vec::new(), 0, false);
+        let (attached, delivered) = (Slot::all(&plan, &[]), Delivered::new(Default::default()));
         Self {
             key,
-            target,
+            plan,
             reader,
             lost_why,
             identity,
+            attached,
             usage,
+            delivered,
+            shared: None,
             from,
             pieces,
             taken,
@@ -200,9 +226,14 @@ impl Order {
         }
     }
 
-    /// Whether it was started with this target and what `usage` meters.
-    pub(crate) fn is(&self, target: &Target, usage: &Usage) -> bool {
-        self.target == *target && self.usage.meters_as(usage)
+    /// Whether it was started with this plan and what `usage` meters.
+    pub(crate) fn is(&self, plan: &Plan, usage: &Usage) -> bool {
+        self.plan == *plan && self.usage.meters_as(usage)
+    }
+
+    /// Whether it holds files open.
+    pub(crate) fn keeps_files(&self) -> bool {
+        matches!(&self.reader, Some(Reader::Cgroup(cgroup)) if cgroup.keeps_files())
     }
 
     pub(crate) fn identity(&self) -> &MeterIdentity {
@@ -212,19 +243,48 @@ impl Order {
     /// Reads once. A reading that fails is a gap, not an error.
     pub(crate) fn tick(&mut self, at: At, context: &mut Context<'_>) {
         if self.reader.is_none() {
-            let Ok((reader, identity)) = Reader::open(&self.target, context) else { return };
+            let Ok((reader, identity)) = Reader::open(&self.plan, context) else { return };
             let why = std::mem::take(&mut self.lost_why);
             self.gap(at, Reason::Gap, &why, context.limits);
-            (self.reader, self.identity) = (Some(reader), identity);
+            let attached = self.identity.attached.take();
+            (self.reader, self.identity) = (Some(reader), MeterIdentity { attached, ..identity });
         }
         let Some(reader) = &mut self.reader else { return };
         match reader.read(context) {
-            Ok(sample) => self.take(at, &sample, context.limits),
+            Ok(mut sample) => {
+                self.read_attached(context, &mut sample);
+                self.take(at, &sample, context);
+            }
             Err(error) => self.lose(&error.to_string(), context.limits),
         }
     }
 
-    fn take(&mut self, at: At, sample: &Sample, limits: Limits) {
+    /// Reads the sources beside the primary one. One that is another instance now starts its own kinds anew.
+    fn read_attached(&mut self, context: &mut Context<'_>, sample: &mut Sample) {
+        let mut changed = false;
+        for slot in &mut self.attached {
+            let came = slot.read(&self.plan, context, sample);
+            changed |= came != Came::Same;
+            if came == Came::Anew {
+                self.usage.rebase_kinds(slot.kinds(), slot.replaced());
+                if slot.kinds().contains(&Kind::Gpu) {
+                    self.delivered.rebase(Some(Quality::GpuThrottled));
+                }
+            }
+        }
+        if changed {
+            let mut attached: Vec<SourceIdentity> = Vec::new();
+            for known in self.attached.iter().flat_map(Slot::known) {
+                if !attached.contains(known) {
+                    attached.push(known.clone());
+                }
+            }
+            self.identity.attached = (!attached.is_empty()).then_some(attached);
+        }
+    }
+
+    fn take(&mut self, at: At, sample: &Sample, context: &Context<'_>) {
+        let limits = context.limits;
         let before = self.usage.last();
         let mut quarantined = None;
         self.usage.step(at, sample, &limits, |finding| {
@@ -232,6 +292,10 @@ impl Order {
                 quarantined = Some(finding);
             }
         });
+        if context.depth == Depth::All {
+            self.delivered.step(at, sample, &limits);
+            self.share_stolen(context.stolen);
+        }
         self.taken = self.taken.saturating_add(1);
         if let (Some(Finding::Quarantined { kind, from, to, most }), Some(before)) = (quarantined, before) {
             let why = format!("{} counter went from {from} to {to}, at most {most} is possible", kind.name());
@@ -239,6 +303,21 @@ impl Order {
             self.cut(before, Reason::Continue, totals.clone(), None, limits);
             self.cut(at, Reason::Gap, totals, Some(why), limits);
         }
+    }
+
+    /// What was stolen from the host since the last time is this order's in the proportion in which it used the host's CPUs.
+    fn share_stolen(&mut self, stolen: Result<Stolen, &'static str>) {
+        const SHARE: &str = "the host's stolen time, shared out by CPU time used";
+        let used = self.usage.used(Kind::Cpu);
+        let share = match stolen {
+            _ if !self.usage.meters(Kind::Cpu) => Err("no CPU time of this order to share it out by"),
+            Err(why) => Err(why),
+            Ok(now) => match self.shared.replace((now, used)) {
+                None => Ok(0),
+                Some((then, used_then)) => share_of(then, now, used.saturating_sub(used_then)),
+            },
+        };
+        self.delivered.add(Quality::CpuStolen, share, SHARE);
     }
 
     /// The source is gone: what was measured ends at the last sample.
@@ -249,6 +328,7 @@ impl Order {
             self.end_piece(last, Reason::Continue, limits);
         }
         self.usage.rebase();
+        self.delivered.rebase(None);
     }
 
     /// Ends the piece at an instant with the totals as they stand.
@@ -284,6 +364,12 @@ impl Order {
                     Some(format!("not sampled for {} ms, and not counted there", unsampled_ns.div_ceil(1_000_000)));
             }
         }
+        for slot in self.attached.iter().filter(|slot| !slot.why().is_empty()) {
+            let kinds = slot.kinds();
+            let of = totals.iter_mut().filter(|total| !total.resource.reserved && kinds.contains(&total.resource.kind));
+            of.filter(|total| total.status != Status::Measured)
+                .for_each(|total| total.why = Some(slot.why().to_owned()));
+        }
         let lost = u128::from(elapsed_ns).saturating_mul(u128::from(limits.cpus));
         let due = elapsed_ns.saturating_add(limits.interval_ns / 2).checked_div(limits.interval_ns).unwrap_or(0);
         self.pieces.push(OrderDraft {
@@ -296,11 +382,15 @@ impl Order {
             unsampled_ns,
             identity: self.identity.clone(),
             totals,
+            delivered: self.delivered.times(),
             why,
             lost_cpu_ns_max: reason.is_gap().then_some(lost),
             samples_due: u32::try_from(due).unwrap_or(u32::MAX),
             samples_taken: if reason.is_gap() { 0 } else { std::mem::take(&mut self.taken) },
         });
+        if !reason.is_gap() {
+            self.usage.clear_marks();
+        }
     }
 
     /// Ends the window's piece at its edge. A sample at most one interval after the edge is the reading of the edge; a
@@ -354,8 +444,26 @@ impl Order {
             measured_ns: self.usage.measured_ns,
             unsampled_ns: self.usage.unsampled_ns,
             meters: self.usage.stored(),
+            network: self.plan.network.clone(),
+            storage: self.plan.storage.clone(),
+            gpus: self.plan.gpus.clone(),
+            delivered: self.delivered.stored(),
         }
     }
+}
+
+/// What of the time stolen between two instants is an order's that used so much of the host's CPU time, ns.
+fn share_of(then: Stolen, now: Stolen, order_ns: u128) -> Result<u64, &'static str> {
+    let fell = "the host's counter fell";
+    let stolen_ns = now.stolen_ns.checked_sub(then.stolen_ns).ok_or(fell)?;
+    let host_ns = u128::from(now.used_ns.checked_sub(then.used_ns).ok_or(fell)?).max(order_ns);
+    let share = u128::from(stolen_ns).saturating_mul(order_ns).checked_div(host_ns).unwrap_or(0);
+    Ok(u64::try_from(share).unwrap_or(u64::MAX))
+}
+
+/// Whether the primary source is the same; attached ones are looked at one by one.
+pub(crate) fn is_same(a: &MeterIdentity, b: &MeterIdentity) -> bool {
+    (a.boot_id, &a.source, &a.path, a.instance) == (b.boot_id, &b.source, &b.path, b.instance)
 }
 
 /// The resources a caller asked for, as far as they are used quantities.

@@ -1,6 +1,9 @@
 //! What one look at a workload gives: raw counters and gauges at an instant. No deltas and no rates: those are `usage.rs`.
 
-use hufu_trade::resource::Kind;
+use hufu_trade::{
+    quality::{QUALITIES, Quality},
+    resource::Kind,
+};
 
 /// An instant by three clocks, ns. Durations come from `boot_ns`, timers from `mono_ns`; `real_ns` is only a label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,15 +64,31 @@ pub(crate) fn absent(kind: Kind) -> &'static str {
     }
 }
 
+/// Why a quality is missing where no source gives it.
+fn no_quality(quality: Quality) -> &'static str {
+    match quality {
+        Quality::CpuThrottled => "no CPU limit counter for this order",
+        Quality::CpuStolen => "the host does not say what was stolen",
+        Quality::CpuStalled | Quality::MemoryStalled | Quality::IoStalled => "no pressure file for this order",
+        Quality::GpuThrottled => "no GPU meter for this order",
+    }
+}
+
 /// The raw values of one workload at one instant, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     values: [Raw; hufu_trade::resource::KINDS.len()],
+    quality: [Raw; QUALITIES.len()],
+    processes: Raw,
 }
 
 impl Default for Sample {
     fn default() -> Self {
-        Self { values: hufu_trade::resource::KINDS.map(|kind| Raw::Missing(absent(kind))) }
+        Self {
+            values: hufu_trade::resource::KINDS.map(|kind| Raw::Missing(absent(kind))),
+            quality: QUALITIES.map(|quality| Raw::Missing(no_quality(quality))),
+            processes: Raw::Missing("no process count for this order"),
+        }
     }
 }
 
@@ -86,10 +105,30 @@ impl Sample {
         self
     }
 
+    /// Time of a quality since its counter's birth, ns.
+    pub fn quality(&self, quality: Quality) -> Raw {
+        self.quality.get(usize::from(quality.code())).copied().unwrap_or(Raw::Missing("unknown quality"))
+    }
+
+    /// Processes and threads in the workload now.
+    pub fn processes(&self) -> Raw {
+        self.processes
+    }
+
     pub(crate) fn set(&mut self, kind: Kind, raw: Raw) {
         if let Some(value) = self.values.get_mut(kind as usize) {
             *value = raw;
         }
+    }
+
+    pub(crate) fn set_quality(&mut self, quality: Quality, raw: Raw) {
+        if let Some(value) = self.quality.get_mut(usize::from(quality.code())) {
+            *value = raw;
+        }
+    }
+
+    pub(crate) fn set_processes(&mut self, raw: Raw) {
+        self.processes = raw;
     }
 }
 

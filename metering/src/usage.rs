@@ -89,6 +89,8 @@ struct Meter {
     before: u128,
     read: bool,
     why: Option<&'static str>,
+    /// What makes the running piece an estimate, though the last value was read.
+    mark: Option<&'static str>,
 }
 
 impl Meter {
@@ -99,11 +101,11 @@ impl Meter {
             Flow::Counter { last: None, doubt: false }
         };
         let why = Some(absent(resource.kind));
-        Self { resource, flow, sum: 0, before: 0, read: false, why }
+        Self { resource, flow, sum: 0, before: 0, read: false, why, mark: None }
     }
 
     fn reserved(resource: Resource, per_second: u64) -> Self {
-        Self { resource, flow: Flow::Reserved { per_second }, sum: 0, before: 0, read: true, why: None }
+        Self { resource, flow: Flow::Reserved { per_second }, sum: 0, before: 0, read: true, why: None, mark: None }
     }
 
     /// What the sum is divided by to give base units: gauges sum byte-ns of both ends, reservations base units x ns / s.
@@ -126,6 +128,9 @@ impl Meter {
             }
             Flow::Gauge { last } => {
                 let value = note(raw, &mut self.read, &mut self.why);
+                if value.is_none() && self.read {
+                    self.mark = Some("not read for a part of the time, and not counted there");
+                }
                 if let (Some(old), Some(new), Some(elapsed)) = (*last, value, elapsed_ns)
                     && elapsed <= limits.gap_ns()
                 {
@@ -287,6 +292,21 @@ impl Usage {
         (self.last, self.before) = (None, None);
     }
 
+    /// Forgets the raw values of `kinds` alone: their source is another one.
+    pub(crate) fn rebase_kinds(&mut self, kinds: &[Kind], why: &'static str) {
+        for meter in self.meters.iter_mut().filter(|meter| kinds.contains(&meter.resource.kind)) {
+            if !matches!(meter.flow, Flow::Reserved { .. }) {
+                meter.forget();
+                meter.mark = Some(why);
+            }
+        }
+    }
+
+    /// A new piece begins: what marked the one before does not mark it.
+    pub(crate) fn clear_marks(&mut self) {
+        self.meters.iter_mut().for_each(|meter| meter.mark = None);
+    }
+
     /// The totals at the last sample.
     pub fn totals(&self) -> Vec<Total> {
         self.meters.iter().map(|meter| total(meter, meter.sum, None)).collect()
@@ -398,6 +418,7 @@ fn total(meter: &Meter, sum: u128, split: Option<&'static str>) -> Total {
     let (status, why) = match (meter.read, meter.why) {
         (false, why) => (Status::Missing, why),
         (true, Some(why)) => (Status::Estimated, Some(why)),
+        (true, None) if meter.mark.is_some() => (Status::Estimated, meter.mark),
         (true, None) if split.is_some() && !reserved => (Status::Estimated, split),
         (true, None) => (Status::Measured, None),
     };

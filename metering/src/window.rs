@@ -13,15 +13,22 @@ use hufu_trade::{
 
 use crate::{
     Error,
+    cgroup::Depth,
     disk::Disks,
     file,
     hierarchy::{Hierarchies, Mode},
     host::{Host, HostSample},
-    order::{Context, Known, Order, OrderDraft, Reader, metered_kinds},
-    sample::{At, Raw, Target},
+    order::{Context, Known, Order, OrderDraft, Reader, is_same, metered_kinds},
+    plan::Plan,
+    sample::{At, Raw},
     state::OrderState,
     usage::{Limits, Usage},
 };
+
+/// So many orders keep their files open; for more the kernel's memory counts, and they are opened for each reading.
+pub const KEPT_ORDERS: usize = 256;
+/// What is no usage is read with each so many-th sample.
+const QUALITY_TICKS: u32 = 10;
 
 /// What one window held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +62,8 @@ pub struct Sampler {
     buffer: Vec<u8>,
     interval_ns: u64,
     cpus: u32,
+    /// Ticks since the last that read all.
+    ticks: u32,
     orders: Vec<Order>,
     window: HostWindow,
 }
@@ -116,7 +125,8 @@ impl Sampler {
         let cpus = host.cpus(&mut buffer);
         let (boot_id, disks) = (file::boot_id(root)?, Disks::new(root));
         let (root, orders, window) = (root.to_owned(), Vec::new(), HostWindow::new(at));
-        let mut sampler = Self { root, hierarchies, boot_id, host, disks, buffer, interval_ns, cpus, orders, window };
+        let mut sampler =
+            Self { root, hierarchies, boot_id, host, disks, buffer, interval_ns, cpus, ticks: 0, orders, window };
         sampler.tick_host(at);
         Ok(sampler)
     }
@@ -145,14 +155,14 @@ impl Sampler {
     pub fn start(
         &mut self,
         order: [u8; 16],
-        target: Target,
+        plan: impl Into<Plan>,
         metered: &[Resource],
         reserved: &[(Resource, u64)],
         restored: Option<OrderState>,
         at: At,
     ) -> Result<MeterIdentity, Error> {
         let known = Known { state: restored, totals: Vec::new() };
-        self.go_on(order, target, (metered, reserved), known, at)
+        self.go_on(order, plan, (metered, reserved), known, at)
     }
 
     /// As [`Sampler::start`], with `metered` and `reserved`, for an order of which records were written already: its totals go
@@ -163,7 +173,7 @@ impl Sampler {
     pub fn go_on(
         &mut self,
         order: [u8; 16],
-        target: Target,
+        plan: impl Into<Plan>,
         (metered, reserved): (&[Resource], &[(Resource, u64)]),
         known: Known,
         at: At,
@@ -172,7 +182,7 @@ impl Sampler {
             return Err(Error::KnownOrder);
         }
         let usage = Usage::new(metered, reserved);
-        let mut started = Order::start(order, target, usage, known, at, &mut self.context().1)?;
+        let mut started = Order::start(order, plan.into(), usage, known, at, &mut self.context(Depth::All).1)?;
         started.window_base = used(&started.usage);
         for kind in metered_kinds(metered) {
             if let Some(has) = self.window.kinds.get_mut(kind as usize) {
@@ -187,22 +197,22 @@ impl Sampler {
     /// Goes on with an order from its state alone, where its meter is there and is the same as before. False where it is not:
     /// whoever knows more of the order starts it.
     pub fn resume(&mut self, state: &OrderState, at: At) -> bool {
-        let Some((target, metered, reserved)) = state.plan() else { return false };
-        let found = Reader::open(&target, &self.context().1);
-        found.is_ok_and(|(_, identity)| identity == state.identity)
-            && self.start(state.order, target, &metered, &reserved, Some(state.clone()), at).is_ok()
+        let Some((plan, metered, reserved)) = state.started() else { return false };
+        let found = Reader::open(&plan, &self.context(Depth::All).1);
+        found.is_ok_and(|(_, identity)| is_same(&identity, &state.identity))
+            && self.start(state.order, plan, &metered, &reserved, Some(state.clone()), at).is_ok()
     }
 
     /// Whether an order is being metered just as [`Sampler::start`] would begin it.
     pub fn is_metering(
         &self,
         order: [u8; 16],
-        target: &Target,
+        plan: &Plan,
         metered: &[Resource],
         reserved: &[(Resource, u64)],
     ) -> bool {
         let known = self.orders.iter().find(|known| known.key == order);
-        known.is_some_and(|known| known.is(target, &Usage::new(metered, reserved)))
+        known.is_some_and(|known| known.is(plan, &Usage::new(metered, reserved)))
     }
 
     /// The totals of an order that goes on from its state alone are not below those of its newest record.
@@ -217,7 +227,12 @@ impl Sampler {
         Some(self.orders.swap_remove(index).state())
     }
 
-    fn context(&mut self) -> (&mut Vec<Order>, Context<'_>) {
+    fn context(&mut self, depth: Depth) -> (&mut Vec<Order>, Context<'_>) {
+        let stolen = match depth {
+            Depth::Usage => Err("not read with this sample"),
+            Depth::All => self.host.stolen(&mut self.buffer),
+        };
+        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < KEPT_ORDERS;
         let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
         let context = Context {
             root: &self.root,
@@ -226,6 +241,9 @@ impl Sampler {
             buffer: &mut self.buffer,
             disks: &mut self.disks,
             limits,
+            depth,
+            keep_files,
+            stolen,
         };
         (&mut self.orders, context)
     }
@@ -238,8 +256,17 @@ impl Sampler {
 
     /// Reads all orders and the host. In the steady state it allocates nothing for orders in cgroups.
     pub fn tick(&mut self, at: At) {
-        self.cpus = self.cpus.max(self.host.cpus(&mut self.buffer));
-        let (orders, mut context) = self.context();
+        self.ticks += 1;
+        let depth = if self.ticks >= QUALITY_TICKS { Depth::All } else { Depth::Usage };
+        self.read(at, depth);
+    }
+
+    fn read(&mut self, at: At, depth: Depth) {
+        if depth == Depth::All {
+            self.cpus = self.cpus.max(self.host.cpus(&mut self.buffer));
+            self.ticks = 0;
+        }
+        let (orders, mut context) = self.context(depth);
         for order in orders {
             order.tick(at, &mut context);
         }
@@ -252,8 +279,8 @@ impl Sampler {
         // The host is read before the orders for the next window and after them for this one: then the orders' sum can
         // never exceed the host's for the order of reading alone.
         let next_base = self.host.read(&mut self.buffer, &mut self.disks);
-        self.tick(at);
-        let (orders, context) = self.context();
+        self.read(at, Depth::All);
+        let (orders, context) = self.context(Depth::Usage);
         let limits = context.limits;
         let mut pieces = Vec::new();
         for order in orders {
@@ -351,7 +378,7 @@ impl Sampler {
     pub fn stop(&mut self, order: [u8; 16], at: At) -> Result<Vec<OrderDraft>, Error> {
         let index = self.orders.iter().position(|known| known.key == order).ok_or(Error::UnknownOrder)?;
         let mut stopped = self.orders.swap_remove(index);
-        stopped.stop(at, &mut self.context().1);
+        stopped.stop(at, &mut self.context(Depth::All).1);
         for ((ended, kind), base) in self.window.ended.iter_mut().zip(KINDS).zip(stopped.window_base) {
             *ended = ended.saturating_add(stopped.usage.used(kind).saturating_sub(base));
         }

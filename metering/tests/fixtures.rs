@@ -251,6 +251,25 @@ fn a_restart_goes_on_and_another_boot_is_a_power_loss() {
 }
 
 #[test]
+fn a_state_of_version_1_is_read_as_a_target_and_nothing_else() {
+    // What version 2 has after the meters: resolution, attached sources, network, storage, GPUs, six times.
+    const MORE: usize = 3 + 1 + 3 + 3 + 1 + 6 * (1 + 8 + 8 + 16);
+    let tree = Tree::of("v2");
+    let state = started(&tree).state().remove(0);
+    let mut bytes = state.encode();
+    bytes.truncate(bytes.len() - MORE);
+    bytes[0] = 1;
+    let old = OrderState::decode(&bytes).unwrap();
+    assert_eq!((&old.identity, &old.meters, old.last), (&state.identity, &state.meters, state.last));
+    assert_eq!((&old.network, &old.storage, old.gpus.len()), (&None, &None, 0));
+    assert!(old.delivered.iter().all(|time| !time.read && time.raw.is_none()));
+    let mut again = Sampler::new(tree.root(), SECOND, at(200)).unwrap();
+    assert!(again.resume(&old, at(200)), "an upgrade goes on");
+    bytes.push(0);
+    assert!(OrderState::decode(&bytes).is_err());
+}
+
+#[test]
 fn every_truncation_and_flip_of_stored_state_is_read_or_refused_without_panic() {
     let tree = Tree::of("v2");
     let bytes = started(&tree).state()[0].encode();

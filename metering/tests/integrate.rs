@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use hufu_metering::{
-    At, OrderState,
+    At, Network, OrderState, Storage, StoredTime,
     sample::{Raw, Sample},
     usage::{Finding, Limits, Stored, Usage},
 };
 use hufu_trade::{
     octets::Octets,
     resource::{KINDS, Kind, Resource},
-    usage::{MeterIdentity, Status},
+    usage::{MeterIdentity, SourceIdentity, Status},
 };
 use proptest::prelude::*;
 
@@ -212,10 +212,26 @@ proptest! {
     }
 
     #[test]
-    fn stored_state_reads_back(order in any::<[u8; 16]>(), boot in any::<[u8; 16]>(), path in "\\PC{0,40}", numbers in prop::collection::vec((any::<u64>(), any::<u128>(), any::<Option<u64>>(), any::<bool>()), 0..12)) {
+    fn stored_state_reads_back(order in any::<[u8; 16]>(), boot in any::<[u8; 16]>(), path in "\\PC{0,40}", numbers in prop::collection::vec((any::<u64>(), any::<u128>(), any::<Option<u64>>(), any::<bool>()), 0..12), resolved in any::<Option<String>>(), tags in (0..4_u8, 0..3_u8), gpus in prop::collection::vec("\\PC{0,20}", 0..4)) {
         let meters = numbers.iter().zip(KINDS).map(|((boot_ns, sum, raw, read), kind)| Stored { resource: Resource::used(kind), raw: *raw, raw_boot_ns: *boot_ns, sum: *sum, read: *read }).collect();
-        let identity = MeterIdentity { boot_id: Octets(boot), source: "cgroup-v2".to_owned(), path, instance: 7 };
-        let state = OrderState { order, identity, last: at(9), from: at(3), measured_ns: 4, unsampled_ns: 2, meters };
+        let attached = gpus.iter().map(|path| SourceIdentity { source: "x".to_owned(), path: path.clone(), instance: 3 }).collect::<Vec<_>>();
+        let attached = (!attached.is_empty()).then_some(attached);
+        let network = match tags.0 {
+            0 => None,
+            1 => Some(Network::Cgroup),
+            tag => Some(Network::Interface { name: path.clone(), host_side: tag == 3 }),
+        };
+        let storage = match tags.1 {
+            0 => None,
+            1 => Some(Storage::Directory { path: path.clone().into() }),
+            _ => Some(Storage::Filesystem { mount: path.clone().into() }),
+        };
+        let mut delivered = [StoredTime::default(); 6];
+        for (time, (boot_ns, sum, raw, read)) in delivered.iter_mut().zip(&numbers) {
+            *time = StoredTime { raw: *raw, raw_boot_ns: *boot_ns, sum_ns: *sum, read: *read };
+        }
+        let identity = MeterIdentity { boot_id: Octets(boot), source: "cgroup-v2".to_owned(), path, instance: 7, resolved, attached };
+        let state = OrderState { order, identity, last: at(9), from: at(3), measured_ns: 4, unsampled_ns: 2, meters, network, storage, gpus, delivered };
         prop_assert_eq!(OrderState::decode(&state.encode()).unwrap(), state);
     }
 

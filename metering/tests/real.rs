@@ -283,9 +283,9 @@ fn an_order_goes_on_from_its_state_alone_while_its_meter_is_the_same() {
     let mut sampler = Sampler::new(Path::new("/"), INTERVAL_NS, now()).unwrap();
     assert!(sampler.resume(&state, now()));
     assert!(!sampler.resume(&state, now()), "it is being metered");
-    assert!(sampler.is_metering([1; 16], &place.target, &metered(), &reserved));
-    assert!(!sampler.is_metering([1; 16], &place.target, &metered(), &[]));
-    assert!(!sampler.is_metering([2; 16], &place.target, &metered(), &reserved));
+    assert!(sampler.is_metering([1; 16], &place.target.clone().into(), &metered(), &reserved));
+    assert!(!sampler.is_metering([1; 16], &place.target.clone().into(), &metered(), &[]));
+    assert!(!sampler.is_metering([2; 16], &place.target.clone().into(), &metered(), &reserved));
     assert_eq!(sampler.let_go([1; 16]).map(|state| (state.order, state.from)), Some((state.order, state.from)));
     assert!(sampler.orders().next().is_none());
     let mut other = state.clone();

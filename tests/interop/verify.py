@@ -223,14 +223,16 @@ NOTICE = sequence(
     ("bill", DIGEST, 0), ("renewal", RENEWAL, 1), ("why", TEXT))
 ORDER_STATUS = sequence(
     ("version", VERSION), ("contractNo", NO), ("act", TEXT), ("from", TEXT), ("to", TEXT), ("time", TIME), ("why", TEXT))
-IDENTITY = sequence(("bootId", octets(16)), ("source", TEXT), ("path", TEXT), ("instance", U64))
+SOURCE = (("source", TEXT), ("path", TEXT), ("instance", U64))
+IDENTITY = sequence(("bootId", octets(16)), *SOURCE, ("resolved", TEXT, 0), ("attached", list_of(sequence(*SOURCE)), 1))
 READING = sequence(
     ("code", U8), ("qualifier", TEXT, 0), ("status", enumerated(3)), ("delta", QUANTITY, 1), ("total", QUANTITY, 2),
     ("why", TEXT, 3))
 RECORD = sequence(
     ("version", VERSION), ("contractNo", NO), ("orderSeq", U64), ("previous", DIGEST), ("start", TIME), ("end", TIME),
     ("reason", enumerated(7)), ("elapsedNs", U64), ("quality", TIME_QUALITY), ("meter", octets(16)), ("identity", IDENTITY, 0),
-    ("why", TEXT, 1), ("readings", list_of(READING)))
+    ("why", TEXT, 1), ("readings", list_of(READING)),
+    ("delivered", list_of(sequence(("code", U8), ("delta", U64, 0), ("total", U64, 1), ("why", TEXT, 2))), 2))
 WINDOW = sequence(
     ("version", VERSION), ("start", TIME), ("end", TIME), ("elapsedNs", U64), ("samplesDue", U32), ("samplesTaken", U32),
     ("bootId", octets(16)), ("quality", TIME_QUALITY), ("orders", U32),
@@ -2194,7 +2196,33 @@ def add_up(before, records):
                 raise Bad(f"record {record.orderSeq}: {name} has usage while suspended")
             run = running.setdefault(name, [0, 0, False])
             run[1:] = total, run[2] or reading.delta is not None
+        check_delivered(record, before)
+        before = record
     return {name: total - billed for name, (billed, total, read) in running.items() if read}
+
+
+QUALITIES = ("cpu_throttled", "cpu_stolen", "cpu_stalled", "memory_stalled", "io_stalled", "gpu_throttled")
+
+
+def check_delivered(record, before):
+    """Each quality once and in order; total = total before + delta, and neither is lost; what is missing has its reason."""
+    said, place = record.delivered or [], f"record {record.orderSeq}: "
+    codes = [one.code for one in said]
+    if record.delivered == [] or codes != sorted(set(codes)) or any(code >= len(QUALITIES) for code in codes):
+        raise Bad(place + "qualities that are none, none at all, or out of order")
+    totals = {one.code: one.total for one in before.delivered or [] if one.total is not None} if before else {}
+    if not totals.keys() <= set(codes):
+        raise Bad(place + "a quality lost its total")
+    for one in said:
+        old, name = totals.get(one.code), place + QUALITIES[one.code]
+        if one.total is None and (one.delta is not None or old is not None):
+            raise Bad(name + " lost its total")
+        if one.total is not None and one.total != (old or 0) + (one.delta or 0):
+            raise Bad(name + f" totals {one.total} where its deltas give {(old or 0) + (one.delta or 0)}")
+        if record.reason in (4, 5, SUSPENDED) and one.delta:
+            raise Bad(name + " in time that was not served")
+        if one.delta is None and one.why is None:
+            raise Bad(name + " is missing without a reason")
 
 
 def named(reading):

@@ -249,7 +249,8 @@ def wrong_clock(node):
     print(f"vm: with that clock the service is {state}: {reason}", flush=True)
     if state == "failed" and not reason:
         raise VmError("the service failed without a reason")
-    node.vm.run(f"date -s @{int(time.time())} > /dev/null && systemctl start hufu hufu-platform")
+    # Every daily timer of the machine is due at once then; what counts is that the node comes back, not how soon.
+    node.vm.run(f"date -s @{int(time.time())} > /dev/null && systemctl start --no-block hufu hufu-platform")
     up_again(node, before)
 
 

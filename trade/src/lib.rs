@@ -29,6 +29,7 @@ pub mod parent;
 pub mod party;
 pub mod period;
 pub mod prepaid;
+pub mod quality;
 pub mod rating;
 pub mod resource;
 pub mod rotation;

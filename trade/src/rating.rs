@@ -7,6 +7,7 @@ use crate::{
     money::Money,
     octets::{ContractNo, Digest},
     prepaid::Prepaid,
+    quality,
     resource::Resource,
     tariff::{Price, Scheme, Tariff},
     usage::{Reading, Reason, Status, UsageRecord},
@@ -211,10 +212,13 @@ pub fn quantities(billed: Option<&UsageRecord>, records: &[Recorded]) -> Result<
             running.push(Running { resource: reading.resource()?, billed: total, total, read: false });
         }
     }
+    let mut last = billed;
     for (_, record) in records {
         for reading in &record.readings {
             continue_total(&mut running, record, reading)?;
         }
+        quality::check(record, last)?;
+        last = Some(record);
     }
     let mut result = Vec::with_capacity(running.len());
     for run in running.into_iter().filter(|run| run.read) {

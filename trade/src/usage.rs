@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     Error,
     octets::{ContractNo, Digest, Octets},
+    quality::Delivered,
     resource::Resource,
 };
 
@@ -118,6 +119,25 @@ pub struct MeterIdentity {
     pub path: String,
     /// The cgroup's inode, or the root process's start time in clock ticks since boot.
     pub instance: u64,
+    /// How the site named the order's place and what that was found to be (`docker:ID -> PATH`); absent where it named the source.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
+    /// What else is read for the order: network, storage, GPUs. Absent when there is none.
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached: Option<Vec<SourceIdentity>>,
+}
+
+/// What the counters of an attached source belong to. A changed one is a new source, even when its values are larger.
+#[derive(Clone, Debug, PartialEq, Eq, Sequence, Serialize)]
+pub struct SourceIdentity {
+    /// Kind of source.
+    pub source: String,
+    /// Where it is: an interface, a directory, a device.
+    pub path: String,
+    /// What tells it from another at the same path.
+    pub instance: u64,
 }
 
 impl MeterIdentity {
@@ -165,6 +185,9 @@ pub struct UsageRecord {
     pub why: Option<String>,
     /// One reading a metered resource of the offer, in code order.
     pub readings: Vec<Reading>,
+    /// The quality delivered, in code order; absent where none is told.
+    #[asn1(context_specific = "2", tag_mode = "IMPLICIT", optional = "true")]
+    pub delivered: Option<Vec<Delivered>>,
 }
 
 /// Host totals of one resource in one window: what all orders together cannot exceed.

@@ -147,7 +147,7 @@ impl Node {
             In::Unlinked => Input::Event(Event::Unlinked),
             In::Message { topic, payload, number } => Input::Message { topic, payload, stub: Stub::numbered(number) },
             In::Place { contract, outcome } => {
-                Input::Place { contract, outcome: outcome.map(|pid| (Target::Process { pid }, None)) }
+                Input::Place { contract, outcome: outcome.map(|pid| (Target::Process { pid }.into(), None)) }
             }
             In::Unstopped { contract } => {
                 Input::Event(Event::Unstopped { contract, why: "the command failed".to_owned() })

@@ -8,6 +8,7 @@ use hufu_trade::{
     octets::Digest,
     period::{self, Calendar, Covers},
     prepaid::Prepaid,
+    quality,
     rating::{Before, Terms, rate},
     rules::{BILL, BILL_PERIOD, RuleTable},
     statement::Payment,
@@ -44,7 +45,9 @@ pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
             format!("record {seq} overlaps the one before or ends before it starts"),
         ));
     }
-    record.readings.iter().try_for_each(|reading| total(&record, reading, last.map(|(_, record)| record)))?;
+    let last = last.map(|(_, record)| record);
+    record.readings.iter().try_for_each(|reading| total(&record, reading, last))?;
+    quality::check(&record, last).map_err(|error| Refusal::new(Code::Amount, error))?;
     Ok(None)
 }
 

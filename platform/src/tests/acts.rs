@@ -261,5 +261,6 @@ fn usage(contract_no: ContractNo, seq: u64, previous: Digest, start: i64, reason
         identity: None,
         why: None,
         readings: vec![reading(0, 57_600_000_000), reading(1, 257_698_037_760)],
+        delivered: None,
     }
 }

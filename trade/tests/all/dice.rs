@@ -13,12 +13,15 @@ use hufu_trade::{
     money::{Money, UnitPrice},
     notice::{Notice, Renewal},
     octets::Octets,
+    quality::Delivered,
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Payment as Paying, Requirement, RequirementItem, Reservation,
         ScoreCard, ScoreItem, Statement,
     },
     tariff::{Price, Scheme, Tariff, Tier},
-    usage::{HostTotal, MeterIdentity, Reading, Reason, Status, TimeQuality, TimeState, UsageRecord, Window},
+    usage::{
+        HostTotal, MeterIdentity, Reading, Reason, SourceIdentity, Status, TimeQuality, TimeState, UsageRecord, Window,
+    },
 };
 
 /// Values from bytes; zeros when they run out.
@@ -219,7 +222,15 @@ impl Dice<'_> {
         TimeQuality { state: self.pick(&states), max_error_ns: self.maybe(Self::u64) }
     }
     pub(crate) fn identity(&mut self) -> MeterIdentity {
-        MeterIdentity { boot_id: self.hash(), source: self.text(), path: self.text(), instance: self.u64() }
+        MeterIdentity {
+            boot_id: self.hash(),
+            source: self.text(),
+            path: self.text(),
+            instance: self.u64(),
+            resolved: self.maybe(Self::text),
+            attached: self
+                .maybe(|d| d.some(|d| SourceIdentity { source: d.text(), path: d.text(), instance: d.u64() })),
+        }
     }
     pub(crate) fn reading(&mut self) -> Reading {
         Reading {
@@ -228,6 +239,14 @@ impl Dice<'_> {
             status: self.pick(&[Status::Measured, Status::Estimated, Status::Missing]),
             delta: self.maybe(Self::u128),
             total: self.maybe(Self::u128),
+            why: self.maybe(Self::text),
+        }
+    }
+    pub(crate) fn delivered(&mut self) -> Delivered {
+        Delivered {
+            code: self.u8(),
+            delta: self.maybe(Self::u64),
+            total: self.maybe(Self::u64),
             why: self.maybe(Self::text),
         }
     }
@@ -255,6 +274,7 @@ impl Dice<'_> {
             identity: self.maybe(Self::identity),
             why: self.maybe(Self::text),
             readings: self.some(Self::reading),
+            delivered: self.maybe(|d| d.some(Self::delivered)),
         }
     }
     pub(crate) fn host_total(&mut self) -> HostTotal {

@@ -8,7 +8,8 @@ use hufu_trade::{
     },
     if2::{Blocks, PLATFORM},
     octets::{ContractNo, Digest, Octets},
-    usage::{HostTotal, Reading, Status, Window},
+    quality::Delivered,
+    usage::{HostTotal, MeterIdentity, Reading, SourceIdentity, Status, UsageRecord, Window},
 };
 
 use crate::{
@@ -25,6 +26,26 @@ pub(crate) fn usage_parts(
 ) -> Outcome<()> {
     let (_, first) = records.first().ok_or("no record")?;
     files.der("MeterIdentity", first.identity.as_ref().ok_or("no identity")?)?;
+    let interface = SourceIdentity { source: "interface".to_owned(), path: "veth3f2a".to_owned(), instance: 12 };
+    files.der("SourceIdentity", &interface)?;
+    let attached = MeterIdentity {
+        resolved: Some("docker:3f2a -> /system.slice/docker-3f2a.scope".to_owned()),
+        attached: Some(vec![interface]),
+        ..first.identity.clone().ok_or("no identity")?
+    };
+    files.der("MeterIdentity-attached", &attached)?;
+    let stalled = Delivered { code: 2, delta: Some(1_500_000), total: Some(2_500_000), why: None };
+    files.der("Delivered", &stalled)?;
+    let why = Some("the hypervisor tells no stolen time (虚拟机监控器未提供)".to_owned());
+    let stolen = Delivered { code: 1, delta: None, total: None, why };
+    files.der("Delivered-missing", &stolen)?;
+    let delivered = UsageRecord {
+        meter: attached.id()?,
+        identity: Some(attached),
+        delivered: Some(vec![stolen, stalled]),
+        ..first.clone()
+    };
+    files.der("UsageRecord-delivered", &delivered)?;
     files.der("TimeQuality", &first.quality)?;
     files.der("Reading", first.readings.first().ok_or("no reading")?)?;
     let reading = Reading {

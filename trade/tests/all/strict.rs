@@ -18,13 +18,14 @@ use hufu_trade::{
     if2::Blocks,
     notice::{Notice, Renewal},
     parent::{ChildBill, ParentBill, ParentNoInput, ParentOrder},
+    quality::Delivered,
     rotation::{KeyRotation, SignedRotation},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Requirement, RequirementItem, Reservation, ScoreCard,
         ScoreItem, Statement,
     },
     tariff::{Price, Tariff, Tier},
-    usage::{HostTotal, MeterIdentity, Reading, TimeQuality, UsageRecord, Window},
+    usage::{HostTotal, MeterIdentity, Reading, SourceIdentity, TimeQuality, UsageRecord, Window},
 };
 use proptest::prelude::{ProptestConfig, TestCaseError, any, prop_assert, prop_assert_eq, proptest};
 
@@ -125,6 +126,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Correction,
         Countersignature,
         Deal,
+        Delivered,
         Demand,
         DemandAttribute,
         DemandItem,
@@ -164,6 +166,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Signed,
         SignedRotation,
         SignedStatement,
+        SourceIdentity,
         Statement,
         Tariff,
         Tier,

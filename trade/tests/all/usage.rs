@@ -26,6 +26,8 @@ pub(crate) fn identity() -> MeterIdentity {
         source: "cgroup2".to_owned(),
         path: "/hufu-orders.slice/order-1".to_owned(),
         instance: 4_711,
+        resolved: None,
+        attached: None,
     }
 }
 
@@ -52,6 +54,7 @@ pub(crate) fn record(
         identity: (order_seq == 0).then(identity),
         why: gap.then(|| "the agent was not running (代理未运行)".to_owned()),
         readings,
+        delivered: None,
     };
     let kind = if gap { EntryKind::Gap } else { EntryKind::Usage };
     let (_, name) = entry(kind, order_seq.saturating_add(10), &encode(&record, "UsageRecord")?)?;

@@ -56,5 +56,6 @@ pub(super) fn usage(
         identity: None,
         why: None,
         readings,
+        delivered: None,
     }
 }
