@@ -1,7 +1,7 @@
 //! Certificates: X.509 with SM2 keys and SM2-with-SM3 signatures, kept as the bytes that were received. Whether one may be
 //! trusted is `chain.rs`'s question; `ca.rs` makes them.
 
-use der::{Decode, Encode, asn1::ObjectIdentifier};
+use der::{Decode, Encode, Header, Reader, SliceReader, asn1::ObjectIdentifier};
 use x509_cert::{
     TbsCertificate, Version,
     ext::{
@@ -14,6 +14,7 @@ use x509_cert::{
 use crate::{
     Error,
     asn1::{self, Envelope},
+    signed::strict,
     sm2::{PublicKey, Verdict},
     sm3::{Hash, sm3},
 };
@@ -94,10 +95,23 @@ impl Certificate {
     ///
     /// # Errors
     /// [`Error::Der`] or [`Error::NotCanonical`] for damaged or trailing bytes; [`Error::SignatureAlgorithm`],
-    /// [`Error::PublicKey`], [`Error::Version`], [`Error::DoubleExtension`] for certificates of another kind.
+    /// [`Error::PublicKey`], [`Error::Version`] for certificates of another kind; [`Error::DoubleExtension`],
+    /// [`Error::SerialForm`], [`Error::NamelessIssuer`], [`Error::Backwards`] for what no CA may write.
     pub fn from_der(bytes: &[u8]) -> Result<Self, Error> {
         let envelope = Envelope::open(bytes)?;
-        let parsed = TbsCertificate::from_der(envelope.tbs)?;
+        check_serial_length(envelope.tbs)?;
+        let parsed: TbsCertificate = strict(envelope.tbs)?;
+        let serial = parsed.serial_number().as_bytes();
+        if significant(serial).is_empty() || serial.first().is_some_and(|byte| *byte >= 0x80) {
+            return Err(Error::SerialForm);
+        }
+        if parsed.issuer().is_empty() {
+            return Err(Error::NamelessIssuer);
+        }
+        let validity = parsed.validity();
+        if asn1::unix_s(validity.not_after) < asn1::unix_s(validity.not_before) {
+            return Err(Error::Backwards);
+        }
         if *parsed.signature() != envelope.algorithm {
             return Err(Error::SignatureAlgorithm);
         }
@@ -173,6 +187,12 @@ impl Certificate {
     /// The holder's key.
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
+    }
+
+    /// The same certificate with the same key, which has a table now.
+    pub(crate) fn with_key(mut self, known: PublicKey) -> Self {
+        self.public_key = known;
+        self
     }
 
     /// First instant of validity, ns since 1970.
@@ -268,6 +288,20 @@ impl Certificate {
     fn extensions(&self) -> &[Extension] {
         self.parsed.extensions().map_or(&[], Vec::as_slice)
     }
+}
+
+/// Refuses a serial number of more than 20 bytes before it is parsed, so that it has a reason of its own.
+fn check_serial_length(tbs: &[u8]) -> Result<(), Error> {
+    let mut reader = SliceReader::new(tbs)?;
+    Header::decode(&mut reader)?;
+    let mut header = Header::decode(&mut reader)?;
+    if header.tag().is_context_specific() {
+        reader.read_slice(header.length())?;
+        header = Header::decode(&mut reader)?;
+    }
+    // A leading zero byte makes a number of 20 bytes positive.
+    let value = reader.read_slice(header.length())?;
+    if significant(value).len() > 20 { Err(Error::SerialForm) } else { Ok(()) }
 }
 
 /// The bytes of a number without leading zeros.

@@ -53,6 +53,10 @@ mod algorithm;
 
 pub mod sm2;
 
+pub mod known;
+
+pub mod claims;
+
 pub mod sm2_cipher;
 
 pub mod enveloped_key;
@@ -62,6 +66,8 @@ pub mod sign;
 pub mod signed;
 
 pub mod random;
+
+pub mod pbes2;
 
 pub mod keyfile;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_gm::{Error as GmError, cert::Certificate, sm2::SecretKey};
+use hufu_gm::{Error as GmError, cert::Certificate, pbes2::Password, sm2::SecretKey};
 
 use crate::{
     key_place::KeyPlace,
@@ -47,6 +47,12 @@ pub(crate) fn gm_failure(path: &Path, error: &GmError) -> Failure<Text> {
             Failure::new(Exit::Config, Text::KeyFileMode { path: shown(path), mode: format!("{mode:04o}") })
         }
         GmError::KeyFileMalformed { .. } => malformed(path, &"no SM2 secret key in it"),
+        GmError::KeyFileOwner { uid, .. } => {
+            Failure::new(Exit::Config, Text::KeyFileOwner { path: shown(path), uid: uid.to_string() })
+        }
+        GmError::KeyFileEncrypted { .. } => Failure::new(Exit::Config, Text::KeyFileEncrypted { path: shown(path) }),
+        GmError::KeyFileClear { .. } => Failure::new(Exit::Config, Text::KeyFileClear { path: shown(path) }),
+        GmError::KeyFilePassword { .. } => Failure::new(Exit::Config, Text::KeyFilePassword { path: shown(path) }),
         other => malformed(path, other),
     }
 }
@@ -75,13 +81,25 @@ pub(crate) fn read_key(path: &Path) -> Result<SecretKey, Failure<Text>> {
     hufu_gm::keyfile::read(path).map_err(|e| gm_failure(path, &e))
 }
 
+/// Reads a secret key file, encrypted if a password is given.
+pub(crate) fn read_key_with(path: &Path, password: Option<&Password>) -> Result<SecretKey, Failure<Text>> {
+    let read = match password {
+        Some(password) => hufu_gm::keyfile::read_encrypted(path, password),
+        None => hufu_gm::keyfile::read(path),
+    };
+    read.map_err(|e| gm_failure(path, &e))
+}
+
 /// The node's key from where its configuration says; a signer is asked which key it holds.
 ///
 /// # Errors
 /// Those of [`read_key`]; status 69 or 78 for a signer that is not there or somebody else's.
 pub(crate) fn node_key(place: &KeyPlace) -> Result<NodeKey, Failure<Text>> {
     match place {
-        KeyPlace::File(path) => read_key(path).map(NodeKey::File),
+        KeyPlace::File { key, password } => {
+            let password = password.as_deref().map(super::password::from_file).transpose()?;
+            read_key_with(key, password.as_ref()).map(NodeKey::File)
+        }
         KeyPlace::Signer(address) => {
             let found = Far::find(address.clone()).map_err(|fault| crate::setup::signer_failure(address, &fault))?;
             Ok(NodeKey::Far(found))

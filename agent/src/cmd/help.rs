@@ -202,6 +202,26 @@ const TABLE: &[(&str, &str)] = &[
         "固化记录镜像，代替 --site、--node 和 --broker",
     ),
     ("Certificate (PEM) of whoever signed the image", "镜像签名者的证书（PEM）"),
+    (
+        "Put a key under a password (PBKDF2-HMAC-SM3, SM4-CBC), in a new file",
+        "用口令加密密钥（PBKDF2-HMAC-SM3、SM4-CBC），写入新文件",
+    ),
+    ("Take a key from under its password, into a new file", "解除密钥的口令加密，写入新文件"),
+    ("Rounds of PBKDF2", "PBKDF2 的迭代次数"),
+    ("File with the key's password in one line, mode 0600", "存放密钥口令（一行）的文件，权限 0600"),
+    (
+        "Open file descriptor from which the key's password is read; 0 is standard input",
+        "从中读取密钥口令的已打开文件描述符；0 为标准输入",
+    ),
+    ("Credential of systemd that holds the key's password", "存放密钥口令的 systemd 凭据"),
+    (
+        "File to make for the encryption certificate of a double certificate, whose key pair is made here, too",
+        "同时签发的双证书中加密证书的文件，其密钥对在此生成",
+    ),
+    (
+        "File to make for the delivered key pair (SM2EnvelopedKey, DER), encrypted to the request's key",
+        "要生成的密钥对交付文件（SM2EnvelopedKey，DER），以请求中的密钥加密",
+    ),
     ("Make a new SM2 key (PKCS#8 PEM, mode 0600)", "生成新的 SM2 密钥（PKCS#8 PEM，权限 0600）"),
     ("Make a certification request (PKCS#10 PEM)", "生成证书请求（PKCS#10 PEM）"),
     ("Show the public side of a key, certificate or request file", "显示密钥、证书或请求文件的公开部分"),

@@ -23,6 +23,7 @@ mod manual;
 mod meter;
 mod node;
 mod pack;
+mod password;
 mod pki;
 mod report;
 mod sample;
@@ -225,6 +226,11 @@ pub(crate) fn keep_memory_private() {
     if let Err(error) = set {
         tracing::warn!(%error, "a crash may leave a core file");
     }
+}
+
+/// What is wrong with a key file, with the status it deserves.
+pub(crate) fn key_file_failure(path: &std::path::Path, error: &hufu_gm::Error) -> Failure<Text> {
+    file::gm_failure(path, error)
 }
 
 /// A failure that can only be our own fault.

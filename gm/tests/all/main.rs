@@ -12,6 +12,10 @@ mod interop;
 #[cfg(test)]
 mod keyfile;
 #[cfg(test)]
+mod keys_elsewhere;
+#[cfg(test)]
+mod known;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod message;
@@ -31,5 +35,7 @@ mod second;
 mod signed;
 #[cfg(test)]
 mod sm2_cipher;
+#[cfg(test)]
+mod strict;
 #[cfg(test)]
 mod vectors;
