@@ -50,6 +50,7 @@ struct RawNode {
     name: Option<String>,
     key: Option<PathBuf>,
     signer: Option<PathBuf>,
+    key_password: Option<PathBuf>,
     signer_user: Option<String>,
     #[serde(default = "signer_timeout_ms")]
     signer_timeout_ms: u64,
@@ -239,6 +240,7 @@ impl Config {
         let key = key_place::find(
             &Named {
                 key: raw.node.key.as_deref(),
+                key_password: raw.node.key_password.as_deref(),
                 signer: raw.node.signer.as_deref(),
                 signer_user: raw.node.signer_user.as_deref(),
                 signer_timeout_ms: raw.node.signer_timeout_ms,

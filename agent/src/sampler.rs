@@ -395,6 +395,7 @@ mod tests {
                 metered: vec![Resource::from_code(0, None).unwrap()],
                 reserved: Vec::new(),
                 totals: Vec::new(),
+                times: Vec::new(),
                 address: None,
                 resumed_ns: None,
             });

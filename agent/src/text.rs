@@ -6,6 +6,11 @@ hufu_audit::texts! {
     FileUnwritable { path, why } => "cannot write {path}: {why}; choose another place or free it", "无法写入 {path}：{why}；请另选位置或释放空间";
     Malformed { path, why } => "{path} is malformed: {why}", "{path} 格式错误：{why}";
     KeyFileMode { path, mode } => "key file {path} has mode {mode}, others can read it; run: chmod 600 {path}", "密钥文件 {path} 的权限为 {mode}，他人可读；请执行：chmod 600 {path}";
+    KeyFileOwner { path, uid } => "{path} belongs to user {uid}, who could put another in its place; run: chown root {path}", "{path} 属于用户 {uid}，其可被替换；请执行：chown root {path}";
+    KeyFileEncrypted { path } => "the key in {path} is encrypted; say where its password is: --password-file, --password-fd, --password-credential, or node.key_password", "{path} 中的密钥已加密；请指明口令位置：--password-file、--password-fd、--password-credential 或 node.key_password";
+    KeyFileClear { path } => "a password is given, but the key in {path} is not encrypted; run: hufu key encrypt, or leave the password out", "已给出口令，但 {path} 中的密钥未加密；请执行 hufu key encrypt，或不给口令";
+    KeyFilePassword { path } => "the password does not open {path}, or the file is damaged", "口令无法打开 {path}，或文件已损坏";
+    PasswordMissing {} => "a password is needed: --password-file, --password-fd or --password-credential", "需要口令：--password-file、--password-fd 或 --password-credential";
     LedgerInUse { path } => "ledger {path} is in use by another process; stop it first", "账本 {path} 正被另一进程使用；请先停止该进程";
     ConfigWrong { path, why } => "configuration {path}: {why}", "配置 {path} 有误：{why}";
     NotNamed { path, subject, party, dns } => "{path}: the certificate is of {subject}; it must name {party}: common name {party} or DNS name {dns}", "{path} 有误：证书属于 {subject}，须指明 {party}：通用名为 {party} 或 DNS 名为 {dns}";
@@ -26,6 +31,12 @@ hufu_audit::texts! {
     ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
     KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
     CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";
+
+    // Messages, seals and certificates.
+    NotValid { path, why } => "{path} is not valid: {why}", "{path} 无效：{why}";
+    MessageMade { kind, path } => "{kind} written to {path}", "已写入 {path}（{kind}）";
+    SealMade { path } => "seal written to {path}", "印章数据已写入 {path}";
+    FileMade { path } => "written to {path}", "已写入 {path}";
 
     // The buyer.
     OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
