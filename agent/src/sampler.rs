@@ -383,6 +383,7 @@ mod tests {
             writer,
             clock: Clock { now: || NOW.get(), quality },
             counted: counted.clone(),
+            gpus: None,
         };
         let mut thread = Thread::new(setting).unwrap();
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();

@@ -11,7 +11,8 @@ use hufu_trade::{
 };
 
 use crate::{
-    book::Book, boundary, catalogue::ProductConfig, config::Config, contract::Contract, devices, hardware::Hardware, node::Core,
+    book::Book, boundary, catalogue::ProductConfig, config::Config, contract::Contract, devices, hardware::Hardware,
+    node::Core,
 };
 
 /// What the server can sell at all.
@@ -89,18 +90,17 @@ impl Shop {
     pub(crate) fn stock(&self, book: &Book, product: &ProductConfig) -> Stock {
         match self.fitting(book, product) {
             Err(why) => Stock { units: 0, why },
-            Ok((units, Free { resource, of, free })) => Stock { units, why: format!("{resource}: {free} of {of} free") },
+            Ok((units, Free { resource, of, free })) => {
+                Stock { units, why: format!("{resource}: {free} of {of} free") }
+            }
         }
     }
 
     /// Units of `product` that fit into what is free, and the resource that is scarcest for it.
     fn fitting(&self, book: &Book, product: &ProductConfig) -> Result<(u32, Free), String> {
         let [cpu, memory, storage] = self.free(book)?;
-        let mut parts = vec![
-            (cpu, product.cpu_millicores),
-            (memory, product.memory_bytes),
-            (storage, product.disk.storage_bytes),
-        ];
+        let mut parts =
+            vec![(cpu, product.cpu_millicores), (memory, product.memory_bytes), (storage, product.disk.storage_bytes)];
         if let Some(gpu) = &product.gpu {
             let resource = gpu.resource();
             let known = self.capacity.gpus.as_ref().map_err(Clone::clone)?;

@@ -21,6 +21,7 @@ use super::{
     market::{Market, POOL, QUALITY, SECOND, START_NS, core, party},
 };
 use crate::{
+    boundary::Boundary,
     clock::Clock,
     metrics::{Metrics, Shared, Show},
     node::Event,
@@ -89,6 +90,7 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         timeout_s: 1,
         pool: String::new(),
         address: None,
+        boundary: Boundary::Cgroup,
         writer: inputs.clone(),
         turns: Turns::default(),
     };

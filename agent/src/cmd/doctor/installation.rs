@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hufu_gm::{SecretKey, Sign, Usage, cert::Certificate, keyfile, verify_chain};
+use hufu_gm::{SecretKey, Usage, cert::Certificate, keyfile, verify_chain};
 use hufu_ledger::Ledger;
 use hufu_trade::{
     octets::rfc3339,
