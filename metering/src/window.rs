@@ -34,7 +34,7 @@ use crate::{
     usage::{Limits, Usage},
 };
 
-/// So many orders keep their files open; for more the kernel's memory counts, and they are opened for each reading.
+/// At most so many orders keep their files open, fewer where this process may not open enough; for more the kernel's memory counts, and they are opened for each reading.
 pub const KEPT_ORDERS: usize = 256;
 /// What is no usage is read with each so many-th sample.
 const QUALITY_TICKS: u32 = 10;
@@ -241,7 +241,7 @@ impl Sampler {
             Depth::Usage => Err("not read with this sample"),
             Depth::All => self.host.stolen(&mut self.buffer),
         };
-        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < KEPT_ORDERS;
+        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < self.host.kept_orders();
         let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
         let context = Context {
             root: &self.root,

@@ -101,7 +101,7 @@ fn rule_1_a_counter_that_goes_backwards_never_makes_usage_negative_and_is_said()
 #[test]
 fn rule_2_a_new_counter_under_the_old_name_is_new_even_when_its_value_is_larger() {
     let host = Host::new();
-    let mut sampler = host.started();
+    let sampler = host.started();
     let kept = sampler.state().remove(0);
     fs::remove_dir_all(host.root().join(Host::ORDER)).unwrap();
     // The directory's inode may be given again at once, as it is not in a kernel's cgroups: take another.
