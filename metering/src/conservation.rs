@@ -114,7 +114,7 @@ impl HostWindow {
                 (Err("the host counts operations after merging, orders before"), 0)
             }
             Kind::NetRx | Kind::NetTx => {
-                (Err("orders are counted at their own boundaries, the host at its network cards"), 0)
+                (Err("not comparable: orders are counted at their own boundary, the host at its network cards"), 0)
             }
             Kind::Storage => (Err("the host has no counter of what directories hold"), 0),
             Kind::Gpu | Kind::GpuMemory | Kind::GpuEnergy => {

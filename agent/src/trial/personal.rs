@@ -87,10 +87,10 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         root: dir.clone(),
         parent: String::new(),
         means: Means::Command(Vec::new()),
+        boundary: Boundary::Cgroup,
         timeout_s: 1,
         pool: String::new(),
         address: None,
-        boundary: Boundary::Cgroup,
         writer: inputs.clone(),
         turns: Turns::default(),
     };
