@@ -25,8 +25,10 @@
 mod attached;
 pub mod capacity;
 pub mod cgroup;
+mod conservation;
 mod delivered;
 mod disk;
+mod draft;
 mod error;
 mod file;
 pub mod gpu;
@@ -45,8 +47,9 @@ pub mod usage;
 pub mod window;
 
 pub use delivered::{StoredTime, Time};
+pub use draft::OrderDraft;
 pub use error::Error;
-pub use order::{Known, OrderDraft};
+pub use order::Known;
 pub use place::Place;
 pub use plan::{Network, Plan, Storage};
 pub use sample::{At, Target};

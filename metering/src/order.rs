@@ -14,8 +14,9 @@ use crate::{
     Error,
     attached::{Came, Slot},
     cgroup::{Cgroup, Depth},
-    delivered::{Delivered, Time},
+    delivered::Delivered,
     disk::Disks,
+    draft::OrderDraft,
     gpu_meter::{GpuMeter, Trouble},
     gpu_table::Table,
     hierarchy::Hierarchies,
@@ -93,39 +94,6 @@ impl Reader {
             Self::Process(tree) => tree.read(),
         }
     }
-}
-
-/// A piece of an order's time, ready to become a usage record or a gap: the pieces of an order join without hole or overlap.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderDraft {
-    /// The caller's key of the order.
-    pub order: [u8; 16],
-    /// `Continue`, `End`, `Gap` or `PowerLoss`; the caller knows begin, tariff change and suspension.
-    pub reason: Reason,
-    /// Start, ns since 1970-01-01Z.
-    pub start_real_ns: i64,
-    /// End, not included, ns since 1970-01-01Z.
-    pub end_real_ns: i64,
-    /// Length by CLOCK_BOOTTIME, ns (by the wall clock for a power loss: the other stood still).
-    pub elapsed_ns: u64,
-    /// Time covered by samples, ns.
-    pub measured_ns: u64,
-    /// Time in which gauges were not integrated, ns; counters lose nothing in it.
-    pub unsampled_ns: u64,
-    /// Whose counters were read.
-    pub identity: MeterIdentity,
-    /// Cumulative totals at the end, one a metered or reserved resource in code order. A gap's totals are those before it.
-    pub totals: Vec<Total>,
-    /// What it was delivered, cumulative at the end, in code order.
-    pub delivered: Vec<Time>,
-    /// Why there is a gap.
-    pub why: Option<String>,
-    /// The most CPU time that may have been used unseen in a gap, ns; nothing of it is in the totals.
-    pub lost_cpu_ns_max: Option<u128>,
-    /// Samples that were due.
-    pub samples_due: u32,
-    /// Samples that were taken.
-    pub samples_taken: u32,
 }
 
 /// An order being metered.
@@ -265,8 +233,19 @@ impl Order {
             Ok(mut sample) => {
                 self.read_attached(context, &mut sample);
                 self.take(at, &sample, context);
+                self.mark_lower_bound();
             }
             Err(error) => self.lose(&error.to_string(), context.limits),
+        }
+    }
+
+    /// Of a process that ended between two samples the tree knows what its parent waited for, in whole ticks, and no more.
+    fn mark_lower_bound(&mut self) {
+        const LOWER: &str = "processes of the tree ended between samples: their time is a lower bound";
+        if let Some(Reader::Process(tree)) = &mut self.reader
+            && tree.has_ended()
+        {
+            self.usage.mark(Kind::Cpu, LOWER);
         }
     }
 

@@ -28,9 +28,9 @@ impl Limits {
         let elapsed = u128::from(elapsed_ns);
         match kind {
             // 1/50 and 20 ms a CPU for the time between reading the clock and reading the counter.
-            Kind::Cpu => u128::from(self.cpus).saturating_mul(elapsed + elapsed / 50 + 20_000_000),
+            Kind::Cpu => u128::from(self.cpus).saturating_mul(elapsed + u128::from(elapsed_ns / 50) + 20_000_000),
             Kind::DiskReadOps | Kind::DiskWriteOps => {
-                (elapsed / 1000 + 100_000).saturating_mul(DEVICE_OPERATIONS_PER_US)
+                u128::from(elapsed_ns / 1000 + 100_000).saturating_mul(DEVICE_OPERATIONS_PER_US)
             }
             // mJ: as many devices as an order can hold, at twice what any draws. Each device's own limit is in `gpu_meter`.
             Kind::GpuEnergy => (elapsed / 1_000_000_000 + 1).saturating_mul(64 * 2 * 2_000_000),
@@ -328,6 +328,12 @@ impl Usage {
     pub(crate) fn bound(&mut self, kind: Kind, most: Option<u64>) {
         let of = self.meters.iter_mut().filter(|meter| meter.resource.kind == kind && !meter.resource.reserved);
         of.for_each(|meter| meter.bound = most);
+    }
+
+    /// The running piece's quantity of `kind` is an estimate.
+    pub(crate) fn mark(&mut self, kind: Kind, why: &'static str) {
+        let of = self.meters.iter_mut().filter(|meter| meter.resource.kind == kind && !meter.resource.reserved);
+        of.for_each(|meter| meter.mark = Some(why));
     }
 
     /// A new piece begins: what marked the one before does not mark it.

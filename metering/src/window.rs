@@ -17,15 +17,17 @@ use hufu_trade::{
 use crate::{
     Error,
     cgroup::Depth,
+    conservation::HostWindow,
     disk::Disks,
+    draft::OrderDraft,
     file,
     gpu_meter::Trouble,
     gpu_table::Table,
     hierarchy::{Hierarchies, Mode},
-    host::{Host, HostSample},
-    order::{Context, Known, Order, OrderDraft, Reader, is_same, metered_kinds},
+    host::Host,
+    order::{Context, Known, Order, Reader, is_same, metered_kinds},
     plan::Plan,
-    sample::{At, Raw, Sample},
+    sample::{At, Sample},
     state::OrderState,
     usage::{Limits, Usage},
 };
@@ -74,51 +76,6 @@ pub struct Sampler {
     /// The last tick.
     at: At,
     gpus: Option<Arc<Table>>,
-}
-
-/// The host's side of the running window.
-#[derive(Debug)]
-struct HostWindow {
-    from: At,
-    base: Option<HostSample>,
-    last: Option<(At, HostSample)>,
-    /// Twice the byte-ns of memory in use.
-    memory_sum: u128,
-    taken: u32,
-    /// Used by orders that ended in this window, by kind.
-    ended: [u128; 12],
-    /// Kinds that an order of this window meters.
-    kinds: [bool; 12],
-    spans_restart: bool,
-}
-
-impl HostWindow {
-    fn new(from: At) -> Self {
-        Self {
-            from,
-            base: None,
-            last: None,
-            memory_sum: 0,
-            taken: 0,
-            ended: [0; 12],
-            kinds: [false; 12],
-            spans_restart: false,
-        }
-    }
-
-    fn take(&mut self, at: At, sample: HostSample, limits: Limits) {
-        if let Some((last_at, last)) = self.last
-            && let (Raw::Value(old), Raw::Value(new)) = (last.memory_used, sample.memory_used)
-        {
-            let elapsed = at.boot_ns.saturating_sub(last_at.boot_ns);
-            if elapsed <= limits.gap_ns() {
-                let ends = u128::from(old) + u128::from(new);
-                self.memory_sum = self.memory_sum.saturating_add(ends.saturating_mul(u128::from(elapsed)));
-            }
-        }
-        self.base.get_or_insert(sample);
-        self.last = Some((at, sample));
-    }
 }
 
 impl Sampler {
@@ -344,7 +301,7 @@ impl Sampler {
             samples_taken: self.window.taken,
             boot_id: self.boot_id,
             orders: pieces,
-            totals: self.conservation(limits),
+            totals: self.window.totals(&self.orders, limits),
         };
         let mut next = HostWindow::new(At { real_ns: end_real_ns, ..at });
         (next.base, next.last) = (Some(next_base), self.window.last);
@@ -357,68 +314,6 @@ impl Sampler {
         }
         self.window = next;
         draft
-    }
-
-    /// Compares the orders' sums with the host's own counters.
-    fn conservation(&self, limits: Limits) -> Vec<HostTotal> {
-        let window = &self.window;
-        let spans = window.spans_restart || self.orders.iter().any(|order| order.spans_restart);
-        let kinds = KINDS.into_iter().zip(window.kinds).filter(|(_, has)| *has).map(|(kind, _)| kind);
-        kinds
-            .map(|kind| {
-                let index = kind as usize;
-                let base = |order: &Order| order.window_base.get(index).copied().unwrap_or(0);
-                let running = self.orders.iter().map(|order| order.usage.used(kind).saturating_sub(base(order)));
-                let ended = window.ended.get(index).copied().unwrap_or(0);
-                let orders = running.fold(ended, u128::saturating_add);
-                let (host, tolerance) = self.host_total(kind, limits);
-                let check = match host {
-                    Err(why) => why,
-                    Ok(_) if spans => "not checked: the window holds usage from before the agent's restart",
-                    Ok(host) if orders <= host.saturating_add(tolerance) => "checked",
-                    Ok(_) => "violated",
-                };
-                HostTotal { code: Resource::used(kind).code(), host: host.ok(), orders, check: check.to_owned() }
-            })
-            .collect()
-    }
-
-    /// The host's total over the window, and by how much the orders may seem to exceed it.
-    fn host_total(&self, kind: Kind, limits: Limits) -> (Result<u128, &'static str>, u128) {
-        const ONE_MIB: u128 = 1 << 20;
-        let (Some(base), Some((_, last))) = (self.window.base, self.window.last) else {
-            return (Err("no host counter"), 0);
-        };
-        let counter = |pick: fn(&HostSample) -> Raw| match (pick(&base), pick(&last)) {
-            (Raw::Value(old), Raw::Value(new)) => new.checked_sub(old).map(u128::from).ok_or("the host's counter fell"),
-            (Raw::Missing(why), _) | (_, Raw::Missing(why)) => Err(why),
-        };
-        let cpus = u128::from(limits.cpus);
-        let orders = u128::try_from(self.orders.len()).unwrap_or(u128::MAX);
-        let elapsed_s = u128::from(limits.interval_ns) / 1_000_000_000 + 1;
-        match kind {
-            // Ticks not yet accounted when the root is read, and the microseconds of version 2.
-            Kind::Cpu => (counter(|host| host.cpu_ns), cpus * 10_000_000),
-            Kind::Memory => {
-                // Not read is never zero.
-                if let Raw::Missing(why) = last.memory_used {
-                    return (Err(why), 0);
-                }
-                let host = self.window.memory_sum / 2_000_000_000;
-                // Each CPU holds up to 64 pages charged ahead per order; one interval's change is not seen by both.
-                let ahead = orders.saturating_mul(cpus).saturating_mul(ONE_MIB).saturating_mul(elapsed_s);
-                (Ok(host), host / 32 + ahead + 64 * ONE_MIB)
-            }
-            Kind::DiskRead => (counter(|host| host.disk_read), 64 * ONE_MIB),
-            Kind::DiskWrite => (counter(|host| host.disk_write), 64 * ONE_MIB),
-            Kind::DiskReadOps | Kind::DiskWriteOps => {
-                (Err("the host counts operations after merging, orders before"), 0)
-            }
-            Kind::Gpu | Kind::GpuMemory | Kind::GpuEnergy => {
-                (Err("devices are held whole by one order: there is no sum to compare"), 0)
-            }
-            _ => (Err("no order is metered for it"), 0),
-        }
     }
 
     /// The final read of an order, then its last pieces; the last one has reason `End`. Stop before the cgroup is removed.
