@@ -127,6 +127,7 @@ mod tests {
             quantity: 0,
             reserves: std::collections::BTreeMap::new(),
             service_end: String::new(),
+            gpus: Vec::new(),
         }
     }
 
