@@ -127,7 +127,6 @@ mod tests {
             quantity: 0,
             reserves: std::collections::BTreeMap::new(),
             service_end: String::new(),
-            gpus: Vec::new(),
         }
     }
 
