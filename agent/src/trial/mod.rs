@@ -140,7 +140,7 @@ fn an_order_asked_again_is_answered_with_its_address_while_it_has_a_place() {
     let mut market = Market::open();
     let (offer, hash) = market.browse(1);
     let order = market.order_request(&offer, hash, 20, |_| {});
-    let address = |market: &mut Market| market.say(Interface::SendOrder, &order).unwrap()["address"].clone();
+    let address = |market: &mut Market| market.say(Interface::SendOrder, &order).unwrap()["ok"]["address"].clone();
     assert!(address(&mut market).is_null(), "the deal is signed before its place is made");
     let no = offer.contract_no;
     market.event(Event::Provisioned { contract: no, outcome: Ok(Some("ssh://n1.s1.example".to_owned())) });
