@@ -2,9 +2,20 @@
 //! and each way of being wrong has its exit status, in both languages and with `--json`.
 #![allow(clippy::expect_used, reason = "a panic is a failed test")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Stdio},
+};
 
-use hufu_tests::program::{Ran, command, hufu, run};
+use hufu_tests::{
+    broker::free_port,
+    program::{Ran, command, hufu, run},
+    wait,
+};
+use serde_json::Value;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n....";
 
@@ -190,6 +201,7 @@ fn a_seal_is_made_used_and_checked() {
     }
     bench.hufu("pki crl --ca root.pem --ca-key root.key --revoke maker.pem --out root.crl").expect(0);
     // The seal was used before its maker was taken back, so it stays what it was; a use from now on does not count.
+    // Times in certificates are whole seconds.
     std::thread::sleep(std::time::Duration::from_millis(1100));
     bench.hufu("seal sign --in bill.der --seal node.seal --key node.key --cert node.pem --out late.ses").expect(0);
     let ran = bench.hufu("seal verify --seal late.ses --in bill.der --trust root.pem --crl root.crl").expect(1);
@@ -242,4 +254,66 @@ fn a_certificate_is_shown_and_checked() {
         let ran = bench.hufu(line).expect(code);
         assert!(format!("{}{}", ran.stdout, ran.stderr).contains(says), "{line}: {} {}", ran.stdout, ran.stderr);
     }
+}
+
+/// Debian's `slapd` in the foreground with a database of its own; it ends with the test.
+struct Slapd(Child);
+
+impl Drop for Slapd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn slapd(bench: &Bench, port: u16) -> Slapd {
+    let body = |name: &str| -> String {
+        let text = String::from_utf8(bench.read(name)).expect("PEM");
+        text.lines().filter(|line| !line.starts_with('-')).collect()
+    };
+    fs::create_dir(bench.path("db")).expect("a folder");
+    let config = format!(
+        "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\ndatabase mdb\nsuffix \"dc=ca,dc=example\"\ndirectory {}\nmaxsize 1048576\n",
+        bench.path("db")
+    );
+    bench.write("slapd.conf", config.as_bytes());
+    let entries = format!(
+        "dn: dc=ca,dc=example\nobjectClass: dcObject\nobjectClass: organization\ndc: ca\no: ca\n\n\
+         dn: cn=root,dc=ca,dc=example\nobjectClass: device\nobjectClass: pkiCA\ncn: root\ncACertificate;binary:: {}\ncertificateRevocationList;binary:: {}\n",
+        body("root.pem"),
+        body("root.crl")
+    );
+    bench.write("entries.ldif", entries.as_bytes());
+    let (config, entries) = (bench.path("slapd.conf"), bench.path("entries.ldif"));
+    run(command("/usr/sbin/slapadd").args(["-f", &config, "-l", &entries])).expect(0);
+    let url = format!("ldap://127.0.0.1:{port}/");
+    let child = command("/usr/sbin/slapd").args(["-d", "0", "-h", &url, "-f", &config]).stderr(Stdio::null()).spawn();
+    let server = Slapd(child.expect("slapd"));
+    wait::until_true("slapd listens", 30, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    server
+}
+
+#[test]
+fn a_directory_says_what_was_revoked_and_its_cache_says_it_on() {
+    let bench = Bench::new();
+    bench.hufu("pki crl --ca root.pem --ca-key root.key --revoke node.pem --out root.crl").expect(0);
+    let port = free_port();
+    let server = slapd(&bench, port);
+    let check = |name: &str| {
+        bench.hufu(&format!("cert check {name}.pem --trust root.pem --directory ldap://127.0.0.1:{port}/dc=ca,dc=example --cache the.cache --json"))
+    };
+    let found = check("maker").expect(0).json();
+    let note = &found["directory"][0];
+    assert_eq!(
+        (&note["what"], &note["of"], &note["cached_because"]),
+        (&"crl".into(), &"CN=root,C=CN".into(), &Value::Null)
+    );
+    let reason = |ran: &Ran| ran.json()["reason"].as_str().map(str::to_owned).unwrap_or_default();
+    assert!(reason(&check("node").expect(1)).contains("CN=node: revoked"));
+    drop(server);
+    let found = check("maker").expect(0).json();
+    let note = &found["directory"][0];
+    assert!(note["cached_because"].as_str().is_some_and(|why| why.contains("cannot be reached")), "{found}");
+    assert!(note["age_s"].is_number(), "{found}");
+    assert!(reason(&check("node").expect(1)).contains("CN=node: revoked"));
 }

@@ -246,6 +246,12 @@ pub(super) fn lines(value: &Value) -> String {
                             }
                         }
                     }
+                    Value::Object(inner) => {
+                        put(name, &Value::String(String::new()));
+                        for (inner, value) in inner {
+                            put(&format!("  {inner}"), value);
+                        }
+                    }
                     other => put(name, other),
                 }
             }
