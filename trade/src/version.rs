@@ -122,6 +122,7 @@ mod tests {
             };
         }
         each!(
+            crate::allocation::Allocation = "Allocation",
             crate::bill::Bill = "Bill",
             crate::if2::Blocks = "Blocks",
             crate::correction::Correction = "Correction",
