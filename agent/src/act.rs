@@ -147,6 +147,7 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
         window_ns: core.window_ns,
         reserves: reserves(product),
         rules: *rules,
+        fingerprint: core.shop.hardware.fingerprint,
     };
     let sealed = core.seal(encode(&offer, "Offer").map_err(own_fault)?).map_err(own_fault)?;
     batch.entry(Log::Trade, (EntryKind::Offer, Some(no), sealed)).map_err(own_fault)?;

@@ -172,6 +172,7 @@ impl Book {
                 let contract = self.contract(record.contract_no)?;
                 if record.reason == Reason::Suspended {
                     (contract.base, contract.resumed) = (record.readings.clone(), Some(record.end));
+                    contract.base_delivered = record.delivered.clone().unwrap_or_default();
                 }
                 read(contract.metered(at, record))
             }

@@ -17,6 +17,7 @@ use hufu_trade::{
     money::Money,
     notice::InForce,
     octets::{ContractNo, Digest, Octets},
+    quality::Delivered,
     statement::{ContractValue, Offer},
     usage::Reading,
 };
@@ -110,6 +111,8 @@ struct ContractState {
     spans: Vec<SpanState>,
     billed: Vec<Reading>,
     devices: Vec<Device>,
+    #[asn1(context_specific = "9", tag_mode = "IMPLICIT", optional = "true")]
+    base_delivered: Option<Vec<Delivered>>,
 }
 
 /// Everything of [`Book`].
@@ -213,6 +216,7 @@ fn contract_state(contract: &Contract) -> ContractState {
         spans: spans.collect(),
         billed: contract.billed.clone(),
         devices: contract.devices.clone(),
+        base_delivered: Some(contract.base_delivered.clone()),
     }
 }
 
@@ -314,6 +318,7 @@ fn contract(state: ContractState, ledger: &Ledger) -> Result<Contract, Unusable>
     contract.near_ceiling = OnceCell::new();
     (contract.moved, contract.until) = (state.moved, state.until);
     (contract.billed, contract.devices) = (state.billed, state.devices);
+    contract.base_delivered = state.base_delivered.unwrap_or_default();
     contract.score = state.score.map(pair);
     Ok(contract)
 }

@@ -142,6 +142,7 @@ impl Core {
                 if !table.may_be_metered(&contract.state) {
                     self.places.remove(no);
                     self.paused.remove(no);
+                    self.addresses.remove(no);
                     effects.push(Effect::Remove(*no));
                 } else if self.paused.insert(*no) {
                     effects.push(Effect::Pause(*no));

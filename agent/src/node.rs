@@ -23,6 +23,7 @@ use crate::{
     change,
     clock::Now,
     contract::Contract,
+    hardware::Hardware,
     outbox::Cursor,
     signer::NodeKey,
     stock::Shop,
@@ -73,6 +74,8 @@ pub(crate) enum Event {
     Trouble { contract: ContractNo, what: &'static str, detail: String },
     /// The usage records of a contract, read back for its bill.
     Records { contract: ContractNo, records: Vec<Recorded> },
+    /// The hardware that the node sells from.
+    Hardware(Hardware),
 }
 
 /// What the node wants done.
@@ -270,6 +273,7 @@ impl Core {
                 Ok(vec![Effect::Alarm { what, detail: format!("{contract}: {detail}") }])
             }
             Event::Records { contract, records } => self.bill(now, contract, &records),
+            Event::Hardware(hardware) => Ok(self.hardware(hardware)),
         }
     }
 

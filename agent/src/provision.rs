@@ -4,16 +4,20 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     time::Duration,
 };
 
-use hufu_metering::{Plan, Target, hierarchy::Hierarchies, place::Place};
+use hufu_metering::{Plan, Target, counters::Counters, hierarchy::Hierarchies, place::Place};
 use hufu_provision::{Answer, Request, Verb};
 use hufu_trade::octets::{ContractNo, rfc3339};
 
 use crate::{
+    address::{Filling, Template},
+    answered,
+    boundary::Boundary,
     clock,
     node::{Core, Event},
     writer::Input,
@@ -65,7 +69,12 @@ pub(crate) struct Provisioner {
     pub(crate) root: PathBuf,
     pub(crate) parent: String,
     pub(crate) means: Means,
+    pub(crate) boundary: Boundary,
     pub(crate) timeout_s: u64,
+    /// `{site}/{node}`.
+    pub(crate) pool: String,
+    /// Where a buyer goes whose order's answer names no address.
+    pub(crate) address: Option<Template>,
     pub(crate) writer: SyncSender<Input>,
     pub(crate) turns: Turns,
 }
@@ -180,23 +189,42 @@ impl Provisioner {
             gpus: job.gpus.clone(),
             ..bare(Verb::Start, job.contract)
         };
-        if let Means::Helper(_) = self.means {
-            let answer = self.ask(&request(&[]))?;
-            let path = answer.cgroup.ok_or("the helper named no cgroup")?;
-            return Ok((Target::Cgroup { path }.into(), answer.address));
+        if let Means::Helper(socket) = &self.means {
+            let (answer, counters) = self.ask_helper(socket, &request(&[]))?;
+            let plan = answered::plan(&answer, Err("the helper named no cgroup".to_owned()), &self.root)?;
+            if let (Some(counters), Target::Cgroup { path }) = (counters, &plan.target) {
+                // A helper that hands over something else is not to be believed in anything.
+                let counters = Counters::map(counters).map_err(|e| e.to_string())?;
+                self.writer.send(Input::Counters { path: path.clone(), counters }).ok();
+            }
+            return self.with_address(job, plan, answer);
         }
         let place = self.place(job.contract);
-        if self.means == Means::Command(Vec::new()) {
-            return place.map(|place| (place.target.into(), None));
-        }
-        let answer = self.ask(&request(place.as_ref().map_or(&[][..], |place| &place.procs_files)))?;
-        let target = match (answer.cgroup, &place, answer.pid) {
-            (Some(path), ..) => Target::Cgroup { path },
-            (None, Ok(place), _) => place.target.clone(),
-            (None, Err(_), Some(pid)) => Target::Process { pid },
-            (None, Err(why), None) => return Err(format!("{why}, and the command named no process")),
+        let (procs_files, offered) = match place {
+            Ok(place) => (place.procs_files, Ok(place.target)),
+            Err(why) => (Vec::new(), Err(why)),
         };
-        Ok((Plan::from(target), answer.address))
+        let answer = self.ask(&request(&procs_files))?;
+        let plan = answered::plan(&answer, offered, &self.root)?;
+        self.with_address(job, plan, answer)
+    }
+
+    /// The plan with where the buyer reaches the service: as was answered, else by the configuration's template.
+    fn with_address(&self, job: &Job, plan: Plan, answer: Answer) -> Result<(Plan, Option<String>), String> {
+        let address = match (answer.address, &self.address) {
+            (Some(address), _) => Some(address),
+            (None, None) => None,
+            (None, Some(template)) => {
+                let cgroup = match &plan.target {
+                    Target::Cgroup { path } => Some(path.as_str()),
+                    Target::Process { .. } => None,
+                };
+                let (site, node) = self.pool.split_once('/').unwrap_or((&self.pool, ""));
+                let filling = Filling { contract_no: job.contract, site, node, pid: answer.pid, cgroup };
+                Some(template.fill(filling)?)
+            }
+        };
+        Ok((self.boundary.keep(plan)?, address))
     }
 
     /// A verb that says nothing but which order.
@@ -223,21 +251,26 @@ impl Provisioner {
     }
 
     fn ask(&self, request: &Request) -> Result<Answer, String> {
-        let limit = Duration::from_secs(self.timeout_s);
-        let answer = match &self.means {
-            Means::Command(command) => hufu_provision::run(command, request, limit),
-            Means::Helper(socket) => hufu_provision::ask(socket, request, limit),
-        };
-        answer.map_err(|e| e.to_string())
+        match &self.means {
+            Means::Command(command) => {
+                hufu_provision::run(command, request, Duration::from_secs(self.timeout_s)).map_err(|e| e.to_string())
+            }
+            Means::Helper(socket) => self.ask_helper(socket, request).map(|(answer, _)| answer),
+        }
+    }
+
+    fn ask_helper(&self, socket: &Path, request: &Request) -> Result<(Answer, Option<OwnedFd>), String> {
+        hufu_provision::ask(socket, request, Duration::from_secs(self.timeout_s)).map_err(|e| e.to_string())
     }
 }
 
 /// A request that says nothing but verb and order.
-fn bare(verb: Verb, contract: ContractNo) -> Request {
+pub(crate) fn bare(verb: Verb, contract: ContractNo) -> Request {
     Request {
         verb,
         contract_no: contract.to_string(),
         slice: None,
+        storage: None,
         procs_files: Vec::new(),
         quantity: 0,
         reserves: BTreeMap::new(),
@@ -275,7 +308,10 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
             root: dir.to_owned(),
             parent: "none".to_owned(),
             means: Means::Command(vec![command.display().to_string()]),
+            boundary: Boundary::Cgroup,
             timeout_s: 10,
+            pool: "s1/n1".to_owned(),
+            address: None,
             writer,
             turns: Turns::default(),
         };

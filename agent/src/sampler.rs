@@ -7,9 +7,16 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Plan, Sampler, gpu_meter::Trouble};
+use hufu_metering::{
+    At, Known, OrderState, Plan, Sampler, Target,
+    counters::Counters,
+    gpu_meter::Trouble,
+    hierarchy::Hierarchies,
+    own::{Own, holds_self},
+};
 use hufu_trade::{
     octets::{ContractNo, Octets},
+    quality::Quality,
     resource::Resource,
     usage::{TimeQuality, TimeState},
 };
@@ -24,6 +31,8 @@ use crate::{
 
 /// `meter.state` is written this often, ns: what a host power loss can cost of gauges.
 const STATE_NS: u64 = 10_000_000_000;
+/// Room for a file of the agent's own cgroup.
+const OWN_BYTES_MAX: usize = 8192;
 /// REALTIME against BOOTTIME moving by more than this between two windows is a step, ns.
 const STEP_NS: u64 = 500_000_000;
 
@@ -33,15 +42,19 @@ pub(crate) enum Command {
     /// Meter an order.
     Start {
         contract: ContractNo,
-        plan: Plan,
+        plan: Box<Plan>,
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
         /// What the meter has counted by the order's newest record.
         totals: Vec<(Resource, u128)>,
+        /// Times of quality of its newest record since then, ns.
+        times: Vec<(Quality, u128)>,
         address: Option<String>,
         /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
         resumed_ns: Option<i64>,
     },
+    /// Read traffic from these counters of the cgroup at this path; before its order's [`Command::Start`].
+    HandOver { path: String, counters: Counters },
     /// Read an order for the last time.
     Stop { contract: ContractNo },
     /// Of the orders that were resumed from their states alone only these are metered still.
@@ -88,6 +101,8 @@ pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
 pub(crate) struct Thread {
     setting: Setting,
     sampler: Sampler,
+    own: Own,
+    buffer: Vec<u8>,
     /// States of the last run, until their orders start again.
     stored: Vec<OrderState>,
     /// Orders that go on from their states alone, until the writer has read its ledger and knows them too.
@@ -136,11 +151,15 @@ impl Thread {
         let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
         let resumed: Vec<_> = resumed.iter().map(|state| Octets(state.order)).collect();
         tracing::info!(orders = resumed.len(), "metering goes on");
+        let (own, mut buffer) = (Own::open(&Hierarchies::detect(&setting.root)?)?, vec![0; OWN_BYTES_MAX]);
+        setting.counted.own.set(own.read(&mut buffer));
         Ok(Self {
             edge_ns: next_edge(now.real_ns, setting.window_ns),
             tick_ns: now.mono_ns,
             state_ns: now.mono_ns.saturating_add(STATE_NS),
             offset_ns: offset(now),
+            own,
+            buffer,
             setting,
             sampler,
             stored,
@@ -226,6 +245,7 @@ impl Thread {
         let draft = self.sampler.close(at(now), edge_ns);
         self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
         self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+        self.setting.counted.own.set(self.own.read(&mut self.buffer));
         if draft.orders.is_empty() {
             return true;
         }
@@ -233,17 +253,31 @@ impl Thread {
         self.tell(Event::Window { draft, quality })
     }
 
+    /// Whether what an order is to be metered by holds this process, too.
+    fn holds_agent(&self, plan: &Plan) -> bool {
+        matches!(&plan.target, Target::Cgroup { path } if holds_self(&self.setting.root, path))
+    }
+
     /// Obeys the writer; false when it is gone, or wants the end.
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
-            Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns } => {
+            Command::Start { contract, plan, .. } if self.holds_agent(&plan) => {
+                self.resumed.retain(|known| *known != contract);
+                self.sampler.let_go(contract.0);
+                let Target::Cgroup { path } = plan.target else { return true };
+                let why = format!(
+                    "the agent itself lives in cgroup {path:?}: its own work would be billed; give the order another"
+                );
+                self.tell(Event::Provisioned { contract, outcome: Err(why) })
+            }
+            Command::Start { contract, plan, metered, reserved, totals, times, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);
                     let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
                     let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
                     if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &plan, &metered, &reserved) {
-                        self.sampler.lift(contract.0, &totals);
+                        self.sampler.lift(contract.0, &totals, &times);
                         return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
                     }
                     self.stored.extend(self.sampler.let_go(contract.0));
@@ -251,11 +285,15 @@ impl Thread {
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
                 let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
-                let known = Known { state, totals };
-                let started = self.sampler.go_on(contract.0, plan, (&metered, &reserved), known, at(now));
+                let known = Known { state, totals, times };
+                let started = self.sampler.go_on(contract.0, *plan, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
+            }
+            Command::HandOver { path, counters } => {
+                self.sampler.hand_over(&path, counters);
+                true
             }
             Command::Only { contracts } => {
                 let (known, over): (Vec<_>, Vec<_>) = self.resumed.drain(..).partition(|no| contracts.contains(no));
@@ -330,6 +368,52 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_holds_the_agent_is_refused_and_the_agents_cost_is_known() {
+        let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
+        let (_commander, commands) = mpsc::sync_channel(1);
+        let (writer, events) = mpsc::sync_channel(10);
+        NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
+        let counted = Shared::default();
+        let setting = Setting {
+            root: PathBuf::from("/"),
+            interval_ns: 1_000_000_000,
+            window_ns: 5_000_000_000,
+            stored: Vec::new(),
+            commands,
+            writer,
+            clock: Clock { now: || NOW.get(), quality },
+            counted: counted.clone(),
+            gpus: None,
+        };
+        let mut thread = Thread::new(setting).unwrap();
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path = own.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap().to_owned();
+        let above = path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned());
+        for path in [path, above] {
+            thread.obey(Command::Start {
+                contract: Octets([7; 16]),
+                plan: Box::new(Plan::from(Target::Cgroup { path: path.clone() })),
+                metered: vec![Resource::from_code(0, None).unwrap()],
+                reserved: Vec::new(),
+                totals: Vec::new(),
+                times: Vec::new(),
+                address: None,
+                resumed_ns: None,
+            });
+            let Ok(Input::Event(Event::Provisioned { outcome: Err(why), .. })) = events.try_recv() else {
+                panic!("{path} is metered");
+            };
+            assert!(why.contains("the agent itself lives in cgroup"), "{why}");
+            assert_eq!(thread.sampler.orders().count(), 0);
+        }
+        let known: Vec<_> = counted.own.each().filter_map(|(name, value)| value.map(|_| name)).collect();
+        assert!(
+            known.contains(&"cpu_ns") && known.contains(&"resident_bytes") && known.contains(&"threads"),
+            "{known:?}"
+        );
+    }
+
+    #[test]
     fn windows_follow_a_clock_that_is_set_back_while_an_order_is_metered() {
         let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
         let (_commander, commands) = mpsc::sync_channel(1);
@@ -349,13 +433,14 @@ mod tests {
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);
         let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
-        let plan = Plan::from(hufu_metering::Target::Process { pid: std::process::id() });
+        let plan = Box::new(Plan::from(hufu_metering::Target::Process { pid: std::process::id() }));
         thread.obey(Command::Start {
             contract,
             plan,
             metered,
             reserved,
             totals: Vec::new(),
+            times: Vec::new(),
             address: None,
             resumed_ns: None,
         });

@@ -10,12 +10,14 @@ use std::{
 };
 
 use hufu_trade::{
+    quality::Quality,
     resource::{KINDS, Kind, Resource},
     usage::{HostTotal, MeterIdentity},
 };
 
 use crate::{
     Error,
+    bpf::Counters,
     cgroup::Depth,
     conservation::HostWindow,
     disk::Disks,
@@ -32,7 +34,7 @@ use crate::{
     usage::{Limits, Usage},
 };
 
-/// So many orders keep their files open; for more the kernel's memory counts, and they are opened for each reading.
+/// At most so many orders keep their files open, fewer where this process may not open enough; for more the kernel's memory counts, and they are opened for each reading.
 pub const KEPT_ORDERS: usize = 256;
 /// What is no usage is read with each so many-th sample.
 const QUALITY_TICKS: u32 = 10;
@@ -71,6 +73,8 @@ pub struct Sampler {
     cpus: u32,
     /// Ticks since the last that read all.
     ticks: u32,
+    /// Network counters that were handed over and that no order has taken yet, by their cgroup's path.
+    handed: Vec<(String, Counters)>,
     orders: Vec<Order>,
     window: HostWindow,
     /// The last tick.
@@ -89,7 +93,7 @@ impl Sampler {
         let mut buffer = vec![0; file::BUFFER_BYTES];
         let cpus = host.cpus(&mut buffer);
         let (boot_id, disks) = (file::boot_id(root)?, Disks::new(root));
-        let (root, orders, window) = (root.to_owned(), Vec::new(), HostWindow::new(at));
+        let (root, handed, orders, window) = (root.to_owned(), Vec::new(), Vec::new(), HostWindow::new(at));
         let mut sampler = Self {
             root,
             hierarchies,
@@ -100,6 +104,7 @@ impl Sampler {
             interval_ns,
             cpus,
             ticks: 0,
+            handed,
             orders,
             window,
             at,
@@ -153,7 +158,7 @@ impl Sampler {
         restored: Option<OrderState>,
         at: At,
     ) -> Result<MeterIdentity, Error> {
-        let known = Known { state: restored, totals: Vec::new() };
+        let known = Known { state: restored, ..Known::default() };
         self.go_on(order, plan, (metered, reserved), known, at)
     }
 
@@ -209,9 +214,19 @@ impl Sampler {
         known.is_some_and(|known| known.is(plan, &Usage::new(metered, reserved)))
     }
 
-    /// The totals of an order that goes on from its state alone are not below those of its newest record.
-    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)]) {
-        self.orders.iter_mut().filter(|known| known.key == order).for_each(|known| known.usage.lift(totals, false));
+    /// The totals and times of an order that goes on from its state alone are not below those of its newest record.
+    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)], times: &[(Quality, u128)]) {
+        for known in self.orders.iter_mut().filter(|known| known.key == order) {
+            known.lift(totals, times);
+        }
+    }
+
+    /// Takes the traffic counters of the cgroup at `path` from whoever had the right to attach them, for the order that is metered
+    /// there, now or as soon as it starts.
+    pub fn hand_over(&mut self, path: &str, counters: Counters) {
+        self.handed.retain(|(of, _)| of != path);
+        self.handed.push((path.to_owned(), counters));
+        self.orders.iter_mut().for_each(Order::look_again);
     }
 
     /// Ends metering an order without a final read: its state.
@@ -226,7 +241,7 @@ impl Sampler {
             Depth::Usage => Err("not read with this sample"),
             Depth::All => self.host.stolen(&mut self.buffer),
         };
-        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < KEPT_ORDERS;
+        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < self.host.kept_orders();
         let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
         let context = Context {
             root: &self.root,
@@ -237,6 +252,7 @@ impl Sampler {
             at: self.at,
             gpus: self.gpus.as_ref(),
             limits,
+            handed: &mut self.handed,
             depth,
             keep_files,
             stolen,
@@ -329,6 +345,7 @@ impl Sampler {
             *ended = ended.saturating_add(stopped.usage.used(kind).saturating_sub(base));
         }
         self.window.spans_restart |= stopped.spans_restart;
+        self.handed.retain(|(path, _)| *path != stopped.identity().path);
         Ok(stopped.pieces)
     }
 

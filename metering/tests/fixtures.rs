@@ -358,9 +358,9 @@ fn sources_say_what_can_be_metered_and_why_not() {
         assert_eq!([has(Kind::Cpu), has(Kind::Memory), has(Kind::DiskWrite)], [cpu, memory, disk], "{kind}");
         assert_eq!([Kind::NetRx, Kind::Gpu, Kind::Storage].map(has), [false; 3]);
         let capacity = capacity(tree.root()).unwrap();
-        assert_eq!((capacity.cpu.count, capacity.resources.len()), (2, KINDS.len()));
-        assert_eq!(capacity.interfaces.len(), 1);
-        assert_eq!(capacity.interfaces[0].speed_mbit, Some(1000));
+        assert_eq!((capacity.inventory.cpu.count, capacity.resources.len()), (2, KINDS.len()));
+        assert_eq!(capacity.inventory.interfaces[0].name, "eth0");
+        assert_eq!(capacity.inventory.interfaces[0].speed_mbit, Some(1000));
     }
 }
 

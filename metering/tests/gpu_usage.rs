@@ -388,8 +388,8 @@ fn an_order_is_metered_over_its_gpus_and_goes_on_after_a_restart() {
     assert_eq!(told, want.map(|(name, total)| (name.to_owned(), Some(total))));
     let own = SourceIdentity { source: "nvml".to_owned(), path: GPU_0.to_owned(), instance: 0 };
     assert_eq!(draft.identity.attached, Some(vec![own]));
-    let throttled = draft.delivered.iter().find(|(quality, ..)| *quality == Quality::GpuThrottled).unwrap();
-    assert!(throttled.1.is_some(), "{throttled:?}");
+    let throttled = draft.delivered.iter().find(|time| time.quality == Quality::GpuThrottled).unwrap();
+    assert!(throttled.total_ns.is_some(), "{throttled:?}");
     // Without NVML's thread its GPU kinds are missing, and nothing else of it.
     let mut blind = Sampler::new(Path::new(ROOT), S, at(&server)).unwrap();
     let cpu = Resource::used(Kind::Cpu);

@@ -210,7 +210,7 @@ OFFER = sequence(
     ("productId", TEXT), ("catalogueRevision", U64), ("stock", U32), ("termNsMax", U64), ("validFrom", TIME),
     ("validUntil", TIME), ("tariff", TARIFF),
     ("metered", list_of(sequence(("resource", TEXT), ("source", TEXT), ("whyNot", TEXT, ABSENT)))), ("windowNs", U64),
-    ("reserves", list_of(sequence(("resource", TEXT), ("quantity", U64)))), ("rules", DIGEST))
+    ("reserves", list_of(sequence(("resource", TEXT), ("quantity", U64)))), ("rules", DIGEST), ("fingerprint", DIGEST, 0))
 COUNTERSIGNATURE = sequence(("statement", DIGEST), ("buyerSignature", DIGEST), ("computingPoolId", TEXT), ("time", TIME))
 DEAL = sequence(
     ("version", VERSION), ("conType", U8), ("contractNo", NO), ("contractTime", TIME), ("computingPoolId", TEXT),
@@ -247,7 +247,8 @@ BILL = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("buyer", DIGEST), ("deal", DIGEST),
     ("offer", DIGEST), ("periodStart", TIME), ("periodEnd", TIME), ("firstSeq", U64), ("lastSeq", U64),
     ("lastRecord", ENTRY_NAME), ("restsOn", ENTRY_NAME, 3), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
-    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY), ("refund", MONEY, 2))
+    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY), ("refund", MONEY, 2),
+    ("quality", list_of(sequence(("code", U8), ("ns", U64), ("elapsedNs", U64))), 4))
 CORRECTION = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("bill", DIGEST),
     ("previous", DIGEST, 0), ("restsOn", ENTRY_NAME), ("time", TIME), ("before", MONEY),
@@ -1518,6 +1519,9 @@ def bill_view(bill):
     name = lambda n: {"log": n.log, "height": n.height, "index": n.index, "hash": n.hash.hex()}
     over = {} if bill.overCeiling is None else {"over_ceiling": money(bill.overCeiling)}
     over |= {} if bill.refund is None else {"refund": money(bill.refund)}
+    quality = lambda q: {"quality": QUALITIES[q.code] if q.code < len(QUALITIES) else str(q.code), "ns": str(q.ns),
+                         "elapsed_ns": str(q.elapsedNs)}
+    over |= {} if bill.quality is None else {"quality": [quality(one) for one in bill.quality]}
     over |= {} if bill.restsOn is None else {"rests_on": name(bill.restsOn)}
     return {
         **over, "version": bill.version, "number": bill.number, "contract_no": bill.contractNo.hex(),
@@ -2299,7 +2303,21 @@ def recompute(bill, ev, proration):
     return {"number": f"{bill.contractNo.hex()}-{count}", "periodStart": records[0].start, "periodEnd": records[-1].end,
             "firstSeq": records[0].orderSeq, "lastSeq": records[-1].orderSeq, "currency": tariff.currency,
             "roundingRule": tariff.rounding, "lines": lines, "gaps": gaps, "rounding": whole - amount,
-            "overCeiling": total - whole or None, "total": total, "refund": refund}
+            "overCeiling": total - whole or None, "total": total, "refund": refund, "quality": quality_lines(before, records)}
+
+
+def quality_lines(before, records):
+    """One for each quality that a served record of the period read, or None: time since the bill before, and for how long it was read."""
+    said = lambda record: {one.code: one for one in record.delivered or []} if record else {}
+    lines = []
+    for code, now in said(records[-1]).items():
+        read = [r.elapsedNs for r in records if r.reason not in (4, 5, SUSPENDED) and code in said(r) and said(r)[code].delta is not None]
+        if read and now.total is not None:
+            old = said(before)[code].total if code in said(before) else None
+            if sum(read) >= 2**64:
+                raise Bad("a quality read for longer than 64 bits tell")
+            lines.append({"code": code, "ns": now.total - (old or 0), "elapsedNs": sum(read)})
+    return lines or None
 
 
 def corrected(ev, bill, out):

@@ -35,6 +35,7 @@ pub mod rating;
 pub mod resource;
 pub mod rotation;
 pub mod rules;
+pub mod score;
 pub mod statement;
 pub mod tariff;
 pub mod usage;

@@ -14,7 +14,7 @@ use hufu_trade::{
     money::{Money, UnitPrice},
     notice::{Notice, Renewal},
     octets::Octets,
-    quality::Delivered,
+    quality::{Delivered, QualityLine},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Payment as Paying, Requirement, RequirementItem, Reservation,
         ScoreCard, ScoreItem, Statement,
@@ -157,6 +157,7 @@ impl Dice<'_> {
             window_ns: self.u64(),
             reserves: self.some(|d| Reservation { resource: d.text(), quantity: d.u64() }),
             rules: self.hash(),
+            fingerprint: self.maybe(Self::hash),
         }
     }
     pub(crate) fn entry_name(&mut self) -> EntryName {
@@ -316,6 +317,9 @@ impl Dice<'_> {
         let (order_seq, start, end) = (self.u64(), self.i64(), self.i64());
         RatedGap { order_seq, start, end, rule: self.text(), amount: self.money() }
     }
+    pub(crate) fn quality_line(&mut self) -> QualityLine {
+        QualityLine { code: self.u8(), ns: self.u64(), elapsed_ns: self.u64() }
+    }
     pub(crate) fn bill(&mut self) -> Bill {
         Bill {
             version: self.u8(),
@@ -340,6 +344,7 @@ impl Dice<'_> {
             over_ceiling: self.maybe(Self::money),
             total: self.money(),
             refund: self.maybe(Self::money),
+            quality: self.maybe(|d| d.some(Self::quality_line)),
         }
     }
     pub(crate) fn finance_link(&mut self) -> FinanceLink {

@@ -19,7 +19,7 @@ use hufu_trade::{
     if2::Blocks,
     notice::{Notice, Renewal},
     parent::{ChildBill, ParentBill, ParentNoInput, ParentOrder},
-    quality::Delivered,
+    quality::{Delivered, QualityLine},
     rotation::{KeyRotation, SignedRotation},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Requirement, RequirementItem, Reservation, ScoreCard,
@@ -153,6 +153,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Payment,
         Price,
         Proposal,
+        QualityLine,
         RatedGap,
         Reading,
         Receipt,

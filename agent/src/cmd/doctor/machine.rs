@@ -7,9 +7,13 @@ use std::{
 };
 
 use hufu_audit::Lang;
-use hufu_gm::{PublicKey, second_opinion::verify_with_libsm, sm3::sm3};
+use hufu_gm::{
+    PublicKey,
+    second_opinion::{sm3_with_libsm, sm4_ctr_with_libsm, verify_with_libsm},
+    sm3::sm3,
+    sm4::Key,
+};
 use hufu_metering::{
-    capacity::trusted_sources,
     gpu::{self, GpuKind},
     hierarchy::{Hierarchies, Mode},
 };
@@ -17,8 +21,10 @@ use hufu_trade::resource::Resource;
 
 use super::{Check, Patient, State, check, or_fail};
 use crate::{
-    config::{Config, ProductConfig},
+    catalogue::ProductConfig,
+    config::Config,
     gpu_config::GpuConfig,
+    hardware::Hardware,
     provision::Means,
     stock::{Capacity, Shop},
     text::Text,
@@ -55,9 +61,10 @@ pub(super) fn checks(patient: &Patient<'_>, daemon: Option<u32>) -> Vec<Check> {
 pub(super) fn capacity(config: &Config) -> Option<Capacity> {
     let has = hufu_metering::capacity::capacity(&config.root).ok()?;
     Some(Capacity {
-        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
-        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
-        sources: trusted_sources(&config.root).ok()?,
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
+        storage_bytes: config.storage_bytes.unwrap_or(0),
+        sources: crate::stock::sources(config).ok()?,
         gpus: crate::gpus::now(config),
     })
 }
@@ -81,6 +88,10 @@ fn random(lang: Lang) -> Check {
 
 /// SM3 of `abc`: GB/T 32905, A.1.
 const ABC: &str = "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0";
+/// SM4 of a block under the key that equals it: GB/T 32907, A.1. In counter mode over zeros, the block being the counter.
+const BLOCK: [u8; 16] =
+    [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10];
+const ENCRYPTED: &str = "681edf34d206965e86b3e94f536e4246";
 /// Public key and signature over `message digest` under the default user id: GB/T 32918.5, A.2.
 const KEY: &str = "0409f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020\
                    ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13";
@@ -94,11 +105,17 @@ fn signatures(lang: Lang) -> Check {
     let ours = |message: &[u8]| PublicKey::from_sec1(&key).is_ok_and(|key| key.verify(message, &signature).is_valid());
     let theirs = |message: &[u8]| verify_with_libsm(&key, message, &signature);
     let (right, wrong) = (b"message digest", b"message digesu");
+    let mut block = [0; 16];
+    Key::from_bytes(BLOCK).apply_ctr(&BLOCK, &mut block);
+    let their_block = sm4_ctr_with_libsm(&BLOCK, &BLOCK, &[0; 16]);
     let found = match () {
         () if hex::encode(sm3(&[b"abc"])) != ABC => Err("SM3"),
+        () if hex::encode(sm3_with_libsm(b"abc")) != ABC => Err("SM3 (libsm)"),
+        () if hex::encode(block) != ENCRYPTED => Err("SM4"),
+        () if their_block.as_deref() != Some(block.as_slice()) => Err("SM4 (libsm)"),
         () if !ours(right) || ours(wrong) => Err("SM2"),
         () if !theirs(right).is_valid() || theirs(wrong).is_valid() => Err("SM2 (libsm)"),
-        () => Ok("SM3, SM2, SM2 (libsm)".to_owned()),
+        () => Ok("SM2, SM3, SM4; libsm agrees".to_owned()),
     };
     check(lang, "signatures", or_fail(found), &Text::DoctorSignatures {})
 }
@@ -122,7 +139,7 @@ fn metered(patient: &Patient<'_>, capacity: Option<Capacity>) -> Check {
     let judged = match capacity {
         None => (State::Fail, patient.config.root.join("proc").display().to_string()),
         Some(capacity) => {
-            let shop = Shop { products, capacity, certificates: Vec::new() };
+            let shop = Shop { products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
             let mut lacking = Vec::new();
             for product in &shop.products {
                 let priced = product.tariff.prices.iter().filter_map(|price| price.resource.parse().ok());

@@ -91,6 +91,7 @@ fn helper(patient: &Patient<'_>) -> Option<Check> {
         verb: Verb::Stop,
         contract_no: String::new(),
         slice: None,
+        storage: None,
         procs_files: Vec::new(),
         quantity: 0,
         reserves: std::collections::BTreeMap::new(),

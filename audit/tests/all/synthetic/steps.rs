@@ -215,7 +215,9 @@ impl Story<'_> {
     /// Foresees the record's place behind `blocks` that are not yet appended.
     fn push(&mut self, plan: &Plan, mut record: UsageRecord, blocks: &mut Vec<NewBlock>) -> Made<()> {
         (plan.record)(&mut record);
-        let body = encode(&record, "UsageRecord")?;
+        let mut signed = record.clone();
+        (plan.signed)(&mut signed);
+        let body = encode(&signed, "UsageRecord")?;
         let kind = if record.reason.is_gap() { EntryKind::Gap } else { EntryKind::Usage };
         let height = self.ledger.size(Log::Trade) + u64::try_from(blocks.len())?;
         let (_, at) = foresee(&SALT_KEY, (Log::Trade, height, 0), kind.number(), body.clone())?;
