@@ -9,7 +9,7 @@ SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: cross tarball hardening reproducible deb vm-test demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
+.PHONY: fuzz cross tarball hardening reproducible deb vm-test demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make weigh     figures as ratios: exactness of the meter, cost of verifying'
 	@echo 'make footprint memory, CPU and threads of the agent beside three monitors (18 minutes); FOOTPRINT=--smoke, --flat 10'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
+	@echo 'make fuzz      everything gm parses under libFuzzer, 60 s a parser (its own build); FUZZ="10 certificate"'
 	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has these 200'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
@@ -59,6 +60,8 @@ doc-hash:
 
 weigh: release
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/meter.py
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/accuracy.py
+	CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) benches/sampling.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/verify.py
 
 # Root and cgroups are needed. collectd is only unpacked, below target/. FOOTPRINT=--smoke is one round of 20 s.
@@ -91,6 +94,10 @@ vm-test:
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing
+
+# Not in the CI: minutes of its own. FUZZ='SECONDS TARGET..' is less.
+fuzz:
+	scripts/fuzz.sh $(FUZZ)
 
 # A seed that fails prints itself; SEEDS=1 FROM=seed is the same course again.
 SEEDS ?= 200

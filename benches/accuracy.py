@@ -37,8 +37,8 @@ def cpu(what, mode, amount, interval="1s"):
 
 
 def orders_of_5_ms(count):
-    """Each is an order of its own: nothing samples it before it has ended. What is metered above its own account is the entering
-    of its cgroup, so only what is below counts."""
+    """Each is an order of its own: nothing samples it before it has ended. What is metered above its own account is its exec and
+    its exit, so only what is below counts."""
     lost = metered = truth = 0
     for _ in range(count):
         _, report = run("hufu", "meter", "--", str(BURN), "loop", "5", str(SAID))

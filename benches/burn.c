@@ -1,4 +1,5 @@
 /* A workload that knows what it used: burns CPU in one of three ways and writes its own rusage, children included, in ns.
+ * (What its process had used before it began, as another program, is not its own.)
  * burn loop MILLISECONDS FILE | burn children COUNT FILE | burn threads MILLISECONDS FILE
  * burn mixed MILLISECONDS FILE: for so long by the wall clock busy, idle, in short children and in files, in turn
  * burn hold MILLISECONDS FILE: holds 256 MiB for so long, and writes the byte-seconds instead */
@@ -76,7 +77,7 @@ static long long hold(long milliseconds) {
 int main(int argc, char **argv) {
     if (argc != 4) return 2;
     long n = atol(argv[2]);
-    long long held = -1;
+    long long held = -1, before = used(RUSAGE_SELF);
     if (!strcmp(argv[1], "loop")) {
         spin(&n);
     } else if (!strcmp(argv[1], "children")) {
@@ -94,6 +95,6 @@ int main(int argc, char **argv) {
     }
     FILE *file = fopen(argv[3], "w");
     if (!file) return 1;
-    fprintf(file, "%lld\n", held >= 0 ? held : used(RUSAGE_SELF) + used(RUSAGE_CHILDREN));
+    fprintf(file, "%lld\n", held >= 0 ? held : used(RUSAGE_SELF) + used(RUSAGE_CHILDREN) - before);
     return fclose(file) != 0;
 }

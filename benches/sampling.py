@@ -26,11 +26,12 @@ FILES_BAR, OPENED_BAR, CORE_BAR = 1.3, 5.0, 0.01
 
 
 def example():
-    """The example as the programs are built: the same profile."""
+    """The example, built as the programs are."""
     if "HUFU_SAMPLING" in os.environ:
         return os.environ["HUFU_SAMPLING"]
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "hufu-metering", "--example", "sampling"], cwd=ROOT, check=True)
-    return str(ROOT / "target" / "release" / "examples" / "sampling")
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return str(target / "release" / "examples" / "sampling")
 
 
 def sampling(*words):

@@ -4,6 +4,11 @@
 use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
 use serde::Deserialize;
 
+use crate::{
+    disk::Disk,
+    gpu_config::{self, GpuConfig},
+};
+
 /// Longest name and note, characters: a catalogue travels in one message.
 const TEXT_CHARS_MAX: usize = 200;
 /// A response time above this is no promise: 30 days, seconds.
@@ -19,6 +24,9 @@ pub(crate) struct RawProduct {
     name: Option<String>,
     cpu_millicores: Option<u64>,
     memory_bytes: Option<u64>,
+    disk: Option<Disk>,
+    gpu: Option<String>,
+    gpus: Option<u32>,
     term_max_s: Option<u64>,
     sla: Option<Sla>,
     delivery: Option<Delivery>,
@@ -99,6 +107,10 @@ pub(crate) struct ProductConfig {
     pub(crate) cpu_millicores: u64,
     /// Bytes of memory one unit holds.
     pub(crate) memory_bytes: u64,
+    /// What one unit holds of the disks.
+    pub(crate) disk: Disk,
+    /// Devices one unit holds.
+    pub(crate) gpu: Option<GpuConfig>,
     /// Longest term, ns.
     pub(crate) term_max_ns: u64,
     /// What the site promises of it.
@@ -159,6 +171,10 @@ fn with_template(raw: RawProduct, templates: &[RawProduct]) -> Result<RawProduct
         name: raw.name.or(from.name),
         cpu_millicores: raw.cpu_millicores.or(from.cpu_millicores),
         memory_bytes: raw.memory_bytes.or(from.memory_bytes),
+        disk: raw.disk.or(from.disk),
+        // Kind and count belong together.
+        gpus: if raw.gpu.is_some() { raw.gpus } else { raw.gpus.or(from.gpus) },
+        gpu: raw.gpu.or(from.gpu),
         term_max_s: raw.term_max_s.or(from.term_max_s),
         sla: raw.sla.or(from.sla),
         delivery: raw.delivery.or(from.delivery),
@@ -182,8 +198,9 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
         return Err(wrong("name: 1 to 200 characters of one line expected"));
     }
     let (cpu_millicores, memory_bytes) = (raw.cpu_millicores.unwrap_or(0), raw.memory_bytes.unwrap_or(0));
-    if cpu_millicores == 0 && memory_bytes == 0 {
-        return Err(wrong("cpu_millicores or memory_bytes must be above zero"));
+    let gpu = GpuConfig::of(raw.gpu.as_deref(), raw.gpus).map_err(|why| wrong(&why))?;
+    if cpu_millicores == 0 && memory_bytes == 0 && gpu.is_none() {
+        return Err(wrong("cpu_millicores, memory_bytes or gpus must be above zero"));
     }
     let term_max_s = raw.term_max_s.unwrap_or_else(month_s);
     if !(1..=10 * 365 * 86_400).contains(&term_max_s) {
@@ -206,13 +223,16 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
     let text = toml::to_string(&tariff).map_err(|e| wrong(&e.to_string()))?;
     let tariff = Tariff::from_toml(&text).map_err(|e| wrong(&e.to_string()))?;
     for price in &tariff.prices {
-        price.resource.parse::<Resource>().map_err(|e| wrong(&e.to_string()))?;
+        let resource = price.resource.parse::<Resource>().map_err(|e| wrong(&e.to_string()))?;
+        gpu_config::check_price(&resource, gpu.as_ref()).map_err(|why| wrong(&why))?;
     }
     Ok(ProductConfig {
         class,
         name,
         cpu_millicores,
         memory_bytes,
+        disk: raw.disk.unwrap_or_default(),
+        gpu,
         term_max_ns: term_max_s * 1_000_000_000,
         sla: raw.sla,
         delivery: raw.delivery,

@@ -4,10 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
+use hufu_metering::gpu;
 use hufu_trade::if2::segment_ok;
 use serde::Deserialize;
 
 use crate::{
+    address::Template,
+    boundary::Boundary,
     bounded,
     catalogue::{self, ProductConfig, RawProduct},
     key_place::{self, KeyPlace, Named, secret},
@@ -47,6 +50,7 @@ struct RawNode {
     name: Option<String>,
     key: Option<PathBuf>,
     signer: Option<PathBuf>,
+    key_password: Option<PathBuf>,
     signer_user: Option<String>,
     #[serde(default = "signer_timeout_ms")]
     signer_timeout_ms: u64,
@@ -71,6 +75,7 @@ struct RawMetering {
     root: PathBuf,
     sample_ms: u64,
     window_s: u64,
+    nvml: PathBuf,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,12 +102,16 @@ struct RawProvision {
     command: Vec<String>,
     socket: Option<PathBuf>,
     timeout_s: u64,
+    network: Boundary,
+    address: Option<String>,
+    storage: Option<PathBuf>,
 }
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RawCapacity {
     cpu_millicores: Option<u64>,
     memory_bytes: Option<u64>,
+    storage_bytes: Option<u64>,
 }
 impl Default for RawLedger {
     fn default() -> Self {
@@ -111,7 +120,7 @@ impl Default for RawLedger {
 }
 impl Default for RawMetering {
     fn default() -> Self {
-        Self { root: "/".into(), sample_ms: 1000, window_s: 60 }
+        Self { root: "/".into(), sample_ms: 1000, window_s: 60, nvml: gpu::LIBRARY.into() }
     }
 }
 impl Default for RawLocal {
@@ -121,7 +130,15 @@ impl Default for RawLocal {
 }
 impl Default for RawProvision {
     fn default() -> Self {
-        Self { place: "hufu-orders".to_owned(), command: Vec::new(), socket: None, timeout_s: 30 }
+        Self {
+            place: "hufu-orders".to_owned(),
+            command: Vec::new(),
+            socket: None,
+            timeout_s: 30,
+            network: Boundary::Cgroup,
+            address: None,
+            storage: None,
+        }
     }
 }
 fn signer_timeout_ms() -> u64 {
@@ -166,6 +183,8 @@ pub(crate) struct Config {
     pub(crate) sample_ns: u64,
     /// Usage window, ns.
     pub(crate) window_ns: u64,
+    /// NVIDIA's management library, a path or a name for the loader.
+    pub(crate) nvml: PathBuf,
     /// Broker host.
     pub(crate) mqtt_host: String,
     /// Broker port.
@@ -182,10 +201,18 @@ pub(crate) struct Config {
     pub(crate) provision: Means,
     /// Its time limit, seconds.
     pub(crate) provision_timeout_s: u64,
+    /// Where traffic of orders is counted.
+    pub(crate) boundary: Boundary,
+    /// Where a buyer reaches an order whose answer names no address.
+    pub(crate) address: Option<Template>,
+    /// Directory in which orders have theirs; without it storage is not metered.
+    pub(crate) storage: Option<PathBuf>,
     /// Sellable thousandths of a core; absent: what the server has.
     pub(crate) cpu_millicores: Option<u64>,
     /// Sellable bytes of memory; absent: what the server has.
     pub(crate) memory_bytes: Option<u64>,
+    /// Sellable bytes of storage; absent: none.
+    pub(crate) storage_bytes: Option<u64>,
     /// What monitoring systems may read.
     pub(crate) metrics: scrape::Offer,
     /// Products on sale.
@@ -213,6 +240,7 @@ impl Config {
         let key = key_place::find(
             &Named {
                 key: raw.node.key.as_deref(),
+                key_password: raw.node.key_password.as_deref(),
                 signer: raw.node.signer.as_deref(),
                 signer_user: raw.node.signer_user.as_deref(),
                 signer_timeout_ms: raw.node.signer_timeout_ms,
@@ -277,6 +305,11 @@ impl Config {
                 );
             }
         };
+        let address = raw.provision.address.as_deref().map(Template::from_text).transpose();
+        let address = address.map_err(|why| format!("provision.address: {why}"))?;
+        if raw.provision.storage.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err("provision.storage: the full path of a directory expected".to_owned());
+        }
         if !(1..=86_400).contains(&raw.platform.compare_s) {
             return Err("platform.compare_s: 1 to 86400 expected".to_owned());
         }
@@ -286,6 +319,13 @@ impl Config {
         };
         hufu_trade::rules::RuleTable::from_toml(&rules).map_err(|e| format!("ledger.rules: {e}"))?;
         let products = catalogue::products(raw.product, &raw.template)?;
+        // Nobody can guess how much of a disk is meant for orders.
+        let unsold = products.iter().find(|product| product.disk.storage_bytes > 0).map(|product| &product.id);
+        if let (Some(id), None) = (unsold, raw.capacity.storage_bytes) {
+            return Err(format!(
+                "product {id:?}: disk.storage_bytes: capacity.storage_bytes must say what there is to sell"
+            ));
+        }
         Ok(Self {
             site,
             node,
@@ -299,6 +339,7 @@ impl Config {
             root: raw.metering.root,
             sample_ns: raw.metering.sample_ms * 1_000_000,
             window_ns: window_s * 1_000_000_000,
+            nvml: raw.metering.nvml,
             mqtt_host: host,
             mqtt_port: port,
             platform_certificates: at(&raw.platform.certificates),
@@ -307,8 +348,12 @@ impl Config {
             place: raw.provision.place,
             provision,
             provision_timeout_s: raw.provision.timeout_s,
+            boundary: raw.provision.network,
+            address,
+            storage: raw.provision.storage,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
+            storage_bytes: raw.capacity.storage_bytes,
             metrics: raw.metrics.checked()?,
             products,
         })

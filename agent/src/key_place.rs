@@ -19,7 +19,12 @@ const NODE_KEY: &str = "node.key";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyPlace {
     /// In a secret key file.
-    File(PathBuf),
+    File {
+        /// The file.
+        key: PathBuf,
+        /// The file of its password, where it is encrypted.
+        password: Option<PathBuf>,
+    },
     /// With a signer that shows it to nobody.
     Signer(Address),
 }
@@ -28,6 +33,7 @@ pub(crate) enum KeyPlace {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Named<'a> {
     pub(crate) key: Option<&'a Path>,
+    pub(crate) key_password: Option<&'a Path>,
     pub(crate) signer: Option<&'a Path>,
     pub(crate) signer_user: Option<&'a str>,
     pub(crate) signer_timeout_ms: u64,
@@ -40,10 +46,16 @@ pub(crate) fn find(named: &Named<'_>, dir: &Path) -> Result<KeyPlace, String> {
     }
     let Some(socket) = named.signer else {
         return match named.signer_user {
-            None => Ok(KeyPlace::File(secret(named.key.unwrap_or(Path::new(NODE_KEY)), dir))),
+            None => Ok(KeyPlace::File {
+                key: secret(named.key.unwrap_or(Path::new(NODE_KEY)), dir),
+                password: named.key_password.map(|named| secret(named, dir)),
+            }),
             Some(_) => Err("node.signer_user says whose signer it is; node.signer is missing".to_owned()),
         };
     };
+    if named.key_password.is_some() {
+        return Err("node.key_password opens a key file; with node.signer there is none".to_owned());
+    }
     if named.key.is_some() {
         return Err("node.key and node.signer exclude each other: the key is in a file or with a signer".to_owned());
     }
@@ -78,18 +90,24 @@ mod tests {
 
     #[test]
     fn the_key_is_in_a_file_or_with_a_signer() {
-        let nothing = Named { key: None, signer: None, signer_user: None, signer_timeout_ms: 5000 };
+        let nothing = Named { key: None, key_password: None, signer: None, signer_user: None, signer_timeout_ms: 5000 };
         let (signer, key) = (Some(Path::new("s")), Some(Path::new("k")));
         let at = |socket: &str, uid, ms| {
             Ok(KeyPlace::Signer(Address { socket: socket.into(), uid, limit: Duration::from_millis(ms) }))
         };
         let in_d = |named: Named<'_>| find(&named, Path::new("/d"));
-        assert_eq!(in_d(nothing), Ok(KeyPlace::File("/d/node.key".into())));
+        let file = |password| Ok(KeyPlace::File { key: "/d/node.key".into(), password });
+        assert_eq!(in_d(nothing), file(None));
+        let under_password = Named { key_password: Some(Path::new("p")), ..nothing };
+        assert_eq!(in_d(under_password), file(Some("/d/p".into())));
+        let handed = Named { key_password: Some(Path::new("credential:node.password")), ..nothing };
+        assert_eq!(in_d(handed), file(Some("/d/credentials/node.password".into())));
         assert_eq!(in_d(Named { signer: Some(Path::new("/run/s.sock")), ..nothing }), at("/run/s.sock", None, 5000));
         let all = Named { signer, signer_user: Some("root"), signer_timeout_ms: 100, ..nothing };
         assert_eq!(in_d(all), at("/d/s", Some(0), 100));
         for (name, named, said) in [
             ("both", Named { signer, key, ..nothing }, "exclude each other"),
+            ("a password for a signer", Named { signer, key_password: key, ..nothing }, "opens a key file"),
             ("a user and no signer", Named { signer_user: Some("root"), ..nothing }, "node.signer is missing"),
             ("nobody of that name", Named { signer, signer_user: Some("no-such-user"), ..nothing }, "no-such-user"),
             ("too short", Named { signer_timeout_ms: 99, ..nothing }, "100 to 20000"),

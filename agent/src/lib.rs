@@ -2,10 +2,13 @@
 //! seen from outside: the simulation drives the same core, writer and sampler as the daemon (ADR 0015).
 
 mod act;
+mod address;
+mod answered;
 mod archive;
 mod batch;
 mod book;
 mod books;
+mod boundary;
 mod bounded;
 mod catalogue;
 mod change;
@@ -15,10 +18,14 @@ mod config;
 mod contract;
 mod core_state;
 mod daemon;
+mod devices;
+mod disk;
 mod due;
 mod exchange;
 mod fetch;
 mod firmware;
+mod gpu_config;
+mod gpus;
 mod hardware;
 mod journal;
 mod key_place;
@@ -34,6 +41,7 @@ mod provision;
 mod replay;
 mod sampler;
 mod scrape;
+mod served;
 mod setup;
 mod signer;
 pub mod sim;

@@ -61,16 +61,26 @@ pub(crate) fn key_failure(path: &Path, error: &hufu_gm::Error) -> Failure<Text> 
             Failure::new(Exit::Config, Text::KeyFileMode { path: shown, mode: format!("{mode:04o}") })
         }
         hufu_gm::Error::Io { source, .. } => unreadable(path, source),
+        hufu_gm::Error::KeyFileOwner { .. }
+        | hufu_gm::Error::KeyFileEncrypted { .. }
+        | hufu_gm::Error::KeyFileClear { .. }
+        | hufu_gm::Error::KeyFilePassword { .. } => crate::cmd::key_file_failure(path, error),
         other => Failure::new(Exit::Malformed, Text::Malformed { path: shown, why: other.to_string() }),
     }
+}
+
+fn read_key(path: &Path, password: Option<&Path>) -> Result<hufu_gm::SecretKey, Failure<Text>> {
+    let Some(place) = password else { return keyfile::read(path).map_err(|error| key_failure(path, &error)) };
+    let password = keyfile::read_password(place).map_err(|error| key_failure(place, &error))?;
+    keyfile::read_encrypted(path, &password).map_err(|error| key_failure(path, &error))
 }
 
 /// The key of the node whose certificate is `leaf`, from where the configuration says. A signer is not asked: it may be away.
 fn key(config: &Config, leaf: &Certificate) -> Result<NodeKey, Failure<Text>> {
     match &config.key {
         KeyPlace::Signer(address) => Ok(NodeKey::Far(Far::new(address.clone(), leaf.public_key().clone()))),
-        KeyPlace::File(path) => {
-            let key = keyfile::read(path).map_err(|error| key_failure(path, &error))?;
+        KeyPlace::File { key: path, password } => {
+            let key = read_key(path, password.as_deref())?;
             if *leaf.public_key() != key.public_key() {
                 return Err(wrong(&config.certificates, &"the certificate does not belong to the node's key"));
             }

@@ -97,6 +97,7 @@ pub(crate) fn render(
                 "contract_no": contract.no.to_string(),
                 "state": contract.state,
                 "service": service,
+                "address": core.addresses.get(&contract.no),
                 "note": note(core, contract),
                 "product": contract.offer.as_ref().map(|(_, offer, _)| offer.product_id.clone()),
                 "service_end": contract.in_force.map(|in_force| rfc3339(in_force.service_end)),

@@ -131,6 +131,7 @@ impl Writer {
                 | Event::Hardware(_)),
             ) => self.event(event)?,
             input @ (Input::Place { .. }
+            | Input::Counters { .. }
             | Input::Status(_)
             | Input::Metrics(_)
             | Input::Hardware(_)

@@ -12,7 +12,7 @@ use std::{
 
 use hufu_gm::sm3::Hash;
 use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer, storage::Storage};
-use hufu_metering::Plan;
+use hufu_metering::{Plan, counters::Counters};
 use hufu_trade::{
     decode,
     entry::{EntryKind, key_of},
@@ -51,6 +51,8 @@ pub(crate) enum Input {
     Message { topic: Topic, payload: Vec<u8>, stub: Stub },
     /// An order's place is there, or not.
     Place { contract: ContractNo, outcome: Result<(Plan, Option<String>), String> },
+    /// The helper attached the traffic counters of the cgroup at this path; before its order's [`Input::Place`].
+    Counters { path: String, counters: Counters },
     /// The sampler's state, to be kept for a restart.
     MeterState(Vec<u8>),
     /// The site corrects a bill; what is due then, or why not.
@@ -253,12 +255,17 @@ impl Writer {
                     let Some(known) = self.core.book.contracts.get(&contract) else { return Ok(()) };
                     let metered = self.core.metered(known).into_iter().filter(|resource| !resource.reserved).collect();
                     let reserved = self.core.reserved(known);
-                    let (totals, resumed_ns) = (known.counted(), known.resumed);
-                    let command = Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns };
+                    let plan = Box::new(plan);
+                    let (totals, times, resumed_ns) = (known.counted(), known.counted_times(), known.resumed);
+                    let command =
+                        Command::Start { contract, plan, metered, reserved, totals, times, address, resumed_ns };
                     self.sampler.send(command).map_err(|_| WriterError::Sampler)
                 }
                 Err(why) => self.event(Event::Provisioned { contract, outcome: Err(why) }),
             },
+            Input::Counters { path, counters } => {
+                self.sampler.send(Command::HandOver { path, counters }).map_err(|_| WriterError::Sampler)
+            }
             Input::MeterState(bytes) => {
                 if let Err(error) = self.meter_state.write(&self.ledger.stamp(), &bytes) {
                     tracing::warn!(%error, "meter state not written");

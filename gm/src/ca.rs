@@ -24,7 +24,7 @@ use crate::{
     cert::{AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, Certificate, KEY_USAGE, KeyUsage, SUBJECT_ALT_NAME, SUBJECT_KEY_ID},
     crl::{CRL_NUMBER, Crl},
     csr::Csr,
-    name,
+    enveloped_key, name,
     sm2::{PublicKey, SecretKey},
     sm3::sm3,
 };
@@ -116,6 +116,43 @@ pub fn issue_for(
     }
     let holder = Holder { subject: request.subject_name(), public_key: request.public_key(), role };
     issue_named(issuer, issuer_key, &holder, terms)
+}
+
+/// Both certificates of a double certificate (GM/T 0015), and the encryption key pair on its way to the holder.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// Over the key of the request: it signs.
+    pub signing: Certificate,
+    /// Over a key pair that the CA made: it receives.
+    pub encryption: Certificate,
+    /// DER `SM2EnvelopedKey` of that pair, encrypted to the key of the request; see [`crate::enveloped_key::open`].
+    pub delivered: Vec<u8>,
+    /// The pair itself, for a CA that must keep it; wiped when dropped.
+    pub pair: SecretKey,
+}
+
+/// Issues the double certificate that `request` asks for: the same name, two keys. `terms` are those of the signing and of the
+/// encryption certificate, each with a serial number of its own; `fill` gives the randomness of the encryption key pair.
+///
+/// # Errors
+/// As [`issue_for`]; [`Error::Serial`] for the same serial number twice; [`Error::Randomness`] when `fill` fails.
+pub fn issue_pair(
+    issuer: &Certificate,
+    issuer_key: &SecretKey,
+    request: &Csr,
+    terms: &[Terms<'_>; 2],
+    mut fill: impl FnMut(&mut [u8]) -> Result<(), Error>,
+) -> Result<Pair, Error> {
+    let [signing, encryption] = terms;
+    if serial(signing.serial)? == serial(encryption.serial)? {
+        return Err(Error::Serial);
+    }
+    let signing = issue_for(issuer, issuer_key, Role::Signer, request, signing)?;
+    let pair = SecretKey::generate(&mut fill)?;
+    let holder = Holder { subject: request.subject_name(), public_key: &pair.public_key(), role: Role::Recipient };
+    let encryption = issue_named(issuer, issuer_key, &holder, encryption)?;
+    let delivered = enveloped_key::wrap(&pair, request.public_key(), fill)?;
+    Ok(Pair { signing, encryption, delivered, pair })
 }
 
 /// Makes revocation list `number` of `issuer`. A later list must repeat every line of the earlier ones.

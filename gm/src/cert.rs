@@ -1,10 +1,7 @@
 //! Certificates: X.509 with SM2 keys and SM2-with-SM3 signatures, kept as the bytes that were received. Whether one may be
 //! trusted is `chain.rs`'s question; `ca.rs` makes them.
 
-use der::{
-    Decode,
-    asn1::{ObjectIdentifier, PrintableString},
-};
+use der::{Decode, Encode, Header, Reader, SliceReader, asn1::ObjectIdentifier};
 use x509_cert::{
     TbsCertificate, Version,
     ext::{
@@ -17,6 +14,7 @@ use x509_cert::{
 use crate::{
     Error,
     asn1::{self, Envelope},
+    signed::strict,
     sm2::{PublicKey, Verdict},
     sm3::{Hash, sm3},
 };
@@ -26,7 +24,6 @@ pub(crate) const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5
 pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 pub(crate) const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const KNOWN_CRITICAL: [ObjectIdentifier; 3] = [KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS];
 const LABEL: &str = "CERTIFICATE";
 
@@ -98,10 +95,23 @@ impl Certificate {
     ///
     /// # Errors
     /// [`Error::Der`] or [`Error::NotCanonical`] for damaged or trailing bytes; [`Error::SignatureAlgorithm`],
-    /// [`Error::PublicKey`], [`Error::Version`], [`Error::DoubleExtension`] for certificates of another kind.
+    /// [`Error::PublicKey`], [`Error::Version`] for certificates of another kind; [`Error::DoubleExtension`],
+    /// [`Error::SerialForm`], [`Error::NamelessIssuer`], [`Error::Backwards`] for what no CA may write.
     pub fn from_der(bytes: &[u8]) -> Result<Self, Error> {
         let envelope = Envelope::open(bytes)?;
-        let parsed = TbsCertificate::from_der(envelope.tbs)?;
+        check_serial_length(envelope.tbs)?;
+        let parsed: TbsCertificate = strict(envelope.tbs)?;
+        let serial = parsed.serial_number().as_bytes();
+        if significant(serial).is_empty() || serial.first().is_some_and(|byte| *byte >= 0x80) {
+            return Err(Error::SerialForm);
+        }
+        if parsed.issuer().is_empty() {
+            return Err(Error::NamelessIssuer);
+        }
+        let validity = parsed.validity();
+        if asn1::unix_s(validity.not_after) < asn1::unix_s(validity.not_before) {
+            return Err(Error::Backwards);
+        }
         if *parsed.signature() != envelope.algorithm {
             return Err(Error::SignatureAlgorithm);
         }
@@ -166,13 +176,7 @@ impl Certificate {
     /// The holder's common name, if there is exactly one and it is UTF8String or PrintableString. With two, a reader of the
     /// first and a reader of the last would see different holders.
     pub fn common_name(&self) -> Option<String> {
-        let mut found = self.parsed.subject().iter().filter(|part| part.oid == COMMON_NAME);
-        let (one, more) = (found.next()?, found.next());
-        if more.is_some() {
-            return None;
-        }
-        let printable = || one.value.decode_as::<PrintableString>().map(|text| text.as_str().to_owned());
-        one.value.decode_as::<String>().or_else(|_| printable()).ok()
+        crate::name::common_name(self.parsed.subject())
     }
 
     /// The serial number in lower-case hexadecimal, without leading zero bytes.
@@ -183,6 +187,12 @@ impl Certificate {
     /// The holder's key.
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
+    }
+
+    /// The same certificate with the same key, which has a table now.
+    pub(crate) fn with_key(mut self, known: PublicKey) -> Self {
+        self.public_key = known;
+        self
     }
 
     /// First instant of validity, ns since 1970.
@@ -244,6 +254,11 @@ impl Certificate {
         significant(self.parsed.serial_number().as_bytes())
     }
 
+    /// The serial number as it stands in messages, header included.
+    pub(crate) fn serial_der(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.parsed.serial_number().to_der()?)
+    }
+
     pub(crate) fn subject_name(&self) -> &Name {
         self.parsed.subject()
     }
@@ -273,6 +288,20 @@ impl Certificate {
     fn extensions(&self) -> &[Extension] {
         self.parsed.extensions().map_or(&[], Vec::as_slice)
     }
+}
+
+/// Refuses a serial number of more than 20 bytes before it is parsed, so that it has a reason of its own.
+fn check_serial_length(tbs: &[u8]) -> Result<(), Error> {
+    let mut reader = SliceReader::new(tbs)?;
+    Header::decode(&mut reader)?;
+    let mut header = Header::decode(&mut reader)?;
+    if header.tag().is_context_specific() {
+        reader.read_slice(header.length())?;
+        header = Header::decode(&mut reader)?;
+    }
+    // A leading zero byte makes a number of 20 bytes positive.
+    let value = reader.read_slice(header.length())?;
+    if significant(value).len() > 20 { Err(Error::SerialForm) } else { Ok(()) }
 }
 
 /// The bytes of a number without leading zeros.

@@ -61,12 +61,42 @@ pub fn verify_chain(
     usage: Usage,
 ) -> Result<Vec<Certificate>, ChainError> {
     check_itself(leaf, at_ns)?;
-    if !usage.allowed_by(leaf) {
-        return Err(ChainError::KeyUsage { subject: leaf.subject(), usage });
-    }
+    check_usage(leaf, usage)?;
     let mut search = Search { intermediates, anchors, crls, at_ns, links_tried: 0, path: vec![leaf] };
     search.climb()?;
     Ok(search.path.into_iter().cloned().collect())
+}
+
+/// Whether keyUsage allows `usage`; nothing else of the certificate is looked at.
+pub(crate) fn check_usage(certificate: &Certificate, usage: Usage) -> Result<(), ChainError> {
+    if usage.allowed_by(certificate) {
+        return Ok(());
+    }
+    Err(ChainError::KeyUsage { subject: certificate.subject(), usage })
+}
+
+/// Whether revocation was ruled out for every certificate of a `path` that [`verify_chain`] gave, anchor excepted: its issuer's
+/// list must be at hand, verify, and speak for `at_ns`. [`verify_chain`] by itself refuses what a list names and does not ask for
+/// lists, because evidence is judged for ever and lists are not; whoever accepts something today asks here, too.
+///
+/// # Errors
+/// [`ChainError::NoCrl`], [`ChainError::StaleCrl`], [`ChainError::BadCrl`].
+pub fn check_lists(path: &[Certificate], crls: &[Crl], at_ns: i64) -> Result<(), ChainError> {
+    for pair in path.windows(2) {
+        let [child, issuer] = pair else { continue };
+        let own: Vec<&Crl> = crls.iter().filter(|crl| crl.names_issuer(issuer)).collect();
+        let newest = own.iter().max_by_key(|crl| crl.this_update_ns());
+        let Some(newest) = newest else { return Err(ChainError::NoCrl { subject: child.subject() }) };
+        let may_sign = issuer.key_usage().is_none_or(|usage| usage.contains(KeyUsage::CRL_SIGN));
+        if !may_sign || own.iter().any(|crl| !crl.verify_signature(issuer).is_valid()) {
+            return Err(ChainError::BadCrl { issuer: issuer.subject() });
+        }
+        if !own.iter().any(|crl| crl.covers(at_ns)) {
+            let (this_update_ns, next_update_ns) = (newest.this_update_ns(), newest.next_update_ns());
+            return Err(ChainError::StaleCrl { issuer: issuer.subject(), this_update_ns, next_update_ns });
+        }
+    }
+    Ok(())
 }
 
 struct Search<'a> {

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use der::{Decode, asn1::ObjectIdentifier};
+use der::asn1::ObjectIdentifier;
 use x509_cert::{Version, crl::TbsCertList, ext::Extension, ext::pkix::AuthorityKeyIdentifier, name::Name};
 
 use crate::{
     Error,
     asn1::{self, Envelope},
     cert::{AUTHORITY_KEY_ID, Certificate, significant},
+    signed::strict,
     sm2::Verdict,
 };
 
@@ -42,15 +43,23 @@ impl Crl {
     ///
     /// # Errors
     /// [`Error::Der`] or [`Error::NotCanonical`] for damaged or trailing bytes; [`Error::SignatureAlgorithm`],
-    /// [`Error::Version`], [`Error::DoubleExtension`], [`Error::CriticalExtension`] for lists of another kind.
+    /// [`Error::Version`], [`Error::DoubleExtension`], [`Error::CriticalExtension`] for lists of another kind;
+    /// [`Error::NamelessIssuer`], [`Error::Backwards`] for what no CA may write.
     pub fn from_der(bytes: &[u8]) -> Result<Self, Error> {
         let envelope = Envelope::open(bytes)?;
-        let list: TbsCertList = TbsCertList::from_der(envelope.tbs)?;
+        let list: TbsCertList = strict(envelope.tbs)?;
         if list.signature != envelope.algorithm {
             return Err(Error::SignatureAlgorithm);
         }
         if list.version != Version::V2 {
             return Err(Error::Version);
+        }
+        if list.issuer.is_empty() {
+            return Err(Error::NamelessIssuer);
+        }
+        let ends = |next| asn1::unix_s(next) < asn1::unix_s(list.this_update);
+        if list.next_update.is_some_and(ends) {
+            return Err(Error::Backwards);
         }
         let extensions = list.crl_extensions.unwrap_or_default();
         asn1::check_distinct(&extensions)?;
@@ -58,7 +67,9 @@ impl Crl {
         let authority_key_id = asn1::extension::<AuthorityKeyIdentifier>(&extensions, AUTHORITY_KEY_ID)?;
         let mut revoked = BTreeMap::new();
         for entry in list.revoked_certificates.unwrap_or_default() {
-            refuse_critical(&entry.crl_entry_extensions.unwrap_or_default())?;
+            let extensions = entry.crl_entry_extensions.unwrap_or_default();
+            asn1::check_distinct(&extensions)?;
+            refuse_critical(&extensions)?;
             let at_ns = asn1::unix_ns(entry.revocation_date);
             let earliest = revoked.entry(significant(entry.serial_number.as_bytes()).to_vec()).or_insert(at_ns);
             *earliest = at_ns.min(*earliest);
@@ -108,6 +119,12 @@ impl Crl {
     /// When the next one is due, ns since 1970.
     pub fn next_update_ns(&self) -> Option<i64> {
         self.next_update_ns
+    }
+
+    /// Whether the list speaks for `at_ns`: made by then, and the next one not yet due. One that names no next is good for ever
+    /// after.
+    pub fn covers(&self, at_ns: i64) -> bool {
+        self.this_update_ns <= at_ns && self.next_update_ns.is_none_or(|next| at_ns <= next.saturating_add(999_999_999))
     }
 
     /// How many certificates are listed.

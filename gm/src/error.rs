@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::chain::Usage;
+use crate::{chain::Usage, judgement::Fault};
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,41 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A key file of somebody else, who could put another key in its place; `chown` it to root or to whoever reads it.
+    #[error("{}: belongs to user {uid}; root or the reader itself must own a secret", path.display())]
+    KeyFileOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// A key file under a password, and none was given.
+    #[error("{}: the key is encrypted and no password was given", path.display())]
+    KeyFileEncrypted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A password was given, and the key in the file is not encrypted: somebody believes what is not so.
+    #[error("{}: a password was given, but the key in it is not encrypted", path.display())]
+    KeyFileClear {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The password does not open the key file, or its bytes are damaged; nothing tells which.
+    #[error("{}: wrong password, or a damaged file", path.display())]
+    KeyFilePassword {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A password that is none: empty, too long, of several lines, or with a zero byte.
+    #[error("not a password: one line of 1 to 1024 bytes without a zero byte expected")]
+    Password,
+    /// Fewer or more rounds of PBKDF2 than are read or written.
+    #[error("rounds of PBKDF2 out of range: 1000 to 10000000 are read, from 65536 on are written")]
+    Iterations,
+    /// An encrypted key by another scheme than the national one.
+    #[error("the key is not encrypted by PBES2 with PBKDF2-HMAC-SM3 and SM4-CBC")]
+    KeyEncryption,
     /// A certificate, request or revocation list signed with, or naming, anything but SM2-with-SM3; or naming two.
     #[error("signature algorithm is not SM2-with-SM3")]
     SignatureAlgorithm,
@@ -81,12 +116,24 @@ pub enum Error {
     /// A subject name that is empty or cannot be read as `CN=..,O=..,C=..`.
     #[error("not a distinguished name such as CN=node-1,O=site,C=CN")]
     Name,
+    /// A challenge password that cannot be written or read: one PrintableString of 1 to 64 characters.
+    #[error("the challenge password must be one PrintableString of 1 to 64 characters")]
+    Challenge,
     /// A DNS name that is empty, longer than 253 characters, or not ASCII.
     #[error("not a DNS name")]
     DnsName,
     /// A serial number that is not 8 to 20 bytes.
     #[error("serial number must be 8 to 20 random bytes")]
     Serial,
+    /// A certificate whose serial number is negative, zero, or longer than 20 bytes (RFC 5280 4.1.2.2).
+    #[error("the serial number must be positive and at most 20 bytes long")]
+    SerialForm,
+    /// A certificate or list without the name of its issuer.
+    #[error("the issuer has no name")]
+    NamelessIssuer,
+    /// A validity that ends before it begins, in a certificate or list that somebody else made.
+    #[error("it ends before it begins")]
+    Backwards,
     /// A validity that ends before it begins, is longer than 3653 days, or lies outside the years 1970 to 9999.
     #[error("validity must be 1 second to 3653 days, within the years 1970 to 9999")]
     Validity,
@@ -96,6 +143,27 @@ pub enum Error {
     /// No, or an unfinished, PEM block where one is needed.
     #[error("no complete PEM block with the expected label")]
     Pem,
+    /// A certificate that is not the key's.
+    #[error("key and certificate are not a pair")]
+    NotAPair,
+    /// More than any reader of the message would take.
+    #[error("longer than {limit} bytes, the most that a message carries")]
+    TooLarge {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// A message for nobody, or for more than any reader would take.
+    #[error("a message needs 1 to {limit} recipients")]
+    NoRecipient {
+        /// The limit.
+        limit: usize,
+    },
+    /// Signed attributes in a form that has none.
+    #[error("signedAndEnvelopedData has no signed attributes")]
+    Attributes,
+    /// A seal that cannot be made or used so.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// A certificate that may not be trusted.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -179,6 +247,22 @@ pub enum ChainError {
         subject: String,
         /// The extension.
         oid: der::asn1::ObjectIdentifier,
+    },
+    /// Nobody said whether it was taken back: no list of its issuer is at hand.
+    #[error("{subject}: no revocation list of its issuer")]
+    NoCrl {
+        /// The certificate.
+        subject: String,
+    },
+    /// The newest list of the issuer is over its time, or not made yet at the instant in question.
+    #[error("the revocation list of {issuer} does not cover that time")]
+    StaleCrl {
+        /// Whose list it is.
+        issuer: String,
+        /// When it was made, ns since 1970.
+        this_update_ns: i64,
+        /// When the next one was due, ns since 1970.
+        next_update_ns: Option<i64>,
     },
     /// Its issuer took it back.
     #[error("{subject}: revoked")]

@@ -1,10 +1,11 @@
-//! Secret key files: SM2 keys as PKCS#8 PEM, and raw 32-byte secrets (the salt key of a ledger). Every file is refused that
-//! its group or others may touch. What a key signs lives in `sm2.rs`; nothing here encrypts a file.
+//! Secret key files: SM2 keys as PKCS#8 PEM, plain or under a password, passwords, and raw 32-byte secrets (the salt key of a
+//! ledger). Every file is refused that its group or others may touch, or that belongs to somebody else. What a key signs lives in
+//! `sm2.rs`; how a password encrypts one, in `pbes2.rs`.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -18,8 +19,12 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     Error,
     asn1::{EC_PUBLIC_KEY, SM2_CURVE},
+    pbes2::{self, Password},
     sm2::SecretKey,
 };
+
+const PLAIN: &str = "PRIVATE KEY";
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
 /// No key file is larger than this; the limit keeps a wrong path from being read into memory.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -29,10 +34,90 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read; [`Error::KeyFileMode`] when group or others have any access to it;
+/// [`Error::KeyFileOwner`] when it is neither root's nor ours; [`Error::KeyFileEncrypted`] when it needs a password;
 /// [`Error::KeyFileMalformed`] when it holds no SM2 key, more than one, or one whose stored public half is another's.
 pub fn read(path: &Path) -> Result<SecretKey, Error> {
-    let bytes = read_private(path)?;
-    parse_pem(&bytes).ok_or_else(|| Error::KeyFileMalformed { path: path.into() })
+    open(path, Owner::Us, None)
+}
+
+/// Reads an SM2 secret key that is encrypted under `password` (`ENCRYPTED PRIVATE KEY`); see [`pbes2::decrypt`].
+///
+/// # Errors
+/// As [`read`], and [`Error::KeyFilePassword`] when the password does not open it, [`Error::KeyFileClear`] when the key is not
+/// encrypted, [`Error::KeyEncryption`] or [`Error::Iterations`] when it is so in another way.
+pub fn read_encrypted(path: &Path, password: &Password) -> Result<SecretKey, Error> {
+    open(path, Owner::Us, Some(password))
+}
+
+/// As [`read`] or [`read_encrypted`], for root who looks at a file of the service's user `uid`, too.
+///
+/// # Errors
+/// As those.
+pub fn read_of(path: &Path, uid: u32, password: Option<&Password>) -> Result<SecretKey, Error> {
+    open(path, Owner::UsOr(uid), password)
+}
+
+/// Reads a password: a private file with one line, as systemd hands one over.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::KeyFileMode`], [`Error::KeyFileOwner`] as [`read`]; [`Error::Password`] for a file that holds none.
+pub fn read_password(path: &Path) -> Result<Password, Error> {
+    Password::new(&read_private(path, Owner::Us)?)
+}
+
+/// As [`read_password`], for root who looks at a file of the service's user `uid`, too.
+///
+/// # Errors
+/// As [`read_password`].
+pub fn read_password_of(path: &Path, uid: u32) -> Result<Password, Error> {
+    Password::new(&read_private(path, Owner::UsOr(uid))?)
+}
+
+/// Whose a secret file may be; root's always.
+#[derive(Clone, Copy)]
+enum Owner {
+    Us,
+    UsOr(u32),
+}
+
+impl Owner {
+    fn allows(self, uid: u32) -> bool {
+        let named = matches!(self, Self::UsOr(other) if other == uid);
+        uid == 0 || named || uid == rustix::process::geteuid().as_raw()
+    }
+}
+
+fn open(path: &Path, owner: Owner, password: Option<&Password>) -> Result<SecretKey, Error> {
+    parse_named(path, &read_private(path, owner)?, password)
+}
+
+/// Reads a secret key from the text of a key file that came some other way than through the file system.
+///
+/// # Errors
+/// As [`read`] and [`read_encrypted`], with an empty path.
+pub fn parse(text: &[u8], password: Option<&Password>) -> Result<SecretKey, Error> {
+    parse_named(Path::new(""), text, password)
+}
+
+fn parse_named(path: &Path, bytes: &[u8], password: Option<&Password>) -> Result<SecretKey, Error> {
+    let malformed = || Error::KeyFileMalformed { path: path.into() };
+    let (label, block) = std::str::from_utf8(bytes).ok().and_then(only_key_block).ok_or_else(malformed)?;
+    let (found, document) = pem::decode_vec(block.as_bytes()).map_err(|_| malformed())?;
+    let document = Zeroizing::new(document);
+    if found != label {
+        return Err(malformed());
+    }
+    match (label, password) {
+        (ENCRYPTED, None) => Err(Error::KeyFileEncrypted { path: path.into() }),
+        (ENCRYPTED, Some(password)) => pbes2::decrypt(&document, password).map_err(|error| match error {
+            Error::Decrypt => Error::KeyFilePassword { path: path.into() },
+            Error::KeyEncryption | Error::Iterations => error,
+            _ => malformed(),
+        }),
+        (_, Some(_)) => Err(Error::KeyFileClear { path: path.into() }),
+        (PLAIN, None) => parse_pkcs8(&document).ok_or_else(malformed),
+        (_, None) => parse_sec1(&document, false).ok_or_else(malformed),
+    }
 }
 
 /// Writes `key` into a new file of mode 0600: PKCS#8 PEM with the curve and the public half inside, as every known reader
@@ -41,12 +126,25 @@ pub fn read(path: &Path) -> Result<SecretKey, Error> {
 /// # Errors
 /// [`Error::Io`] when the file exists already, or cannot be written; nothing is left behind then.
 pub fn write_new(path: &Path, key: &SecretKey) -> Result<(), Error> {
-    let document = pkcs8_der(key)?;
-    let text = Zeroizing::new(
-        pem::encode_string("PRIVATE KEY", pem::LineEnding::LF, document.as_ref())
-            .map_err(|error| Error::Der(error.into()))?,
-    );
-    create_private(path, text.as_bytes())
+    write_pem_new(path, PLAIN, &pkcs8_der(key)?)
+}
+
+/// Writes `key` under a password into a new file of mode 0600; see [`pbes2::encrypt`]. Synced like [`write_new`].
+///
+/// # Errors
+/// As [`write_new`]; [`Error::Iterations`].
+pub fn write_encrypted_new(
+    path: &Path,
+    key: &SecretKey,
+    password: &Password,
+    terms: &pbes2::Terms,
+) -> Result<(), Error> {
+    write_pem_new(path, ENCRYPTED, &pbes2::encrypt(key, password, terms)?)
+}
+
+fn write_pem_new(path: &Path, label: &str, document: &[u8]) -> Result<(), Error> {
+    let text = pem::encode_string(label, pem::LineEnding::LF, document).map_err(|error| Error::Der(error.into()))?;
+    create_private(path, Zeroizing::new(text).as_bytes())
 }
 
 /// A raw secret of 32 bytes. Its memory is wiped when dropped; `Debug` never shows it.
@@ -90,7 +188,19 @@ impl Secret32 {
 /// # Errors
 /// As [`read`].
 pub fn read_secret32(path: &Path) -> Result<Secret32, Error> {
-    let bytes = read_private(path)?;
+    secret32(path, Owner::Us)
+}
+
+/// As [`read_secret32`], for root who looks at a file of the service's user `uid`, too.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_secret32_of(path: &Path, uid: u32) -> Result<Secret32, Error> {
+    secret32(path, Owner::UsOr(uid))
+}
+
+fn secret32(path: &Path, owner: Owner) -> Result<Secret32, Error> {
+    let bytes = read_private(path, owner)?;
     let mut secret = Zeroizing::new([0_u8; 32]);
     if bytes.len() != secret.len() {
         return Err(Error::KeyFileMalformed { path: path.into() });
@@ -107,7 +217,7 @@ pub fn write_secret32_new(path: &Path, secret: &[u8; 32]) -> Result<(), Error> {
     create_private(path, secret)
 }
 
-fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn read_private(path: &Path, owner: Owner) -> Result<Zeroizing<Vec<u8>>, Error> {
     let io = |source| Error::Io { path: path.into(), source };
     let file = File::open(path).map_err(io)?;
     // The mode of the open file, not of the path: nothing can be swapped in between.
@@ -118,6 +228,9 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     }
     if mode & 0o077 != 0 {
         return Err(Error::KeyFileMode { path: path.into(), mode });
+    }
+    if !owner.allows(metadata.uid()) {
+        return Err(Error::KeyFileOwner { path: path.into(), uid: metadata.uid() });
     }
     // Reserved at once, so that no reallocation leaves a copy of the secret behind.
     let size = usize::try_from(metadata.len()).unwrap_or(0);
@@ -156,7 +269,7 @@ const PKCS8_MIDDLE: [u8; 17] = [
     0xa1, 0x44, 0x03, 0x42, 0x00, // [1] BIT STRING of the point
 ];
 
-fn pkcs8_der(key: &SecretKey) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(crate) fn pkcs8_der(key: &SecretKey) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut scalar = key.inner().to_bytes();
     let mut out = Zeroizing::new(Vec::with_capacity(150));
     out.extend_from_slice(&PKCS8_HEAD);
@@ -190,21 +303,10 @@ struct EcPrivateKey<'a> {
     public_key: Option<BitStringRef<'a>>,
 }
 
-fn parse_pem(bytes: &[u8]) -> Option<SecretKey> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (label, block) = only_key_block(text)?;
-    let (found, document) = pem::decode_vec(block.as_bytes()).ok()?;
-    let document = Zeroizing::new(document);
-    if found != label {
-        return None;
-    }
-    if label == "PRIVATE KEY" { parse_pkcs8(&document) } else { parse_sec1(&document, false) }
-}
-
 /// The one PEM block with a key label; blocks with other labels and text around them are passed over.
 fn only_key_block(text: &str) -> Option<(&'static str, &str)> {
     let mut found = None;
-    for label in ["PRIVATE KEY", "EC PRIVATE KEY", "SM2 PRIVATE KEY"] {
+    for label in [PLAIN, ENCRYPTED, "EC PRIVATE KEY", "SM2 PRIVATE KEY"] {
         let begin = format!("-----BEGIN {label}-----");
         let end = format!("-----END {label}-----");
         for (start, _) in text.match_indices(&begin) {
@@ -218,7 +320,7 @@ fn only_key_block(text: &str) -> Option<(&'static str, &str)> {
     found
 }
 
-fn parse_pkcs8(document: &[u8]) -> Option<SecretKey> {
+pub(crate) fn parse_pkcs8(document: &[u8]) -> Option<SecretKey> {
     let info = Pkcs8::from_der(document).ok()?;
     let curve = info.algorithm.parameters?.decode_as::<ObjectIdentifier>().ok()?;
     if info.version != 0 || info.algorithm.oid != EC_PUBLIC_KEY || curve != SM2_CURVE {

@@ -1,10 +1,28 @@
-//! The second implementation that must agree: verification by `libsm`, which shares no code with `sm2.rs`. Only public
+//! The second implementation that must agree: hashes, and verification by `libsm`, which shares no code with `sm2.rs`. Only public
 //! values come here, because libsm is not constant time; and only after our own strict parser has passed them, because
 //! libsm's DER reader panics on short input. Off unless the feature `cross-check` is on.
 
 use libsm::sm2::signature::{SigCtx, Signature};
 
-use crate::sm2::{PublicKey, Verdict};
+use libsm::{sm3::hash::Sm3Hash, sm4};
+
+use crate::{
+    mode::BLOCK_BYTES,
+    sm2::{PublicKey, Verdict},
+    sm3::Hash,
+};
+
+/// SM3 of `message` as libsm computes it.
+pub fn sm3_with_libsm(message: &[u8]) -> Hash {
+    Sm3Hash::new(message).get_hash()
+}
+
+/// SM4 in counter mode as libsm computes it, over texts that are no secrets: its cipher looks up tables by key and text, as ours
+/// does, and wipes nothing. `None` never in practice.
+pub fn sm4_ctr_with_libsm(key: &[u8; 16], counter: &[u8; BLOCK_BYTES], text: &[u8]) -> Option<Vec<u8>> {
+    let cipher = sm4::Cipher::new(key, sm4::Mode::Ctr).ok()?;
+    cipher.encrypt(&[], text, counter).ok()
+}
 
 /// What libsm says of a DER signature over `message` under the uncompressed point `public_key`, with the default user id.
 ///

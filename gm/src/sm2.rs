@@ -1,13 +1,14 @@
 //! SM2 signatures (GB/T 32918.2, used as GM/T 0009 says: ZA with the default id, SM3, DER `SEQUENCE { r, s }`).
 //! Key files live in `keyfile.rs`; certificates in `cert.rs`. `libsm` never comes near this file: it is not constant time.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use sm2::dsa::signature::{Signer, Verifier, hazmat::PrehashSigner};
 
 use crate::{
     Error,
-    sm3::{Hash, sm3},
+    known::Table,
+    sm3::{Hash, Sm3, sm3},
 };
 
 /// The user id every party of the trade uses (GM/T 0009 clause 10). Always written explicitly: OpenSSL before 4.0 defaults
@@ -91,7 +92,7 @@ impl SecretKey {
 
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey { verifying: self.signing.verifying_key().clone() }
+        PublicKey::of(self.signing.verifying_key().clone())
     }
 
     /// Signs `message` (ZA and SM3 included); the result is the DER signature of at most 72 bytes. The nonce is RFC 6979's,
@@ -152,10 +153,20 @@ impl Verdict {
     }
 }
 
-/// An SM2 public key with its ZA prefix computed once.
+/// SM3 after the part of ZA that is the same for every key: the user id and the curve.
+static ZA_PREFIX: LazyLock<Sm3> = LazyLock::new(|| {
+    let mut state = Sm3::new();
+    state.update(&ENTL).update(USER_ID.as_bytes()).update(&CURVE);
+    state
+});
+
+/// An SM2 public key with its ZA computed once.
 #[derive(Clone, Debug)]
 pub struct PublicKey {
     verifying: sm2::dsa::VerifyingKey,
+    za: Hash,
+    /// Multiples of the point, where the key is one that comes again and again.
+    table: Option<Arc<Table>>,
 }
 
 impl PartialEq for PublicKey {
@@ -175,7 +186,23 @@ impl PublicKey {
             return Err(Error::PublicKey);
         }
         let verifying = sm2::dsa::VerifyingKey::from_sec1_bytes(USER_ID, bytes).map_err(|_| Error::PublicKey)?;
-        Ok(Self { verifying })
+        Ok(Self::of(verifying))
+    }
+
+    fn of(verifying: sm2::dsa::VerifyingKey) -> Self {
+        let point = verifying.to_sec1_bytes();
+        let mut za = ZA_PREFIX.clone();
+        za.update(point.get(1..).unwrap_or_default());
+        Self { verifying, za: za.finish(), table: None }
+    }
+
+    /// The same key with a table of its multiples ([`crate::known`]): [`crate::known::TABLE_BYTES`] of memory, which clones share,
+    /// and every check takes a fraction of its time. Making one costs as much as several checks, so it is for whoever has many
+    /// signatures of one key: a platform, an auditor. The answers are the same.
+    #[must_use]
+    pub fn with_table(&self) -> Self {
+        let table = self.table.clone().or_else(|| Table::of(self.affine()).map(Arc::new));
+        Self { table, ..self.clone() }
     }
 
     pub(crate) fn affine(&self) -> &sm2::AffinePoint {
@@ -190,22 +217,24 @@ impl PublicKey {
     /// What a signature over `message` really signs: `e = SM3(ZA || M)` (GB/T 32918.2 6.1, A1 and A2), ZA being SM3 over the
     /// user id, the curve and this key (5.5).
     pub fn digest(&self, message: &[u8]) -> Hash {
-        let point = self.to_sec1();
-        let za = sm3(&[&ENTL, USER_ID.as_bytes(), &CURVE, point.get(1..).unwrap_or_default()]);
-        sm3(&[&za, message])
+        sm3(&[&self.za, message])
+    }
+
+    /// A strict DER signature with r and s in 1..=n-1.
+    pub(crate) fn parse(signature: &[u8]) -> Option<sm2::dsa::Signature> {
+        let parsed = sm2::dsa::Signature::from_der(signature).ok()?;
+        // The parser is strict today; comparing the re-encoding keeps it so: a second encoding of one signature is an attack.
+        Some(parsed).filter(|parsed| parsed.to_der().as_ref() == signature)
     }
 
     /// Checks a DER signature over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Verdict {
-        let Ok(parsed) = sm2::dsa::Signature::from_der(signature) else { return Verdict::Malformed };
-        // The parser is strict today; comparing the re-encoding keeps it so: a second encoding of one signature is an attack.
-        if parsed.to_der().as_ref() != signature {
-            return Verdict::Malformed;
-        }
-        match self.verifying.verify(message, &parsed) {
-            Ok(()) => Verdict::Valid,
-            Err(_) => Verdict::Invalid,
-        }
+        let Some(parsed) = Self::parse(signature) else { return Verdict::Malformed };
+        let holds = match &self.table {
+            Some(table) => table.holds(&self.digest(message), &parsed) == Some(true),
+            None => self.verifying.verify(message, &parsed).is_ok(),
+        };
+        if holds { Verdict::Valid } else { Verdict::Invalid }
     }
 }
 

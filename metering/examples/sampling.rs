@@ -6,11 +6,7 @@
 //! `sampling hold N`: reads twenty times, says `ready` and waits for its input to close.
 #![allow(clippy::print_stdout, reason = "it is what it is for")]
 
-use std::{
-    io::Read,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{io::Read, path::Path, time::Duration};
 
 use hufu_metering::{At, Error, Place, Sampler, hierarchy::Hierarchies};
 use hufu_trade::resource::{Kind, Resource};
@@ -19,36 +15,39 @@ use rustix::time::{ClockId, clock_gettime};
 const PARENT: &str = "hufu-bench-sampling";
 const INTERVAL_NS: u64 = 1_000_000_000;
 
-fn at(begun: Instant) -> At {
-    let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1_000_000_000_000);
-    At { real_ns: i64::try_from(ns).unwrap_or(i64::MAX), boot_ns: ns, mono_ns: ns }
+fn clock_ns(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+fn at() -> At {
+    let ns = |clock| clock_ns(clock).unsigned_abs();
+    At { real_ns: clock_ns(ClockId::Realtime), boot_ns: ns(ClockId::Boottime), mono_ns: ns(ClockId::Monotonic) }
 }
 
 /// CPU time of this process, ns: on a machine with other work the wall clock says how long others ran.
 fn used_ns() -> i64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
+    clock_ns(ClockId::ProcessCPUTime)
 }
 
 fn name(index: u16) -> String {
     format!("order-{index}")
 }
 
-fn sampler(orders: u16, begun: Instant) -> Result<Sampler, Error> {
+fn sampler(orders: u16) -> Result<Sampler, Error> {
     let hierarchies = Hierarchies::detect(Path::new("/"))?;
-    let mut sampler = Sampler::new(Path::new("/"), INTERVAL_NS, at(begun))?;
+    let mut sampler = Sampler::new(Path::new("/"), INTERVAL_NS, at())?;
     let metered = [Kind::Cpu, Kind::Memory, Kind::DiskRead, Kind::DiskWrite].map(Resource::used);
     for index in 0..orders {
         let mut key = [0; 16];
         key[..2].copy_from_slice(&index.to_be_bytes());
         let place = Place::find(&hierarchies, PARENT, &name(index))?;
-        sampler.start(key, place.target, &metered, &[], None, at(begun))?;
+        sampler.start(key, place.target, &metered, &[], None, at())?;
     }
     Ok(sampler)
 }
 
 fn run(verb: &str, orders: u16, amount: u64) -> Result<(), Error> {
-    let begun = Instant::now();
     let hierarchies = Hierarchies::detect(Path::new("/"))?;
     match verb {
         "make" => (0..orders).try_for_each(|index| Place::make(&hierarchies, PARENT, &name(index)).map(drop)),
@@ -59,26 +58,28 @@ fn run(verb: &str, orders: u16, amount: u64) -> Result<(), Error> {
             Place::remove_parent(&hierarchies, PARENT)
         }
         "rounds" => {
-            let mut sampler = sampler(orders, begun)?;
-            (0..20).for_each(|_| sampler.tick(at(begun)));
+            let mut sampler = sampler(orders)?;
+            (0..20).for_each(|_| sampler.tick(at()));
             for _ in 0..amount / 10 {
                 let from = used_ns();
-                (0..10).for_each(|_| sampler.tick(at(begun)));
+                (0..10).for_each(|_| sampler.tick(at()));
                 println!("{}", (used_ns() - from) / 10);
             }
             Ok(())
         }
         "run" => {
-            let mut sampler = sampler(orders, begun)?;
-            for second in 1..=amount {
-                std::thread::sleep(Duration::from_secs(second).saturating_sub(begun.elapsed()));
-                sampler.tick(at(begun));
+            let mut sampler = sampler(orders)?;
+            let mut due = at().mono_ns;
+            for _ in 0..amount {
+                due += INTERVAL_NS;
+                std::thread::sleep(Duration::from_nanos(due.saturating_sub(at().mono_ns)));
+                sampler.tick(at());
             }
             Ok(())
         }
         _ => {
-            let mut sampler = sampler(orders, begun)?;
-            (0..20).for_each(|_| sampler.tick(at(begun)));
+            let mut sampler = sampler(orders)?;
+            (0..20).for_each(|_| sampler.tick(at()));
             println!("ready");
             std::io::stdin().read_to_end(&mut Vec::new()).ok();
             drop(sampler);

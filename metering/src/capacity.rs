@@ -8,8 +8,10 @@ use serde::Serialize;
 use crate::{
     Error,
     gpu::Gpus,
+    gpu_meter,
     hierarchy::{Hierarchies, Mode},
     inventory::{self, Inventory},
+    net,
     sample::absent,
 };
 
@@ -83,14 +85,31 @@ pub fn capacity(root: &Path) -> Result<Capacity, Error> {
 }
 
 impl Capacity {
-    /// The same with the GPUs, and a row for each kind of them: none is metered for an order yet.
+    /// The same with the GPUs, and a row for each kind of them. Memory and energy of devices have their one row.
     #[must_use]
     pub fn with_gpus(mut self, gpus: Gpus) -> Self {
+        let is_sold = !gpus.kinds.is_empty();
+        let mut whole = gpus.devices.iter().flatten().filter(|gpu| gpu.resource.is_some());
+        let counts_energy = whole.any(|gpu| gpu.counts_energy == Some(true));
+        for row in &mut self.resources {
+            let has = match row.resource.kind {
+                Kind::GpuMemory => is_sold,
+                Kind::GpuEnergy => counts_energy,
+                Kind::Gpu if is_sold => {
+                    row.reason = Some("devices are sold by their kind, below".to_owned());
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(source) = gpu_meter::source(row.resource.kind).filter(|_| has) {
+                (row.source, row.reason) = (Some(source.to_owned()), None);
+            }
+        }
         self.resources.extend(gpus.kinds.iter().map(|kind| Source {
             resource: kind.resource.clone(),
             unit: kind.resource.unit(),
-            source: None,
-            reason: Some(absent(kind.resource.kind).to_owned()),
+            source: gpu_meter::source(kind.resource.kind).map(str::to_owned),
+            reason: None,
         }));
         self.gpus = Some(gpus);
         self
@@ -126,8 +145,14 @@ pub type TrustedSource = (Resource, Result<String, String>);
 /// [`Error::Unreadable`] when there is no `/proc`.
 pub fn trusted_sources(root: &Path) -> Result<Vec<TrustedSource>, Error> {
     let hierarchies = Hierarchies::detect(root)?;
-    let sources =
-        KINDS.into_iter().map(|kind| (Resource::used(kind), source(&hierarchies, kind).map_err(str::to_owned)));
+    let network = net::source(&hierarchies);
+    let sources = KINDS.into_iter().map(|kind| {
+        let found = match kind {
+            Kind::NetRx | Kind::NetTx => network.clone(),
+            kind => source(&hierarchies, kind).map_err(str::to_owned),
+        };
+        (Resource::used(kind), found)
+    });
     Ok(sources.collect())
 }
 

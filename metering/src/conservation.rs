@@ -21,6 +21,8 @@ pub(crate) struct HostWindow {
     pub(crate) last: Option<(At, HostSample)>,
     /// Twice the byte-ns of memory in use.
     memory_sum: u128,
+    /// Why that lacks a part of the window: what was not read is not zero.
+    memory_why: Option<&'static str>,
     pub(crate) taken: u32,
     /// Used by orders that ended in this window, by kind.
     pub(crate) ended: [u128; 12],
@@ -36,6 +38,7 @@ impl HostWindow {
             base: None,
             last: None,
             memory_sum: 0,
+            memory_why: None,
             taken: 0,
             ended: [0; 12],
             kinds: [false; 12],
@@ -45,13 +48,16 @@ impl HostWindow {
 
     /// Takes what the host says; it is read before the orders when a window begins, and after them ever since.
     pub(crate) fn take(&mut self, at: At, sample: HostSample, limits: Limits) {
-        if let Some((last_at, last)) = self.last
-            && let (Raw::Value(old), Raw::Value(new)) = (last.memory_used, sample.memory_used)
-        {
+        if let Some((last_at, last)) = self.last {
             let elapsed = at.boot_ns.saturating_sub(last_at.boot_ns);
-            if elapsed <= limits.gap_ns() {
-                let ends = u128::from(old) + u128::from(new);
-                self.memory_sum = self.memory_sum.saturating_add(ends.saturating_mul(u128::from(elapsed)));
+            match (last.memory_used, sample.memory_used) {
+                (Raw::Missing(why), _) | (_, Raw::Missing(why)) => self.memory_why = Some(why),
+                (Raw::Value(old), Raw::Value(new)) if elapsed <= limits.gap_ns() => {
+                    let ends = u128::from(old) + u128::from(new);
+                    self.memory_sum = self.memory_sum.saturating_add(ends.saturating_mul(u128::from(elapsed)));
+                }
+                // Nor do the orders integrate over so long a time.
+                (Raw::Value(_), Raw::Value(_)) => {}
             }
         }
         self.base.get_or_insert(sample);
@@ -99,8 +105,7 @@ impl HostWindow {
             // left is what a CPU has run and not accounted yet when the root is read: one tick of each, at most 10 ms.
             Kind::Cpu => (counter(|host| host.cpu_ns), cpus * 10_000_000),
             Kind::Memory => {
-                // Not read is never zero.
-                if let Raw::Missing(why) = last.memory_used {
+                if let (_, Raw::Missing(why)) | (Some(why), _) = (self.memory_why, last.memory_used) {
                     return (Err(why), 0);
                 }
                 let host = self.memory_sum / 2_000_000_000;
@@ -114,12 +119,55 @@ impl HostWindow {
                 (Err("the host counts operations after merging, orders before"), 0)
             }
             Kind::NetRx | Kind::NetTx => {
-                (Err("orders are counted at their own boundaries, the host at its network cards"), 0)
+                (Err("not comparable: orders are counted at their own boundary, the host at its network cards"), 0)
             }
             Kind::Storage => (Err("the host has no counter of what directories hold"), 0),
             Kind::Gpu | Kind::GpuMemory | Kind::GpuEnergy => {
                 (Err("a device is held by one order, and its own counters are the host's"), 0)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(memory_used: Raw) -> HostSample {
+        let none = Raw::Missing("not of this test");
+        HostSample {
+            cpu_ns: none,
+            memory_used,
+            disk_read: none,
+            disk_write: none,
+            disk_read_ops: none,
+            disk_write_ops: none,
+            net_rx: none,
+            net_tx: none,
+        }
+    }
+
+    /// What the window says of memory that an order used, a GiB for ten seconds, when the host says this at each second.
+    fn check(used: fn(u64) -> Raw) -> HostTotal {
+        let at = |second: u64| At { real_ns: 0, boot_ns: second * 1_000_000_000, mono_ns: second * 1_000_000_000 };
+        let limits = Limits { cpus: 1, interval_ns: 1_000_000_000 };
+        let mut window = HostWindow::new(at(0));
+        window.kinds[Kind::Memory as usize] = true;
+        window.ended[Kind::Memory as usize] = 10 << 30;
+        (0..=10).for_each(|second| window.take(at(second), host(used(second)), limits));
+        window.totals(&[], limits).remove(0)
+    }
+
+    #[test]
+    fn a_host_that_was_not_read_for_a_while_used_no_less() {
+        let whole = check(|_| Raw::Value(2 << 30));
+        assert_eq!((whole.check.as_str(), whole.host), ("checked", Some(20 << 30)));
+        assert_eq!(check(|_| Raw::Value(1 << 20)).check, "violated");
+        // Half of the time without a reading is not half of the memory.
+        let holed =
+            check(|second| if (3..8).contains(&second) { Raw::Missing("no meminfo") } else { Raw::Value(1 << 30) });
+        assert_eq!((holed.check.as_str(), holed.host), ("no meminfo", None));
+        let first = check(|second| if second == 0 { Raw::Missing("no meminfo") } else { Raw::Value(1 << 30) });
+        assert_eq!(first.host, None);
     }
 }

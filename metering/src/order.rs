@@ -1,7 +1,7 @@
 //! One order being metered: its reader, its usage, and the pieces its time falls into (usage, gap, usage). The set of
 //! orders and the windows are `window.rs`.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use hufu_trade::{
     octets::Octets,
@@ -13,10 +13,13 @@ use hufu_trade::{
 use crate::{
     Error,
     attached::{Came, Slot},
+    bpf::Counters,
     cgroup::{Cgroup, Depth},
     delivered::Delivered,
     disk::Disks,
     draft::OrderDraft,
+    gpu_meter::{GpuMeter, Trouble},
+    gpu_table::Table,
     hierarchy::Hierarchies,
     plan::Plan,
     process::ProcessTree,
@@ -32,6 +35,8 @@ pub struct Known {
     pub state: Option<OrderState>,
     /// Totals of its newest record in base units, which the next ones go on from.
     pub totals: Vec<(Resource, u128)>,
+    /// Times of its newest record, ns, which the next ones go on from.
+    pub times: Vec<(Quality, u128)>,
 }
 
 /// What every reading of a tick shares.
@@ -41,7 +46,13 @@ pub(crate) struct Context<'a> {
     pub(crate) boot_id: [u8; 16],
     pub(crate) buffer: &'a mut [u8],
     pub(crate) disks: &'a mut Disks,
+    /// When this tick is.
+    pub(crate) at: At,
+    /// What NVML's thread saw of the server's GPUs, where there is one.
+    pub(crate) gpus: Option<&'a Arc<Table>>,
     pub(crate) limits: Limits,
+    /// Counters of cgroups that somebody with more rights handed over, by the cgroup's path.
+    pub(crate) handed: &'a mut Vec<(String, Counters)>,
     pub(crate) depth: Depth,
     /// Whether an order that is opened now keeps its files open.
     pub(crate) keep_files: bool,
@@ -122,7 +133,7 @@ impl Order {
         at: At,
         context: &mut Context<'_>,
     ) -> Result<Self, Error> {
-        let Known { state: restored, totals } = known;
+        let Known { state: restored, totals, times } = known;
         let opened = Reader::open(&plan, context);
         let (reader, identity, lost_why) = match (opened, &restored) {
             (Ok((reader, identity)), _) => (Some(reader), identity, String::new()),
@@ -132,6 +143,7 @@ impl Order {
         let Some(state) = restored else {
             usage.lift(&totals, true);
             let mut order = Self::new(key, plan, reader, identity, usage, at);
+            order.delivered.lift(&times, true);
             order.tick(at, context);
             return Ok(order);
         };
@@ -142,6 +154,7 @@ impl Order {
         let mut order = Self::new(key, plan, reader, state.identity.clone(), usage, state.from);
         order.spans_restart = true;
         order.delivered = Delivered::new(state.delivered);
+        order.delivered.lift(&times, !same);
         if state.identity.boot_id.0 == context.boot_id {
             // Of another boot nothing is the same, whatever it is called.
             order.attached = Slot::all(&order.plan, state.identity.attached.as_deref().unwrap_or_default());
@@ -194,9 +207,20 @@ impl Order {
         }
     }
 
+    /// See [`crate::Sampler::lift`].
+    pub(crate) fn lift(&mut self, totals: &[(Resource, u128)], times: &[(Quality, u128)]) {
+        self.usage.lift(totals, false);
+        self.delivered.lift(times, false);
+    }
+
     /// Whether it was started with this plan and what `usage` meters.
     pub(crate) fn is(&self, plan: &Plan, usage: &Usage) -> bool {
         self.plan == *plan && self.usage.meters_as(usage)
+    }
+
+    /// What somebody must know of its GPUs.
+    pub(crate) fn troubles(&mut self) -> Vec<Trouble> {
+        self.attached.iter_mut().filter_map(Slot::gpus).flat_map(GpuMeter::take_troubles).collect()
     }
 
     /// Whether it holds files open.
@@ -206,6 +230,11 @@ impl Order {
 
     pub(crate) fn identity(&self) -> &MeterIdentity {
         &self.identity
+    }
+
+    /// What could not be opened beside the primary source is tried at the next tick.
+    pub(crate) fn look_again(&mut self) {
+        self.attached.iter_mut().for_each(Slot::look_again);
     }
 
     /// Reads once. A reading that fails is a gap, not an error.

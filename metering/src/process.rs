@@ -250,6 +250,11 @@ fn threads_ns(proc: &Path, pid: u32) -> u64 {
     times.fold(0, u64::saturating_add)
 }
 
+/// When a process was started, clock ticks since boot: with its id and the boot id its identity.
+pub(crate) fn starttime(proc: &Path, pid: u32) -> Option<u64> {
+    read_stat(proc, pid).map(|stat| stat.starttime)
+}
+
 fn read_stat(proc: &Path, pid: u32) -> Option<Stat> {
     parse_stat(&std::fs::read(proc.join(pid.to_string()).join("stat")).ok()?)
 }

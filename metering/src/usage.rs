@@ -32,6 +32,8 @@ impl Limits {
             Kind::DiskReadOps | Kind::DiskWriteOps => {
                 u128::from(elapsed_ns / 1000 + 100_000).saturating_mul(DEVICE_OPERATIONS_PER_US)
             }
+            // mJ: as many devices as an order can hold, at twice what any draws. Each device's own limit is in `gpu_meter`.
+            Kind::GpuEnergy => (elapsed / 1_000_000_000 + 1).saturating_mul(64 * 2 * 2_000_000),
             _ => (elapsed + 100_000_000).saturating_mul(DEVICE_BYTES_PER_NS),
         }
     }

@@ -4,20 +4,27 @@
 //! edge's; totals are cumulative, so whatever the reading is late by goes to the next window and never twice. A close that
 //! comes more than one interval late splits the last step by time and marks it estimated.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hufu_trade::{
+    quality::Quality,
     resource::{KINDS, Kind, Resource},
     usage::{HostTotal, MeterIdentity},
 };
 
 use crate::{
     Error,
+    bpf::Counters,
     cgroup::Depth,
     conservation::HostWindow,
     disk::Disks,
     draft::OrderDraft,
     file,
+    gpu_meter::Trouble,
+    gpu_table::Table,
     hierarchy::{Hierarchies, Mode},
     host::Host,
     order::{Context, Known, Order, Reader, is_same, metered_kinds},
@@ -27,7 +34,7 @@ use crate::{
     usage::{Limits, Usage},
 };
 
-/// So many orders keep their files open; for more the kernel's memory counts, and they are opened for each reading.
+/// At most so many orders keep their files open, fewer where this process may not open enough; for more the kernel's memory counts, and they are opened for each reading.
 pub const KEPT_ORDERS: usize = 256;
 /// What is no usage is read with each so many-th sample.
 const QUALITY_TICKS: u32 = 10;
@@ -66,8 +73,13 @@ pub struct Sampler {
     cpus: u32,
     /// Ticks since the last that read all.
     ticks: u32,
+    /// Network counters that were handed over and that no order has taken yet, by their cgroup's path.
+    handed: Vec<(String, Counters)>,
     orders: Vec<Order>,
     window: HostWindow,
+    /// The last tick.
+    at: At,
+    gpus: Option<Arc<Table>>,
 }
 
 impl Sampler {
@@ -81,11 +93,39 @@ impl Sampler {
         let mut buffer = vec![0; file::BUFFER_BYTES];
         let cpus = host.cpus(&mut buffer);
         let (boot_id, disks) = (file::boot_id(root)?, Disks::new(root));
-        let (root, orders, window) = (root.to_owned(), Vec::new(), HostWindow::new(at));
-        let mut sampler =
-            Self { root, hierarchies, boot_id, host, disks, buffer, interval_ns, cpus, ticks: 0, orders, window };
+        let (root, handed, orders, window) = (root.to_owned(), Vec::new(), Vec::new(), HostWindow::new(at));
+        let mut sampler = Self {
+            root,
+            hierarchies,
+            boot_id,
+            host,
+            disks,
+            buffer,
+            interval_ns,
+            cpus,
+            ticks: 0,
+            handed,
+            orders,
+            window,
+            at,
+            gpus: None,
+        };
         sampler.tick_host(at);
         Ok(sampler)
+    }
+
+    /// Reads the GPUs of orders that hold some from what NVML's thread leaves in `table`.
+    pub fn follow_gpus(&mut self, table: Arc<Table>) {
+        self.gpus = Some(table);
+    }
+
+    /// What somebody must know of orders' GPUs, each once; it allocates only then.
+    pub fn take_troubles(&mut self) -> Vec<([u8; 16], Trouble)> {
+        let of = |order: &mut Order| {
+            let key = order.key;
+            order.troubles().into_iter().map(move |trouble| (key, trouble))
+        };
+        self.orders.iter_mut().flat_map(of).collect()
     }
 
     /// Which cgroup generations the host has.
@@ -118,7 +158,7 @@ impl Sampler {
         restored: Option<OrderState>,
         at: At,
     ) -> Result<MeterIdentity, Error> {
-        let known = Known { state: restored, totals: Vec::new() };
+        let known = Known { state: restored, ..Known::default() };
         self.go_on(order, plan, (metered, reserved), known, at)
     }
 
@@ -138,6 +178,7 @@ impl Sampler {
         if self.orders.iter().any(|known| known.key == order) {
             return Err(Error::KnownOrder);
         }
+        self.at = at;
         let mut usage = Usage::new(metered, reserved);
         usage.bound(Kind::Memory, self.host.memory_bytes(&mut self.buffer));
         let mut started = Order::start(order, plan.into(), usage, known, at, &mut self.context(Depth::All).1)?;
@@ -173,9 +214,19 @@ impl Sampler {
         known.is_some_and(|known| known.is(plan, &Usage::new(metered, reserved)))
     }
 
-    /// The totals of an order that goes on from its state alone are not below those of its newest record.
-    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)]) {
-        self.orders.iter_mut().filter(|known| known.key == order).for_each(|known| known.usage.lift(totals, false));
+    /// The totals and times of an order that goes on from its state alone are not below those of its newest record.
+    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)], times: &[(Quality, u128)]) {
+        for known in self.orders.iter_mut().filter(|known| known.key == order) {
+            known.lift(totals, times);
+        }
+    }
+
+    /// Takes the traffic counters of the cgroup at `path` from whoever had the right to attach them, for the order that is metered
+    /// there, now or as soon as it starts.
+    pub fn hand_over(&mut self, path: &str, counters: Counters) {
+        self.handed.retain(|(of, _)| of != path);
+        self.handed.push((path.to_owned(), counters));
+        self.orders.iter_mut().for_each(Order::look_again);
     }
 
     /// Ends metering an order without a final read: its state.
@@ -190,7 +241,7 @@ impl Sampler {
             Depth::Usage => Err("not read with this sample"),
             Depth::All => self.host.stolen(&mut self.buffer),
         };
-        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < KEPT_ORDERS;
+        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < self.host.kept_orders();
         let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
         let context = Context {
             root: &self.root,
@@ -198,7 +249,10 @@ impl Sampler {
             boot_id: self.boot_id,
             buffer: &mut self.buffer,
             disks: &mut self.disks,
+            at: self.at,
+            gpus: self.gpus.as_ref(),
             limits,
+            handed: &mut self.handed,
             depth,
             keep_files,
             stolen,
@@ -221,6 +275,7 @@ impl Sampler {
 
     /// Reads all orders and the host. In the steady state it allocates nothing for orders in cgroups.
     pub fn tick(&mut self, at: At) {
+        self.at = at;
         self.ticks += 1;
         let depth = if self.ticks >= QUALITY_TICKS { Depth::All } else { Depth::Usage };
         self.read(at, depth);
@@ -283,12 +338,14 @@ impl Sampler {
     /// [`Error::UnknownOrder`].
     pub fn stop(&mut self, order: [u8; 16], at: At) -> Result<Vec<OrderDraft>, Error> {
         let index = self.orders.iter().position(|known| known.key == order).ok_or(Error::UnknownOrder)?;
+        self.at = at;
         let mut stopped = self.orders.swap_remove(index);
         stopped.stop(at, &mut self.context(Depth::All).1);
         for ((ended, kind), base) in self.window.ended.iter_mut().zip(KINDS).zip(stopped.window_base) {
             *ended = ended.saturating_add(stopped.usage.used(kind).saturating_sub(base));
         }
         self.window.spans_restart |= stopped.spans_restart;
+        self.handed.retain(|(path, _)| *path != stopped.identity().path);
         Ok(stopped.pieces)
     }
 

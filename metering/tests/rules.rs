@@ -101,7 +101,7 @@ fn rule_1_a_counter_that_goes_backwards_never_makes_usage_negative_and_is_said()
 #[test]
 fn rule_2_a_new_counter_under_the_old_name_is_new_even_when_its_value_is_larger() {
     let host = Host::new();
-    let mut sampler = host.started();
+    let sampler = host.started();
     let kept = sampler.state().remove(0);
     fs::remove_dir_all(host.root().join(Host::ORDER)).unwrap();
     // The directory's inode may be given again at once, as it is not in a kernel's cgroups: take another.
@@ -214,7 +214,11 @@ fn rule_14_quality_is_read_from_the_cgroup_and_what_is_not_there_says_so() {
     let mut sampler = host.started();
     let window = sampler.close(at(101 * SECOND), at(101 * SECOND).real_ns);
     let times = &window.orders[0].delivered;
-    assert!(times.iter().all(|(quality, time, why)| time.is_none() == why.is_some() || *quality == Quality::CpuStolen));
+    assert!(
+        times
+            .iter()
+            .all(|time| { time.total_ns.is_none() == time.why.is_some() || time.quality == Quality::CpuStolen })
+    );
     host.put(
         &format!("{}/cpu.stat", Host::ORDER),
         "usage_usec 1000\nnr_periods 1\nnr_throttled 1\nthrottled_usec 5000\n",
@@ -225,8 +229,8 @@ fn rule_14_quality_is_read_from_the_cgroup_and_what_is_not_there_says_so() {
         "usage_usec 1000\nnr_periods 1\nnr_throttled 1\nthrottled_usec 7000\n",
     );
     let window = sampler.close(at(103 * SECOND), at(103 * SECOND).real_ns);
-    let throttled = window.orders[0].delivered.iter().find(|(quality, ..)| *quality == Quality::CpuThrottled).unwrap();
-    assert_eq!((throttled.1, throttled.2), (Some(2_000_000), None));
+    let throttled = window.orders[0].delivered.iter().find(|time| time.quality == Quality::CpuThrottled).unwrap();
+    assert_eq!((throttled.total_ns, throttled.why), (Some(2_000_000), None));
 }
 
 #[test]
@@ -239,9 +243,9 @@ fn stolen_time_is_shared_out_by_the_cpu_time_that_each_order_used() {
     host.put("proc/stat", "cpu  150 0 150 1000 0 0 0 40 0 0\n");
     host.order(251_000, 4096);
     let window = sampler.close(at(102 * SECOND), at(102 * SECOND).real_ns);
-    let stolen = window.orders[0].delivered.iter().find(|(quality, ..)| *quality == Quality::CpuStolen).unwrap();
-    assert_eq!(stolen.1, Some(100_000_000));
-    assert!(stolen.2.unwrap().contains("shared out"), "{stolen:?}");
+    let stolen = window.orders[0].delivered.iter().find(|time| time.quality == Quality::CpuStolen).unwrap();
+    assert_eq!(stolen.total_ns, Some(100_000_000));
+    assert!(stolen.why.unwrap().contains("shared out"), "{stolen:?}");
 }
 
 #[test]

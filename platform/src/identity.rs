@@ -6,7 +6,7 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_gm::{Certificate, Hash, Usage, keyfile, sm2::SecretKey, verify_chain};
+use hufu_gm::{Certificate, Hash, Usage, keyfile, known::KnownKeys, sm2::SecretKey, verify_chain};
 use hufu_trade::{
     if2::{PLATFORM, segment_ok},
     octets::{Digest, Octets},
@@ -26,7 +26,12 @@ pub(crate) struct Identity {
     pub(crate) cert_id: Hash,
     /// Who may issue certificates of nodes and buyers.
     pub(crate) anchors: Vec<Certificate>,
+    /// Tables of the nodes' keys, under which every block and message is checked.
+    pub(crate) known: KnownKeys,
 }
+
+/// Nodes whose keys have tables at a time: at most 21 MiB.
+pub(crate) const KNOWN_KEY_COUNT_MAX: usize = 256;
 
 impl Identity {
     /// Reads key, certificates and anchors, and checks that they belong together, are valid at `now_ns` and name the platform
@@ -61,7 +66,8 @@ impl Identity {
             let (subject, dns) = (leaf.subject(), format!("{PLATFORM}.{site}"));
             return Err(Failure::new(Exit::Config, Text::NotNamed { path: shown, subject, party, dns }));
         }
-        Ok(Self { key: secret, cert_id: leaf.id(), chain, anchors })
+        let known = KnownKeys::new(KNOWN_KEY_COUNT_MAX);
+        Ok(Self { key: secret, cert_id: leaf.id(), chain, anchors, known })
     }
 
     /// The certificate id as evidence writes it.

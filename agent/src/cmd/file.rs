@@ -4,12 +4,12 @@
 use std::{
     fs::OpenOptions,
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_gm::{Error as GmError, cert::Certificate, sm2::SecretKey};
+use hufu_gm::{Error as GmError, cert::Certificate, pbes2::Password, sm2::SecretKey};
 
 use crate::{
     key_place::KeyPlace,
@@ -47,6 +47,12 @@ pub(crate) fn gm_failure(path: &Path, error: &GmError) -> Failure<Text> {
             Failure::new(Exit::Config, Text::KeyFileMode { path: shown(path), mode: format!("{mode:04o}") })
         }
         GmError::KeyFileMalformed { .. } => malformed(path, &"no SM2 secret key in it"),
+        GmError::KeyFileOwner { uid, .. } => {
+            Failure::new(Exit::Config, Text::KeyFileOwner { path: shown(path), uid: uid.to_string() })
+        }
+        GmError::KeyFileEncrypted { .. } => Failure::new(Exit::Config, Text::KeyFileEncrypted { path: shown(path) }),
+        GmError::KeyFileClear { .. } => Failure::new(Exit::Config, Text::KeyFileClear { path: shown(path) }),
+        GmError::KeyFilePassword { .. } => Failure::new(Exit::Config, Text::KeyFilePassword { path: shown(path) }),
         other => malformed(path, other),
     }
 }
@@ -75,13 +81,25 @@ pub(crate) fn read_key(path: &Path) -> Result<SecretKey, Failure<Text>> {
     hufu_gm::keyfile::read(path).map_err(|e| gm_failure(path, &e))
 }
 
+/// Reads a secret key file, encrypted if a password is given.
+pub(crate) fn read_key_with(path: &Path, password: Option<&Password>) -> Result<SecretKey, Failure<Text>> {
+    let read = match password {
+        Some(password) => hufu_gm::keyfile::read_encrypted(path, password),
+        None => hufu_gm::keyfile::read(path),
+    };
+    read.map_err(|e| gm_failure(path, &e))
+}
+
 /// The node's key from where its configuration says; a signer is asked which key it holds.
 ///
 /// # Errors
 /// Those of [`read_key`]; status 69 or 78 for a signer that is not there or somebody else's.
 pub(crate) fn node_key(place: &KeyPlace) -> Result<NodeKey, Failure<Text>> {
     match place {
-        KeyPlace::File(path) => read_key(path).map(NodeKey::File),
+        KeyPlace::File { key, password } => {
+            let password = password.as_deref().map(super::password::from_file).transpose()?;
+            read_key_with(key, password.as_ref()).map(NodeKey::File)
+        }
         KeyPlace::Signer(address) => {
             let found = Far::find(address.clone()).map_err(|fault| crate::setup::signer_failure(address, &fault))?;
             Ok(NodeKey::Far(found))
@@ -137,6 +155,15 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> 
 
 /// Writes or replaces a file; readers see the old content or the new, nothing between.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
+    replace_as(path, bytes, 0o644)
+}
+
+/// As [`replace`], for nobody's eyes but the owner's.
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
+    replace_as(path, bytes, 0o600)
+}
+
+fn replace_as(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure<Text>> {
     // A device or a pipe is written to; a file in its place would be a surprise to everybody else who uses it.
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
@@ -146,8 +173,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
     beside.push(".new");
     let beside = Path::new(&beside);
     let mut open = OpenOptions::new();
-    let file = open.write(true).create(true).truncate(true).mode(0o644).open(beside);
+    let file = open.write(true).create(true).truncate(true).mode(mode).open(beside);
     let written = file.and_then(|mut file| {
+        // One that was left behind may have had another mode.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(beside, path)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_trade::if2::Product;
+use hufu_trade::{if2::Product, resource::Resource};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     cmd::{Context, Outcome, bug},
     config::Config,
     daemon::{self, Lifetime},
+    gpus,
     hardware::Hardware,
     local::Question,
     setup,
@@ -134,12 +135,14 @@ fn status_text(status: &Value, context: &Context) -> String {
             .as_str()
             .and_then(|ns| ns.parse::<u64>().ok())
             .map_or("-".to_owned(), |ns| (ns / 1_000_000).to_string()),
-        resident: text(&agent["resident_bytes"]),
-        kernel: text(&agent["kernel_bytes"]),
         written: text(&agent["written_bytes"]),
         threads: text(&agent["threads"]),
     };
-    out.push_str(&format!("{}\n", own.render(context.lang)));
+    let memory =
+        Text::StatusOwnMemory { resident: text(&agent["resident_bytes"]), kernel: text(&agent["kernel_bytes"]) };
+    for line in [own, memory] {
+        out.push_str(&format!("{}\n", line.render(context.lang)));
+    }
     for alarm in status["alarms"].as_array().into_iter().flatten() {
         out.push_str(&format!("{} {}: {}\n", text(&alarm["at"]), text(&alarm["what"]), text(&alarm["detail"])));
     }
@@ -170,7 +173,9 @@ pub(super) fn products(args: &ConfigArgs, context: &Context) -> Outcome {
     let capacity = Capacity {
         cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
         memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
-        sources: hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?,
+        storage_bytes: config.storage_bytes.unwrap_or(0),
+        sources: crate::stock::sources(&config).map_err(unmetered)?,
+        gpus: gpus::now(&config),
     };
     let shop = Shop { products: config.products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
     let book = Book::default();
@@ -202,8 +207,8 @@ struct NotOffered {
 impl Offering {
     fn new(shop: &Shop, product: Product, config: &ProductConfig) -> Self {
         let not_offered = config.tariff.prices.iter().filter_map(|price| {
-            let resource = price.resource.parse().map_err(|error: hufu_trade::Error| error.to_string());
-            let why = resource.and_then(|resource| shop.metered(&resource)).err()?;
+            let resource = price.resource.parse::<Resource>().map_err(|error| error.to_string());
+            let why = resource.and_then(|resource| shop.metered(config, &resource)).err()?;
             Some(NotOffered { resource: price.resource.clone(), why })
         });
         let not_offered = not_offered.collect();

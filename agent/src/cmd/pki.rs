@@ -52,6 +52,12 @@ pub(super) enum Command {
         /// Days it is valid
         #[arg(long, default_value_t = 825, value_parser = clap::value_parser!(i64).range(1..=3650))]
         days: i64,
+        /// File to make for the encryption certificate of a double certificate, whose key pair is made here, too
+        #[arg(long, value_name = "F", conflicts_with = "role", requires = "key_out")]
+        pair: Option<PathBuf>,
+        /// File to make for the delivered key pair (SM2EnvelopedKey, DER), encrypted to the request's key
+        #[arg(long, value_name = "F", requires = "pair")]
+        key_out: Option<PathBuf>,
         /// File to make
         #[arg(short, long, value_name = "F")]
         out: PathBuf,
@@ -101,7 +107,10 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
             let made = make_root(&file::read_key(key)?, subject, *days)?;
             write(out, &made, context)?;
         }
-        Command::Issue { issuer, csr, role, days, out } => {
+        Command::Issue { issuer, csr, days, pair: Some(pair), key_out: Some(key_out), out, .. } => {
+            issue_pair(issuer, csr, *days, [out, pair, key_out], context)?;
+        }
+        Command::Issue { issuer, csr, role, days, out, .. } => {
             let (authority, key) = open(issuer)?;
             let request = Csr::from_pem(&file::read_text(csr)?).map_err(|e| file::gm_failure(csr, &e))?;
             let role = match role {
@@ -128,6 +137,53 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Both certificates of a double certificate, and the encryption key pair for the holder: files `out`.
+fn issue_pair(
+    issuer: &Issuer,
+    csr: &Path,
+    days: i64,
+    [signing, encryption, delivered]: [&Path; 3],
+    context: &Context,
+) -> Result<(), Failure<Text>> {
+    let (authority, key) = open(issuer)?;
+    let request = Csr::from_pem(&file::read_text(csr)?).map_err(|e| file::gm_failure(csr, &e))?;
+    let names: Vec<&str> = request.dns_names().iter().map(String::as_str).collect();
+    let serials = [serial()?, serial()?];
+    let [first, second] = &serials;
+    let both = [terms(first, days, &names), terms(second, days, &names)];
+    let made = ca::issue_pair(&authority, &key, &request, &both, hufu_gm::random::fill);
+    let made = made.map_err(|e| file::malformed(csr, &e))?;
+    // Nothing of a half-made pair is left behind.
+    let outputs = [
+        (signing, made.signing.to_pem().into_bytes()),
+        (encryption, made.encryption.to_pem().into_bytes()),
+        (delivered, made.delivered.clone()),
+    ];
+    let mut written = Vec::new();
+    for (path, bytes) in outputs {
+        if let Err(failure) = file::write_new(path, &bytes) {
+            written.into_iter().for_each(|path: &Path| drop(std::fs::remove_file(path)));
+            return Err(failure);
+        }
+        written.push(path);
+    }
+    let one = |path: &Path, certificate: &Certificate| {
+        json!({
+            "file": path.display().to_string(),
+            "subject": certificate.subject(),
+            "serial": certificate.serial_hex(),
+            "id": hex::encode(certificate.id()),
+        })
+    };
+    let shown = json!({
+        "signing": one(signing, &made.signing),
+        "encryption": one(encryption, &made.encryption),
+        "key_file": delivered.display().to_string(),
+    });
+    let (path, subject) = (signing.display().to_string(), made.signing.subject());
+    context.show(&shown, || Text::CertificateMade { path: path.clone(), subject: subject.clone() }.render(context.lang))
 }
 
 /// A root certificate over `key`.

@@ -18,7 +18,7 @@ use rustix::net::sockopt::socket_peercred;
 use serde_json::json;
 
 use crate::{
-    cmd::{Context, Outcome, bug, file},
+    cmd::{Context, Outcome, bug, file, password::PasswordArgs},
     key_place,
     signer::{Answer, Deadline, QUESTION_BYTES_MAX, Question},
     text::Text,
@@ -42,6 +42,8 @@ pub(super) struct Args {
     /// Whose processes may ask besides root's and your own, by name or number; may be given several times
     #[arg(long, value_name = "USER")]
     uid: Vec<String>,
+    #[command(flatten)]
+    password: PasswordArgs,
 }
 
 /// Signs until it is killed: it has nothing to lose.
@@ -51,7 +53,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     for user in &args.uid {
         askers.push(file::user(user, "--uid")?);
     }
-    let key = file::read_key(&key_place::secret(&args.key, Path::new("")))?;
+    let password = args.password.read()?;
+    let key = file::read_key_with(&key_place::secret(&args.key, Path::new("")), password.as_ref())?;
     let public_key = hex::encode(key.public_key().to_sec1());
     let listener = bind(&args.socket)?;
     let socket = args.socket.display().to_string();

@@ -20,7 +20,7 @@ use crate::{
     setup::{self, First},
     signer::NodeKey,
     status::Alarms,
-    stock::{Capacity, Shop},
+    stock::{Capacity, NO_GPU_SOLD, Shop},
     unsigned::Unsigned,
     writer::Writer,
 };
@@ -114,6 +114,8 @@ impl Setup {
             name: product.id.clone(),
             cpu_millicores: product.cpu_millicores,
             memory_bytes: product.memory_bytes,
+            disk: crate::disk::Disk::default(),
+            gpu: None,
             term_max_ns: product.term_max_ns,
             sla: None,
             delivery: None,
@@ -124,7 +126,9 @@ impl Setup {
         let capacity = Capacity {
             cpu_millicores: self.cpu_millicores,
             memory_bytes: self.memory_bytes,
+            storage_bytes: 0,
             sources: sources.collect(),
+            gpus: Err(NO_GPU_SOLD.to_owned()),
         };
         let certificates = vec![self.certificate.der().to_vec()];
         Shop { products: products.collect(), capacity, certificates, hardware: Hardware::default() }
@@ -203,6 +207,7 @@ impl Setup {
             writer: inputs,
             clock: self.clock,
             counted,
+            gpus: None,
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);

@@ -32,7 +32,7 @@ use crate::{
     hardware::Hardware,
     node::{Core, Effect, Event, Identity},
     signer::NodeKey,
-    stock::{Capacity, Shop},
+    stock::{Capacity, NO_GPU_SOLD, Shop},
     writer::ledger_quality,
 };
 
@@ -89,6 +89,8 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         name: "Small".to_owned(),
         cpu_millicores: 1000,
         memory_bytes: 1 << 30,
+        disk: crate::disk::Disk::default(),
+        gpu: None,
         term_max_ns: 3600 * SECOND,
         sla: None,
         delivery: None,
@@ -96,7 +98,13 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         tariff,
     };
     let sources = vec![(Resource::used(Kind::Cpu), Ok("cgroup-v2:cpu.stat".to_owned()))];
-    let capacity = Capacity { cpu_millicores: 2000, memory_bytes: 8 << 30, sources };
+    let capacity = Capacity {
+        cpu_millicores: 2000,
+        memory_bytes: 8 << 30,
+        storage_bytes: 0,
+        sources,
+        gpus: Err(NO_GPU_SOLD.to_owned()),
+    };
     let identity = Identity {
         pool: POOL.to_owned(),
         key: NodeKey::File(node.key.clone()),

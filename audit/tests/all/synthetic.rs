@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) records: u64,
     /// Changes a record before it is signed.
     pub(crate) record: fn(&mut UsageRecord),
+    /// Changes what is signed of a record; the bill is made of what the record was before.
+    pub(crate) signed: Box<dyn Fn(&mut UsageRecord)>,
     /// Changes the bill before it is signed.
     pub(crate) bill: fn(&mut Bill),
     /// What the buyer signs as its ceiling.
@@ -92,6 +94,7 @@ impl Default for Plan {
         Self {
             records: 5,
             record: |_| {},
+            signed: Box::new(|_| {}),
             bill: |_| {},
             ceiling: Money(1_000_000_000_000_000),
             rules: rules::DEFAULT.to_owned(),

@@ -12,6 +12,7 @@ use hufu_gm::{
 };
 
 use crate::{
+    matrix,
     openssl::{Bench, DISTID},
     pki::{JANUARY_S, YEAR_S, june_ns, key, pki, terms},
 };
@@ -33,6 +34,7 @@ fn openssl_verifies_our_signatures_and_refuses_other_messages() {
         bench.write("m", [message, b"!".as_slice()].concat());
         assert!(!bench.try_openssl(&verify).0, "round {round}");
     }
+    matrix::says("SM2 signature, default user id", "openssl 3.0", "ours read there", "ok");
 }
 
 #[test]
@@ -47,6 +49,7 @@ fn we_verify_openssls_signatures_and_refuse_its_empty_user_id() {
     }
     bench.openssl("dgst -sm3 -sign k.pem -out default-id.der m");
     assert!(!public.verify(b"message digest", &bench.read("default-id.der")).is_valid());
+    matrix::says("SM2 signature, default user id", "openssl 3.0", "theirs read here", "ok");
 }
 
 #[test]
@@ -89,6 +92,7 @@ fn openssl_verifies_each_link_of_our_chain() {
     let (wrong, text) = bench
         .try_openssl(&format!("verify -attime {} -vfyopt {DISTID} -partial_chain -CAfile root.pem node.pem", at()));
     assert!(!wrong, "{text}");
+    matrix::says("Certificates, a chain of three", "openssl 3.0", "ours read there", "ok");
 }
 
 #[test]
@@ -154,6 +158,8 @@ fn openssl_verifies_our_request_and_we_its() {
     let issued = ca::issue_for(&pki.middle, &crate::pki::key(2), Role::Signer, &theirs, &terms(&[9; 8])).unwrap();
     assert_eq!(*issued.public_key(), key.public_key());
     verify_chain(&issued, &[pki.middle], &[pki.root], &[], june_ns(), Usage::Signing).unwrap();
+    matrix::says("Certification request", "openssl 3.0", "ours read there", "ok");
+    matrix::says("Certification request", "openssl 3.0", "theirs read here", "ok");
 }
 
 #[test]
@@ -193,6 +199,7 @@ fn a_chain_made_by_openssl_is_accepted() {
     let printed = bench.openssl("x509 -in node.pem -noout -enddate -dateopt iso_8601");
     let year: i64 = printed.trim_start_matches("notAfter=").get(..4).unwrap().parse().unwrap();
     assert!((year - 1970) * 31_556_952 - (node.not_after_ns() / 1_000_000_000) < 86_400, "{printed}");
+    matrix::says("Certificates, a chain of three", "openssl 3.0", "theirs read here", "ok");
 }
 
 #[test]
@@ -258,6 +265,7 @@ fn openssl_reads_and_verifies_our_revocation_list() {
         .find(|at| signature.get(*at..).is_some_and(|rest| pki.middle.public_key().verify(&tbs, rest).is_valid()));
     bench.write("s.der", signature.get(start.unwrap()..).unwrap());
     bench.openssl(&format!("dgst -sm3 -verify pub.pem -sigopt {DISTID} -signature s.der tbs.der"));
+    matrix::says("Revocation list", "openssl 3.0", "ours read there", "ok");
 }
 
 #[test]
@@ -288,6 +296,7 @@ fn we_read_and_verify_a_revocation_list_made_by_openssl() {
     ));
     let refused = Crl::from_pem_many(&bench.read_text("p.crl"));
     assert!(matches!(refused, Err(hufu_gm::Error::CriticalExtension(_))), "{refused:?}");
+    matrix::says("Revocation list", "openssl 3.0", "theirs read here", "ok");
 }
 
 #[test]

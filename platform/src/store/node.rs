@@ -62,7 +62,7 @@ pub(crate) async fn facts(
         pool: pool.to_owned(),
         anchors: identity.anchors.clone(),
         platform: Some((identity.cert_id, identity.key.public_key())),
-        certificates: leaves.map(|(_, certificate)| (certificate.id(), certificate)).collect(),
+        certificates: leaves.map(|(_, found)| (found.id(), identity.known.equip(found))).collect(),
         now_ns,
         ..Facts::default()
     };

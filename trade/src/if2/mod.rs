@@ -4,6 +4,7 @@
 mod blocks;
 mod envelope;
 mod message;
+pub mod protected;
 mod topic;
 
 pub use blocks::Blocks;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hufu_gm::{Usage, cert::Certificate, keyfile, verify_chain};
+use hufu_gm::{SecretKey, Usage, cert::Certificate, keyfile, verify_chain};
 use hufu_ledger::Ledger;
 use hufu_trade::{
     octets::rfc3339,
@@ -21,8 +21,10 @@ const DAY_NS: i64 = 86_400_000_000_000;
 
 pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     let config = patient.config;
-    let mut checks =
-        vec![node_key(patient), secret(patient, "salt", &config.salt, |path| keyfile::read_secret32(path).map(drop))];
+    let mut checks = vec![
+        node_key(patient),
+        secret(patient, "salt", &config.salt, |path, uid| keyfile::read_secret32_of(path, uid).map(drop)),
+    ];
     let party = config.pool();
     checks.extend(certificate(patient, ["certificate", "certificate_time"], &config.certificates, &party));
     checks.push(key_fits(patient));
@@ -37,7 +39,9 @@ pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
 fn node_key(patient: &Patient<'_>) -> Check {
     let id = "node_key";
     match &patient.config.key {
-        KeyPlace::File(path) => secret(patient, id, path, |path| keyfile::read(path).map(drop)),
+        KeyPlace::File { key, password } => {
+            secret(patient, id, key, |path, uid| key_in_file(path, password.as_deref(), uid).map(drop))
+        }
         KeyPlace::Signer(address) => {
             let socket = address.socket.display().to_string();
             let signs = Far::find(address.clone()).and_then(|far| far.probe());
@@ -47,12 +51,18 @@ fn node_key(patient: &Patient<'_>) -> Check {
     }
 }
 
+/// The key in its file, under its password if it has one; both may be the service's.
+fn key_in_file(path: &Path, password: Option<&Path>, uid: u32) -> Result<SecretKey, hufu_gm::Error> {
+    let password = password.map(|place| keyfile::read_password_of(place, uid)).transpose()?;
+    keyfile::read_of(path, uid, password.as_ref())
+}
+
 /// A secret's file: there, whole, nobody else's. The secret itself is read and forgotten.
 fn secret(
     patient: &Patient<'_>,
     id: &'static str,
     path: &Path,
-    read: impl Fn(&Path) -> Result<(), hufu_gm::Error>,
+    read: impl Fn(&Path, u32) -> Result<(), hufu_gm::Error>,
 ) -> Check {
     let shown = path.display().to_string();
     let text = Text::DoctorSecret { path: shown.clone() };
@@ -68,7 +78,7 @@ fn secret(
     if owner != patient.service.0 && owner != 0 {
         return patient.check(id, (State::Fail, format!("{shown}: uid {owner}")), &text);
     }
-    match read(path) {
+    match read(path, patient.service.0) {
         Err(hufu_gm::Error::Io { source, .. })
             if source.kind() == std::io::ErrorKind::PermissionDenied && !patient.is_root =>
         {
@@ -121,10 +131,16 @@ fn vouched(patient: &Patient<'_>, leaf: &Certificate, rest: &[Certificate]) -> R
 fn key_fits(patient: &Patient<'_>) -> Check {
     let (id, text) = ("key_fits", Text::DoctorKeyFits {});
     let config = patient.config;
-    let (Ok(key), Ok(chain)) = (file::node_key(&config.key), setup::certificates(&config.certificates)) else {
+    let public = match &config.key {
+        KeyPlace::File { key, password } => {
+            key_in_file(key, password.as_deref(), patient.service.0).ok().map(|key| key.public_key())
+        }
+        place @ KeyPlace::Signer(_) => file::node_key(place).ok().map(|key| key.public_key()),
+    };
+    let (Some(public), Ok(chain)) = (public, setup::certificates(&config.certificates)) else {
         return patient.skipped(id, &Text::DoctorNeedsBoth {}, &text);
     };
-    let fits = chain.first().is_some_and(|leaf| *leaf.public_key() == key.public_key());
+    let fits = chain.first().is_some_and(|leaf| *leaf.public_key() == public);
     let (state, actual) = if fits { (State::Ok, "same key") } else { (State::Fail, "another key") };
     patient.check(id, (state, actual.to_owned()), &text)
 }

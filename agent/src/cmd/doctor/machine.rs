@@ -7,15 +7,28 @@ use std::{
 };
 
 use hufu_audit::Lang;
-use hufu_gm::{PublicKey, second_opinion::verify_with_libsm, sm3::sm3};
+use hufu_gm::{
+    PublicKey,
+    second_opinion::{sm3_with_libsm, sm4_ctr_with_libsm, verify_with_libsm},
+    sm3::sm3,
+    sm4::Key,
+};
 use hufu_metering::{
-    capacity::trusted_sources,
-    gpu,
+    gpu::{self, GpuKind},
     hierarchy::{Hierarchies, Mode},
 };
+use hufu_trade::resource::Resource;
 
 use super::{Check, Patient, State, check, or_fail};
-use crate::{config::Config, provision::Means, stock::Capacity, text::Text};
+use crate::{
+    catalogue::ProductConfig,
+    config::Config,
+    gpu_config::GpuConfig,
+    hardware::Hardware,
+    provision::Means,
+    stock::{Capacity, Shop},
+    text::Text,
+};
 
 /// A source of randomness that is not ready by then is none.
 const RANDOM_WAIT: Duration = Duration::from_secs(3);
@@ -31,15 +44,16 @@ const MEMORY_BYTES: u64 = 64 << 20;
 
 /// What may be looked at without knowing the configuration.
 pub(super) fn without_configuration(lang: Lang) -> Vec<Check> {
-    vec![random(lang), signatures(lang), gpus(lang)]
+    vec![random(lang), signatures(lang), gpus(lang, None)]
 }
 
 pub(super) fn checks(patient: &Patient<'_>, daemon: Option<u32>) -> Vec<Check> {
-    let mut checks = vec![random(patient.lang), signatures(patient.lang), cgroups(patient), metered(patient)];
+    let mut checks = vec![random(patient.lang), signatures(patient.lang), cgroups(patient)];
+    checks.push(metered(patient, capacity(patient.config)));
     checks.push(places(patient));
     checks.push(files(patient, daemon));
     checks.extend(daemon.map(|pid| memory(patient, pid)));
-    checks.push(gpus(patient.lang));
+    checks.push(gpus(patient.lang, Some(patient.config)));
     checks
 }
 
@@ -49,7 +63,9 @@ pub(super) fn capacity(config: &Config) -> Option<Capacity> {
     Some(Capacity {
         cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
         memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
-        sources: Vec::new(),
+        storage_bytes: config.storage_bytes.unwrap_or(0),
+        sources: crate::stock::sources(config).ok()?,
+        gpus: crate::gpus::now(config),
     })
 }
 
@@ -72,6 +88,10 @@ fn random(lang: Lang) -> Check {
 
 /// SM3 of `abc`: GB/T 32905, A.1.
 const ABC: &str = "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0";
+/// SM4 of a block under the key that equals it: GB/T 32907, A.1. In counter mode over zeros, the block being the counter.
+const BLOCK: [u8; 16] =
+    [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10];
+const ENCRYPTED: &str = "681edf34d206965e86b3e94f536e4246";
 /// Public key and signature over `message digest` under the default user id: GB/T 32918.5, A.2.
 const KEY: &str = "0409f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020\
                    ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13";
@@ -85,11 +105,17 @@ fn signatures(lang: Lang) -> Check {
     let ours = |message: &[u8]| PublicKey::from_sec1(&key).is_ok_and(|key| key.verify(message, &signature).is_valid());
     let theirs = |message: &[u8]| verify_with_libsm(&key, message, &signature);
     let (right, wrong) = (b"message digest", b"message digesu");
+    let mut block = [0; 16];
+    Key::from_bytes(BLOCK).apply_ctr(&BLOCK, &mut block);
+    let their_block = sm4_ctr_with_libsm(&BLOCK, &BLOCK, &[0; 16]);
     let found = match () {
         () if hex::encode(sm3(&[b"abc"])) != ABC => Err("SM3"),
+        () if hex::encode(sm3_with_libsm(b"abc")) != ABC => Err("SM3 (libsm)"),
+        () if hex::encode(block) != ENCRYPTED => Err("SM4"),
+        () if their_block.as_deref() != Some(block.as_slice()) => Err("SM4 (libsm)"),
         () if !ours(right) || ours(wrong) => Err("SM2"),
         () if !theirs(right).is_valid() || theirs(wrong).is_valid() => Err("SM2 (libsm)"),
-        () => Ok("SM3, SM2, SM2 (libsm)".to_owned()),
+        () => Ok("SM2, SM3, SM4; libsm agrees".to_owned()),
     };
     check(lang, "signatures", or_fail(found), &Text::DoctorSignatures {})
 }
@@ -108,21 +134,18 @@ fn cgroups(patient: &Patient<'_>) -> Check {
 }
 
 /// Whether everything that has a price has a meter.
-fn metered(patient: &Patient<'_>) -> Check {
-    let config = patient.config;
-    let judged = match trusted_sources(&config.root) {
-        Err(error) => (State::Fail, error.to_string()),
-        Ok(sources) => {
-            let prices = config.products.iter().flat_map(|product| &product.tariff.prices);
-            let mut lacking: Vec<String> = prices
-                .filter_map(|price| price.resource.parse::<hufu_trade::resource::Resource>().ok())
-                .filter(|resource| !resource.reserved)
-                .filter(|resource| {
-                    let source = sources.iter().find(|(known, _)| known.kind == resource.kind);
-                    source.is_none_or(|(_, source)| source.is_err())
-                })
-                .map(|resource| resource.to_string())
-                .collect();
+fn metered(patient: &Patient<'_>, capacity: Option<Capacity>) -> Check {
+    let products = patient.config.products.clone();
+    let judged = match capacity {
+        None => (State::Fail, patient.config.root.join("proc").display().to_string()),
+        Some(capacity) => {
+            let shop = Shop { products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
+            let mut lacking = Vec::new();
+            for product in &shop.products {
+                let priced = product.tariff.prices.iter().filter_map(|price| price.resource.parse().ok());
+                let lacks = |resource: &Resource| shop.metered(product, resource).is_err();
+                lacking.extend(priced.filter(lacks).map(|resource| resource.to_string()));
+            }
             lacking.sort();
             lacking.dedup();
             let state = if lacking.is_empty() { State::Ok } else { State::Warn };
@@ -214,11 +237,14 @@ fn memory_limit(root: &Path, pid: u32) -> Option<u64> {
     limits.min()
 }
 
-fn gpus(lang: Lang) -> Check {
-    let found = gpu::inventory(Path::new(gpu::LIBRARY), GPU_WAIT);
+fn gpus(lang: Lang, config: Option<&Config>) -> Check {
+    let library = config.map_or(Path::new(gpu::LIBRARY), |config| &config.nvml);
+    let found = gpu::inventory(library, GPU_WAIT);
     let reason = found.reason.clone().unwrap_or_default();
     let devices = Path::new("/dev/nvidiactl").exists();
+    let lacking = config.map_or_else(Vec::new, |config| lacking(config, &found.kinds));
     let judged = match &found.devices {
+        _ if !lacking.is_empty() => (State::Fail, format!("{} {reason}", lacking.join(", ")).trim().to_owned()),
         Some(devices) if devices.iter().any(|gpu| gpu.reason.is_some()) => {
             let why = devices.iter().filter_map(|gpu| gpu.reason.clone()).collect::<Vec<_>>();
             (State::Warn, why.join("; "))
@@ -230,6 +256,16 @@ fn gpus(lang: Lang) -> Check {
         None => (State::Ok, format!("0 ({reason})")),
     };
     check(lang, "gpus", judged, &Text::DoctorGpus {})
+}
+
+/// The products whose devices are not there: not one unit of them can be sold.
+fn lacking(config: &Config, kinds: &[GpuKind]) -> Vec<String> {
+    let products = config.products.iter().filter_map(|product| Some((product, product.gpu.as_ref()?)));
+    let short = |(product, gpu): (&ProductConfig, &GpuConfig)| {
+        let found = kinds.iter().find(|kind| kind.resource.to_string() == gpu.resource()).map_or(0, |kind| kind.count);
+        (found < gpu.count).then(|| format!("{}: {} {found}/{}", product.id, gpu.resource(), gpu.count))
+    };
+    products.filter_map(short).collect()
 }
 
 #[cfg(test)]
