@@ -70,8 +70,7 @@ pub(crate) fn quality(now: Now) -> TimeQuality {
 }
 
 /// The same time quality in the ledger's own type: `ledger` and `trade` do not know each other.
-pub(crate) fn ledger_quality(quality: hufu_trade::usage::TimeQuality) -> hufu_ledger::TimeQuality {
-    use hufu_trade::usage::TimeState;
+pub(crate) fn ledger_quality(quality: TimeQuality) -> hufu_ledger::TimeQuality {
     let state = match quality.state {
         TimeState::Unset => hufu_ledger::TimeState::Unset,
         TimeState::Relative => hufu_ledger::TimeState::Relative,

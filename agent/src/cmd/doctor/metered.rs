@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use hufu_metering::{
-    capacity::{TrustedSource, trusted_sources},
+    capacity::TrustedSource,
     hierarchy::{Hierarchies, Mode},
 };
 use hufu_trade::resource::{Kind, Resource};
@@ -20,10 +20,12 @@ pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     checks.extend(delegated(patient));
     checks.push(pressure(patient));
     let disk = [Kind::DiskRead, Kind::DiskWrite, Kind::DiskReadOps, Kind::DiskWriteOps];
-    let sources = trusted_sources(&patient.config.root).unwrap_or_default();
+    let sources = crate::stock::sources(patient.config).unwrap_or_default();
     checks.push(meter(patient, "meter_cpu", (&[Kind::Cpu], &sources), &Text::DoctorMeterCpu {}));
     checks.push(meter(patient, "meter_memory", (&[Kind::Memory], &sources), &Text::DoctorMeterMemory {}));
     checks.push(meter(patient, "meter_disk", (&disk, &sources), &Text::DoctorMeterDisk {}));
+    let network = [Kind::NetRx, Kind::NetTx];
+    checks.push(meter(patient, "meter_network", (&network, &sources), &Text::DoctorMeterNetwork {}));
     checks
 }
 
