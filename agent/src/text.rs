@@ -95,7 +95,8 @@ hufu_audit::texts! {
     CapacityPhysical { name, kind, size, model } => "disk {name} ({kind}): {size}, {model}", "磁盘 {name}（{kind}）：{size}，{model}";
     HardwareChanged { what } => "the hardware is not what was accepted, nothing is sold: {what}; look at it, then: hufu capacity --accept", "硬件与已接受的不一致，停止出售：{what}；检查后执行：hufu capacity --accept";
     StatusStock { id, stock, why } => "product {id}: {stock} ({why})", "产品 {id}：{stock}（{why}）";
-    StatusOwn { cpu_ms, resident, kernel, written, threads } => "the agent itself: CPU {cpu_ms} ms, {resident} bytes resident, {kernel} bytes in the kernel, {written} bytes written, {threads} threads", "代理自身：CPU {cpu_ms} 毫秒，常驻内存 {resident} 字节，内核内存 {kernel} 字节，写盘 {written} 字节，{threads} 个线程";
+    StatusOwn { cpu_ms, threads, written } => "the agent itself: CPU {cpu_ms} ms, {threads} threads, {written} bytes written", "代理自身：CPU {cpu_ms} 毫秒，{threads} 个线程，写盘 {written} 字节";
+    StatusOwnMemory { resident, kernel } => "its memory: {resident} bytes resident, {kernel} bytes in the kernel", "其内存：常驻 {resident} 字节，内核 {kernel} 字节";
     PriceNotOffered { resource, why } => "no price for {resource}: {why}", "{resource} 不计价：{why}";
     ProductSla { percent, response } => "available {percent} %, answer within {response}", "可用性 {percent} %，响应时间 {response}";
     ProductDelivery { by, note } => "delivered by {by}: {note}", "交付方式 {by}：{note}";

@@ -132,7 +132,6 @@ fn read(library: &Path) -> Gpus {
 }
 
 /// Loads NVML and initialises it; what is known of the GPUs where that fails.
-#[expect(clippy::result_large_err, reason = "the answer of a server without GPUs, given once")]
 pub(crate) fn open(library: &Path) -> Result<Nvml, Gpus> {
     // Opening a library from a static program needs the very C library it was built with, else it may crash.
     if cfg!(target_feature = "crt-static") {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::Duration,
@@ -92,10 +92,7 @@ impl Watch {
 
     /// The inventory, where it is another than the one told last. It does not wait.
     pub fn news(&self) -> Option<Gpus> {
-        match self.news.try_recv() {
-            Ok(gpus) => Some(gpus),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.news.try_recv().ok()
     }
 
     /// Asks the thread to end and waits for it, at most `within`: a process should not end while one of its threads is

@@ -145,9 +145,9 @@ impl Stat {
 fn kernel_of(text: &[u8]) -> Option<u64> {
     let parts = [&b"slab"[..], b"kernel_stack", b"pagetables", b"percpu", b"sock"];
     file::keyed(text, b"kernel").or_else(|| {
-        let known = parts.into_iter().filter_map(|key| file::keyed(text, key));
+        let mut known = parts.into_iter().filter_map(|key| file::keyed(text, key));
         file::keyed(text, b"slab")?;
-        known.fold(Some(0_u64), |sum, part| sum?.checked_add(part))
+        known.try_fold(0_u64, u64::checked_add)
     })
 }
 

@@ -135,12 +135,14 @@ fn status_text(status: &Value, context: &Context) -> String {
             .as_str()
             .and_then(|ns| ns.parse::<u64>().ok())
             .map_or("-".to_owned(), |ns| (ns / 1_000_000).to_string()),
-        resident: text(&agent["resident_bytes"]),
-        kernel: text(&agent["kernel_bytes"]),
         written: text(&agent["written_bytes"]),
         threads: text(&agent["threads"]),
     };
-    out.push_str(&format!("{}\n", own.render(context.lang)));
+    let memory =
+        Text::StatusOwnMemory { resident: text(&agent["resident_bytes"]), kernel: text(&agent["kernel_bytes"]) };
+    for line in [own, memory] {
+        out.push_str(&format!("{}\n", line.render(context.lang)));
+    }
     for alarm in status["alarms"].as_array().into_iter().flatten() {
         out.push_str(&format!("{} {}: {}\n", text(&alarm["at"]), text(&alarm["what"]), text(&alarm["detail"])));
     }
