@@ -22,7 +22,7 @@ use crate::{
 const HASHED_BYTES: usize = 1 << 20;
 
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct BenchmarkArgs {
     /// Measure disk, memory and one core for some seconds each, against what the products of --config need
     #[arg(long)]
     benchmark: bool,
@@ -34,14 +34,14 @@ pub(super) struct Args {
     dir: PathBuf,
 }
 
-impl Args {
+impl BenchmarkArgs {
     pub(super) fn is_asked(&self) -> bool {
         self.benchmark
     }
 }
 
 /// Measures, compares, shows: 1 when something that a product needs is not there.
-pub(super) fn run(args: &Args, config: Option<&Config>, context: &Context) -> Outcome {
+pub(super) fn run(args: &BenchmarkArgs, config: Option<&Config>, context: &Context) -> Outcome {
     let limit_ns = args.seconds.saturating_mul(1_000_000_000);
     let mut now_ns = || clock::now().mono_ns;
     let failed = |error: std::io::Error| {

@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["benchmark", "nvml"])]
     accept: bool,
     #[command(flatten)]
-    benchmark: benchmark::Args,
+    benchmark: benchmark::BenchmarkArgs,
     /// The configuration file: whose node accepts its hardware, or whose products say what they need
     #[arg(long, value_name = "F")]
     config: Option<PathBuf>,
