@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     };
     let key = SecretKey::from_scalar(&[3; 32])?;
-    let terms = |serial| Terms { serial, not_before_s: 1_767_225_600, not_after_s: 1_798_761_600, dns_names: &["n.example"] };
+    let terms =
+        |serial| Terms { serial, not_before_s: 1_767_225_600, not_after_s: 1_798_761_600, dns_names: &["n.example"] };
     let root = ca::root(&key, "CN=root,O=site,C=CN", Some(1), &terms(&[1; 16]))?;
     let leaf = ca::issue(&root, &key, Role::Signer, "CN=n,O=site", &key.public_key(), &terms(&[2; 16]))?;
     let line = Revocation { certificate: &leaf, at_s: 1_767_225_600 };

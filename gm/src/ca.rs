@@ -149,8 +149,7 @@ pub fn issue_pair(
     }
     let signing = issue_for(issuer, issuer_key, Role::Signer, request, signing)?;
     let pair = SecretKey::generate(&mut fill)?;
-    let holder =
-        Holder { subject: request.subject_name(), public_key: &pair.public_key(), role: Role::Recipient };
+    let holder = Holder { subject: request.subject_name(), public_key: &pair.public_key(), role: Role::Recipient };
     let encryption = issue_named(issuer, issuer_key, &holder, encryption)?;
     let delivered = enveloped_key::wrap(&pair, request.public_key(), fill)?;
     Ok(Pair { signing, encryption, delivered, pair })

@@ -155,7 +155,8 @@ fn digits(scalar: &Scalar) -> [i8; WINDOWS] {
     let mut carry = 0_i8;
     let mut out = [0; WINDOWS];
     for (window, digit) in out.iter_mut().enumerate() {
-        let raw = (0..WINDOW_BITS).rev().fold(0_i8, |sum, place| sum * 2 + bit(window * WINDOW_BITS + place).cast_signed());
+        let raw =
+            (0..WINDOW_BITS).rev().fold(0_i8, |sum, place| sum * 2 + bit(window * WINDOW_BITS + place).cast_signed());
         let value = raw + carry;
         (*digit, carry) = if value > 32 { (value - 64, 1) } else { (value, 0) };
     }
@@ -201,9 +202,8 @@ impl Table {
         // saves the inversion.
         let wanted = r - Scalar::reduce(&FieldBytes::from(*digest));
         let zz = sum.z.square();
-        let equals = |bytes: FieldBytes| {
-            Option::<Field>::from(Field::from_repr(bytes)).is_some_and(|x| x * zz == sum.x)
-        };
+        let equals =
+            |bytes: FieldBytes| Option::<Field>::from(Field::from_repr(bytes)).is_some_and(|x| x * zz == sum.x);
         let bytes = wanted.to_repr();
         Some(equals(bytes) || plus_n(&bytes.into()).is_some_and(|more| equals(more.into())))
     }

@@ -50,10 +50,7 @@ impl Terms {
     ///
     /// # Errors
     /// [`Error::Randomness`] when `fill` fails.
-    pub fn generate(
-        iterations: u32,
-        mut fill: impl FnMut(&mut [u8]) -> Result<(), Error>,
-    ) -> Result<Self, Error> {
+    pub fn generate(iterations: u32, mut fill: impl FnMut(&mut [u8]) -> Result<(), Error>) -> Result<Self, Error> {
         let (mut salt, mut iv) = ([0; 16], [0; 16]);
         fill(&mut salt)?;
         fill(&mut iv)?;
@@ -137,10 +134,8 @@ pub fn encrypt(key: &SecretKey, password: &Password, terms: &Terms) -> Result<Ve
         key_bytes: Some(16),
         prf: Some(plain(HMAC_SM3, None)),
     };
-    let parameters = Pbes2Parameters {
-        derivation: plain(PBKDF2, Some(Any::encode_from(&derivation)?)),
-        cipher: mode.algorithm()?,
-    };
+    let parameters =
+        Pbes2Parameters { derivation: plain(PBKDF2, Some(Any::encode_from(&derivation)?)), cipher: mode.algorithm()? };
     let algorithm = plain(PBES2, Some(Any::encode_from(&parameters)?));
     Ok(Encrypted { algorithm, data: OctetString::new(data)? }.to_der()?)
 }
@@ -155,9 +150,7 @@ pub fn decrypt(der: &[u8], password: &Password) -> Result<SecretKey, Error> {
     let document: Encrypted = strict(der)?;
     let parameters: Pbes2Parameters = inner(&document.algorithm, PBES2)?;
     let derivation: Pbkdf2Parameters = inner(&parameters.derivation, PBKDF2)?;
-    let known = |prf: &AlgorithmIdentifierOwned| {
-        matches!(prf.oid, HMAC_SM3 | HMAC_SM3_OTHER) && no_parameters(prf)
-    };
+    let known = |prf: &AlgorithmIdentifierOwned| matches!(prf.oid, HMAC_SM3 | HMAC_SM3_OTHER) && no_parameters(prf);
     let salt = derivation.salt.as_bytes();
     if !derivation.prf.as_ref().is_some_and(known)
         || derivation.key_bytes.is_some_and(|count| count != 16)

@@ -194,7 +194,9 @@ fn describe(path: &Path, password: &PasswordArgs) -> Result<Value, Failure<Text>
         let is_encrypted = text.contains("BEGIN ENCRYPTED PRIVATE KEY");
         // Whoever gives a password for a key that has none is told so.
         let key = file::read_key_with(path, password.read()?.as_ref())?;
-        return Ok(json!({ "kind": "key", "encrypted": is_encrypted, "public_key": hex::encode(key.public_key().to_sec1()) }));
+        return Ok(
+            json!({ "kind": "key", "encrypted": is_encrypted, "public_key": hex::encode(key.public_key().to_sec1()) }),
+        );
     }
     if text.contains("BEGIN CERTIFICATE REQUEST") {
         let csr = Csr::from_pem(&text).map_err(|e| file::gm_failure(path, &e))?;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_gm::{
-    Certificate, ChainError, ChainFault, Crl, Hash, Usage, Verdict as Signature, known::KnownKeys, sm2::PublicKey, sm3::sm3,
-    verify_chain,
+    Certificate, ChainError, ChainFault, Crl, Hash, Usage, Verdict as Signature, known::KnownKeys, sm2::PublicKey,
+    sm3::sm3, verify_chain,
 };
 use hufu_trade::{
     octets::{Octets, rfc3339},
@@ -221,9 +221,8 @@ const KNOWN_KEY_COUNT_MAX: usize = 8;
 /// What is wrong with each signature, in order.
 fn verify_rows(rows: &[Row<'_>], options: Options) -> Vec<Option<Text>> {
     let known = KnownKeys::new(KNOWN_KEY_COUNT_MAX);
-    let judge = |part: &[Row<'_>]| -> Vec<Option<Text>> {
-        part.iter().map(|row| verify_row(row, &known, options)).collect()
-    };
+    let judge =
+        |part: &[Row<'_>]| -> Vec<Option<Text>> { part.iter().map(|row| verify_row(row, &known, options)).collect() };
     let (left, right) = rows.split_at(rows.len() / 2);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| judge(right));

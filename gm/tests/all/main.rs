@@ -8,8 +8,6 @@ mod interop;
 #[cfg(test)]
 mod keyfile;
 #[cfg(test)]
-mod keys_elsewhere;
-#[cfg(test)]
 mod known;
 #[cfg(test)]
 mod matrix;

@@ -115,7 +115,11 @@ fn what_no_ca_may_write_is_refused_by_name() {
             rebuilt(node.der(), |parts| parts[2] = tlv(0x30, &[hex::decode("06082a811ccf55018378").unwrap()])),
             "signature algorithm",
         ),
-        ("version 2", rebuilt(node.der(), |parts| parts[0] = hex::decode("a003020101").unwrap()), "unsupported version"),
+        (
+            "version 2",
+            rebuilt(node.der(), |parts| parts[0] = hex::decode("a003020101").unwrap()),
+            "unsupported version",
+        ),
         (
             "a point off the curve",
             rebuilt(node.der(), |parts| {
@@ -170,9 +174,7 @@ fn whoever_asks_for_lists_gets_a_reason_for_each_that_is_missing_or_old() {
     };
     assert_eq!(check(&[&of_root, &of_middle], begin), None);
     assert_eq!(check(&[&of_root, &of_middle], end), None, "the last second");
-    let none = |found: Option<ChainError>, who: &Certificate| {
-        matches!(found, Some(ChainError::NoCrl { subject }) if subject == who.subject())
-    };
+    let none = |found: Option<ChainError>, who: &Certificate| matches!(found, Some(ChainError::NoCrl { subject }) if subject == who.subject());
     assert!(none(check(&[], begin), &pki.node));
     assert!(none(check(&[&of_middle], begin), &pki.middle));
     let stale = |found: Option<ChainError>| matches!(found, Some(ChainError::StaleCrl { .. }));
@@ -224,7 +226,8 @@ fn a_challenge_password_is_written_once_and_read_under_both_names() {
     assert_eq!(made.challenge(), Some("agreed word 1"));
     assert!(made.verify().is_valid());
     assert_eq!(Csr::make(&key(3), "CN=n", &[]).unwrap().challenge(), None);
-    for (name, word) in [("empty", ""), ("too long", &"x".repeat(65)), ("not printable", "字"), ("an at sign", "a@b")] {
+    for (name, word) in [("empty", ""), ("too long", &"x".repeat(65)), ("not printable", "字"), ("an at sign", "a@b")]
+    {
         let found = Csr::make_challenged(&key(3), "CN=n", &[], Some(word));
         assert!(matches!(found, Err(Error::Challenge)), "{name}: {found:?}");
     }
@@ -259,7 +262,8 @@ fn documents() -> Vec<(&'static str, Vec<u8>, fn(&[u8]) -> bool)> {
         ("a cipher text", cipher, |bytes| key(3).decrypt(bytes).is_ok()),
         ("a delivered key", delivered, |bytes| enveloped_key::open(bytes, &key(3)).is_ok()),
         ("a signed document", sealed, |bytes| {
-            Signed::from_bytes(bytes).is_ok_and(|found| found.verify(&key(3).public_key()).is_valid() && found.cert_id() == [7; 32])
+            Signed::from_bytes(bytes)
+                .is_ok_and(|found| found.verify(&key(3).public_key()).is_valid() && found.cert_id() == [7; 32])
         }),
         ("an encrypted key", encrypted, |bytes| pbes2::decrypt(bytes, &Password::new(b"p").unwrap()).is_ok()),
     ]
@@ -333,6 +337,7 @@ fn terms_of_a_pair_are_judged_like_those_of_one() {
     let short = Terms { serial: &[1; 7], ..terms(&[1; 16]) };
     let found = ca::issue_pair(&pki.middle, &key(2), &request, &[terms(&[5; 16]), short], hufu_gm::random::fill);
     assert!(matches!(found, Err(Error::Serial)));
-    let found = ca::issue_pair(&pki.node, &key(3), &request, &[terms(&[5; 16]), terms(&[6; 16])], hufu_gm::random::fill);
+    let found =
+        ca::issue_pair(&pki.node, &key(3), &request, &[terms(&[5; 16]), terms(&[6; 16])], hufu_gm::random::fill);
     assert!(matches!(found, Err(Error::Issuer)));
 }

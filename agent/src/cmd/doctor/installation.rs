@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hufu_gm::{SecretKey, Sign, Usage, cert::Certificate, keyfile, verify_chain};
+use hufu_gm::{SecretKey, Usage, cert::Certificate, keyfile, verify_chain};
 use hufu_ledger::Ledger;
 use hufu_trade::{
     octets::rfc3339,
@@ -21,8 +21,10 @@ const DAY_NS: i64 = 86_400_000_000_000;
 
 pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
     let config = patient.config;
-    let mut checks =
-        vec![node_key(patient), secret(patient, "salt", &config.salt, |path, uid| keyfile::read_secret32_of(path, uid).map(drop))];
+    let mut checks = vec![
+        node_key(patient),
+        secret(patient, "salt", &config.salt, |path, uid| keyfile::read_secret32_of(path, uid).map(drop)),
+    ];
     let party = config.pool();
     checks.extend(certificate(patient, ["certificate", "certificate_time"], &config.certificates, &party));
     checks.push(key_fits(patient));
