@@ -60,6 +60,8 @@ doc-hash:
 
 weigh: release
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/meter.py
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/accuracy.py
+	CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) benches/sampling.py
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/verify.py
 
 # Root and cgroups are needed. collectd is only unpacked, below target/. FOOTPRINT=--smoke is one round of 20 s.

@@ -55,6 +55,14 @@ fn settle(house: &House, platform: &str, contract: &Contract) -> Value {
     }
     assert_eq!(verdict["billed_total_cny"], verdict["recomputed_total_cny"]);
     assert_eq!(verdict["billed_total_cny"], total.as_str());
+    let told = hufu(&["buyer", "score", "--suggest", &pack, "--trust", &trust, "--json"]).expect(0).json();
+    let suggested = told["suggested"].as_array().expect("one for each priced resource");
+    let named: Vec<&str> = suggested.iter().filter_map(|one| one["resource"].as_str()).collect();
+    assert_eq!((told["bill_no"].as_str(), named), (Some(number.as_str()), vec!["cpu", "memory"]), "{told}");
+    for one in suggested {
+        let has_score = one["score"].as_u64().is_some_and(|score| score <= 100);
+        assert!(has_score != one["reason"].is_string(), "a score, or why there is none: {one}");
+    }
     for node in house.held("nodes") {
         assert_eq!(node["forks"], 0, "no height was signed twice: {node}");
     }

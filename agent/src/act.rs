@@ -142,11 +142,12 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
         term_ns_max: product.term_max_ns,
         valid_from: now_ns,
         valid_until: now_ns.saturating_add(valid_ns),
-        metered: core.shop.metered_list(&tariff),
+        metered: core.shop.metered_list(product, &tariff),
         tariff,
         window_ns: core.window_ns,
         reserves: reserves(product),
         rules: *rules,
+        fingerprint: core.shop.hardware.fingerprint,
     };
     let sealed = core.seal(encode(&offer, "Offer").map_err(own_fault)?).map_err(own_fault)?;
     batch.entry(Log::Trade, (EntryKind::Offer, Some(no), sealed)).map_err(own_fault)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use hufu_gm::{Signed, cert::Certificate, sm3::sm3};
 use hufu_trade::{
+    allocation::Allocation,
     bill::Bill,
     contract::{Facts, replay},
     correction::{Correction, RefundPaid},
@@ -171,6 +172,7 @@ impl Book {
                 let contract = self.contract(record.contract_no)?;
                 if record.reason == Reason::Suspended {
                     (contract.base, contract.resumed) = (record.readings.clone(), Some(record.end));
+                    contract.base_delivered = record.delivered.clone().unwrap_or_default();
                 }
                 read(contract.metered(at, record))
             }
@@ -209,6 +211,12 @@ impl Book {
             EntryKind::Receipt => {
                 let signed = read(Signed::from_bytes(body))?;
                 self.receipt(read(decode(signed.tbs(), "Receipt"))?);
+                Ok(())
+            }
+            EntryKind::Allocation => {
+                let given: Allocation = read(decode(body, "Allocation"))?;
+                read(given.check())?;
+                self.contract(given.contract_no)?.devices = given.devices;
                 Ok(())
             }
             EntryKind::UserOperation => self.operation(&read(decode(body, "UserOperation"))?),
@@ -312,11 +320,15 @@ impl Book {
             }
             Err(refusal) => return Err(refusal.to_string()),
         };
-        if table.is_holding(&contract.state) != table.is_holding(&state) {
+        let (held, holds) = (table.is_holding(&contract.state), table.is_holding(&state));
+        if held != holds {
             self.revision += 1;
         }
         let contract = self.contract(no)?;
         (contract.state, contract.since) = (state, time);
+        if !holds {
+            contract.devices.clear();
+        }
         for billed in &mut contract.bills {
             billed.contested |= act == CONTEST && billed.refused;
             // What answers a dispute ends it; a score and the payment of another bill do not.

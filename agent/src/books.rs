@@ -20,6 +20,7 @@ use crate::{
     batch::{Batch, Draft},
     contract::Contract,
     node::Core,
+    served,
 };
 
 /// Greatest number of entries in one block, the window entry not counted: one signature serves them all.
@@ -76,7 +77,10 @@ fn record(
     };
     let identity = MeterIdentity { ..draft.identity.clone() };
     let meter = identity.id()?;
-    let changed = last.is_none_or(|(_, record)| record.meter != meter);
+    let before = last.map(|(_, record)| record);
+    let changed = before.is_none_or(|record| record.meter != meter);
+    // What was never read is told by the first record, by one of another meter, and by the last.
+    let tells_all = changed || draft.reason == Reason::End;
     let reason = if order_seq == 0 && draft.reason == Reason::Continue { Reason::Begin } else { draft.reason };
     Ok(UsageRecord {
         version: 1,
@@ -91,8 +95,8 @@ fn record(
         meter,
         identity: changed.then_some(identity),
         why: draft.why.clone(),
-        readings: readings(draft, &contract.base, last.map(|(_, record)| record))?,
-        delivered: None,
+        readings: readings(draft, &contract.base, before)?,
+        delivered: served::delivered(draft, &contract.base_delivered, before, tells_all),
     })
 }
 
@@ -241,6 +245,7 @@ fn carry(
         identity: None,
         why: Some("the order was suspended".to_owned()),
         readings: last.readings.iter().map(unused).collect(),
+        delivered: served::carried(last),
         ..last.clone()
     };
     batch.entry(Log::Trade, (EntryKind::Usage, Some(contract.no), encode(&record, "UsageRecord")?))?;

@@ -4,11 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
-use hufu_trade::{if2::segment_ok, resource::Resource, tariff::Tariff};
+use hufu_metering::gpu;
+use hufu_trade::if2::segment_ok;
 use serde::Deserialize;
 
 use crate::{
+    address::Template,
+    boundary::Boundary,
     bounded,
+    catalogue::{self, ProductConfig, RawProduct},
     key_place::{self, KeyPlace, Named, secret},
     provision::Means,
     scrape,
@@ -33,6 +37,8 @@ struct Raw {
     capacity: RawCapacity,
     #[serde(default)]
     metrics: scrape::Raw,
+    #[serde(default)]
+    template: Vec<RawProduct>,
     #[serde(default)]
     product: Vec<RawProduct>,
 }
@@ -69,6 +75,7 @@ struct RawMetering {
     root: PathBuf,
     sample_ms: u64,
     window_s: u64,
+    nvml: PathBuf,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,29 +102,17 @@ struct RawProvision {
     command: Vec<String>,
     socket: Option<PathBuf>,
     timeout_s: u64,
+    network: Boundary,
+    address: Option<String>,
+    storage: Option<PathBuf>,
 }
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RawCapacity {
     cpu_millicores: Option<u64>,
     memory_bytes: Option<u64>,
+    storage_bytes: Option<u64>,
 }
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawProduct {
-    id: String,
-    #[serde(default = "iaas")]
-    class: String,
-    name: String,
-    #[serde(default)]
-    cpu_millicores: u64,
-    #[serde(default)]
-    memory_bytes: u64,
-    #[serde(default = "month_s")]
-    term_max_s: u64,
-    tariff: toml::Table,
-}
-
 impl Default for RawLedger {
     fn default() -> Self {
         Self { dir: "ledger".into(), rules: None }
@@ -125,7 +120,7 @@ impl Default for RawLedger {
 }
 impl Default for RawMetering {
     fn default() -> Self {
-        Self { root: "/".into(), sample_ms: 1000, window_s: 60 }
+        Self { root: "/".into(), sample_ms: 1000, window_s: 60, nvml: gpu::LIBRARY.into() }
     }
 }
 impl Default for RawLocal {
@@ -135,7 +130,15 @@ impl Default for RawLocal {
 }
 impl Default for RawProvision {
     fn default() -> Self {
-        Self { place: "hufu-orders".to_owned(), command: Vec::new(), socket: None, timeout_s: 30 }
+        Self {
+            place: "hufu-orders".to_owned(),
+            command: Vec::new(),
+            socket: None,
+            timeout_s: 30,
+            network: Boundary::Cgroup,
+            address: None,
+            storage: None,
+        }
     }
 }
 fn signer_timeout_ms() -> u64 {
@@ -150,35 +153,9 @@ fn salt() -> PathBuf {
 fn trust() -> Vec<PathBuf> {
     vec!["trust.pem".into()]
 }
-fn iaas() -> String {
-    "IaaS".to_owned()
-}
 fn compare_s() -> u64 {
     30
 }
-fn month_s() -> u64 {
-    31 * 86_400
-}
-
-/// A product as the site configured it.
-#[derive(Clone, Debug)]
-pub(crate) struct ProductConfig {
-    /// Id, a topic-safe segment.
-    pub(crate) id: String,
-    /// `IaaS`, `PaaS` or `SaaS`.
-    pub(crate) class: String,
-    /// For a person.
-    pub(crate) name: String,
-    /// Thousandths of a core one unit holds.
-    pub(crate) cpu_millicores: u64,
-    /// Bytes of memory one unit holds.
-    pub(crate) memory_bytes: u64,
-    /// Longest term, ns.
-    pub(crate) term_max_ns: u64,
-    /// Price terms.
-    pub(crate) tariff: Tariff,
-}
-
 /// The checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -206,6 +183,8 @@ pub(crate) struct Config {
     pub(crate) sample_ns: u64,
     /// Usage window, ns.
     pub(crate) window_ns: u64,
+    /// NVIDIA's management library, a path or a name for the loader.
+    pub(crate) nvml: PathBuf,
     /// Broker host.
     pub(crate) mqtt_host: String,
     /// Broker port.
@@ -222,10 +201,18 @@ pub(crate) struct Config {
     pub(crate) provision: Means,
     /// Its time limit, seconds.
     pub(crate) provision_timeout_s: u64,
+    /// Where traffic of orders is counted.
+    pub(crate) boundary: Boundary,
+    /// Where a buyer reaches an order whose answer names no address.
+    pub(crate) address: Option<Template>,
+    /// Directory in which orders have theirs; without it storage is not metered.
+    pub(crate) storage: Option<PathBuf>,
     /// Sellable thousandths of a core; absent: what the server has.
     pub(crate) cpu_millicores: Option<u64>,
     /// Sellable bytes of memory; absent: what the server has.
     pub(crate) memory_bytes: Option<u64>,
+    /// Sellable bytes of storage; absent: none.
+    pub(crate) storage_bytes: Option<u64>,
     /// What monitoring systems may read.
     pub(crate) metrics: scrape::Offer,
     /// Products on sale.
@@ -318,6 +305,11 @@ impl Config {
                 );
             }
         };
+        let address = raw.provision.address.as_deref().map(Template::from_text).transpose();
+        let address = address.map_err(|why| format!("provision.address: {why}"))?;
+        if raw.provision.storage.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err("provision.storage: the full path of a directory expected".to_owned());
+        }
         if !(1..=86_400).contains(&raw.platform.compare_s) {
             return Err("platform.compare_s: 1 to 86400 expected".to_owned());
         }
@@ -326,11 +318,13 @@ impl Config {
             Some(path) => bounded::read_text(&at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
         };
         hufu_trade::rules::RuleTable::from_toml(&rules).map_err(|e| format!("ledger.rules: {e}"))?;
-        let products = raw.product.into_iter().map(product).collect::<Result<Vec<_>, _>>()?;
-        for (index, product) in products.iter().enumerate() {
-            if products[..index].iter().any(|other| other.id == product.id) {
-                return Err(format!("product.id = {:?} stands twice", product.id));
-            }
+        let products = catalogue::products(raw.product, &raw.template)?;
+        // Nobody can guess how much of a disk is meant for orders.
+        let unsold = products.iter().find(|product| product.disk.storage_bytes > 0).map(|product| &product.id);
+        if let (Some(id), None) = (unsold, raw.capacity.storage_bytes) {
+            return Err(format!(
+                "product {id:?}: disk.storage_bytes: capacity.storage_bytes must say what there is to sell"
+            ));
         }
         Ok(Self {
             site,
@@ -345,6 +339,7 @@ impl Config {
             root: raw.metering.root,
             sample_ns: raw.metering.sample_ms * 1_000_000,
             window_ns: window_s * 1_000_000_000,
+            nvml: raw.metering.nvml,
             mqtt_host: host,
             mqtt_port: port,
             platform_certificates: at(&raw.platform.certificates),
@@ -353,8 +348,12 @@ impl Config {
             place: raw.provision.place,
             provision,
             provision_timeout_s: raw.provision.timeout_s,
+            boundary: raw.provision.network,
+            address,
+            storage: raw.provision.storage,
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
+            storage_bytes: raw.capacity.storage_bytes,
             metrics: raw.metrics.checked()?,
             products,
         })
@@ -364,36 +363,6 @@ impl Config {
     pub(crate) fn pool(&self) -> String {
         format!("{}/{}", self.site, self.node)
     }
-}
-
-fn product(raw: RawProduct) -> Result<ProductConfig, String> {
-    let wrong = |what: &str| format!("product {:?}: {what}", raw.id);
-    if !segment_ok(&raw.id) {
-        return Err(wrong("id: 1 to 64 of a-z 0-9 _ - expected"));
-    }
-    if !["IaaS", "PaaS", "SaaS"].contains(&raw.class.as_str()) {
-        return Err(wrong("class: IaaS, PaaS or SaaS expected"));
-    }
-    if raw.cpu_millicores == 0 && raw.memory_bytes == 0 {
-        return Err(wrong("cpu_millicores or memory_bytes must be above zero"));
-    }
-    if !(1..=10 * 365 * 86_400).contains(&raw.term_max_s) {
-        return Err(wrong("term_max_s: 1 second to ten years expected"));
-    }
-    let text = toml::to_string(&raw.tariff).map_err(|e| wrong(&e.to_string()))?;
-    let tariff = Tariff::from_toml(&text).map_err(|e| wrong(&e.to_string()))?;
-    for price in &tariff.prices {
-        price.resource.parse::<Resource>().map_err(|e| wrong(&e.to_string()))?;
-    }
-    Ok(ProductConfig {
-        id: raw.id,
-        class: raw.class,
-        name: raw.name,
-        cpu_millicores: raw.cpu_millicores,
-        memory_bytes: raw.memory_bytes,
-        term_max_ns: raw.term_max_s * 1_000_000_000,
-        tariff,
-    })
 }
 
 #[cfg(test)]
@@ -439,6 +408,7 @@ mod tests {
             "[provision]",
             "[capacity]",
             "[metrics]",
+            "[[template]]",
             "[[product]]",
         ];
         for table in tables {

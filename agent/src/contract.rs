@@ -4,6 +4,7 @@ use std::{cell::OnceCell, collections::VecDeque};
 
 use hufu_gm::{sm2::PublicKey, sm3::Hash};
 use hufu_trade::{
+    allocation::Device,
     bill::Bill,
     correction::Due,
     entry::{Deal, EntryName},
@@ -11,6 +12,7 @@ use hufu_trade::{
     notice::InForce,
     octets::{ContractNo, Digest},
     period::Calendar,
+    quality::{Delivered, Quality},
     rating::rate_quantities,
     resource::Resource,
     statement::Offer,
@@ -98,6 +100,8 @@ pub(crate) struct Contract {
     pub(crate) notices: Vec<(Hash, EntryName)>,
     /// The totals at the last resumption: the meter counts from there.
     pub(crate) base: Vec<Reading>,
+    /// The quality delivered until then: the meter counts from there, too.
+    pub(crate) base_delivered: Vec<Delivered>,
     /// When that was, ns since 1970-01-01Z.
     pub(crate) resumed: Option<i64>,
     /// [`Self::is_near_ceiling`], rated once a record, and only when it is asked: a replay rates nothing.
@@ -117,6 +121,8 @@ pub(crate) struct Contract {
     pub(crate) billed: Vec<Reading>,
     /// The score's place and statement hash.
     pub(crate) score: Option<(EntryName, Hash)>,
+    /// The devices it holds, while it holds capacity.
+    pub(crate) devices: Vec<Device>,
 }
 
 impl Contract {
@@ -143,6 +149,7 @@ impl Contract {
             in_force: None,
             notices: Vec::new(),
             base: Vec::new(),
+            base_delivered: Vec::new(),
             resumed: None,
             near_ceiling: OnceCell::new(),
             last: None,
@@ -153,6 +160,7 @@ impl Contract {
             spans: VecDeque::new(),
             billed: Vec::new(),
             score: None,
+            devices: Vec::new(),
         }
     }
 
@@ -198,6 +206,16 @@ impl Contract {
             Some((reading.resource().ok()?, reading.total?.saturating_sub(began)))
         };
         readings.filter_map(counted).collect()
+    }
+
+    /// What the meter has counted of each quality since then, in ns.
+    pub(crate) fn counted_times(&self) -> Vec<(Quality, u128)> {
+        let told = self.last.iter().flat_map(|(_, record)| record.delivered.iter().flatten());
+        let counted = |one: &Delivered| {
+            let began = self.base_delivered.iter().find(|began| began.code == one.code).and_then(|began| began.total);
+            Some((Quality::from_code(one.code).ok()?, u128::from(one.total?.saturating_sub(began.unwrap_or(0)))))
+        };
+        told.filter_map(counted).collect()
     }
 
     /// Takes a bill into account.

@@ -10,12 +10,14 @@ use hufu_gm::cert::Certificate;
 use hufu_ledger::{Ledger, Log};
 use hufu_trade::{
     Error,
+    allocation::Device,
     correction::Due,
     decode, encode,
     entry::{EntryName, Receipt, Rules, SignedStatement},
     money::Money,
     notice::InForce,
     octets::{ContractNo, Digest, Octets},
+    quality::Delivered,
     statement::{ContractValue, Offer},
     usage::Reading,
 };
@@ -29,7 +31,7 @@ use crate::{
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 /// A state is written after so many blocks: reading them again takes some milliseconds.
 pub(crate) const BLOCKS: u64 = 1024;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// An entry and a hash of what was signed in it.
 #[derive(Clone, Debug, Sequence)]
@@ -108,6 +110,9 @@ struct ContractState {
     bills: Vec<BilledState>,
     spans: Vec<SpanState>,
     billed: Vec<Reading>,
+    devices: Vec<Device>,
+    #[asn1(context_specific = "9", tag_mode = "IMPLICIT", optional = "true")]
+    base_delivered: Option<Vec<Delivered>>,
 }
 
 /// Everything of [`Book`].
@@ -210,6 +215,8 @@ fn contract_state(contract: &Contract) -> ContractState {
         bills: bills.collect(),
         spans: spans.collect(),
         billed: contract.billed.clone(),
+        devices: contract.devices.clone(),
+        base_delivered: Some(contract.base_delivered.clone()),
     }
 }
 
@@ -310,7 +317,8 @@ fn contract(state: ContractState, ledger: &Ledger) -> Result<Contract, Unusable>
     (contract.base, contract.resumed) = (state.base, state.resumed);
     contract.near_ceiling = OnceCell::new();
     (contract.moved, contract.until) = (state.moved, state.until);
-    contract.billed = state.billed;
+    (contract.billed, contract.devices) = (state.billed, state.devices);
+    contract.base_delivered = state.base_delivered.unwrap_or_default();
     contract.score = state.score.map(pair);
     Ok(contract)
 }

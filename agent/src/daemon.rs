@@ -17,6 +17,8 @@ use crate::{
     clock::{self, Clock},
     config::Config,
     core_state, firmware,
+    gpus::{self, Followed},
+    hardware::{Hardware, Watch},
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},
@@ -100,10 +102,18 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         root: config.root.clone(),
         parent: config.place.clone(),
         means: config.provision.clone(),
+        boundary: config.boundary,
         timeout_s: config.provision_timeout_s,
+        pool: config.pool(),
+        address: config.address.clone(),
         writer: inputs.clone(),
         turns: Turns::default(),
     };
+    let watched = (config.root.as_path(), dir.as_path());
+    let hardware = Watch::begin(watched, &material.identity.salt_key, clock::now(), inputs.clone());
+    let hardware = hardware.map_err(|(path, error)| {
+        Failure::new(Exit::Io, Text::FileUnwritable { path: path.display().to_string(), why: error.to_string() })
+    })?;
     let writer = Writer {
         core,
         ledger,
@@ -122,11 +132,19 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         dir: dir.clone(),
         compare_ns: config.compare_ns,
         first: First::of(&config, &material),
+        hardware: Some(hardware),
         set_aside: recovery.set_aside,
         comparing: None,
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
     };
+    // Where nothing is sold of them, and no order holds one still, the library is not even loaded.
+    let are_held = stored.iter().any(|state| !state.gpus.is_empty());
+    let followed =
+        match (gpus::are_sold(&config) || are_held).then(|| Followed::start(&config.nvml, Clock::SYSTEM)).transpose() {
+            Ok(followed) => followed,
+            Err(error) => return Err(bug(&error)),
+        };
     let setting = Setting {
         root: config.root.clone(),
         interval_ns: config.sample_ns,
@@ -136,6 +154,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         writer: inputs.clone(),
         clock: Clock::SYSTEM,
         counted,
+        gpus: followed,
     };
     let sampling = thread("sampler", move || sampler::run(setting))?;
     let writing = thread("writer", move || writer.run())?;
@@ -208,19 +227,22 @@ async fn network(
 fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
     let unmetered = |error: hufu_metering::Error| Failure::new(Exit::Io, Text::MeterFailed { why: error.to_string() });
     let has = hufu_metering::capacity::capacity(&config.root).map_err(unmetered)?;
-    let sources = hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?;
+    let sources = crate::stock::sources(config).map_err(unmetered)?;
     let boot = std::fs::read_to_string(config.root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
     let boot_id = Octets::<16>::from_hex(&boot.trim().replace('-', "")).map_or([0; 16], |id| id.0);
     let capacity = Capacity {
-        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
-        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
+        storage_bytes: config.storage_bytes.unwrap_or(0),
         sources,
+        gpus: Err("NVML has not answered yet".to_owned()),
     };
-    let shop = Shop { products: config.products.clone(), capacity, certificates: material.certificates.clone() };
+    let (products, certificates) = (config.products.clone(), material.certificates.clone());
+    let shop = Shop { products, capacity, certificates, hardware: Hardware::default() };
     for product in &shop.products {
         for price in &product.tariff.prices {
             let reason = price.resource.parse().map_err(|e: hufu_trade::Error| e.to_string());
-            if let Err(reason) = reason.and_then(|resource| shop.metered(&resource)) {
+            if let Err(reason) = reason.and_then(|resource| shop.metered(product, &resource)) {
                 tracing::warn!(product = product.id, resource = price.resource, reason, "price not offered");
             }
         }

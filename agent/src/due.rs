@@ -1,10 +1,13 @@
 //! What is due by the rules and the clock: acts the contract does by itself, what the link should send, when to look again.
 //! Answers to events are `node.rs`.
 
+use std::collections::BTreeMap;
+
 use hufu_ledger::Log;
 use hufu_trade::{
     encode,
     entry::EntryKind,
+    octets::ContractNo,
     rules::{BILL, BILL_PERIOD, CONTEST, EXHAUST, EXPIRE, RuleTable, Since, Timer, Write},
     usage::{TimeQuality, TimeState},
 };
@@ -13,7 +16,8 @@ use crate::{
     books::BookError,
     clock::Now,
     contract::Contract,
-    node::{Core, Effect, Fatal, Service},
+    devices::Need,
+    node::{Core, Effect, Fatal, PROVISION_AGAIN_NS, Service},
     outbox::{Cursor, Want},
 };
 
@@ -38,6 +42,39 @@ fn uncontested(contract: &Contract, table: &RuleTable) -> Option<String> {
     let billed = contract.bills.iter().find(|billed| billed.refused && !billed.contested)?;
     let why = format!("the platform refuses bill {}", billed.bill.number);
     (row.writes == [Write::OrderStatus]).then_some(why)
+}
+
+/// Whether an order has the devices that it reserved.
+#[derive(PartialEq, Eq)]
+enum Given {
+    /// It has, or it has them not and waits.
+    Before,
+    /// An append gives them: the place is made when that is durable.
+    Now,
+}
+
+/// Has an order's place made, once it holds its devices.
+fn provide(
+    services: &mut BTreeMap<ContractNo, Service>,
+    (no, need): (ContractNo, Need),
+    now: Now,
+    effects: &mut Vec<Effect>,
+) -> Given {
+    match need {
+        Need::Nothing => {
+            services.insert(no, Service::Starting);
+            effects.push(Effect::Provision(no));
+        }
+        Need::Entry(blocks) => {
+            effects.push(Effect::Append(blocks));
+            return Given::Now;
+        }
+        Need::Lacking(why) => {
+            services.insert(no, Service::Failed { again_ns: now.mono_ns.saturating_add(PROVISION_AGAIN_NS) });
+            effects.push(Effect::Alarm { what: "order could not be provided", detail: format!("{no}: {why}") });
+        }
+    }
+    Given::Before
 }
 
 impl Core {
@@ -74,13 +111,17 @@ impl Core {
                 self.paused.remove(no);
                 match (self.services.get(no), self.leaving(contract, now)) {
                     (None, _) => {
-                        self.services.insert(*no, Service::Starting);
+                        let need = self.need(contract, now.real_ns)?;
                         self.places.insert(*no);
-                        effects.push(Effect::Provision(*no));
+                        if provide(&mut self.services, (*no, need), now, &mut effects) == Given::Now {
+                            return Ok(effects);
+                        }
                     }
                     (Some(Service::Failed { again_ns }), None) if now.mono_ns >= *again_ns => {
-                        self.services.insert(*no, Service::Starting);
-                        effects.push(Effect::Provision(*no));
+                        let need = self.need(contract, now.real_ns)?;
+                        if provide(&mut self.services, (*no, need), now, &mut effects) == Given::Now {
+                            return Ok(effects);
+                        }
                     }
                     (Some(Service::Running | Service::Failed { .. }), Some((act, _)))
                         if !table.row(&contract.state, act).is_some_and(|row| table.is_metered(&row.next)) =>
@@ -101,6 +142,7 @@ impl Core {
                 if !table.may_be_metered(&contract.state) {
                     self.places.remove(no);
                     self.paused.remove(no);
+                    self.addresses.remove(no);
                     effects.push(Effect::Remove(*no));
                 } else if self.paused.insert(*no) {
                     effects.push(Effect::Pause(*no));

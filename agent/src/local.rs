@@ -24,6 +24,8 @@ const WAIT: Duration = Duration::from_secs(10);
 pub(crate) enum Question {
     /// How things are.
     Status,
+    /// Accept the hardware as it is.
+    Accept,
     /// Take something off a bill in dispute.
     Correct {
         /// The bill's number.
@@ -72,6 +74,7 @@ impl Question {
     fn input(self, operator: String, answer: oneshot::Sender<String>) -> Input {
         match self {
             Question::Status => Input::Status(answer),
+            Question::Accept => Input::Accept(answer),
             Question::Reading { act, contracts, why } => {
                 Input::Reading { operation: Operation { operator, act, why }, contracts, answer }
             }

@@ -3,11 +3,15 @@
 //! site asked for: a workload on this machine may reach the loopback address, too.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use hufu_ledger::Log;
+use hufu_metering::{own::OwnSample, sample::Raw};
 use hufu_trade::{
     entry::EntryKind,
     money::{FEN, Money},
@@ -46,6 +50,41 @@ pub(crate) struct Shared {
     pub(crate) late_ticks: Counter,
     /// Times the broker took our subscriptions.
     pub(crate) connections: Counter,
+    /// What the agent itself costs.
+    pub(crate) own: Own,
+}
+
+/// What the agent itself costs, as the sampler read it at the last edge of a window; negative where it could not be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Own(Arc<[AtomicI64; 5]>);
+
+impl Default for Own {
+    fn default() -> Self {
+        Self(Arc::new(std::array::from_fn(|_| AtomicI64::new(-1))))
+    }
+}
+
+/// Members of `agent` in `hufu status --json`, in the order of [`Own`].
+pub(crate) const OWN: [&str; 5] = ["cpu_ns", "resident_bytes", "kernel_bytes", "written_bytes", "threads"];
+
+impl Own {
+    /// Atomics only: this is the sampling thread.
+    pub(crate) fn set(&self, found: OwnSample) {
+        let OwnSample { cpu_ns, resident_bytes, kernel_bytes, written_bytes, threads } = found;
+        for (cell, raw) in self.0.iter().zip([cpu_ns, resident_bytes, kernel_bytes, written_bytes, threads]) {
+            let value = if let Raw::Value(value) = raw { i64::try_from(value).unwrap_or(i64::MAX) } else { -1 };
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Each name with its value; not read is absent, never zero.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
+        OWN.into_iter().zip(self.0.iter().map(|cell| u64::try_from(cell.load(Ordering::Relaxed)).ok()))
+    }
+
+    fn get(&self, name: &str) -> Option<u64> {
+        self.each().find(|(known, _)| *known == name).and_then(|(_, value)| value)
+    }
 }
 
 impl Shared {
@@ -69,6 +108,7 @@ pub(crate) struct Metrics {
     alarms: Counters,
     alarm_times: Family<Labels, Real>,
     violations: Counter,
+    hardware: Gauge,
     waiting: Gauge,
     connected: Gauge,
     synchronised: Gauge,
@@ -116,6 +156,9 @@ struct Process {
     fds: Gauge,
     max_fds: Gauge,
     cpu: Seconds,
+    kernel: Real,
+    written: Real,
+    own: Own,
 }
 
 /// Usage of each order that runs, by kind of resource.
@@ -149,7 +192,7 @@ impl Metrics {
         r.register("ledger_entries", "Entries written since the start, by kind", entries.clone());
         let gaps = Counters::default();
         r.register("gaps", "Usage records since the start that say: not measured", gaps.clone());
-        let (logs, sales, process) = (Logs::new(r), Sales::new(r), Process::new(r));
+        let (logs, sales, process) = (Logs::new(r), Sales::new(r), Process::new(r, &shared.own));
         let alarms = Counters::default();
         r.register("alarms", "Alarms since the start; docs/operations.md tells cause and remedy", alarms.clone());
         let alarm_times = Family::<Labels, Real>::default();
@@ -157,6 +200,8 @@ impl Metrics {
         r.register_with_unit("alarm_last_timestamp", help, Unit::Seconds, alarm_times.clone());
         let violations = Counter::default();
         r.register("conservation_violations", "Windows whose orders used more than the host", violations.clone());
+        let hardware = Gauge::default();
+        r.register("hardware_changed", "1 while the hardware is not what the site accepted", hardware.clone());
         let (waiting, connected, synchronised, max_error) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Real::default());
         r.register("ledger_waiting", "1 while nothing is signed, before the platform's word", waiting.clone());
@@ -180,6 +225,7 @@ impl Metrics {
             alarms,
             alarm_times,
             violations,
+            hardware,
             waiting,
             connected,
             synchronised,
@@ -187,6 +233,11 @@ impl Metrics {
             process,
             orders,
         }
+    }
+
+    /// What the agent itself costs.
+    pub(crate) fn own(&self) -> &Own {
+        &self.process.own
     }
 
     /// A block of a log is durable.
@@ -222,6 +273,7 @@ impl Metrics {
             self.alarm_times.get_or_create(&label("alarm", what)).set(at);
         }
         self.violations.inner().store(core.violations, Ordering::Relaxed);
+        self.hardware.set((!core.shop.hardware.changed.is_empty()).into());
         self.waiting.set(is_waiting.into());
         self.connected.set(core.linked.into());
         self.synchronised.set((quality.state == TimeState::Synchronised).into());
@@ -319,8 +371,8 @@ impl Sales {
 }
 
 impl Process {
-    fn new(r: &mut Registry) -> Self {
-        let process = Self::default();
+    fn new(r: &mut Registry, own: &Own) -> Self {
+        let process = Self { own: own.clone(), ..Self::default() };
         let started = Real::default();
         started.set(seconds(u64::try_from(clock::now().real_ns).unwrap_or(0)));
         r.register_with_unit("process_start_time", "When the agent began", Unit::Seconds, started);
@@ -331,6 +383,10 @@ impl Process {
             r.register("process_open_fds", "Its open files", process.fds.clone());
         }
         r.register("process_max_fds", "How many it may open", process.max_fds.clone());
+        let help = "Memory that the kernel holds for its cgroup, by the last window; NaN while it is not known";
+        r.register_with_unit("process_kernel_memory", help, Unit::Bytes, process.kernel.clone());
+        let help = "Bytes it had written to disks, by the last window; NaN while it is not known";
+        r.register_with_unit("process_disk_written", help, Unit::Bytes, process.written.clone());
         r.register_with_unit("process_cpu", "Processor time it took", Unit::Seconds, process.cpu.clone());
         process
     }
@@ -346,6 +402,9 @@ impl Process {
         self.fds.set(std::fs::read_dir(OWN_FILES).map_or(0, |names| signed(names.count())));
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         self.max_fds.set(limit.map_or(i64::MAX, signed));
+        let bytes = |name: &str| self.own.get(name).map_or(f64::NAN, |bytes| ratio(bytes.into(), 1));
+        self.kernel.set(bytes("kernel_bytes"));
+        self.written.set(bytes("written_bytes"));
         self.cpu.inner().store(seconds(clock::process_cpu_ns()).to_bits(), Ordering::Relaxed);
     }
 }

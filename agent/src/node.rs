@@ -7,6 +7,7 @@ use hufu_gm::{Signed, cert::Certificate, keyfile::Secret32, sm3::Hash};
 use hufu_ledger::{Log, NewBlock};
 use hufu_metering::{OrderDraft, WindowDraft};
 use hufu_trade::{
+    allocation::Device,
     entry::{EntryKind, EntryName, Receipt},
     if2::{Interface, Topic},
     octets::{ContractNo, Digest, Octets},
@@ -22,6 +23,7 @@ use crate::{
     change,
     clock::Now,
     contract::Contract,
+    hardware::Hardware,
     outbox::Cursor,
     signer::NodeKey,
     stock::Shop,
@@ -66,8 +68,14 @@ pub(crate) enum Event {
     Receipted { receipt: Receipt, signed: Vec<u8> },
     /// The workload of a contract could not be suspended or stopped; it is tried again.
     Unstopped { contract: ContractNo, why: String },
+    /// The GPUs that an order can be given, or why nothing is known of them; told when they are others than before.
+    Gpus { found: Result<Vec<Device>, String> },
+    /// Something about a metered order that a person must act on.
+    Trouble { contract: ContractNo, what: &'static str, detail: String },
     /// The usage records of a contract, read back for its bill.
     Records { contract: ContractNo, records: Vec<Recorded> },
+    /// The hardware that the node sells from.
+    Hardware(Hardware),
 }
 
 /// What the node wants done.
@@ -112,7 +120,7 @@ pub(crate) enum Fatal {
 }
 
 /// A place that could not be provided is tried again after this, ns.
-const PROVISION_AGAIN_NS: u64 = 30_000_000_000;
+pub(crate) const PROVISION_AGAIN_NS: u64 = 30_000_000_000;
 
 /// How far an order's service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,7 +268,12 @@ impl Core {
                 let detail = format!("{contract}: {why}");
                 Ok(vec![Effect::Alarm { what: "workload not suspended or stopped", detail }])
             }
+            Event::Gpus { found } => Ok(self.devices(found)),
+            Event::Trouble { contract, what, detail } => {
+                Ok(vec![Effect::Alarm { what, detail: format!("{contract}: {detail}") }])
+            }
             Event::Records { contract, records } => self.bill(now, contract, &records),
+            Event::Hardware(hardware) => Ok(self.hardware(hardware)),
         }
     }
 

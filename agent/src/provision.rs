@@ -4,16 +4,20 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     time::Duration,
 };
 
-use hufu_metering::{Plan, Target, hierarchy::Hierarchies, place::Place};
+use hufu_metering::{Plan, Target, counters::Counters, hierarchy::Hierarchies, place::Place};
 use hufu_provision::{Answer, Request, Verb};
 use hufu_trade::octets::{ContractNo, rfc3339};
 
 use crate::{
+    address::{Filling, Template},
+    answered,
+    boundary::Boundary,
     clock,
     node::{Core, Event},
     writer::Input,
@@ -30,6 +34,8 @@ pub(crate) struct Job {
     quantity: u32,
     reserves: Vec<(String, u64)>,
     service_end: i64,
+    /// The devices that the order was given.
+    gpus: Vec<String>,
 }
 
 impl Job {
@@ -44,7 +50,8 @@ pub(crate) fn job(core: &Core, contract: ContractNo) -> Option<Job> {
     let known = core.book.contracts.get(&contract)?;
     let (_, offer, _) = known.offer.as_ref()?;
     let reserves = offer.reserves.iter().map(|r| (r.resource.clone(), r.quantity)).collect();
-    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end })
+    let gpus = known.devices.iter().map(|device| device.id.clone()).collect();
+    Some(Job { contract, quantity: known.quantity(), reserves, service_end: known.in_force?.service_end, gpus })
 }
 
 /// Who makes places and runs workloads.
@@ -62,7 +69,12 @@ pub(crate) struct Provisioner {
     pub(crate) root: PathBuf,
     pub(crate) parent: String,
     pub(crate) means: Means,
+    pub(crate) boundary: Boundary,
     pub(crate) timeout_s: u64,
+    /// `{site}/{node}`.
+    pub(crate) pool: String,
+    /// Where a buyer goes whose order's answer names no address.
+    pub(crate) address: Option<Template>,
     pub(crate) writer: SyncSender<Input>,
     pub(crate) turns: Turns,
 }
@@ -114,6 +126,8 @@ impl Provisioner {
         let contract = job.contract;
         self.job("provide", contract, move |this, number| {
             if let Some(outcome) = this.turns.take(contract, number, || this.start(&job)) {
+                // Whatever was answered: the devices are those that the ledger gives the order.
+                let outcome = outcome.map(|(plan, address)| (Plan { gpus: job.gpus.clone(), ..plan }, address));
                 this.writer.send(Input::Place { contract, outcome }).ok();
             }
         });
@@ -172,25 +186,45 @@ impl Provisioner {
             quantity: job.quantity,
             reserves,
             service_end: rfc3339(job.service_end),
+            gpus: job.gpus.clone(),
             ..bare(Verb::Start, job.contract)
         };
-        if let Means::Helper(_) = self.means {
-            let answer = self.ask(&request(&[]))?;
-            let path = answer.cgroup.ok_or("the helper named no cgroup")?;
-            return Ok((Target::Cgroup { path }.into(), answer.address));
+        if let Means::Helper(socket) = &self.means {
+            let (answer, counters) = self.ask_helper(socket, &request(&[]))?;
+            let plan = answered::plan(&answer, Err("the helper named no cgroup".to_owned()), &self.root)?;
+            if let (Some(counters), Target::Cgroup { path }) = (counters, &plan.target) {
+                // A helper that hands over something else is not to be believed in anything.
+                let counters = Counters::map(counters).map_err(|e| e.to_string())?;
+                self.writer.send(Input::Counters { path: path.clone(), counters }).ok();
+            }
+            return self.with_address(job, plan, answer);
         }
         let place = self.place(job.contract);
-        if self.means == Means::Command(Vec::new()) {
-            return place.map(|place| (place.target.into(), None));
-        }
-        let answer = self.ask(&request(place.as_ref().map_or(&[][..], |place| &place.procs_files)))?;
-        let target = match (answer.cgroup, &place, answer.pid) {
-            (Some(path), ..) => Target::Cgroup { path },
-            (None, Ok(place), _) => place.target.clone(),
-            (None, Err(_), Some(pid)) => Target::Process { pid },
-            (None, Err(why), None) => return Err(format!("{why}, and the command named no process")),
+        let (procs_files, offered) = match place {
+            Ok(place) => (place.procs_files, Ok(place.target)),
+            Err(why) => (Vec::new(), Err(why)),
         };
-        Ok((Plan::from(target), answer.address))
+        let answer = self.ask(&request(&procs_files))?;
+        let plan = answered::plan(&answer, offered, &self.root)?;
+        self.with_address(job, plan, answer)
+    }
+
+    /// The plan with where the buyer reaches the service: as was answered, else by the configuration's template.
+    fn with_address(&self, job: &Job, plan: Plan, answer: Answer) -> Result<(Plan, Option<String>), String> {
+        let address = match (answer.address, &self.address) {
+            (Some(address), _) => Some(address),
+            (None, None) => None,
+            (None, Some(template)) => {
+                let cgroup = match &plan.target {
+                    Target::Cgroup { path } => Some(path.as_str()),
+                    Target::Process { .. } => None,
+                };
+                let (site, node) = self.pool.split_once('/').unwrap_or((&self.pool, ""));
+                let filling = Filling { contract_no: job.contract, site, node, pid: answer.pid, cgroup };
+                Some(template.fill(filling)?)
+            }
+        };
+        Ok((self.boundary.keep(plan)?, address))
     }
 
     /// A verb that says nothing but which order.
@@ -217,25 +251,31 @@ impl Provisioner {
     }
 
     fn ask(&self, request: &Request) -> Result<Answer, String> {
-        let limit = Duration::from_secs(self.timeout_s);
-        let answer = match &self.means {
-            Means::Command(command) => hufu_provision::run(command, request, limit),
-            Means::Helper(socket) => hufu_provision::ask(socket, request, limit),
-        };
-        answer.map_err(|e| e.to_string())
+        match &self.means {
+            Means::Command(command) => {
+                hufu_provision::run(command, request, Duration::from_secs(self.timeout_s)).map_err(|e| e.to_string())
+            }
+            Means::Helper(socket) => self.ask_helper(socket, request).map(|(answer, _)| answer),
+        }
+    }
+
+    fn ask_helper(&self, socket: &Path, request: &Request) -> Result<(Answer, Option<OwnedFd>), String> {
+        hufu_provision::ask(socket, request, Duration::from_secs(self.timeout_s)).map_err(|e| e.to_string())
     }
 }
 
 /// A request that says nothing but verb and order.
-fn bare(verb: Verb, contract: ContractNo) -> Request {
+pub(crate) fn bare(verb: Verb, contract: ContractNo) -> Request {
     Request {
         verb,
         contract_no: contract.to_string(),
         slice: None,
+        storage: None,
         procs_files: Vec::new(),
         quantity: 0,
         reserves: BTreeMap::new(),
         service_end: rfc3339(clock::now().real_ns),
+        gpus: Vec::new(),
     }
 }
 
@@ -268,7 +308,10 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
             root: dir.to_owned(),
             parent: "none".to_owned(),
             means: Means::Command(vec![command.display().to_string()]),
+            boundary: Boundary::Cgroup,
             timeout_s: 10,
+            pool: "s1/n1".to_owned(),
+            address: None,
             writer,
             turns: Turns::default(),
         };
@@ -320,7 +363,7 @@ echo "$(sed 's/.*"verb":"\([a-z]*\)".*/\1/')" >> "$d/log"
         provisioner.pause(NO);
         failure(&inputs);
         std::fs::remove_file(dir.path().join("broken")).unwrap();
-        provisioner.provide(Job { contract: NO, quantity: 1, reserves: Vec::new(), service_end: 0 });
+        provisioner.provide(Job { contract: NO, quantity: 1, reserves: Vec::new(), service_end: 0, gpus: Vec::new() });
         let provided = inputs.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(matches!(provided, Input::Place { contract: NO, .. }), "{provided:?}");
         std::thread::sleep(AGAIN * 2);

@@ -7,15 +7,23 @@ use std::{
     time::Duration,
 };
 
-use hufu_metering::{At, Known, OrderState, Plan, Sampler};
+use hufu_metering::{
+    At, Known, OrderState, Plan, Sampler, Target,
+    counters::Counters,
+    gpu_meter::Trouble,
+    hierarchy::Hierarchies,
+    own::{Own, holds_self},
+};
 use hufu_trade::{
     octets::{ContractNo, Octets},
+    quality::Quality,
     resource::Resource,
     usage::{TimeQuality, TimeState},
 };
 
 use crate::{
     clock::{Clock, Now},
+    gpus::Followed,
     metrics::Shared,
     node::Event,
     writer::Input,
@@ -23,6 +31,8 @@ use crate::{
 
 /// `meter.state` is written this often, ns: what a host power loss can cost of gauges.
 const STATE_NS: u64 = 10_000_000_000;
+/// Room for a file of the agent's own cgroup.
+const OWN_BYTES_MAX: usize = 8192;
 /// REALTIME against BOOTTIME moving by more than this between two windows is a step, ns.
 const STEP_NS: u64 = 500_000_000;
 
@@ -32,15 +42,19 @@ pub(crate) enum Command {
     /// Meter an order.
     Start {
         contract: ContractNo,
-        plan: Plan,
+        plan: Box<Plan>,
         metered: Vec<Resource>,
         reserved: Vec<(Resource, u64)>,
         /// What the meter has counted by the order's newest record.
         totals: Vec<(Resource, u128)>,
+        /// Times of quality of its newest record since then, ns.
+        times: Vec<(Quality, u128)>,
         address: Option<String>,
         /// When it was resumed last, ns since 1970-01-01Z: a state from before holds totals that were counted already.
         resumed_ns: Option<i64>,
     },
+    /// Read traffic from these counters of the cgroup at this path; before its order's [`Command::Start`].
+    HandOver { path: String, counters: Counters },
     /// Read an order for the last time.
     Stop { contract: ContractNo },
     /// Of the orders that were resumed from their states alone only these are metered still.
@@ -61,6 +75,8 @@ pub(crate) struct Setting {
     pub(crate) clock: Clock,
     /// Its ticks, for whoever watches.
     pub(crate) counted: Shared,
+    /// The GPUs, where products hold them.
+    pub(crate) gpus: Option<Followed>,
 }
 
 fn at(now: Now) -> At {
@@ -75,6 +91,9 @@ pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
     let mut thread = Thread::new(setting)?;
     while thread.turn() {}
     thread.keep();
+    if let Some(gpus) = thread.setting.gpus.take() {
+        gpus.end();
+    }
     Ok(())
 }
 
@@ -82,6 +101,8 @@ pub(crate) fn run(setting: Setting) -> Result<(), hufu_metering::Error> {
 pub(crate) struct Thread {
     setting: Setting,
     sampler: Sampler,
+    own: Own,
+    buffer: Vec<u8>,
     /// States of the last run, until their orders start again.
     stored: Vec<OrderState>,
     /// Orders that go on from their states alone, until the writer has read its ledger and knows them too.
@@ -94,6 +115,15 @@ pub(crate) struct Thread {
     state_ns: u64,
     /// REALTIME - BOOTTIME at the last window edge.
     offset_ns: i64,
+}
+
+/// What a trouble is called as an alarm.
+fn about(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::Gone { .. } | Trouble::Hung => "GPU is not metered",
+        Trouble::Foreign { .. } => "GPU used by others",
+        Trouble::Implausible { .. } => "GPU energy counter jumped",
+    }
 }
 
 fn next_edge(real_ns: i64, window_ns: u64) -> i64 {
@@ -114,15 +144,22 @@ impl Thread {
     pub(crate) fn new(mut setting: Setting) -> Result<Self, hufu_metering::Error> {
         let now = (setting.clock.now)();
         let mut sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
+        if let Some(gpus) = &setting.gpus {
+            sampler.follow_gpus(gpus.watch().table().clone());
+        }
         let stored = std::mem::take(&mut setting.stored);
         let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
         let resumed: Vec<_> = resumed.iter().map(|state| Octets(state.order)).collect();
         tracing::info!(orders = resumed.len(), "metering goes on");
+        let (own, mut buffer) = (Own::open(&Hierarchies::detect(&setting.root)?)?, vec![0; OWN_BYTES_MAX]);
+        setting.counted.own.set(own.read(&mut buffer));
         Ok(Self {
             edge_ns: next_edge(now.real_ns, setting.window_ns),
             tick_ns: now.mono_ns,
             state_ns: now.mono_ns.saturating_add(STATE_NS),
             offset_ns: offset(now),
+            own,
+            buffer,
             setting,
             sampler,
             stored,
@@ -132,7 +169,8 @@ impl Thread {
 
     fn turn(&mut self) -> bool {
         // An edge is looked at again at least each second, because the wall clock may be stepped meanwhile.
-        let busy = self.sampler.orders().next().is_some();
+        // NVML's answers are taken within a second, too.
+        let busy = self.sampler.orders().next().is_some() || self.setting.gpus.is_some();
         let wait = self.wait_ns((self.setting.clock.now)()).min(if busy { 1_000_000_000 } else { 60_000_000_000 });
         if wait > 0 {
             match self.setting.commands.recv_timeout(Duration::from_nanos(wait)) {
@@ -155,6 +193,11 @@ impl Thread {
     /// Does what the time asks for; false when the writer is gone.
     pub(crate) fn look(&mut self) -> bool {
         let now = (self.setting.clock.now)();
+        if let Some(event) = self.setting.gpus.as_mut().and_then(|gpus| gpus.look(now))
+            && !self.tell(event)
+        {
+            return false;
+        }
         let busy = self.sampler.orders().next().is_some();
         // The wall clock was set back: edges follow it, intervals keep their BOOTTIME length. Not later than the next tick:
         // while an order is metered a tick is due at every look.
@@ -171,6 +214,12 @@ impl Thread {
             let took_ns = (self.setting.clock.now)().mono_ns.saturating_sub(now.mono_ns);
             self.setting.counted.tick(took_ns, late_ns > self.setting.interval_ns / 2);
             self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+            for (order, trouble) in self.sampler.take_troubles() {
+                let (contract, what) = (Octets(order), about(&trouble));
+                if !self.tell(Event::Trouble { contract, what, detail: trouble.to_string() }) {
+                    return false;
+                }
+            }
             if now.mono_ns >= self.state_ns {
                 self.keep();
                 self.state_ns = now.mono_ns.saturating_add(STATE_NS);
@@ -196,6 +245,7 @@ impl Thread {
         let draft = self.sampler.close(at(now), edge_ns);
         self.edge_ns = next_edge(now.real_ns, self.setting.window_ns);
         self.tick_ns = now.mono_ns.saturating_add(self.setting.interval_ns);
+        self.setting.counted.own.set(self.own.read(&mut self.buffer));
         if draft.orders.is_empty() {
             return true;
         }
@@ -203,17 +253,31 @@ impl Thread {
         self.tell(Event::Window { draft, quality })
     }
 
+    /// Whether what an order is to be metered by holds this process, too.
+    fn holds_agent(&self, plan: &Plan) -> bool {
+        matches!(&plan.target, Target::Cgroup { path } if holds_self(&self.setting.root, path))
+    }
+
     /// Obeys the writer; false when it is gone, or wants the end.
     pub(crate) fn obey(&mut self, command: Command) -> bool {
         let now = (self.setting.clock.now)();
         match command {
-            Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns } => {
+            Command::Start { contract, plan, .. } if self.holds_agent(&plan) => {
+                self.resumed.retain(|known| *known != contract);
+                self.sampler.let_go(contract.0);
+                let Target::Cgroup { path } = plan.target else { return true };
+                let why = format!(
+                    "the agent itself lives in cgroup {path:?}: its own work would be billed; give the order another"
+                );
+                self.tell(Event::Provisioned { contract, outcome: Err(why) })
+            }
+            Command::Start { contract, plan, metered, reserved, totals, times, address, resumed_ns } => {
                 if let Some(index) = self.resumed.iter().position(|known| *known == contract) {
                     self.resumed.swap_remove(index);
                     let is_newer = |from_ns: i64| resumed_ns.is_none_or(|at| from_ns >= at);
                     let since = self.sampler.state_of(contract.0).map(|state| state.from.real_ns);
                     if since.is_some_and(is_newer) && self.sampler.is_metering(contract.0, &plan, &metered, &reserved) {
-                        self.sampler.lift(contract.0, &totals);
+                        self.sampler.lift(contract.0, &totals, &times);
                         return self.tell(Event::Provisioned { contract, outcome: Ok(address) });
                     }
                     self.stored.extend(self.sampler.let_go(contract.0));
@@ -221,11 +285,15 @@ impl Thread {
                 let index = self.stored.iter().position(|state| state.order == contract.0);
                 let restored = index.map(|index| self.stored.swap_remove(index));
                 let state = restored.filter(|state| resumed_ns.is_none_or(|at| state.from.real_ns >= at));
-                let known = Known { state, totals };
-                let started = self.sampler.go_on(contract.0, plan, (&metered, &reserved), known, at(now));
+                let known = Known { state, totals, times };
+                let started = self.sampler.go_on(contract.0, *plan, (&metered, &reserved), known, at(now));
                 self.tick_ns = now.mono_ns;
                 let outcome = started.map(|_| address).map_err(|e| e.to_string());
                 self.tell(Event::Provisioned { contract, outcome })
+            }
+            Command::HandOver { path, counters } => {
+                self.sampler.hand_over(&path, counters);
+                true
             }
             Command::Only { contracts } => {
                 let (known, over): (Vec<_>, Vec<_>) = self.resumed.drain(..).partition(|no| contracts.contains(no));
@@ -300,6 +368,52 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_holds_the_agent_is_refused_and_the_agents_cost_is_known() {
+        let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
+        let (_commander, commands) = mpsc::sync_channel(1);
+        let (writer, events) = mpsc::sync_channel(10);
+        NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
+        let counted = Shared::default();
+        let setting = Setting {
+            root: PathBuf::from("/"),
+            interval_ns: 1_000_000_000,
+            window_ns: 5_000_000_000,
+            stored: Vec::new(),
+            commands,
+            writer,
+            clock: Clock { now: || NOW.get(), quality },
+            counted: counted.clone(),
+            gpus: None,
+        };
+        let mut thread = Thread::new(setting).unwrap();
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path = own.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap().to_owned();
+        let above = path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned());
+        for path in [path, above] {
+            thread.obey(Command::Start {
+                contract: Octets([7; 16]),
+                plan: Box::new(Plan::from(Target::Cgroup { path: path.clone() })),
+                metered: vec![Resource::from_code(0, None).unwrap()],
+                reserved: Vec::new(),
+                totals: Vec::new(),
+                times: Vec::new(),
+                address: None,
+                resumed_ns: None,
+            });
+            let Ok(Input::Event(Event::Provisioned { outcome: Err(why), .. })) = events.try_recv() else {
+                panic!("{path} is metered");
+            };
+            assert!(why.contains("the agent itself lives in cgroup"), "{why}");
+            assert_eq!(thread.sampler.orders().count(), 0);
+        }
+        let known: Vec<_> = counted.own.each().filter_map(|(name, value)| value.map(|_| name)).collect();
+        assert!(
+            known.contains(&"cpu_ns") && known.contains(&"resident_bytes") && known.contains(&"threads"),
+            "{known:?}"
+        );
+    }
+
+    #[test]
     fn windows_follow_a_clock_that_is_set_back_while_an_order_is_metered() {
         let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
         let (_commander, commands) = mpsc::sync_channel(1);
@@ -314,17 +428,19 @@ mod tests {
             writer,
             clock: Clock { now: || NOW.get(), quality },
             counted: Shared::default(),
+            gpus: None,
         };
         let mut thread = Thread::new(setting).unwrap();
         let contract = Octets([7; 16]);
         let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
-        let plan = Plan::from(hufu_metering::Target::Process { pid: std::process::id() });
+        let plan = Box::new(Plan::from(hufu_metering::Target::Process { pid: std::process::id() }));
         thread.obey(Command::Start {
             contract,
             plan,
             metered,
             reserved,
             totals: Vec::new(),
+            times: Vec::new(),
             address: None,
             resumed_ns: None,
         });

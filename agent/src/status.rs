@@ -6,10 +6,12 @@ use std::{
 };
 
 use hufu_trade::octets::rfc3339;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     clock::Now,
+    contract::Contract,
+    metrics::Own,
     node::{Core, Service},
 };
 
@@ -66,8 +68,14 @@ impl Alarms {
     }
 }
 
-/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does.
-pub(crate) fn render(core: &Core, (alarms, waits_for): (&Alarms, Option<&str>), dir: &Path, now: Now) -> String {
+/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does; `own` what the agent costs.
+pub(crate) fn render(
+    core: &Core,
+    (alarms, waits_for): (&Alarms, Option<&str>),
+    own: &Own,
+    dir: &Path,
+    now: Now,
+) -> String {
     let log = |index: usize| {
         json!({
             "size": core.sizes.get(index).copied().unwrap_or(0).to_string(),
@@ -89,6 +97,8 @@ pub(crate) fn render(core: &Core, (alarms, waits_for): (&Alarms, Option<&str>), 
                 "contract_no": contract.no.to_string(),
                 "state": contract.state,
                 "service": service,
+                "address": core.addresses.get(&contract.no),
+                "note": note(core, contract),
                 "product": contract.offer.as_ref().map(|(_, offer, _)| offer.product_id.clone()),
                 "service_end": contract.in_force.map(|in_force| rfc3339(in_force.service_end)),
                 "records": contract.last.as_ref().map(|(_, record)| (record.order_seq + 1).to_string()),
@@ -123,6 +133,15 @@ pub(crate) fn render(core: &Core, (alarms, waits_for): (&Alarms, Option<&str>), 
         "window_end": core.book.window_end.map(rfc3339),
         "conservation_violations": core.violations.to_string(),
         "catalogue_revision": core.book.revision.to_string(),
+        "hardware": { "fingerprint": core.shop.hardware.fingerprint, "changed": core.shop.hardware.changed },
+        "agent": own.each().map(|(name, value)| {
+            let shown = value.map_or(Value::Null, |value| if name == "threads" { json!(value) } else { json!(value.to_string()) });
+            (name.to_owned(), shown)
+        }).collect::<serde_json::Map<_, _>>(),
+        "products": core.shop.products.iter().map(|product| {
+            let stock = core.shop.stock(&core.book, product);
+            json!({ "id": product.id, "stock": stock.units, "why": stock.why })
+        }).collect::<Vec<_>>(),
         "contracts": contracts,
         "alarms": alarms.last.iter().map(|(at, what, detail)| json!({
             "at": rfc3339(*at), "what": what, "detail": detail,
@@ -130,6 +149,13 @@ pub(crate) fn render(core: &Core, (alarms, waits_for): (&Alarms, Option<&str>), 
         "alarm_count": alarms.count.to_string(),
     })
     .to_string()
+}
+
+/// What a person should know of a contract.
+fn note(core: &Core, contract: &Contract) -> Option<&'static str> {
+    let (_, offer, _) = contract.offer.as_ref()?;
+    let now = core.shop.hardware.fingerprint?;
+    offer.fingerprint.is_some_and(|then| then != now).then_some("the hardware changed since its offer")
 }
 
 #[cfg(test)]

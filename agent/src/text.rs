@@ -32,18 +32,29 @@ hufu_audit::texts! {
     KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
     CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";
 
+    // Messages, seals and certificates.
+    NotValid { path, why } => "{path} is not valid: {why}", "{path} 无效：{why}";
+    MessageMade { kind, path } => "{kind} written to {path}", "已写入 {path}（{kind}）";
+    SealMade { path } => "seal written to {path}", "印章数据已写入 {path}";
+    FileMade { path } => "written to {path}", "已写入 {path}";
+
     // The buyer.
     OfferGood { product, node, until, prices } => "offer for {product} from {node}, signature and chain checked, valid until {until}{prices}", "{node} 对 {product} 的报价，签名与证书链已验证，有效期至 {until}{prices}";
     ChildOrder { parent, level, children } => "child of parent order {parent}: payable {level}, {children} children", "父订单 {parent} 的子订单：支付层级 {level}，共 {children} 个子订单";
     PrepaidPrice { price } => "prepaid: {price} CNY for the whole term", "预付：整个期限 {price} 元";
     NotPrepaid { why } => "this offer cannot be prepaid: {why}; order with --ceiling", "该报价不可预付：{why}；请用 --ceiling 下单";
     DealGood { contract, node, end } => "deal: contract {contract} with {node}, countersignature checked, service until {end}", "成交：与 {node} 的合约 {contract}，会签已验证，服务至 {end}";
+    AddressIs { address } => "it is reached at {address}", "服务地址：{address}";
+    AddressLater {} => "the node is making its place; run the same command again for the address", "节点正在准备运行环境；稍后再次运行同一命令以获取服务地址";
     ChangeGood { act, contract } => "the node recorded {act} of contract {contract}", "节点已记录合约 {contract} 的操作 {act}";
     Corrected { number, before, total } => "correction {number} recorded: {total} CNY due, {before} before", "更正 {number} 已记录：应付 {total} 元，原为 {before} 元";
     Erased { contract } => "what was personal of contract {contract} is erased on this node; hashes and proofs stay. Copies elsewhere are not reached", "合约 {contract} 的个人数据已在本节点清除；哈希与证明不变。其他地方的副本不受影响";
     SealedShown { count, why } => "{count} personal entries stay sealed: reading them must be recorded, and {why}", "{count} 条个人数据条目保持密封：读取须留痕，而 {why}";
     ErasedBill { number } => "the contract of bill {number} was erased on this node: no pack can be made of it here; the platform and the buyer keep theirs", "账单 {number} 的合约数据已在本节点清除，此处无法再生成证据包；平台与买方仍持有各自的副本";
     ScoreGood { overall } => "score recorded, overall {overall}", "评分已记录，总分 {overall}";
+    Suggested { contract, rows, scores } => "suggested for contract {contract}, from the time that it was served badly:{rows}\nsign what you think right: hufu buyer score{scores}", "对合约 {contract} 的建议评分，依据服务欠佳的时间：{rows}\n请自行决定并签署：hufu buyer score{scores}";
+    SuggestNothing {} => "nothing that was measured speaks of it: judge it yourself", "没有相关计量数据，请自行评价";
+    SuggestFails { pack } => "{pack} does not hold, so it suggests nothing; see: hufu verify {pack} --trust CA.pem", "{pack} 未通过验证，不能据以建议评分；请运行 hufu verify {pack} --trust CA.pem";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";
     BillNumber { number } => "{number:?} is not a bill number", "{number:?} 不是账单编号";
@@ -68,7 +79,7 @@ hufu_audit::texts! {
     NoProcess { pid } => "cannot meter process {pid}: there is none; check the number", "无法计量进程 {pid}：不存在；请检查进程号";
     NoCgroup { path } => "cannot meter cgroup {path}: no hierarchy that meters has it; check the path", "无法计量控制组 {path}：不存在；请检查路径";
     NoMeter { why } => "cannot meter here: {why}", "此处无法计量：{why}";
-    MeterTarget {} => "what shall be metered? give -- CMD.., --pid P or --cgroup PATH --seconds N", "要计量什么？请给出 -- CMD..、--pid P 或 --cgroup PATH --seconds N";
+    MeterTarget {} => "what shall be metered? give -- CMD.., --pid P, or --seconds N with one of --cgroup PATH, --unit NAME, --container ID, --pod UID, --machine NAME", "要计量什么？请给出 -- CMD..、--pid P，或 --seconds N 与 --cgroup PATH、--unit NAME、--container ID、--pod UID、--machine NAME 之一";
     MeterTree { why } => "no own cgroup ({why}): metering the process tree, CPU as a lower bound", "没有独立控制组（{why}）：改为计量进程树，CPU 为下限值";
     PlaceStays { why } => "the workload's cgroup stays, processes are left in it: {why}", "控制组中仍有进程，予以保留：{why}";
     MeterColumns {} => "resource|quantity|unit|about|status|reason", "资源|数量|单位|约合|状态|原因";
@@ -78,6 +89,22 @@ hufu_audit::texts! {
     MeterGap { start, end, why } => "not measured from {start} to {end}: {why}", "{start} 至 {end} 未计量：{why}";
     CapacityColumns {} => "resource|unit|metered by|why not", "资源|单位|计量来源|不可计量的原因";
     CapacityCpu { count, model } => "CPU: {count} x {model}", "CPU：{count} x {model}";
+    CapacitySystem { machine, os, kernel } => "machine: {machine}; {os}; Linux {kernel}", "机器：{machine}；{os}；Linux {kernel}";
+    CapacityCpuParts { sockets, cores, threads } => "sockets: {sockets}, cores: {cores}, threads: {threads}", "插槽：{sockets}，核心：{cores}，线程：{threads}";
+    CapacityNode { id, cpus, memory } => "NUMA node {id}: CPUs {cpus}, {memory}", "NUMA 节点 {id}：CPU {cpus}，{memory}";
+    CapacityPhysical { name, kind, size, model } => "disk {name} ({kind}): {size}, {model}", "磁盘 {name}（{kind}）：{size}，{model}";
+    HardwareChanged { what } => "the hardware is not what was accepted, nothing is sold: {what}; look at it, then: hufu capacity --accept", "硬件与已接受的不一致，停止出售：{what}；检查后执行：hufu capacity --accept";
+    StatusStock { id, stock, why } => "product {id}: {stock} ({why})", "产品 {id}：{stock}（{why}）";
+    StatusOwn { cpu_ms, threads, written } => "the agent itself: CPU {cpu_ms} ms, {threads} threads, {written} bytes written", "代理自身：CPU {cpu_ms} 毫秒，{threads} 个线程，写盘 {written} 字节";
+    StatusOwnMemory { resident, kernel } => "its memory: {resident} bytes resident, {kernel} bytes in the kernel", "其内存：常驻 {resident} 字节，内核 {kernel} 字节";
+    PriceNotOffered { resource, why } => "no price for {resource}: {why}", "{resource} 不计价：{why}";
+    ProductSla { percent, response } => "available {percent} %, answer within {response}", "可用性 {percent} %，响应时间 {response}";
+    ProductDelivery { by, note } => "delivered by {by}: {note}", "交付方式 {by}：{note}";
+    HardwareAccepted { fingerprint } => "the node sells from this hardware: {fingerprint}", "节点据此硬件出售：{fingerprint}";
+    BenchmarkDiskWrite {} => "bytes a second that the disk of the directory takes in a row and keeps, synced|-|a faster disk, another directory (--dir), or a lower requirement in the product's `requires`", "目录所在磁盘每秒顺序写入并落盘的字节数|-|更换更快的磁盘、另选目录（--dir），或降低产品 `requires` 中的要求";
+    BenchmarkDiskRead {} => "reads of 4 KiB a second at random, one after the other|-|as for disk_write_bytes_s", "每秒 4 KiB 随机读取次数（逐次进行）|-|同 disk_write_bytes_s";
+    BenchmarkMemory {} => "bytes a second that one thread copies in memory|-|populate all memory channels, look for a busy neighbour, or lower the requirement", "单线程每秒内存复制字节数|-|插满内存通道、检查是否有繁忙的邻居，或降低要求";
+    BenchmarkSm3 {} => "bytes a second that one core hashes with SM3|-|look for a busy neighbour and for power saving (cpufreq governor), or lower the requirement", "单核每秒 SM3 摘要字节数|-|检查繁忙的邻居与节能设置（cpufreq），或降低要求";
     CapacityMemory { total, available } => "memory: {total}, {available} available", "内存：{total}，可用 {available}";
     CapacityDisk { mount, kind, total, available } => "filesystem {mount} ({kind}): {total}, {available} available", "文件系统 {mount}（{kind}）：{total}，可用 {available}";
     CapacityInterface { name, speed } => "network {name}: {speed}", "网络 {name}：{speed}";
@@ -169,10 +196,17 @@ hufu_audit::texts! {
     DoctorSignatures {} => "a program that reckons wrongly must not sign|the examples of GB/T 32905 and 32918, by two implementations|stop the agent; install the package again; have the memory tested", "计算出错的程序不得签名|GB/T 32905 与 32918 的示例，由两个实现分别验证|停止代理；重新安装软件包；检测内存";
     DoctorCgroups {} => "orders are metered by their cgroups|version 2, or 1|boot a kernel with cgroups; without them only process trees are metered, a lower bound", "订单按 cgroup 计量|第 2 版或第 1 版|使用支持 cgroup 的内核启动；否则只能按进程树计量，仅为下限";
     DoctorMetered {} => "what cannot be metered is not offered at a price|every priced resource has a source here|hufu capacity says why each has none; remove the price or mend the cause", "无法计量的资源不会计价|每种计价资源均有计量来源|hufu capacity 说明缺少来源的原因；删除该价格或消除原因";
+    DoctorControllers { wanted } => "orders are metered and limited by them|{wanted}|boot without cgroup_disable=; where the memory controller is off, with cgroup_enable=memory; on version 2 with systemd.unified_cgroup_hierarchy=1", "订单由其计量和限制|{wanted}|启动参数中去掉 cgroup_disable=；内存控制器关闭时加 cgroup_enable=memory；使用第 2 版时加 systemd.unified_cgroup_hierarchy=1";
+    DoctorDelegated { wanted, place } => "an order's cgroup counts only what its parent gives it|{wanted} in {place}|have the helper make the places (provision.socket), or give them: Delegate=yes in the unit that {place} lies in, or write +cpu +memory +io +pids into cgroup.subtree_control above it", "订单的 cgroup 只统计父级下放的控制器|{place} 中有 {wanted}|由辅助程序创建位置（provision.socket），或下放控制器：在 {place} 所在单元设 Delegate=yes，或向其上级的 cgroup.subtree_control 写入 +cpu +memory +io +pids";
+    DoctorPressure {} => "a bill says for how long an order was kept waiting|/proc/pressure|boot with psi=1, on a kernel with CONFIG_PSI", "账单列出订单被迫等待的时长|/proc/pressure|使用带 CONFIG_PSI 的内核并加启动参数 psi=1";
+    DoctorNotPriced { why } => "no meter and no price: {why}", "无计量来源，也未计价：{why}";
+    DoctorMeterCpu {} => "CPU time of orders|a cgroup hierarchy that counts it|boot a kernel with cgroups, version 2 for all there is (systemd.unified_cgroup_hierarchy=1)", "订单的 CPU 时间|可统计它的 cgroup 层级|使用支持 cgroup 的内核，第 2 版功能最全（systemd.unified_cgroup_hierarchy=1）";
+    DoctorMeterMemory {} => "memory held by orders|a memory controller|boot with cgroup_enable=memory, or price reserved_memory, which needs no meter", "订单占用的内存|内存控制器|启动参数加 cgroup_enable=memory，或改用无需计量的 reserved_memory 计价";
+    DoctorMeterDisk {} => "bytes and operations of orders on disks|the io controller of version 2|boot with systemd.unified_cgroup_hierarchy=1: version 1 (blkio) misses what the kernel writes back later", "订单的磁盘字节数与操作数|第 2 版的 io 控制器|启动参数加 systemd.unified_cgroup_hierarchy=1：第 1 版（blkio）漏计内核稍后写回的数据";
     DoctorPlaces { place } => "each order needs a place of its own|a helper, a command that can be run, or cgroups that may be written|set provision.socket, or provision.command to a program that is there, or make {place} writable", "每个订单需要自己的运行位置|辅助程序、可执行的命令，或可写的 cgroup|设置 provision.socket，或将 provision.command 设为存在的程序，或使 {place} 可写";
     DoctorFiles { count, orders } => "meters keep files open|{count}, for {orders} orders|raise LimitNOFILE= of the unit", "计量需要保持文件打开|{count}（{orders} 个订单）|调高服务单元的 LimitNOFILE=";
     DoctorMemory { bytes } => "an agent that is killed for memory meters a gap|at least {bytes}|raise MemoryMax= of the unit", "代理因内存被终止会造成计量间隙|至少 {bytes}|调高服务单元的 MemoryMax=";
-    DoctorGpus {} => "GPUs are sold and metered through NVML|an answer, or no GPU|install the driver's libnvidia-ml; allow the unit its devices (10-gpu.conf)", "GPU 通过 NVML 出售和计量|有应答，或没有 GPU|安装驱动的 libnvidia-ml；允许服务单元访问其设备（10-gpu.conf）";
+    DoctorGpus {} => "GPUs are sold and metered through NVML|an answer, or no GPU; each product's own devices (product: kind found/needed)|install the driver's libnvidia-ml; allow the unit its devices (10-gpu.conf); name the kinds that `hufu capacity` shows", "GPU 通过 NVML 出售和计量|有应答，或没有 GPU；各产品所需的设备在位（产品：型号 现有/所需）|安装驱动的 libnvidia-ml；允许服务单元访问其设备（10-gpu.conf）；型号以 `hufu capacity` 所示为准";
     DoctorBroker { broker } => "without it nothing is sold, and bills wait|an MQTT broker that answers within 5 s|look whether {broker} runs, at the way there, and at its access list", "没有它无法销售，账单也只能等待|5 秒内应答的 MQTT 代理|检查 {broker} 是否运行、网络是否可达及其访问控制";
     DoctorHelper { socket } => "it makes the places of orders|a refusal of a question that nobody may ask|systemctl enable --now hufu-provision.socket; look at {socket} and journalctl -u 'hufu-provision@*'", "它创建订单的运行位置|对不允许的请求予以拒绝|systemctl enable --now hufu-provision.socket；检查 {socket} 及 journalctl -u 'hufu-provision@*'";
     DoctorAgent {} => "it sells, meters and bills|answers, linked, waits for nothing|systemctl status hufu; journalctl -u hufu", "它负责销售、计量与计费|有应答、已连接、无等待|systemctl status hufu；journalctl -u hufu";

@@ -124,9 +124,18 @@ impl Writer {
             Input::Event(event @ (Event::Window { .. } | Event::Final { .. })) => self.unsigned.push(event),
             // None of these leads to a signature.
             Input::Event(
-                event @ (Event::Linked | Event::Unlinked | Event::Provisioned { .. } | Event::Unstopped { .. }),
+                event @ (Event::Linked
+                | Event::Unlinked
+                | Event::Provisioned { .. }
+                | Event::Unstopped { .. }
+                | Event::Hardware(_)),
             ) => self.event(event)?,
-            input @ (Input::Place { .. } | Input::Status(_) | Input::Metrics(_)) => self.take(input)?,
+            input @ (Input::Place { .. }
+            | Input::Counters { .. }
+            | Input::Status(_)
+            | Input::Metrics(_)
+            | Input::Hardware(_)
+            | Input::Accept(_)) => self.take(input)?,
             // Whoever sent it sends it again until it is answered.
             Input::Message { stub, .. } => {
                 self.link.try_send(crate::link::Outbound::Ack(stub)).ok();

@@ -279,7 +279,10 @@ impl Writer {
             Input::Metrics(answer) => {
                 answer.send(self.rendered()).ok();
             }
-            Input::Correct { .. } | Input::Reading { .. } | Input::Erase { .. } => waiting.asked.push(input),
+            Input::Correct { .. } | Input::Reading { .. } | Input::Erase { .. } | Input::Accept(_) => {
+                waiting.asked.push(input);
+            }
+            Input::Hardware(found) => self.note_hardware(found),
             // The final read of an order is made again, and a place asked for again, by the core that is replayed.
             _ => {}
         }
@@ -407,9 +410,10 @@ struct Waiting {
 /// Whether nobody waits for the answer any more: what was asked may have been asked again since.
 fn is_given_up(input: &Input) -> bool {
     match input {
-        Input::Correct { answer, .. } | Input::Reading { answer, .. } | Input::Erase { answer, .. } => {
-            answer.is_closed()
-        }
+        Input::Correct { answer, .. }
+        | Input::Reading { answer, .. }
+        | Input::Erase { answer, .. }
+        | Input::Accept(answer) => answer.is_closed(),
         _ => true,
     }
 }
@@ -417,7 +421,11 @@ fn is_given_up(input: &Input) -> bool {
 fn refuse(input: Input) {
     let en = "the node fetches back what its ledger lacks; ask again later";
     let busy = problem("busy", None, en, "节点正在取回其账本所缺的区块，请稍后重试");
-    if let Input::Correct { answer, .. } | Input::Reading { answer, .. } | Input::Erase { answer, .. } = input {
+    if let Input::Correct { answer, .. }
+    | Input::Reading { answer, .. }
+    | Input::Erase { answer, .. }
+    | Input::Accept(answer) = input
+    {
         answer.send(serde_json::json!({ "error": busy }).to_string()).ok();
     }
 }

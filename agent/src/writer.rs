@@ -12,7 +12,7 @@ use std::{
 
 use hufu_gm::sm3::Hash;
 use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer, storage::Storage};
-use hufu_metering::Plan;
+use hufu_metering::{Plan, counters::Counters};
 use hufu_trade::{
     decode,
     entry::{EntryKind, key_of},
@@ -26,6 +26,7 @@ use crate::{
     change,
     clock::{Clock, Now},
     exchange::name_of,
+    hardware::{Found, Watch},
     link::{Outbound, Stub},
     local::Correct,
     metrics::Metrics,
@@ -50,6 +51,8 @@ pub(crate) enum Input {
     Message { topic: Topic, payload: Vec<u8>, stub: Stub },
     /// An order's place is there, or not.
     Place { contract: ContractNo, outcome: Result<(Plan, Option<String>), String> },
+    /// The helper attached the traffic counters of the cgroup at this path; before its order's [`Input::Place`].
+    Counters { path: String, counters: Counters },
     /// The sampler's state, to be kept for a restart.
     MeterState(Vec<u8>),
     /// The site corrects a bill; what is due then, or why not.
@@ -60,6 +63,10 @@ pub(crate) enum Input {
     Erase { operation: Operation, contract: ContractNo, answer: tokio::sync::oneshot::Sender<String> },
     /// Somebody asks how things are.
     Status(tokio::sync::oneshot::Sender<String>),
+    /// The hardware was looked at.
+    Hardware(Found),
+    /// The site accepts it as it is.
+    Accept(tokio::sync::oneshot::Sender<String>),
     /// A monitoring system asks for every series.
     Metrics(tokio::sync::oneshot::Sender<String>),
     /// End.
@@ -102,6 +109,8 @@ pub(crate) struct Writer {
     pub(crate) places: Places,
     pub(crate) alarms: status::Alarms,
     pub(crate) metrics: Metrics,
+    /// Watches the hardware; absent where it is simulated.
+    pub(crate) hardware: Option<Watch>,
     pub(crate) clock: Clock,
     /// Where the ledger lies, for status.
     pub(crate) dir: PathBuf,
@@ -166,6 +175,7 @@ impl Writer {
     fn work(&mut self) -> Result<(), WriterError> {
         let mut archive_ns = 0;
         loop {
+            self.watch_hardware()?;
             let now = self.settle()?;
             if self.core.identity.key.away().is_some() {
                 return Err(WriterError::Signer);
@@ -184,7 +194,7 @@ impl Writer {
     /// How things are, as JSON.
     pub(crate) fn status(&self) -> String {
         let waits_for = self.comparing.as_deref();
-        status::render(&self.core, (&self.alarms, waits_for), &self.dir, (self.clock.now)())
+        status::render(&self.core, (&self.alarms, waits_for), self.metrics.own(), &self.dir, (self.clock.now)())
     }
 
     /// Every series, as text.
@@ -245,12 +255,17 @@ impl Writer {
                     let Some(known) = self.core.book.contracts.get(&contract) else { return Ok(()) };
                     let metered = self.core.metered(known).into_iter().filter(|resource| !resource.reserved).collect();
                     let reserved = self.core.reserved(known);
-                    let (totals, resumed_ns) = (known.counted(), known.resumed);
-                    let command = Command::Start { contract, plan, metered, reserved, totals, address, resumed_ns };
+                    let plan = Box::new(plan);
+                    let (totals, times, resumed_ns) = (known.counted(), known.counted_times(), known.resumed);
+                    let command =
+                        Command::Start { contract, plan, metered, reserved, totals, times, address, resumed_ns };
                     self.sampler.send(command).map_err(|_| WriterError::Sampler)
                 }
                 Err(why) => self.event(Event::Provisioned { contract, outcome: Err(why) }),
             },
+            Input::Counters { path, counters } => {
+                self.sampler.send(Command::HandOver { path, counters }).map_err(|_| WriterError::Sampler)
+            }
             Input::MeterState(bytes) => {
                 if let Err(error) = self.meter_state.write(&self.ledger.stamp(), &bytes) {
                     tracing::warn!(%error, "meter state not written");
@@ -306,6 +321,11 @@ impl Writer {
             }
             Input::Status(answer) => {
                 answer.send(self.status()).ok();
+                Ok(())
+            }
+            Input::Hardware(found) => self.take_hardware(found),
+            Input::Accept(answer) => {
+                answer.send(self.accept_hardware()?).ok();
                 Ok(())
             }
             Input::Metrics(answer) => {

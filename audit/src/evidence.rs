@@ -4,6 +4,7 @@
 use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
+    allocation::Allocation,
     bill::Bill,
     correction::{Correction, RefundPaid},
     demand::{Demand, Response},
@@ -89,6 +90,7 @@ enum Body {
     Refund(RefundPaid),
     Link(FinanceLink),
     Rotation(SignedRotation, KeyRotation),
+    Allocation(Allocation),
     Other,
 }
 
@@ -119,6 +121,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) windows: Vec<Found<'a, Window>>,
     /// Where the trade log names finance entries back, in its order.
     pub(crate) links: Vec<Found<'a, FinanceLink>>,
+    /// Which devices the contract held.
+    pub(crate) allocations: Vec<Found<'a, Allocation>>,
     /// Changes of the node's key.
     pub(crate) rotations: Vec<Found<'a, (SignedRotation, KeyRotation)>>,
     /// In order of `order_seq`.
@@ -182,6 +186,7 @@ impl<'a> Evidence<'a> {
             Body::Bill(bill) => bills.push(empty.with(bill)),
             Body::Link(link) => self.links.push(empty.with(link)),
             Body::Rotation(signed, rotation) => self.rotations.push(empty.with((signed, rotation))),
+            Body::Allocation(given) => self.allocations.push(empty.with(given)),
             Body::Other => {}
         }
     }
@@ -227,6 +232,7 @@ impl<'a> Evidence<'a> {
         };
         self.records.retain(|found| own(found.name, found.value.contract_no));
         self.statuses.retain(|found| own(found.name, found.value.contract_no));
+        self.allocations.retain(|found| own(found.name, found.value.contract_no));
         self.links.retain(|found| own(found.name, found.value.contract_no));
         self.payments.retain(|found| own(found.name, found.value.contract_no));
         self.refunds.retain(|found| own(found.name, found.value.contract_no));
@@ -321,6 +327,11 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::Bill => Body::Bill(decode(body, "Bill")?),
         EntryKind::Payment => Body::Payment(decode(body, "Payment")?),
         EntryKind::FinanceLink => Body::Link(decode(body, "FinanceLink")?),
+        EntryKind::Allocation => {
+            let given: Allocation = decode(body, "Allocation")?;
+            given.check()?;
+            Body::Allocation(given)
+        }
         EntryKind::UserOperation => {
             decode::<UserOperation>(body, "UserOperation")?.check()?;
             Body::Other

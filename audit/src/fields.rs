@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hufu_gm::{Signed, sm3::sm3};
 use hufu_ledger::{BlockHeader, Checkpoint, Entry};
 use hufu_trade::{
+    allocation::Allocation,
     bill::Bill,
     correction::{Correction, RefundPaid},
     decode,
@@ -144,6 +145,7 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
                 "answer": epoch.answer.map(|answer| hex::encode(sm3(&[answer.as_bytes()]))),
             }))
         }
+        EntryKind::Allocation => of(decode::<Allocation>(bytes, "Allocation")),
         EntryKind::UserOperation => of(decode::<UserOperation>(bytes, "UserOperation")),
         EntryKind::Certificates => None,
     }

@@ -29,6 +29,7 @@ pub mod pack;
 mod records;
 mod report;
 mod signed;
+mod suggestion;
 pub mod text;
 mod verdict;
 
@@ -47,4 +48,5 @@ pub use findings::{Outcome, PROBLEMS_MAX, Problem, Verdict};
 pub use lang::{Lang, wanted_lang};
 pub use named::{BillName, bill_of};
 pub use report::report;
+pub use suggestion::{SuggestedScore, Suggestion, suggest};
 pub use verdict::{Options, Verdicts, verify};

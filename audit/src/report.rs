@@ -4,6 +4,7 @@
 mod after;
 mod chart;
 mod page;
+mod quality;
 mod series;
 mod shown;
 mod signers;
@@ -106,6 +107,7 @@ impl Sheet<'_> {
         self.parties();
         if let Some(bill) = &self.evidence.bill {
             self.lines(bill);
+            self.quality(bill);
             self.after();
             self.gaps(bill);
             self.suspensions(bill);

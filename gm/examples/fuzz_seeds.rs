@@ -6,9 +6,12 @@ use hufu_gm::{
     Csr, Mode,
     ca::{self, Revocation, Role, Terms},
     enveloped_key, keyfile,
+    message::{self, Algorithm, Attributes, Signing},
     mode::{Feedback, Width},
     pbes2::{self, Password},
+    seal::{self, Design, Picture},
     sm2::SecretKey,
+    sm4,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -55,5 +58,43 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         put("mode", name, &mode.to_der()?)?;
     }
+    let holder = ca::issue(&root, &key, Role::Recipient, "CN=n,O=site", &key.public_key(), &terms(&[3; 16]))?;
+    let signed = Attributes::Signed { signing_time_s: Some(1_770_000_000) };
+    for (name, attributes, detached) in
+        [("attached", Attributes::None, false), ("detached", Attributes::None, true), ("attributes", signed, false)]
+    {
+        let signing = Signing { key: &key, certificate: &leaf, along: &[], algorithm: Algorithm::Sm2, attributes };
+        put("message", name, &message::sign(b"content", &signing, detached)?)?;
+        if attributes == Attributes::None {
+            let both = message::sign_and_envelop(b"content", &signing, std::slice::from_ref(&holder), constant)?;
+            put("message", "both", &both)?;
+        }
+    }
+    put("message", "enveloped", &message::envelop(b"content", &[holder], constant)?)?;
+    put("message", "encrypted", &message::encrypt_with(b"content", &sm4::Key::from_bytes([5; 16]), constant)?)?;
+    let picture = Picture { format: "PNG".into(), data: vec![1], width_mm: 40, height_mm: 40 };
+    let users = [leaf.clone()];
+    let (created_s, start_s, end_s) = (1_770_000_000, 1_770_000_000, 1_790_000_000);
+    let (id, vendor, name, kind, picture) = ("seal", "hufu", "seal", 1, &picture);
+    let design = Design { id, vendor, name, kind, users: &users, created_s, start_s, end_s, picture };
+    let made = seal::make(&design, &key, &leaf)?;
+    put("seal", "seal", &made)?;
+    put("seal", "used", &seal::sign(&made, &[7; 32], "file", 1_780_000_000, &key, &leaf)?)?;
+    // One entry with a certificate, and the end.
+    let mut answer = vec![0x30, 0x82, 0, 0, 2, 1, 1, 0x64, 0x82, 0, 0, 4, 1, b'x', 0x30, 0x82, 0, 0, 0x30, 0x82, 0, 0];
+    answer.extend([4, 15]);
+    answer.extend(b"userCertificate");
+    answer.extend([0x31, 0x82, 0, 0, 4, 0x82, 0, 0]);
+    // Each length tells how much follows it.
+    let total = answer.len() + leaf.der().len();
+    for at in [2, 9, 16, 20, answer.len() - 6, answer.len() - 2] {
+        let following = u16::try_from(total - at - 2)?.to_be_bytes();
+        answer.splice(at..at + 2, following);
+    }
+    answer.extend(leaf.der());
+    answer.extend([0x30, 12, 2, 1, 1, 0x65, 7, 0x0a, 1, 0, 4, 0, 4, 0]);
+    hufu_gm::directory::read_answer(&answer, &["userCertificate"])?;
+    put("directory", "answer", &answer)?;
+    put("directory", "address", b"ldap://[::1]:389/dc=ca,dc=example")?;
     Ok(())
 }

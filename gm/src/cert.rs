@@ -1,10 +1,7 @@
 //! Certificates: X.509 with SM2 keys and SM2-with-SM3 signatures, kept as the bytes that were received. Whether one may be
 //! trusted is `chain.rs`'s question; `ca.rs` makes them.
 
-use der::{
-    Decode, Header, Reader, SliceReader,
-    asn1::{ObjectIdentifier, PrintableString},
-};
+use der::{Decode, Encode, Header, Reader, SliceReader, asn1::ObjectIdentifier};
 use x509_cert::{
     TbsCertificate, Version,
     ext::{
@@ -27,7 +24,6 @@ pub(crate) const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5
 pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 pub(crate) const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const KNOWN_CRITICAL: [ObjectIdentifier; 3] = [KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS];
 const LABEL: &str = "CERTIFICATE";
 
@@ -180,13 +176,7 @@ impl Certificate {
     /// The holder's common name, if there is exactly one and it is UTF8String or PrintableString. With two, a reader of the
     /// first and a reader of the last would see different holders.
     pub fn common_name(&self) -> Option<String> {
-        let mut found = self.parsed.subject().iter().filter(|part| part.oid == COMMON_NAME);
-        let (one, more) = (found.next()?, found.next());
-        if more.is_some() {
-            return None;
-        }
-        let printable = || one.value.decode_as::<PrintableString>().map(|text| text.as_str().to_owned());
-        one.value.decode_as::<String>().or_else(|_| printable()).ok()
+        crate::name::common_name(self.parsed.subject())
     }
 
     /// The serial number in lower-case hexadecimal, without leading zero bytes.
@@ -262,6 +252,11 @@ impl Certificate {
 
     pub(crate) fn serial(&self) -> &[u8] {
         significant(self.parsed.serial_number().as_bytes())
+    }
+
+    /// The serial number as it stands in messages, header included.
+    pub(crate) fn serial_der(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.parsed.serial_number().to_der()?)
     }
 
     pub(crate) fn subject_name(&self) -> &Name {

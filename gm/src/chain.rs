@@ -61,12 +61,18 @@ pub fn verify_chain(
     usage: Usage,
 ) -> Result<Vec<Certificate>, ChainError> {
     check_itself(leaf, at_ns)?;
-    if !usage.allowed_by(leaf) {
-        return Err(ChainError::KeyUsage { subject: leaf.subject(), usage });
-    }
+    check_usage(leaf, usage)?;
     let mut search = Search { intermediates, anchors, crls, at_ns, links_tried: 0, path: vec![leaf] };
     search.climb()?;
     Ok(search.path.into_iter().cloned().collect())
+}
+
+/// Whether keyUsage allows `usage`; nothing else of the certificate is looked at.
+pub(crate) fn check_usage(certificate: &Certificate, usage: Usage) -> Result<(), ChainError> {
+    if usage.allowed_by(certificate) {
+        return Ok(());
+    }
+    Err(ChainError::KeyUsage { subject: certificate.subject(), usage })
 }
 
 /// Whether revocation was ruled out for every certificate of a `path` that [`verify_chain`] gave, anchor excepted: its issuer's

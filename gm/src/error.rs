@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::chain::Usage;
+use crate::{chain::Usage, judgement::Fault};
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +143,27 @@ pub enum Error {
     /// No, or an unfinished, PEM block where one is needed.
     #[error("no complete PEM block with the expected label")]
     Pem,
+    /// A certificate that is not the key's.
+    #[error("key and certificate are not a pair")]
+    NotAPair,
+    /// More than any reader of the message would take.
+    #[error("longer than {limit} bytes, the most that a message carries")]
+    TooLarge {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// A message for nobody, or for more than any reader would take.
+    #[error("a message needs 1 to {limit} recipients")]
+    NoRecipient {
+        /// The limit.
+        limit: usize,
+    },
+    /// Signed attributes in a form that has none.
+    #[error("signedAndEnvelopedData has no signed attributes")]
+    Attributes,
+    /// A seal that cannot be made or used so.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// A certificate that may not be trusted.
     #[error(transparent)]
     Chain(#[from] ChainError),

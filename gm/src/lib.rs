@@ -1,8 +1,9 @@
-//! National cryptography for Hufu: SM3, SM4, SM2 signatures, X.509 with SM2, key files, a small CA.
+//! National cryptography for Hufu: SM3, SM4, SM2, X.509 with SM2, key files, a small CA, messages, seals, the directory.
 //!
 //! **What**: everything a party of the trade needs to sign evidence and to check it. Hashes ([`sm3`]), encryption at rest
 //! ([`sm4`]), signatures ([`sm2`], [`signed`]), key files ([`keyfile`]), certificates ([`cert`], [`csr`], [`crl`]), trust
-//! ([`chain`]), and a CA for sites and tests that have none ([`ca`]).
+//! ([`chain`]), and a CA for sites and tests that have none ([`ca`]). Messages of GM/T 0010 ([`message`]) and electronic seals
+//! ([`seal`]) with one way to judge both ([`judgement`]), and certificates from an LDAP [`directory`].
 //!
 //! **Why**: the facts that decide whether others accept our bytes stand here once: the user id `1234567812345678` is always
 //! given, signatures are strict DER and never raw `r || s`, SM2-with-SM3 is written without parameters, end entities carry
@@ -10,7 +11,7 @@
 //! directions; the tests ask it.
 //!
 //! **What not**: no clock and no randomness of its own (both are arguments; [`random::fill`] is there to be passed), no
-//! network, no logging, no meaning of what is signed. `libsm` appears only behind the feature `cross-check`, as a second
+//! network but for [`directory`], no logging, no meaning of what is signed. `libsm` appears only behind the feature `cross-check`, as a second
 //! opinion on public values.
 //!
 //! ```
@@ -37,6 +38,7 @@
 
 mod asn1;
 mod error;
+mod fields;
 mod name;
 
 pub mod sm3;
@@ -79,6 +81,14 @@ pub mod chain;
 
 pub mod ca;
 
+pub mod judgement;
+
+pub mod message;
+
+pub mod seal;
+
+pub mod directory;
+
 #[cfg(feature = "cross-check")]
 pub mod second_opinion;
 
@@ -87,6 +97,8 @@ pub use chain::{Usage, verify_chain};
 pub use crl::Crl;
 pub use csr::Csr;
 pub use error::{ChainError, ChainFault, Error};
+pub use fields::Malformed;
+pub use judgement::{Fault, Judgement, Refusal, Trust};
 pub use mode::Mode;
 pub use sign::Sign;
 pub use signed::Signed;

@@ -2,13 +2,15 @@
 
 use std::str::FromStr;
 
-use der::asn1::Ia5String;
+use der::asn1::{Ia5String, ObjectIdentifier, PrintableString};
 use x509_cert::{
     ext::pkix::{SubjectAltName, name::GeneralName},
     name::Name,
 };
 
 use crate::Error;
+
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// Longest text of a distinguished name; a limit, so that no certificate grows without one.
 const NAME_BYTES_MAX: usize = 1024;
@@ -21,6 +23,17 @@ pub(crate) fn parse(text: &str) -> Result<Name, Error> {
     let name = Name::from_str(text).map_err(|_| Error::Name)?;
     let complete = !name.is_empty() && name.iter().all(|part| !part.value.value().is_empty());
     if complete { Ok(name) } else { Err(Error::Name) }
+}
+
+/// The one common name in a name, if it is text.
+pub(crate) fn common_name(name: &Name) -> Option<String> {
+    let mut found = name.iter().filter(|part| part.oid == COMMON_NAME);
+    let (one, more) = (found.next()?, found.next());
+    if more.is_some() {
+        return None;
+    }
+    let printable = || one.value.decode_as::<PrintableString>().map(|text| text.as_str().to_owned());
+    one.value.decode_as::<String>().or_else(|_| printable()).ok()
 }
 
 /// The subjectAltName of `dns_names`.

@@ -5,9 +5,12 @@ use hufu_trade::{resource::Kind, usage::SourceIdentity};
 
 use crate::{
     Error,
+    gpu_meter::GpuMeter,
+    net::Boundary,
     order::Context,
     plan::{Network, Plan, Storage},
-    sample::{Raw, Sample},
+    sample::{At, Raw, Sample, Target},
+    storage::StorageMeter,
 };
 
 /// After so many ticks a source that could not be opened is tried again.
@@ -15,32 +18,56 @@ const RETRY_TICKS: u8 = 10;
 
 /// An open source. Each variant's type has `identity`, `is_gone` and `read`; see [`Slot::read`] for what they promise.
 #[derive(Debug)]
-pub(crate) enum Attached {}
+pub(crate) enum Attached {
+    Network(Boundary),
+    Storage(StorageMeter),
+    /// The GPUs that it holds.
+    Gpus(Box<GpuMeter>),
+}
 
 impl Attached {
     /// Opens what the plan names.
-    fn open(part: &Part, _plan: &Plan, _context: &Context<'_>) -> Result<Self, Error> {
-        let what = match part {
-            Part::Network(_) => "network counters of an order",
-            Part::Storage(_) => "storage of an order",
-            Part::Gpus(_) => "GPUs of an order",
-        };
-        Err(Error::NotMetered { what })
+    fn open(part: &Part, plan: &Plan, context: &mut Context<'_>) -> Result<Self, Error> {
+        match part {
+            Part::Network(network) => Boundary::open(network, plan, context).map(Self::Network),
+            Part::Storage(storage) => StorageMeter::open(context.root, storage).map(Self::Storage),
+            Part::Gpus(uuids) => {
+                let cgroup = match &plan.target {
+                    Target::Cgroup { path } => Some(path.as_str()),
+                    Target::Process { .. } => None,
+                };
+                let meter = GpuMeter::open(context.root, context.gpus.cloned(), uuids, cgroup)?;
+                Ok(Self::Gpus(Box::new(meter)))
+            }
+        }
     }
 
     /// Whose counters these are.
     fn identity(&self) -> SourceIdentity {
-        match *self {}
+        match self {
+            Self::Network(boundary) => boundary.identity(),
+            Self::Storage(meter) => meter.identity(),
+            Self::Gpus(gpus) => gpus.identity(),
+        }
     }
 
     /// True once the instance that was opened exists no more: it is then opened anew, as another one.
     fn is_gone(&self) -> bool {
-        match *self {}
+        match self {
+            Self::Network(boundary) => boundary.is_gone(),
+            Self::Storage(meter) => meter.is_gone(),
+            // A device that comes back is the same one: its UUID is.
+            Self::Gpus(_) => false,
+        }
     }
 
     /// Sets its kinds to values or reasons; no allocation in the steady state.
-    fn read(&mut self, _buffer: &mut [u8], _sample: &mut Sample) {
-        match *self {}
+    fn read(&mut self, at: At, buffer: &mut [u8], sample: &mut Sample) {
+        match self {
+            Self::Network(boundary) => boundary.read(buffer, sample),
+            Self::Storage(meter) => meter.read(buffer, sample),
+            Self::Gpus(gpus) => gpus.read(at, buffer, sample),
+        }
     }
 }
 
@@ -121,9 +148,23 @@ impl Slot {
         self.part.replaced()
     }
 
+    /// Tries at the next tick to open what is not open: it may be there now.
+    pub(crate) fn look_again(&mut self) {
+        self.wait_ticks = 0;
+    }
+
     /// Why nothing is read, in full; empty while it is open.
     pub(crate) fn why(&self) -> &str {
         &self.why
+    }
+
+    /// The GPUs of the order, where it is their slot and it is open.
+    pub(crate) fn gpus(&mut self) -> Option<&mut GpuMeter> {
+        match &mut self.source {
+            Some(Attached::Gpus(gpus)) => Some(gpus),
+            #[allow(unreachable_patterns, reason = "the list of sources grows")]
+            _ => None,
+        }
     }
 
     /// What its raw values belong to.
@@ -162,7 +203,7 @@ impl Slot {
             self.kinds().iter().for_each(|kind| sample.set(*kind, Raw::Missing(self.part.absent())));
             return came;
         };
-        source.read(context.buffer, sample);
+        source.read(context.at, context.buffer, sample);
         if source.is_gone() {
             let why = self.kinds().iter().find_map(|kind| match sample.of(*kind) {
                 Raw::Missing(why) => Some(why),

@@ -2,58 +2,33 @@
 
 use std::{fs, path::Path};
 
-use hufu_trade::{
-    octets::text_option,
-    resource::{KINDS, Kind, Resource},
-};
+use hufu_trade::resource::{KINDS, Kind, Resource};
 use serde::Serialize;
 
 use crate::{
-    Error, file,
+    Error,
     gpu::Gpus,
+    gpu_meter,
     hierarchy::{Hierarchies, Mode},
+    inventory::{self, Inventory},
+    net,
     sample::absent,
 };
 
 /// What a server has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Capacity {
-    /// CPUs.
-    pub cpu: CpuCapacity,
-    /// Memory.
-    pub memory: MemoryCapacity,
+    /// What it is made of: `cpu`, `memory`, `nodes`, `disks`, `interfaces`, `system`.
+    #[serde(flatten)]
+    pub inventory: Inventory,
     /// Mounted filesystems on block devices.
     pub filesystems: Vec<Filesystem>,
-    /// Network interfaces with a device behind them.
-    pub interfaces: Vec<Interface>,
     /// GPUs; absent when nobody asked ([`Capacity::with_gpus`]).
     pub gpus: Option<Gpus>,
     /// Cgroup generations.
     pub cgroups: Mode,
     /// What can be metered for an order.
     pub resources: Vec<Source>,
-}
-
-/// The CPUs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CpuCapacity {
-    /// CPUs online.
-    pub count: u32,
-    /// Model name; empty when the kernel gives none.
-    pub model: String,
-    /// Architecture.
-    pub architecture: String,
-}
-
-/// The memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MemoryCapacity {
-    /// Total, bytes.
-    #[serde(with = "text_option")]
-    pub total_bytes: Option<u64>,
-    /// Available without swapping, bytes.
-    #[serde(with = "text_option")]
-    pub available_bytes: Option<u64>,
 }
 
 /// A mounted filesystem.
@@ -71,16 +46,6 @@ pub struct Filesystem {
     /// Free for ordinary users, bytes.
     #[serde(with = "hufu_trade::octets::text")]
     pub available_bytes: u64,
-}
-
-/// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Interface {
-    /// Its name.
-    pub name: String,
-    /// Speed, Mbit/s; absent for virtual devices and links that are down.
-    #[serde(with = "text_option")]
-    pub speed_mbit: Option<u64>,
 }
 
 /// Whether and how one resource of an order can be metered here.
@@ -102,11 +67,6 @@ pub struct Source {
 /// [`Error::Unreadable`] when there is no `/proc`.
 pub fn capacity(root: &Path) -> Result<Capacity, Error> {
     let hierarchies = Hierarchies::detect(root)?;
-    let meminfo = file::read_once(&root.join("proc/meminfo"))?;
-    let bytes = |key: &[u8]| file::keyed(&meminfo, key).and_then(|kib| kib.checked_mul(1024));
-    let online =
-        fs::read(root.join("sys/devices/system/cpu/online")).ok().and_then(|text| crate::host::cpu_list(&text));
-    let cpuinfo = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
     let sources = trusted_sources(root)?.into_iter().map(|(resource, source)| {
         let unit = resource.unit();
         let (source, reason) = match source {
@@ -116,14 +76,8 @@ pub fn capacity(root: &Path) -> Result<Capacity, Error> {
         Source { resource, unit, source, reason }
     });
     Ok(Capacity {
-        cpu: CpuCapacity {
-            count: online.unwrap_or_else(|| processors(&cpuinfo)),
-            model: model(&cpuinfo),
-            architecture: std::env::consts::ARCH.to_owned(),
-        },
-        memory: MemoryCapacity { total_bytes: bytes(b"MemTotal"), available_bytes: bytes(b"MemAvailable") },
+        inventory: inventory::take(root),
         filesystems: if root == Path::new("/") { filesystems() } else { Vec::new() },
-        interfaces: interfaces(root),
         gpus: None,
         cgroups: hierarchies.mode(),
         resources: sources.collect(),
@@ -131,32 +85,35 @@ pub fn capacity(root: &Path) -> Result<Capacity, Error> {
 }
 
 impl Capacity {
-    /// The same with the GPUs, and a row for each kind of them: none is metered for an order yet.
+    /// The same with the GPUs, and a row for each kind of them. Memory and energy of devices have their one row.
     #[must_use]
     pub fn with_gpus(mut self, gpus: Gpus) -> Self {
+        let is_sold = !gpus.kinds.is_empty();
+        let mut whole = gpus.devices.iter().flatten().filter(|gpu| gpu.resource.is_some());
+        let counts_energy = whole.any(|gpu| gpu.counts_energy == Some(true));
+        for row in &mut self.resources {
+            let has = match row.resource.kind {
+                Kind::GpuMemory => is_sold,
+                Kind::GpuEnergy => counts_energy,
+                Kind::Gpu if is_sold => {
+                    row.reason = Some("devices are sold by their kind, below".to_owned());
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(source) = gpu_meter::source(row.resource.kind).filter(|_| has) {
+                (row.source, row.reason) = (Some(source.to_owned()), None);
+            }
+        }
         self.resources.extend(gpus.kinds.iter().map(|kind| Source {
             resource: kind.resource.clone(),
             unit: kind.resource.unit(),
-            source: None,
-            reason: Some(absent(kind.resource.kind).to_owned()),
+            source: gpu_meter::source(kind.resource.kind).map(str::to_owned),
+            reason: None,
         }));
         self.gpus = Some(gpus);
         self
     }
-}
-
-fn processors(cpuinfo: &str) -> u32 {
-    let count = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
-}
-
-fn model(cpuinfo: &str) -> String {
-    let named = |line: &str| {
-        let (key, value) = line.split_once(':')?;
-        matches!(key.trim(), "model name" | "Model" | "cpu model" | "Hardware")
-            .then(|| value.trim().chars().take(120).collect())
-    };
-    cpuinfo.lines().find_map(named).unwrap_or_default()
 }
 
 /// Filesystems of the running system; a device mounted several times is listed once.
@@ -179,22 +136,6 @@ fn filesystems() -> Vec<Filesystem> {
     found
 }
 
-fn interfaces(root: &Path) -> Vec<Interface> {
-    let Ok(entries) = fs::read_dir(root.join("sys/class/net")) else { return Vec::new() };
-    let real = entries.flatten().filter(|entry| entry.path().join("device").exists());
-    let mut found: Vec<Interface> = real
-        .map(|entry| {
-            let speed = fs::read(entry.path().join("speed")).ok().and_then(|text| file::single(&text));
-            Interface {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                speed_mbit: speed.filter(|speed| *speed > 0),
-            }
-        })
-        .collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
-}
-
 /// A resource, and the source it is metered by or why it cannot be.
 pub type TrustedSource = (Resource, Result<String, String>);
 
@@ -204,8 +145,14 @@ pub type TrustedSource = (Resource, Result<String, String>);
 /// [`Error::Unreadable`] when there is no `/proc`.
 pub fn trusted_sources(root: &Path) -> Result<Vec<TrustedSource>, Error> {
     let hierarchies = Hierarchies::detect(root)?;
-    let sources =
-        KINDS.into_iter().map(|kind| (Resource::used(kind), source(&hierarchies, kind).map_err(str::to_owned)));
+    let network = net::source(&hierarchies);
+    let sources = KINDS.into_iter().map(|kind| {
+        let found = match kind {
+            Kind::NetRx | Kind::NetTx => network.clone(),
+            kind => source(&hierarchies, kind).map_err(str::to_owned),
+        };
+        (Resource::used(kind), found)
+    });
     Ok(sources.collect())
 }
 

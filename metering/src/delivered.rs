@@ -1,16 +1,28 @@
 //! The quality an order was delivered: how long it was throttled, stolen from or stalled. Like counters of usage, and never
 //! usage: nothing here is priced. Pure; reading is done by the sources.
 
-use hufu_trade::quality::{QUALITIES, Quality};
+use hufu_trade::{
+    quality::{QUALITIES, Quality},
+    usage::Status,
+};
 
 use crate::{
     sample::{At, Raw, Sample},
     usage::Limits,
 };
 
-/// Cumulative time of one quality since the order began, ns; absent with a reason while nothing was ever read. A reason beside
-/// a time says in what way it is less than a reading.
-pub type Time = (Quality, Option<u128>, Option<&'static str>);
+/// Cumulative time of one quality since the order began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// Which quality.
+    pub quality: Quality,
+    /// How it came about; missing when the last sample did not read it, whatever was read before.
+    pub status: Status,
+    /// ns so far; absent while nothing was ever read.
+    pub total_ns: Option<u128>,
+    /// Why it is estimated or missing.
+    pub why: Option<&'static str>,
+}
 
 /// What is kept of one quality across a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +40,7 @@ pub struct StoredTime {
 #[derive(Clone, Copy, Debug)]
 struct Tally {
     kept: StoredTime,
+    status: Status,
     why: Option<&'static str>,
 }
 
@@ -39,7 +52,7 @@ pub(crate) struct Delivered {
 
 impl Delivered {
     pub(crate) fn new(kept: [StoredTime; QUALITIES.len()]) -> Self {
-        let tallies = kept.map(|kept| Tally { kept, why: Some("not read yet") });
+        let tallies = kept.map(|kept| Tally { kept, status: Status::Missing, why: Some("not read yet") });
         Self { tallies }
     }
 
@@ -59,9 +72,23 @@ impl Delivered {
         match ns {
             Ok(ns) => {
                 tally.kept.sum_ns = tally.kept.sum_ns.saturating_add(u128::from(ns));
-                (tally.kept.read, tally.why) = (true, Some(why));
+                tally.kept.read = true;
+                (tally.status, tally.why) = (Status::Estimated, Some(why));
             }
-            Err(missing) => tally.why = Some(missing),
+            Err(missing) => (tally.status, tally.why) = (Status::Missing, Some(missing)),
+        }
+    }
+
+    /// Goes on from times that records told already, where the sums are behind them: a total never falls, so what comes next would
+    /// not count until it had made up for them. A counter only when it has no value to count on from (`rebased`):
+    /// otherwise its next difference makes up for them by itself.
+    pub(crate) fn lift(&mut self, times: &[(Quality, u128)], rebased: bool) {
+        for (tally, known) in self.tallies.iter_mut().zip(QUALITIES) {
+            let Some((_, ns)) = times.iter().find(|(quality, _)| *quality == known) else { continue };
+            if rebased || tally.kept.raw.is_none() {
+                tally.kept.sum_ns = tally.kept.sum_ns.max(*ns);
+                tally.kept.read = true;
+            }
         }
     }
 
@@ -90,25 +117,25 @@ impl Tally {
         let value = match raw {
             Raw::Value(value) => value,
             Raw::Missing(why) => {
-                self.why = Some(why);
+                (self.status, self.why) = (Status::Missing, Some(why));
                 return;
             }
         };
         let kept = &mut self.kept;
         let most = u128::from(limits.cpus)
             .saturating_mul(u128::from(at.boot_ns.saturating_sub(kept.raw_boot_ns)).saturating_add(100_000_000));
-        (self.why, kept.read) = (None, true);
+        (self.status, self.why, kept.read) = (Status::Measured, None, true);
         match kept.raw.map(|old| value.checked_sub(old)) {
             None => {}
             Some(Some(delta)) if u128::from(delta) <= most => {
                 kept.sum_ns = kept.sum_ns.saturating_add(u128::from(delta));
             }
-            Some(_) => self.why = Some("its counter jumped; begun anew"),
+            Some(_) => (self.status, self.why) = (Status::Estimated, Some("its counter jumped; begun anew")),
         }
         (kept.raw, kept.raw_boot_ns) = (Some(value), at.boot_ns);
     }
 
     fn time(&self, quality: Quality) -> Time {
-        (quality, self.kept.read.then_some(self.kept.sum_ns), self.why)
+        Time { quality, status: self.status, total_ns: self.kept.read.then_some(self.kept.sum_ns), why: self.why }
     }
 }

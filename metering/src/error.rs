@@ -64,10 +64,56 @@ pub enum Error {
     /// The order is not metered.
     #[error("the order is not metered")]
     UnknownOrder,
+    /// The kernel refuses what network counters of a cgroup need; root looks at rights and kernel support, or names an interface.
+    #[error("cannot {doing} network counters of {path}: {source}")]
+    Counters {
+        /// What was tried.
+        doing: &'static str,
+        /// The cgroup's directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A descriptor that was handed over is not that of network counters; whoever handed it over is at fault.
+    #[error("the descriptor is not that of network counters: {why}")]
+    NotCounters {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A network interface that is not there or cannot be counted; whoever named it is at fault.
+    #[error("network interface {name:?}: {why}")]
+    BadInterface {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A cgroup name outside `[A-Za-z0-9._-]`, or one that climbs out of its parent; the caller's mistake.
     #[error("{name:?} is not a name for a cgroup")]
     BadName {
         /// The name.
+        name: String,
+    },
+    /// What a site called a workload leads to nothing, or to more than one; the site names it otherwise.
+    #[error("{named:?}: {why}")]
+    Unresolved {
+        /// The name given.
+        named: String,
+        /// What is wrong, and what to give.
+        why: String,
+    },
+    /// What holds an order's files cannot be metered; the site names another directory.
+    #[error("cannot meter the files in {path}: {why}")]
+    NoStorage {
+        /// The directory or mount point.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A text that names no GPU; whoever provisioned the order looks at what it answered.
+    #[error("{name:?} is not the UUID of a GPU or MIG instance")]
+    BadDevice {
+        /// The text.
         name: String,
     },
     /// Stored meter state that is not ours; the agent starts the order's counters anew and records a gap.

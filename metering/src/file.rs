@@ -39,6 +39,8 @@ pub(crate) enum Text<'a> {
     Missing(&'static str),
 }
 
+/// No line of these files is longer, and no page is shorter than twice this.
+const SURELY_WHOLE_BYTES: usize = 2048;
 const TOO_LONG: &str = "its file is longer than expected";
 
 impl Kept {
@@ -86,6 +88,10 @@ impl Kept {
             let Ok(offset) = u64::try_from(filled) else { return Text::Missing(TOO_LONG) };
             match file.read_at(rest, offset) {
                 Ok(0) => return Text::Bytes(buffer.get(..filled).unwrap_or_default()),
+                // The kernel fills a page as far as lines fit into it: half a page is short of one only at the end.
+                Ok(count) if filled == 0 && count < SURELY_WHOLE_BYTES => {
+                    return Text::Bytes(buffer.get(..count).unwrap_or_default());
+                }
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return unread(&error),
@@ -164,7 +170,7 @@ pub(crate) fn single(text: &[u8]) -> Option<u64> {
 
 /// The number after `key` in a file of `key value` lines; the key may end in a colon.
 pub(crate) fn keyed(text: &[u8], key: &[u8]) -> Option<u64> {
-    lines(text).find_map(|line| {
+    lines(text).filter(|line| line.starts_with(key)).find_map(|line| {
         let mut words = words(line);
         let name = words.next()?;
         let name = name.strip_suffix(b":").unwrap_or(name);

@@ -1,4 +1,5 @@
-//! Which GPUs a server has, as NVIDIA's management library (NVML) tells it. Read seldom; an order's GPU use is not metered yet.
+//! Which GPUs a server has, as NVIDIA's management library (NVML) tells it. Read seldom; what an order uses of them is
+//! `gpu_watch.rs` and `gpu_meter.rs`.
 //!
 //! The library is opened at run time: a server without it is a server without GPUs. What it cannot tell is absent with a
 //! reason that names the NVML function, never zero. Nothing is ever set. A driver can hang inside a call, so the calls run
@@ -17,9 +18,9 @@ use serde::Serialize;
 pub const LIBRARY: &str = "libnvidia-ml.so.1";
 
 /// What is asked for at most; NVML has been seen to answer nonsense.
-const DEVICE_COUNT_MAX: u32 = 256;
-const INSTANCE_COUNT_MAX: u32 = 64;
-const MEMORY_BYTES_MAX: u64 = 1 << 50;
+pub(crate) const DEVICE_COUNT_MAX: u32 = 256;
+pub(crate) const INSTANCE_COUNT_MAX: u32 = 64;
+pub(crate) const MEMORY_BYTES_MAX: u64 = 1 << 50;
 const NAME_CHARS_MAX: usize = 120;
 
 /// The GPUs of a server.
@@ -116,25 +117,36 @@ pub fn inventory(library: &Path, within: Duration) -> Gpus {
     })
 }
 
-fn unknown(reason: String) -> Gpus {
+pub(crate) fn unknown(reason: String) -> Gpus {
     Gpus { reason: Some(reason), ..Gpus::default() }
 }
 
 fn read(library: &Path) -> Gpus {
-    // Opening a library from a static program needs the very C library it was built with, else it may crash.
-    if cfg!(target_feature = "crt-static") {
-        return unknown("this program is linked statically and opens no libraries; use a dynamic build".to_owned());
-    }
-    let nvml = match Nvml::builder().lib_path(library.as_os_str()).init() {
+    let nvml = match open(library) {
         Ok(nvml) => nvml,
-        Err(error) => return unopened(library, &error),
+        Err(why_not) => return why_not,
     };
     let found = ask(&nvml);
-    // The wrapper's drop panics where the library has no nvmlShutdown.
+    close(nvml);
+    found
+}
+
+/// Loads NVML and initialises it; what is known of the GPUs where that fails.
+pub(crate) fn open(library: &Path) -> Result<Nvml, Gpus> {
+    // Opening a library from a static program needs the very C library it was built with, else it may crash.
+    if cfg!(target_feature = "crt-static") {
+        return Err(unknown(
+            "this program is linked statically and opens no libraries; use a dynamic build".to_owned(),
+        ));
+    }
+    Nvml::builder().lib_path(library.as_os_str()).init().map_err(|error| unopened(library, &error))
+}
+
+/// Shuts NVML down. The wrapper's drop panics where the library has no nvmlShutdown.
+pub(crate) fn close(nvml: Nvml) {
     if nvml.lib().nvmlShutdown.is_err() {
         std::mem::forget(nvml);
     }
-    found
 }
 
 fn unopened(library: &Path, error: &NvmlError) -> Gpus {
@@ -156,7 +168,7 @@ fn unopened(library: &Path, error: &NvmlError) -> Gpus {
     }
 }
 
-fn ask(nvml: &Nvml) -> Gpus {
+pub(crate) fn ask(nvml: &Nvml) -> Gpus {
     let mut trouble = Trouble::default();
     let driver_version = trouble.note("nvmlSystemGetDriverVersion", nvml.sys_driver_version()).map(|v| clean(&v));
     let count = trouble.note("nvmlDeviceGetCount_v2", nvml.device_count());

@@ -103,6 +103,13 @@ impl Hierarchies {
         self.v2.as_ref().map(|mount| file::below(&self.root, mount))
     }
 
+    /// The full directory of a cgroup in the version 2 hierarchy, also beside version 1; `None` where it has none there.
+    pub fn unified(&self, path: &str) -> Option<PathBuf> {
+        let path = path.trim_matches('/');
+        let directory = self.v2().filter(|_| !path.split('/').any(|part| part == ".."))?.join(path);
+        directory.is_dir().then_some(directory)
+    }
+
     /// The root everything is read under.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -119,7 +126,7 @@ impl Hierarchies {
 }
 
 /// mountinfo writes blanks and backslashes as `\040`.
-fn unescape(field: &str) -> String {
+pub(crate) fn unescape(field: &str) -> String {
     let mut out = Vec::with_capacity(field.len());
     let mut bytes = field.bytes().peekable();
     while let Some(byte) = bytes.next() {

@@ -10,6 +10,7 @@ use crate::{
     hierarchy::Hierarchies,
     order::Stolen,
     sample::Raw,
+    window::KEPT_ORDERS,
 };
 
 /// Host totals at an instant.
@@ -55,6 +56,7 @@ pub struct Host {
     netdev: Option<Kept>,
     interfaces: Vec<(Vec<u8>, bool)>,
     tick_ns: u64,
+    kept_orders: usize,
 }
 
 impl Host {
@@ -84,6 +86,7 @@ impl Host {
             diskstats: Kept::open(&root.join("proc/diskstats"))?,
             netdev: Kept::open(&root.join("proc/net/dev"))?,
             interfaces: Vec::new(),
+            kept_orders: kept_orders(root),
             tick_ns: 1_000_000_000_u64.checked_div(rustix::param::clock_ticks_per_second()).unwrap_or(10_000_000),
         })
     }
@@ -110,6 +113,17 @@ impl Host {
                 parse(kept, buffer, |text| proc_stat(text)?.checked_mul(tick_ns))
             }
         }
+    }
+
+    /// So many orders may keep their files open.
+    pub(crate) fn kept_orders(&self) -> usize {
+        self.kept_orders
+    }
+
+    /// Memory there is, bytes: no order holds more.
+    pub(crate) fn memory_bytes(&self, buffer: &mut [u8]) -> Option<u64> {
+        let total = |text: &[u8]| file::keyed(text, b"MemTotal")?.checked_mul(1024);
+        self.meminfo.as_ref().and_then(|kept| parse(kept, buffer, total).value())
     }
 
     /// CPU time that the hypervisor took from this host since boot, ns.
@@ -155,6 +169,16 @@ impl Host {
             net_tx: network(|net| net.1),
         }
     }
+}
+
+/// [`KEPT_ORDERS`], or what half of this process's descriptors are enough for: the other half is for directories, and for the agent.
+fn kept_orders(root: &Path) -> usize {
+    const FILES_AN_ORDER: u64 = 8;
+    let limits = file::read_once(&root.join("proc/self/limits")).unwrap_or_default();
+    let files = file::lines(&limits).find_map(|line| line.strip_prefix(b"Max open files"));
+    // Not told, or "unlimited".
+    let most = files.and_then(|rest| file::number(file::words(rest).next()?)).unwrap_or(u64::MAX);
+    usize::try_from(most / 2 / FILES_AN_ORDER).map_or(KEPT_ORDERS, |orders| orders.min(KEPT_ORDERS))
 }
 
 fn parse(kept: &Kept, buffer: &mut [u8], parse: impl Fn(&[u8]) -> Option<u64>) -> Raw {
@@ -261,6 +285,25 @@ mod tests {
         assert_eq!((found.disk_read, found.disk_write), (Raw::Value(40960 * 512), Raw::Value(20480 * 512)));
         assert_eq!((found.disk_read_ops, found.disk_write_ops), (Raw::Value(500), Raw::Value(300)));
         assert_eq!((found.net_rx, found.net_tx), (Raw::Value(7_000_000), Raw::Value(3_000_000)));
+    }
+
+    #[test]
+    fn where_few_files_may_be_open_fewer_orders_keep_theirs() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        for (text, want) in [
+            (
+                "Limit  Soft  Hard  Units\nMax open files            1024                 524288               files     \n",
+                64,
+            ),
+            ("Max open files            4096                 4096                 files     \n", 256),
+            ("Max open files            unlimited            unlimited            files     \n", 256),
+            ("Max processes             10                   10                   processes \n", 256),
+        ] {
+            std::fs::write(root.path().join("proc/self/limits"), text).unwrap();
+            assert_eq!(kept_orders(root.path()), want, "{text}");
+        }
+        assert_eq!(kept_orders(Path::new("/nowhere")), 256);
     }
 
     #[test]

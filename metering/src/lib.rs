@@ -20,32 +20,49 @@
 //! # let _ = pieces;
 //! # Ok::<(), hufu_metering::Error>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod attached;
+pub mod benchmark;
+mod bpf;
 pub mod capacity;
 pub mod cgroup;
+mod conservation;
+pub mod counters;
 mod delivered;
 mod disk;
+mod draft;
 mod error;
 mod file;
+pub mod fingerprint;
 pub mod gpu;
+pub mod gpu_meter;
+pub mod gpu_table;
+pub mod gpu_watch;
 pub mod hierarchy;
 pub mod host;
+pub mod inventory;
+pub mod net;
 mod order;
+pub mod own;
 pub mod place;
 pub mod plan;
 pub mod process;
+pub mod resolve;
 pub mod sample;
 pub mod state;
+pub mod storage;
 pub mod usage;
+mod walk;
 pub mod window;
 
 pub use delivered::{StoredTime, Time};
+pub use draft::OrderDraft;
 pub use error::Error;
-pub use order::{Known, OrderDraft};
+pub use order::Known;
 pub use place::Place;
 pub use plan::{Network, Plan, Storage};
+pub use resolve::{Resolved, resolve};
 pub use sample::{At, Target};
 pub use state::OrderState;
 pub use usage::Total;

@@ -1,7 +1,7 @@
 //! One order being metered: its reader, its usage, and the pieces its time falls into (usage, gap, usage). The set of
 //! orders and the windows are `window.rs`.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use hufu_trade::{
     octets::Octets,
@@ -13,9 +13,13 @@ use hufu_trade::{
 use crate::{
     Error,
     attached::{Came, Slot},
+    bpf::Counters,
     cgroup::{Cgroup, Depth},
-    delivered::{Delivered, Time},
+    delivered::Delivered,
     disk::Disks,
+    draft::OrderDraft,
+    gpu_meter::{GpuMeter, Trouble},
+    gpu_table::Table,
     hierarchy::Hierarchies,
     plan::Plan,
     process::ProcessTree,
@@ -31,6 +35,8 @@ pub struct Known {
     pub state: Option<OrderState>,
     /// Totals of its newest record in base units, which the next ones go on from.
     pub totals: Vec<(Resource, u128)>,
+    /// Times of its newest record, ns, which the next ones go on from.
+    pub times: Vec<(Quality, u128)>,
 }
 
 /// What every reading of a tick shares.
@@ -40,7 +46,13 @@ pub(crate) struct Context<'a> {
     pub(crate) boot_id: [u8; 16],
     pub(crate) buffer: &'a mut [u8],
     pub(crate) disks: &'a mut Disks,
+    /// When this tick is.
+    pub(crate) at: At,
+    /// What NVML's thread saw of the server's GPUs, where there is one.
+    pub(crate) gpus: Option<&'a Arc<Table>>,
     pub(crate) limits: Limits,
+    /// Counters of cgroups that somebody with more rights handed over, by the cgroup's path.
+    pub(crate) handed: &'a mut Vec<(String, Counters)>,
     pub(crate) depth: Depth,
     /// Whether an order that is opened now keeps its files open.
     pub(crate) keep_files: bool,
@@ -89,39 +101,6 @@ impl Reader {
     }
 }
 
-/// A piece of an order's time, ready to become a usage record or a gap: the pieces of an order join without hole or overlap.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderDraft {
-    /// The caller's key of the order.
-    pub order: [u8; 16],
-    /// `Continue`, `End`, `Gap` or `PowerLoss`; the caller knows begin, tariff change and suspension.
-    pub reason: Reason,
-    /// Start, ns since 1970-01-01Z.
-    pub start_real_ns: i64,
-    /// End, not included, ns since 1970-01-01Z.
-    pub end_real_ns: i64,
-    /// Length by CLOCK_BOOTTIME, ns (by the wall clock for a power loss: the other stood still).
-    pub elapsed_ns: u64,
-    /// Time covered by samples, ns.
-    pub measured_ns: u64,
-    /// Time in which gauges were not integrated, ns; counters lose nothing in it.
-    pub unsampled_ns: u64,
-    /// Whose counters were read.
-    pub identity: MeterIdentity,
-    /// Cumulative totals at the end, one a metered or reserved resource in code order. A gap's totals are those before it.
-    pub totals: Vec<Total>,
-    /// What it was delivered, cumulative at the end, in code order.
-    pub delivered: Vec<Time>,
-    /// Why there is a gap.
-    pub why: Option<String>,
-    /// The most CPU time that may have been used unseen in a gap, ns; nothing of it is in the totals.
-    pub lost_cpu_ns_max: Option<u128>,
-    /// Samples that were due.
-    pub samples_due: u32,
-    /// Samples that were taken.
-    pub samples_taken: u32,
-}
-
 /// An order being metered.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -154,7 +133,7 @@ impl Order {
         at: At,
         context: &mut Context<'_>,
     ) -> Result<Self, Error> {
-        let Known { state: restored, totals } = known;
+        let Known { state: restored, totals, times } = known;
         let opened = Reader::open(&plan, context);
         let (reader, identity, lost_why) = match (opened, &restored) {
             (Ok((reader, identity)), _) => (Some(reader), identity, String::new()),
@@ -164,6 +143,7 @@ impl Order {
         let Some(state) = restored else {
             usage.lift(&totals, true);
             let mut order = Self::new(key, plan, reader, identity, usage, at);
+            order.delivered.lift(&times, true);
             order.tick(at, context);
             return Ok(order);
         };
@@ -174,6 +154,7 @@ impl Order {
         let mut order = Self::new(key, plan, reader, state.identity.clone(), usage, state.from);
         order.spans_restart = true;
         order.delivered = Delivered::new(state.delivered);
+        order.delivered.lift(&times, !same);
         if state.identity.boot_id.0 == context.boot_id {
             // Of another boot nothing is the same, whatever it is called.
             order.attached = Slot::all(&order.plan, state.identity.attached.as_deref().unwrap_or_default());
@@ -226,9 +207,20 @@ impl Order {
         }
     }
 
+    /// See [`crate::Sampler::lift`].
+    pub(crate) fn lift(&mut self, totals: &[(Resource, u128)], times: &[(Quality, u128)]) {
+        self.usage.lift(totals, false);
+        self.delivered.lift(times, false);
+    }
+
     /// Whether it was started with this plan and what `usage` meters.
     pub(crate) fn is(&self, plan: &Plan, usage: &Usage) -> bool {
         self.plan == *plan && self.usage.meters_as(usage)
+    }
+
+    /// What somebody must know of its GPUs.
+    pub(crate) fn troubles(&mut self) -> Vec<Trouble> {
+        self.attached.iter_mut().filter_map(Slot::gpus).flat_map(GpuMeter::take_troubles).collect()
     }
 
     /// Whether it holds files open.
@@ -238,6 +230,11 @@ impl Order {
 
     pub(crate) fn identity(&self) -> &MeterIdentity {
         &self.identity
+    }
+
+    /// What could not be opened beside the primary source is tried at the next tick.
+    pub(crate) fn look_again(&mut self) {
+        self.attached.iter_mut().for_each(Slot::look_again);
     }
 
     /// Reads once. A reading that fails is a gap, not an error.
@@ -254,9 +251,27 @@ impl Order {
             Ok(mut sample) => {
                 self.read_attached(context, &mut sample);
                 self.take(at, &sample, context);
+                self.mark_lower_bound();
             }
             Err(error) => self.lose(&error.to_string(), context.limits),
         }
+    }
+
+    /// Of a process that ended between two samples the tree knows what its parent waited for, in whole ticks, and no more.
+    fn mark_lower_bound(&mut self) {
+        const LOWER: &str = "processes of the tree ended between samples: their time is a lower bound";
+        if let Some(Reader::Process(tree)) = &mut self.reader
+            && tree.has_ended()
+        {
+            self.usage.mark(Kind::Cpu, LOWER);
+        }
+    }
+
+    /// What the sources say now; nothing of it is counted.
+    pub(crate) fn look(&mut self, context: &mut Context<'_>) -> Option<Sample> {
+        let mut sample = self.reader.as_mut()?.read(context).ok()?;
+        self.read_attached(context, &mut sample);
+        Some(sample)
     }
 
     /// Reads the sources beside the primary one. One that is another instance now starts its own kinds anew.

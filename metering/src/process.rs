@@ -52,6 +52,8 @@ struct Member {
     own_ns: u64,
     /// Own and inherited time when last seen, ns.
     last_ns: u64,
+    /// Ticks of children it had waited for when last seen.
+    waited: u64,
     seen: bool,
 }
 
@@ -70,6 +72,8 @@ pub struct ProcessTree {
     given_ns: u64,
     /// How many samples in a row the sum was below the value given out.
     falls: u8,
+    /// A process of it has ended since that was asked last.
+    ended: bool,
 }
 
 impl ProcessTree {
@@ -81,7 +85,15 @@ impl ProcessTree {
         let proc = root.join("proc");
         let stat = read_stat(&proc, pid).ok_or(Error::UnknownProcess { pid })?;
         let tick_ns = 1_000_000_000_u64.checked_div(rustix::param::clock_ticks_per_second()).unwrap_or(10_000_000);
-        let member = Member { pid, starttime: stat.starttime, orphan: false, own_ns: 0, last_ns: 0, seen: true };
+        let member = Member {
+            pid,
+            starttime: stat.starttime,
+            orphan: false,
+            own_ns: 0,
+            last_ns: 0,
+            waited: stat.waited,
+            seen: true,
+        };
         Ok(Self {
             proc,
             pid,
@@ -92,6 +104,7 @@ impl ProcessTree {
             carried_ns: 0,
             given_ns: 0,
             falls: 0,
+            ended: false,
         })
     }
 
@@ -104,6 +117,11 @@ impl ProcessTree {
     /// `/proc` any more, and must neither make the counter fall nor be counted again.
     pub(crate) fn resume(&mut self, given_ns: u64) {
         self.given_ns = given_ns;
+    }
+
+    /// Whether one of its processes has ended since the last call: what it had used is a lower bound then.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        std::mem::take(&mut self.ended)
     }
 
     /// Reads the tree.
@@ -140,7 +158,15 @@ impl ProcessTree {
             for stat in self.all.iter().filter(|stat| stat.ppid == parent) {
                 if !self.members.iter().any(|member| (member.pid, member.starttime) == (stat.pid, stat.starttime)) {
                     let (pid, starttime) = (stat.pid, stat.starttime);
-                    self.members.push(Member { pid, starttime, orphan: false, own_ns: 0, last_ns: 0, seen: true });
+                    self.members.push(Member {
+                        pid,
+                        starttime,
+                        orphan: false,
+                        own_ns: 0,
+                        last_ns: 0,
+                        waited: stat.waited,
+                        seen: true,
+                    });
                 }
             }
             index += 1;
@@ -161,7 +187,12 @@ impl ProcessTree {
         for member in &mut self.members {
             let stat = read_stat(&self.proc, member.pid).filter(|stat| stat.starttime == member.starttime);
             member.seen = stat.is_some();
-            let Some(stat) = stat else { continue };
+            let Some(stat) = stat else {
+                self.ended = true;
+                continue;
+            };
+            self.ended |= stat.waited != member.waited;
+            member.waited = stat.waited;
             let threads_ns = threads_ns(&self.proc, member.pid);
             member.own_ns = member.own_ns.max(threads_ns).max(stat.own.checked_mul(self.tick_ns)?);
             member.last_ns = member.own_ns.checked_add(stat.waited.checked_mul(self.tick_ns)?)?;
@@ -217,6 +248,11 @@ fn threads_ns(proc: &Path, pid: u32) -> u64 {
         file::number(file::words(&text).next()?)
     });
     times.fold(0, u64::saturating_add)
+}
+
+/// When a process was started, clock ticks since boot: with its id and the boot id its identity.
+pub(crate) fn starttime(proc: &Path, pid: u32) -> Option<u64> {
+    read_stat(proc, pid).map(|stat| stat.starttime)
 }
 
 fn read_stat(proc: &Path, pid: u32) -> Option<Stat> {

@@ -28,10 +28,12 @@ impl Limits {
         let elapsed = u128::from(elapsed_ns);
         match kind {
             // 1/50 and 20 ms a CPU for the time between reading the clock and reading the counter.
-            Kind::Cpu => u128::from(self.cpus).saturating_mul(elapsed + elapsed / 50 + 20_000_000),
+            Kind::Cpu => u128::from(self.cpus).saturating_mul(elapsed + u128::from(elapsed_ns / 50) + 20_000_000),
             Kind::DiskReadOps | Kind::DiskWriteOps => {
-                (elapsed / 1000 + 100_000).saturating_mul(DEVICE_OPERATIONS_PER_US)
+                u128::from(elapsed_ns / 1000 + 100_000).saturating_mul(DEVICE_OPERATIONS_PER_US)
             }
+            // mJ: as many devices as an order can hold, at twice what any draws. Each device's own limit is in `gpu_meter`.
+            Kind::GpuEnergy => (elapsed / 1_000_000_000 + 1).saturating_mul(64 * 2 * 2_000_000),
             _ => (elapsed + 100_000_000).saturating_mul(DEVICE_BYTES_PER_NS),
         }
     }
@@ -91,6 +93,8 @@ struct Meter {
     why: Option<&'static str>,
     /// What makes the running piece an estimate, though the last value was read.
     mark: Option<&'static str>,
+    /// A greater value of a gauge, or a faster counter in base units a second, is not believed.
+    bound: Option<u64>,
 }
 
 impl Meter {
@@ -101,11 +105,20 @@ impl Meter {
             Flow::Counter { last: None, doubt: false }
         };
         let why = Some(absent(resource.kind));
-        Self { resource, flow, sum: 0, before: 0, read: false, why, mark: None }
+        Self { resource, flow, sum: 0, before: 0, read: false, why, mark: None, bound: None }
     }
 
     fn reserved(resource: Resource, per_second: u64) -> Self {
-        Self { resource, flow: Flow::Reserved { per_second }, sum: 0, before: 0, read: true, why: None, mark: None }
+        Self {
+            resource,
+            flow: Flow::Reserved { per_second },
+            sum: 0,
+            before: 0,
+            read: true,
+            why: None,
+            mark: None,
+            bound: None,
+        }
     }
 
     /// What the sum is divided by to give base units: gauges sum byte-ns of both ends, reservations base units x ns / s.
@@ -127,6 +140,10 @@ impl Meter {
                 None
             }
             Flow::Gauge { last } => {
+                let raw = match (raw, self.bound) {
+                    (Raw::Value(value), Some(bound)) if value > bound => Raw::Missing("it said more than there is"),
+                    (raw, _) => raw,
+                };
                 let value = note(raw, &mut self.read, &mut self.why);
                 if value.is_none() && self.read {
                     self.mark = Some("not read for a part of the time, and not counted there");
@@ -147,7 +164,12 @@ impl Meter {
                     return None;
                 };
                 let kind = self.resource.kind;
-                let most = limits.most(kind, at.boot_ns.saturating_sub(old_boot_ns));
+                let elapsed_ns = at.boot_ns.saturating_sub(old_boot_ns);
+                let most = limits.most(kind, elapsed_ns);
+                // A tenth of a second for what is between the clock and the counter, and bursts.
+                let reach =
+                    |bound| u128::from(elapsed_ns.saturating_add(100_000_000)).saturating_mul(u128::from(bound)) / NS;
+                let most = self.bound.map_or(most, |bound| most.min(reach(bound)));
                 let (delta, finding) = match value.checked_sub(old) {
                     Some(delta) if u128::from(delta) <= most => (delta, None),
                     _ if !*doubt => {
@@ -300,6 +322,18 @@ impl Usage {
                 meter.mark = Some(why);
             }
         }
+    }
+
+    /// No value of `kind` is believed beyond `most`: held at once, or counted up in a second.
+    pub(crate) fn bound(&mut self, kind: Kind, most: Option<u64>) {
+        let of = self.meters.iter_mut().filter(|meter| meter.resource.kind == kind && !meter.resource.reserved);
+        of.for_each(|meter| meter.bound = most);
+    }
+
+    /// The running piece's quantity of `kind` is an estimate.
+    pub(crate) fn mark(&mut self, kind: Kind, why: &'static str) {
+        let of = self.meters.iter_mut().filter(|meter| meter.resource.kind == kind && !meter.resource.reserved);
+        of.for_each(|meter| meter.mark = Some(why));
     }
 
     /// A new piece begins: what marked the one before does not mark it.

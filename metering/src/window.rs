@@ -4,28 +4,37 @@
 //! edge's; totals are cumulative, so whatever the reading is late by goes to the next window and never twice. A close that
 //! comes more than one interval late splits the last step by time and marks it estimated.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hufu_trade::{
+    quality::Quality,
     resource::{KINDS, Kind, Resource},
     usage::{HostTotal, MeterIdentity},
 };
 
 use crate::{
     Error,
+    bpf::Counters,
     cgroup::Depth,
+    conservation::HostWindow,
     disk::Disks,
+    draft::OrderDraft,
     file,
+    gpu_meter::Trouble,
+    gpu_table::Table,
     hierarchy::{Hierarchies, Mode},
-    host::{Host, HostSample},
-    order::{Context, Known, Order, OrderDraft, Reader, is_same, metered_kinds},
+    host::Host,
+    order::{Context, Known, Order, Reader, is_same, metered_kinds},
     plan::Plan,
-    sample::{At, Raw},
+    sample::{At, Sample},
     state::OrderState,
     usage::{Limits, Usage},
 };
 
-/// So many orders keep their files open; for more the kernel's memory counts, and they are opened for each reading.
+/// At most so many orders keep their files open, fewer where this process may not open enough; for more the kernel's memory counts, and they are opened for each reading.
 pub const KEPT_ORDERS: usize = 256;
 /// What is no usage is read with each so many-th sample.
 const QUALITY_TICKS: u32 = 10;
@@ -64,53 +73,13 @@ pub struct Sampler {
     cpus: u32,
     /// Ticks since the last that read all.
     ticks: u32,
+    /// Network counters that were handed over and that no order has taken yet, by their cgroup's path.
+    handed: Vec<(String, Counters)>,
     orders: Vec<Order>,
     window: HostWindow,
-}
-
-/// The host's side of the running window.
-#[derive(Debug)]
-struct HostWindow {
-    from: At,
-    base: Option<HostSample>,
-    last: Option<(At, HostSample)>,
-    /// Twice the byte-ns of memory in use.
-    memory_sum: u128,
-    taken: u32,
-    /// Used by orders that ended in this window, by kind.
-    ended: [u128; 12],
-    /// Kinds that an order of this window meters.
-    kinds: [bool; 12],
-    spans_restart: bool,
-}
-
-impl HostWindow {
-    fn new(from: At) -> Self {
-        Self {
-            from,
-            base: None,
-            last: None,
-            memory_sum: 0,
-            taken: 0,
-            ended: [0; 12],
-            kinds: [false; 12],
-            spans_restart: false,
-        }
-    }
-
-    fn take(&mut self, at: At, sample: HostSample, limits: Limits) {
-        if let Some((last_at, last)) = self.last
-            && let (Raw::Value(old), Raw::Value(new)) = (last.memory_used, sample.memory_used)
-        {
-            let elapsed = at.boot_ns.saturating_sub(last_at.boot_ns);
-            if elapsed <= limits.gap_ns() {
-                let ends = u128::from(old) + u128::from(new);
-                self.memory_sum = self.memory_sum.saturating_add(ends.saturating_mul(u128::from(elapsed)));
-            }
-        }
-        self.base.get_or_insert(sample);
-        self.last = Some((at, sample));
-    }
+    /// The last tick.
+    at: At,
+    gpus: Option<Arc<Table>>,
 }
 
 impl Sampler {
@@ -124,11 +93,39 @@ impl Sampler {
         let mut buffer = vec![0; file::BUFFER_BYTES];
         let cpus = host.cpus(&mut buffer);
         let (boot_id, disks) = (file::boot_id(root)?, Disks::new(root));
-        let (root, orders, window) = (root.to_owned(), Vec::new(), HostWindow::new(at));
-        let mut sampler =
-            Self { root, hierarchies, boot_id, host, disks, buffer, interval_ns, cpus, ticks: 0, orders, window };
+        let (root, handed, orders, window) = (root.to_owned(), Vec::new(), Vec::new(), HostWindow::new(at));
+        let mut sampler = Self {
+            root,
+            hierarchies,
+            boot_id,
+            host,
+            disks,
+            buffer,
+            interval_ns,
+            cpus,
+            ticks: 0,
+            handed,
+            orders,
+            window,
+            at,
+            gpus: None,
+        };
         sampler.tick_host(at);
         Ok(sampler)
+    }
+
+    /// Reads the GPUs of orders that hold some from what NVML's thread leaves in `table`.
+    pub fn follow_gpus(&mut self, table: Arc<Table>) {
+        self.gpus = Some(table);
+    }
+
+    /// What somebody must know of orders' GPUs, each once; it allocates only then.
+    pub fn take_troubles(&mut self) -> Vec<([u8; 16], Trouble)> {
+        let of = |order: &mut Order| {
+            let key = order.key;
+            order.troubles().into_iter().map(move |trouble| (key, trouble))
+        };
+        self.orders.iter_mut().flat_map(of).collect()
     }
 
     /// Which cgroup generations the host has.
@@ -161,7 +158,7 @@ impl Sampler {
         restored: Option<OrderState>,
         at: At,
     ) -> Result<MeterIdentity, Error> {
-        let known = Known { state: restored, totals: Vec::new() };
+        let known = Known { state: restored, ..Known::default() };
         self.go_on(order, plan, (metered, reserved), known, at)
     }
 
@@ -181,7 +178,9 @@ impl Sampler {
         if self.orders.iter().any(|known| known.key == order) {
             return Err(Error::KnownOrder);
         }
-        let usage = Usage::new(metered, reserved);
+        self.at = at;
+        let mut usage = Usage::new(metered, reserved);
+        usage.bound(Kind::Memory, self.host.memory_bytes(&mut self.buffer));
         let mut started = Order::start(order, plan.into(), usage, known, at, &mut self.context(Depth::All).1)?;
         started.window_base = used(&started.usage);
         for kind in metered_kinds(metered) {
@@ -215,9 +214,19 @@ impl Sampler {
         known.is_some_and(|known| known.is(plan, &Usage::new(metered, reserved)))
     }
 
-    /// The totals of an order that goes on from its state alone are not below those of its newest record.
-    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)]) {
-        self.orders.iter_mut().filter(|known| known.key == order).for_each(|known| known.usage.lift(totals, false));
+    /// The totals and times of an order that goes on from its state alone are not below those of its newest record.
+    pub fn lift(&mut self, order: [u8; 16], totals: &[(Resource, u128)], times: &[(Quality, u128)]) {
+        for known in self.orders.iter_mut().filter(|known| known.key == order) {
+            known.lift(totals, times);
+        }
+    }
+
+    /// Takes the traffic counters of the cgroup at `path` from whoever had the right to attach them, for the order that is metered
+    /// there, now or as soon as it starts.
+    pub fn hand_over(&mut self, path: &str, counters: Counters) {
+        self.handed.retain(|(of, _)| of != path);
+        self.handed.push((path.to_owned(), counters));
+        self.orders.iter_mut().for_each(Order::look_again);
     }
 
     /// Ends metering an order without a final read: its state.
@@ -232,7 +241,7 @@ impl Sampler {
             Depth::Usage => Err("not read with this sample"),
             Depth::All => self.host.stolen(&mut self.buffer),
         };
-        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < KEPT_ORDERS;
+        let keep_files = self.orders.iter().filter(|order| order.keeps_files()).count() < self.host.kept_orders();
         let limits = Limits { cpus: self.cpus, interval_ns: self.interval_ns };
         let context = Context {
             root: &self.root,
@@ -240,7 +249,10 @@ impl Sampler {
             boot_id: self.boot_id,
             buffer: &mut self.buffer,
             disks: &mut self.disks,
+            at: self.at,
+            gpus: self.gpus.as_ref(),
             limits,
+            handed: &mut self.handed,
             depth,
             keep_files,
             stolen,
@@ -254,8 +266,16 @@ impl Sampler {
         self.window.take(at, sample, limits);
     }
 
+    /// Reads an order without counting it: what its sources say now, the quality too.
+    pub fn look(&mut self, order: [u8; 16]) -> Option<Sample> {
+        let index = self.orders.iter().position(|known| known.key == order)?;
+        let (orders, mut context) = self.context(Depth::All);
+        orders.get_mut(index)?.look(&mut context)
+    }
+
     /// Reads all orders and the host. In the steady state it allocates nothing for orders in cgroups.
     pub fn tick(&mut self, at: At) {
+        self.at = at;
         self.ticks += 1;
         let depth = if self.ticks >= QUALITY_TICKS { Depth::All } else { Depth::Usage };
         self.read(at, depth);
@@ -297,7 +317,7 @@ impl Sampler {
             samples_taken: self.window.taken,
             boot_id: self.boot_id,
             orders: pieces,
-            totals: self.conservation(limits),
+            totals: self.window.totals(&self.orders, limits),
         };
         let mut next = HostWindow::new(At { real_ns: end_real_ns, ..at });
         (next.base, next.last) = (Some(next_base), self.window.last);
@@ -312,77 +332,20 @@ impl Sampler {
         draft
     }
 
-    /// Compares the orders' sums with the host's own counters.
-    fn conservation(&self, limits: Limits) -> Vec<HostTotal> {
-        let window = &self.window;
-        let spans = window.spans_restart || self.orders.iter().any(|order| order.spans_restart);
-        let kinds = KINDS.into_iter().zip(window.kinds).filter(|(_, has)| *has).map(|(kind, _)| kind);
-        kinds
-            .map(|kind| {
-                let index = kind as usize;
-                let base = |order: &Order| order.window_base.get(index).copied().unwrap_or(0);
-                let running = self.orders.iter().map(|order| order.usage.used(kind).saturating_sub(base(order)));
-                let ended = window.ended.get(index).copied().unwrap_or(0);
-                let orders = running.fold(ended, u128::saturating_add);
-                let (host, tolerance) = self.host_total(kind, limits);
-                let check = match host {
-                    Err(why) => why,
-                    Ok(_) if spans => "not checked: the window holds usage from before the agent's restart",
-                    Ok(host) if orders <= host.saturating_add(tolerance) => "checked",
-                    Ok(_) => "violated",
-                };
-                HostTotal { code: Resource::used(kind).code(), host: host.ok(), orders, check: check.to_owned() }
-            })
-            .collect()
-    }
-
-    /// The host's total over the window, and by how much the orders may seem to exceed it.
-    fn host_total(&self, kind: Kind, limits: Limits) -> (Result<u128, &'static str>, u128) {
-        const ONE_MIB: u128 = 1 << 20;
-        let (Some(base), Some((_, last))) = (self.window.base, self.window.last) else {
-            return (Err("no host counter"), 0);
-        };
-        let counter = |pick: fn(&HostSample) -> Raw| match (pick(&base), pick(&last)) {
-            (Raw::Value(old), Raw::Value(new)) => new.checked_sub(old).map(u128::from).ok_or("the host's counter fell"),
-            (Raw::Missing(why), _) | (_, Raw::Missing(why)) => Err(why),
-        };
-        let cpus = u128::from(limits.cpus);
-        let orders = u128::try_from(self.orders.len()).unwrap_or(u128::MAX);
-        let elapsed_s = u128::from(limits.interval_ns) / 1_000_000_000 + 1;
-        match kind {
-            // Ticks not yet accounted when the root is read, and the microseconds of version 2.
-            Kind::Cpu => (counter(|host| host.cpu_ns), cpus * 10_000_000),
-            Kind::Memory => {
-                // Not read is never zero.
-                if let Raw::Missing(why) = last.memory_used {
-                    return (Err(why), 0);
-                }
-                let host = self.window.memory_sum / 2_000_000_000;
-                // Each CPU holds up to 64 pages charged ahead per order; one interval's change is not seen by both.
-                let ahead = orders.saturating_mul(cpus).saturating_mul(ONE_MIB).saturating_mul(elapsed_s);
-                (Ok(host), host / 32 + ahead + 64 * ONE_MIB)
-            }
-            Kind::DiskRead => (counter(|host| host.disk_read), 64 * ONE_MIB),
-            Kind::DiskWrite => (counter(|host| host.disk_write), 64 * ONE_MIB),
-            Kind::DiskReadOps | Kind::DiskWriteOps => {
-                (Err("the host counts operations after merging, orders before"), 0)
-            }
-            _ => (Err("no order is metered for it"), 0),
-        }
-    }
-
     /// The final read of an order, then its last pieces; the last one has reason `End`. Stop before the cgroup is removed.
     ///
     /// # Errors
     /// [`Error::UnknownOrder`].
     pub fn stop(&mut self, order: [u8; 16], at: At) -> Result<Vec<OrderDraft>, Error> {
         let index = self.orders.iter().position(|known| known.key == order).ok_or(Error::UnknownOrder)?;
+        self.at = at;
         let mut stopped = self.orders.swap_remove(index);
         stopped.stop(at, &mut self.context(Depth::All).1);
         for ((ended, kind), base) in self.window.ended.iter_mut().zip(KINDS).zip(stopped.window_base) {
             *ended = ended.saturating_add(stopped.usage.used(kind).saturating_sub(base));
         }
         self.window.spans_restart |= stopped.spans_restart;
+        self.handed.retain(|(path, _)| *path != stopped.identity().path);
         Ok(stopped.pieces)
     }
 

@@ -10,8 +10,10 @@ use hufu_metering::{
     At, Error, OrderState, Sampler, Target,
     capacity::{capacity, trusted_sources},
     hierarchy::{Hierarchies, Mode},
+    sample::Raw,
 };
 use hufu_trade::{
+    quality::QUALITIES,
     resource::{KINDS, Kind, Resource},
     usage::{Reason, Status},
 };
@@ -94,6 +96,36 @@ fn each_generation_is_recognised_and_named() {
         assert_eq!((sampler.mode(), identity.source.as_str()), (mode, source));
         assert_eq!(identity.boot_id.to_string(), "0f4d1c866f0b4b579df03c9d34e5a0c1");
         assert!(identity.instance > 0);
+    }
+}
+
+/// Each number in `testdata/golden` was compared by eye with the texts of its tree; `UPDATE_GOLDEN=1` writes them anew.
+#[test]
+fn the_whole_reading_of_each_flavour_is_as_written_down() {
+    for kind in ["v1", "v2", "hybrid"] {
+        let tree = Tree::of(kind);
+        let mut sampler = started(&tree);
+        let sample = sampler.look([7; 16]).unwrap();
+        let mut text = format!("mode: {:?}\n", sampler.mode());
+        for kind in KINDS {
+            text += &format!("{}: {}\n", kind.name(), said(sample.of(kind)));
+        }
+        for quality in QUALITIES {
+            text += &format!("{}: {}\n", quality.name(), said(sample.quality(quality)));
+        }
+        text += &format!("processes: {}\n", said(sample.processes()));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden").join(format!("{kind}.txt"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(text, fs::read_to_string(&path).unwrap(), "{}", path.display());
+    }
+}
+
+fn said(raw: Raw) -> String {
+    match raw {
+        Raw::Value(value) => value.to_string(),
+        Raw::Missing(why) => format!("missing, {why}"),
     }
 }
 
@@ -326,9 +358,9 @@ fn sources_say_what_can_be_metered_and_why_not() {
         assert_eq!([has(Kind::Cpu), has(Kind::Memory), has(Kind::DiskWrite)], [cpu, memory, disk], "{kind}");
         assert_eq!([Kind::NetRx, Kind::Gpu, Kind::Storage].map(has), [false; 3]);
         let capacity = capacity(tree.root()).unwrap();
-        assert_eq!((capacity.cpu.count, capacity.resources.len()), (2, KINDS.len()));
-        assert_eq!(capacity.interfaces.len(), 1);
-        assert_eq!(capacity.interfaces[0].speed_mbit, Some(1000));
+        assert_eq!((capacity.inventory.cpu.count, capacity.resources.len()), (2, KINDS.len()));
+        assert_eq!(capacity.inventory.interfaces[0].name, "eth0");
+        assert_eq!(capacity.inventory.interfaces[0].speed_mbit, Some(1000));
     }
 }
 

@@ -1,11 +1,11 @@
 //! The GPU inventory against a library of our own making (`fake_nvml.c`), whole, failing and hanging, and against this machine.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+mod fake;
+
+use std::{path::Path, time::Duration};
+
+use fake::{Fake, is_static};
 
 use hufu_metering::{
     capacity::{capacity, trusted_sources},
@@ -16,33 +16,8 @@ use hufu_trade::resource::{KINDS, Kind, Resource};
 const PATIENCE: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
 
-/// A library built with `defines`, in a directory that goes with it.
-struct Fake(tempfile::TempDir);
-
-impl Fake {
-    /// The C compiler is the one that links Rust programs.
-    fn build(defines: &[&str]) -> Self {
-        let fake = Self(tempfile::tempdir().unwrap());
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_nvml.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-w"]).args(defines.iter().map(|define| format!("-D{define}")));
-        let output = cc.arg("-o").arg(fake.path()).arg(source).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        fake
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("libnvidia-ml.so.1")
-    }
-}
-
 fn found(defines: &[&str]) -> Gpus {
     gpu::inventory(&Fake::build(defines).path(), PATIENCE)
-}
-
-/// True where the program under test cannot open libraries at all.
-fn is_static() -> bool {
-    cfg!(target_feature = "crt-static")
 }
 
 fn names(gpus: &Gpus) -> Vec<(String, u32)> {
@@ -83,7 +58,7 @@ fn one_gpu_is_told_whole() {
 }
 
 #[test]
-fn two_gpus_of_one_kind_are_counted_and_get_a_row_without_a_meter() {
+fn two_gpus_of_one_kind_are_counted_and_get_a_row_with_its_source() {
     if is_static() {
         return;
     }
@@ -96,10 +71,13 @@ fn two_gpus_of_one_kind_are_counted_and_get_a_row_without_a_meter() {
     assert_eq!(capacity.gpus, None);
     let capacity = capacity.with_gpus(gpus);
     assert_eq!(capacity.resources.len(), KINDS.len() + 1);
-    let row = capacity.resources.last().unwrap();
-    assert_eq!((row.resource.to_string().as_str(), row.unit, &row.source), ("gpu:H100-80G", "device-ns", &None));
-    assert_eq!(row.reason.as_deref(), Some("no GPU meter for this order"));
-    // What offers are made of stays as it was: no GPU is metered, with its reason.
+    let row = |name: &str| capacity.resources.iter().find(|row| row.resource.to_string() == name).unwrap();
+    let told = |name: &str| (row(name).unit, row(name).source.as_deref(), row(name).reason.as_deref());
+    assert_eq!(told("gpu:H100-80G"), ("device-ns", Some("nvml, device held"), None));
+    assert_eq!(told("gpu"), ("device-ns", None, Some("devices are sold by their kind, below")));
+    assert_eq!(told("gpu_memory"), ("byte-seconds", Some("nvml nvmlDeviceGetMemoryInfo_v2"), None));
+    assert_eq!(told("gpu_energy"), ("millijoules", Some("nvml nvmlDeviceGetTotalEnergyConsumption"), None));
+    // Where nobody asked NVML no GPU is metered, with its reason.
     let sources = trusted_sources(Path::new("/")).unwrap();
     let gpu = sources.iter().find(|(resource, _)| *resource == Resource::used(Kind::Gpu)).unwrap();
     assert_eq!(gpu.1.clone().unwrap_err(), "no GPU meter for this order");

@@ -62,6 +62,7 @@ def spin(seconds):
     while time.thread_time() < end: pass
 job = sys.argv[1]
 if job == "spin": spin(5)
+elif job == "brief": spin(0.005)
 elif job == "children":
     for i in range(150): subprocess.run(["/bin/sh", "-c", "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done"])
 elif job == "threads":
@@ -269,6 +270,48 @@ fn nothing_is_lost_over_a_restart_of_the_meter() {
     assert_eq!(pieces.len(), 1);
     close_enough("restart", "cgroup", said, total(&pieces[0], Kind::Cpu).1.unwrap(), 5_000_000);
     assert!(pieces[0].unsampled_ns > 1_000_000_000);
+}
+
+/// Nothing ticks between the first read and the last: whatever is metered, the final read found.
+fn brief(name: &str, inner: bool) {
+    let Some(place) = place(name) else { return };
+    let mut sampler = Sampler::new(Path::new("/"), INTERVAL_NS, now()).unwrap();
+    sampler.start([1; 16], place.target.clone(), &metered(), &[], None, now()).unwrap();
+    // An engine's own cgroup below the order's, which the engine removes before anybody reads it.
+    let below: Vec<PathBuf> = place.procs_files.iter().map(|file| file.with_file_name("inner")).collect();
+    let procs_files: Vec<PathBuf> = if inner {
+        below.iter().for_each(|directory| std::fs::create_dir(directory).unwrap());
+        below.iter().map(|directory| directory.join("cgroup.procs")).collect()
+    } else {
+        place.procs_files.clone()
+    };
+    let work = Work::start("brief", &procs_files);
+    let said = work.map(|mut work| {
+        work.go();
+        let said: u128 = work.line().parse().unwrap();
+        work.end();
+        said
+    });
+    if inner {
+        below.iter().for_each(|directory| std::fs::remove_dir(directory).unwrap());
+    }
+    let pieces = sampler.stop([1; 16], now()).unwrap();
+    place.remove().unwrap();
+    place.remove_parents();
+    let Some(said) = said else { return };
+    let metered_ns = total(pieces.last().unwrap(), Kind::Cpu).1.unwrap();
+    println!("{name}: said {said} ns, metered {metered_ns} ns");
+    assert!(said >= 5_000_000 && metered_ns >= said, "{said} against {metered_ns}");
+}
+
+#[test]
+fn an_order_of_5_ms_that_nothing_sampled_is_all_in_its_final_read() {
+    brief("brief", false);
+}
+
+#[test]
+fn what_ran_in_a_cgroup_that_its_engine_has_removed_stays_in_the_orders_own() {
+    brief("envelope", true);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn after_a_power_cut_usage_counts_from_the_newest_record_also_where_the_state_is
         }
         let totals = vec![(Resource::used(Kind::Cpu), said * TICK_NS)];
         let mut sampler = Sampler::new(host.path(), SECOND, host.now()).unwrap();
-        let known = Known { state, totals };
+        let known = Known { state, totals, ..Known::default() };
         sampler.go_on([1; 16], Target::Process { pid: 50 }, (&metered, &[]), known, host.now()).unwrap();
         if is_cut {
             host.put(50, 1, 12, 0, 3);

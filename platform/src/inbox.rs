@@ -14,7 +14,11 @@ use crate::{
     judge::{Code, Refusal, certificate},
     limit::Limit,
     quick,
-    store::{Store, alarm, message, node},
+    store::{
+        Store, alarm,
+        message::{self, StoredMessage},
+        node,
+    },
 };
 
 /// Alarms about messages a minute; senders nobody vouches for cannot fill the table or the log.
@@ -127,6 +131,12 @@ pub(crate) fn is_final(answer: &Answer<serde_json::Value>) -> bool {
     }
 }
 
+/// Whether the request was granted, with an answer that may still be followed by a fuller one.
+pub(crate) fn is_accepted(before: &StoredMessage) -> bool {
+    let answer = before.answer.as_deref().and_then(|answer| serde_json::from_slice(answer).ok());
+    matches!(answer, Some(Answer::<serde_json::Value>::Ok(_))) && !before.is_final
+}
+
 /// A node's answer to a request of ours.
 async fn answer(
     db: &mut SqliteConnection,
@@ -143,7 +153,16 @@ async fn answer(
     };
     let body = serde_json::to_vec(&payload.body)?;
     let key = (pool, interface.name(), id.as_str());
-    let was_asked = message::answer(&mut *db, key, &body, is_final(&payload.body)).await?;
+    let before = message::find(&mut *db, key).await?;
+    if matches!(payload.body, Answer::Error(_)) && before.as_ref().is_some_and(is_accepted) {
+        // Asked once more for its address, the node is busy: what it accepted stands.
+        return Ok(Ok(Some(Answered { pool: pool.to_owned(), id })));
+    }
+    let lacks_address =
+        interface == Interface::SendOrder && matches!(&payload.body, Answer::Ok(body) if body["address"].is_null());
+    // The deal is signed before its place is made; the same order asked later is answered with where to go.
+    let is_final = is_final(&payload.body) && !lacks_address;
+    let was_asked = message::answer(&mut *db, key, &body, is_final).await?;
     Ok(Ok(was_asked.then(|| Answered { pool: pool.to_owned(), id })))
 }
 

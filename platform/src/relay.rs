@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     error::Error,
     identity::Identity,
-    inbox::{Answered, Outgoing},
+    inbox::{Answered, Outgoing, is_accepted},
     judge::{Code, Refusal},
     store::{
         Store,
@@ -105,6 +105,14 @@ impl Relay {
                 return Ok(Ok(serde_json::from_slice(&answer)?));
             }
         }
+        // A node that is away: what it accepted before stands.
+        let mut tx = self.store.read().await?;
+        if let Some(before) = message::find(&mut tx, key).await?.filter(is_accepted)
+            && let Some(answer) = before.answer
+        {
+            return Ok(Ok(serde_json::from_slice(&answer)?));
+        }
+        drop(tx);
         let waited = AGAIN.saturating_mul(TIMES).as_secs();
         Ok(Err(Refusal::new(Code::Busy, format!("{pool} did not answer in {waited} s"))))
     }
@@ -149,13 +157,14 @@ impl Relay {
         if !node::is_known(&mut tx, key.0).await? {
             return Ok(Err(Refusal::new(Code::Unknown, format!("no node {} here", key.0))));
         }
-        if let Some(before) = message::find(&mut tx, key).await?.filter(|before| before.is_final)
-            && let Some(answer) = before.answer
+        let before = message::find(&mut tx, key).await?;
+        if let Some(answer) = before.as_ref().filter(|before| before.is_final).and_then(|before| before.answer.as_ref())
         {
-            return Ok(Ok(Some(serde_json::from_slice(&answer)?)));
+            return Ok(Ok(Some(serde_json::from_slice(answer)?)));
         }
         let content = sm3(&[body.to_string().as_bytes()]).to_vec();
-        let message = StoredMessage { content, answer: None, is_final: false };
+        let answer = before.filter(is_accepted).and_then(|before| before.answer);
+        let message = StoredMessage { content, answer, is_final: false };
         message::put(&mut tx, key, payload, &message, now_ns).await?;
         tx.commit().await?;
         Ok(Ok(None))

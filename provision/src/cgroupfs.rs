@@ -48,8 +48,13 @@ impl Cgroupfs {
             Some(place) => place,
             None => Place::make(&self.hierarchies, &self.parent, order).map_err(|e| e.to_string())?,
         };
+        let mut limits_io = false;
         for directory in directories(&place) {
             limit(directory, limits).map_err(|e| format!("{}: {e}", directory.display()))?;
+            limits_io |= limit_io(&directory.join("io.max"), limits)?;
+        }
+        if limits.io.is_set() && !limits_io {
+            eprintln!("hufu-provision: {order}: no io controller of version 2: rates of block IO are not limited here");
         }
         self.freeze(order, false)?;
         Ok((format!("{}/{order}", self.parent), place.procs_files))
@@ -102,6 +107,17 @@ fn signal(place: &Place, signal: Signal) {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         pid.map(|pid| kill_process(pid, signal));
     }
+}
+
+/// Writes the rates of block IO, where version 2 has its io controller here; whether it has.
+fn limit_io(file: &Path, limits: &Limits) -> Result<bool, String> {
+    if !limits.io.is_set() || !file.exists() {
+        return Ok(false);
+    }
+    for line in limits.io.lines(Path::new("/"))? {
+        fs::write(file, &line).map_err(|e| format!("{}: {line}: {e}", file.display()))?;
+    }
+    Ok(true)
 }
 
 /// Writes the limits that this directory's controllers know, under their names of version 2 and version 1.

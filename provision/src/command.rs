@@ -1,8 +1,11 @@
 //! Asking: a command of the site with a time limit, or the helper behind its socket.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    io::{Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::sync_channel,
@@ -11,24 +14,26 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 
-use crate::{Answer, Error, Request};
+use crate::{Answer, Error, Request, descriptor::receive_line};
 
 /// Longest answer, bytes.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long the output of a command that ended may take to come.
 const OUTPUT: Duration = Duration::from_secs(2);
 
-/// Runs a command with the request on its standard input and reads its answer; kills it after `limit`. An answer of blanks is
-/// the empty answer.
+/// Runs a command with the request on its standard input and reads its answer. After `limit` it is killed with all that it
+/// started and that is still in its process group. An answer of blanks is the empty answer.
 ///
 /// # Errors
-/// [`Error::Spawn`], [`Error::Late`], [`Error::Ended`], [`Error::HoldsStdout`], [`Error::Answer`].
+/// [`Error::Spawn`], [`Error::Late`], [`Error::Long`], [`Error::Ended`], [`Error::HoldsStdout`], [`Error::Answer`],
+/// [`Error::Request`].
 pub fn run(command: &[String], request: &Request, limit: Duration) -> Result<Answer, Error> {
     let Some((program, arguments)) = command.split_first() else { return Ok(Answer::default()) };
-    let spawned = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let spawned =
+        Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn();
     let mut child = spawned.map_err(|source| Error::Spawn { program: program.clone(), source })?;
     let text = serde_json::to_vec(request)?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -41,20 +46,21 @@ pub fn run(command: &[String], request: &Request, limit: Duration) -> Result<Ans
     std::thread::spawn(move || {
         let mut out = Vec::new();
         if let Some(stdout) = stdout {
-            stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut out).ok();
+            stdout.take(ANSWER_BYTES_MAX as u64 + 1).read_to_end(&mut out).ok();
         }
         sender.send(out).ok();
     });
     let late = || Error::Late { program: program.clone(), limit_s: limit.as_secs() };
     let status = wait(&mut child, limit).ok_or_else(late)?;
     let out = receiver.recv_timeout(OUTPUT).map_err(|_| Error::HoldsStdout { program: program.clone() })?;
+    // One that writes on gets SIGPIPE, which is not what went wrong.
+    if out.len() > ANSWER_BYTES_MAX {
+        return Err(Error::Long { program: program.clone(), bytes_max: ANSWER_BYTES_MAX as u64 });
+    }
     if !status.success() {
         return Err(Error::Ended { program: program.clone(), status });
     }
-    if out.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Answer::default());
-    }
-    Ok(serde_json::from_slice(&out)?)
+    Answer::from_json(&out)
 }
 
 /// How the child ended, or `None` when it was killed after `limit`.
@@ -71,18 +77,19 @@ fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
         }
     });
     if !ended {
+        pid.map(|pid| kill_process_group(pid, Signal::KILL));
         child.kill().ok();
     }
     let status = child.wait().ok();
     status.filter(|_| ended)
 }
 
-/// Asks the helper behind `socket`: one line of JSON there, one line back.
+/// Asks the helper behind `socket`: one line of JSON there, one line back, with which the counters of the order's traffic may come.
 ///
 /// # Errors
 /// [`Error::Socket`] when it is not there or does not answer within `limit`; [`Error::Answer`]; [`Error::Refused`] with its
 /// reason.
-pub fn ask(socket: &Path, request: &Request, limit: Duration) -> Result<Answer, Error> {
+pub fn ask(socket: &Path, request: &Request, limit: Duration) -> Result<(Answer, Option<OwnedFd>), Error> {
     let failed = |source| Error::Socket { path: socket.to_owned(), source };
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(limit)).map_err(failed)?;
@@ -90,17 +97,22 @@ pub fn ask(socket: &Path, request: &Request, limit: Duration) -> Result<Answer, 
     let mut text = serde_json::to_vec(request)?;
     text.push(b'\n');
     stream.write_all(&text).map_err(failed)?;
-    let mut line = String::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).map_err(failed)?;
-    let answer: Answer = serde_json::from_str(&line)?;
+    let (line, counters) = receive_line(&stream, ANSWER_BYTES_MAX).map_err(failed)?;
+    if line.is_empty() {
+        let source = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "closed without an answer");
+        return Err(Error::Socket { path: socket.to_owned(), source });
+    }
+    let answer = Answer::from_json(&line)?;
     match answer.error {
         Some(why) => Err(Error::Refused(why)),
-        None => Ok(answer),
+        None => Ok((answer, counters)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+
     use super::*;
     use crate::Verb;
 
@@ -109,6 +121,8 @@ mod tests {
             verb: Verb::Stop,
             contract_no: "0123456789abcdef0123456789abcdef".to_owned(),
             slice: None,
+            storage: None,
+            gpus: Vec::new(),
             procs_files: Vec::new(),
             quantity: 0,
             reserves: std::collections::BTreeMap::new(),
@@ -129,9 +143,43 @@ mod tests {
         assert!(matches!(sh("echo nonsense", 10_000), Err(Error::Answer(_))));
         assert!(matches!(sh("exec sleep 60", 100), Err(Error::Late { .. })));
         assert!(matches!(sh("sleep 6 & exit 0", 10_000), Err(Error::HoldsStdout { .. })));
+        assert!(matches!(sh("kill -9 $$", 10_000), Err(Error::Ended { .. })));
+        assert!(matches!(sh("printf '{\"pid\":7'", 10_000), Err(Error::Answer(_))));
+        assert!(matches!(sh("echo '{\"cgroup\":\"../x\"}'", 10_000), Err(Error::Request { field: "cgroup", .. })));
         let none = run(&["/nowhere/program".to_owned()], &request(), Duration::from_secs(1));
         assert!(matches!(none, Err(Error::Spawn { .. })));
         assert_eq!(run(&[], &request(), Duration::from_secs(1)).unwrap(), Answer::default());
+    }
+
+    #[test]
+    fn a_command_that_does_not_read_is_heard_all_the_same() {
+        assert_eq!(sh("exec 0<&-; sleep 0.1; echo '{\"pid\":7}'", 10_000).unwrap().pid, Some(7));
+    }
+
+    #[test]
+    fn a_command_that_floods_is_cut_off() {
+        assert!(matches!(sh("exec cat /dev/zero", 10_000), Err(Error::Long { .. })));
+        assert!(matches!(sh("head -c 70000 /dev/zero | tr '\\0' ' '", 10_000), Err(Error::Long { .. })));
+        assert_eq!(sh("head -c 60000 /dev/zero | tr '\\0' ' '", 10_000).unwrap(), Answer::default());
+        assert!(matches!(
+            sh("trap '' PIPE; while :; do echo flood 2> /dev/null; done", 2_000),
+            Err(Error::Late { .. })
+        ));
+    }
+
+    #[test]
+    fn a_command_that_hangs_takes_its_children_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!("sleep 60 & echo $! > {0}/pid; wait", dir.path().display());
+        assert!(matches!(sh(&script, 500), Err(Error::Late { .. })));
+        let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
+        let gone = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            // Whoever adopted it may not have waited for it yet.
+            stat.map_or(true, |text| text.contains(") Z "))
+        });
+        assert!(gone, "the child of a killed command lives on");
     }
 
     #[test]
@@ -153,7 +201,7 @@ mod tests {
                 }
             }
         });
-        assert_eq!(ask(&socket, &request(), limit).unwrap().cgroup.as_deref(), Some("a/b"));
+        assert_eq!(ask(&socket, &request(), limit).unwrap().0.cgroup.as_deref(), Some("a/b"));
         assert!(matches!(ask(&socket, &request(), limit), Err(Error::Refused(why)) if why == "no"));
         assert!(matches!(ask(&socket, &request(), limit), Err(Error::Answer(_))));
         assert!(matches!(ask(&socket, &request(), limit), Err(Error::Socket { .. })));

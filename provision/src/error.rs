@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// What went wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request names something outside what may be asked for.
+    /// The request names something outside what may be asked for, or an answer something outside what is believed.
     #[error("{field}: {why}")]
     Request {
         /// Member of the request.
@@ -28,6 +28,14 @@ pub enum Error {
         program: String,
         /// Its time limit, seconds.
         limit_s: u64,
+    },
+    /// The command wrote more than an answer may be.
+    #[error("{program} wrote more than {bytes_max} bytes; its messages belong on standard error")]
+    Long {
+        /// The program.
+        program: String,
+        /// Longest answer, bytes.
+        bytes_max: u64,
     },
     /// The command ended with another status than 0.
     #[error("{program} ended with {status}")]

@@ -5,12 +5,16 @@
 //! What not: when to ask is the agent's part, what a place costs the trade's. The program of this package is `main.rs` and
 //! the modules it names; this library is all of it that the agent links.
 
+mod answer;
 mod command;
+mod descriptor;
 mod error;
 mod passwd;
 mod request;
 
+pub use answer::{Answer, Interface, Network, Side};
 pub use command::{ask, run};
+pub use descriptor::{receive_line, send_line};
 pub use error::Error;
 pub use passwd::ids_of;
-pub use request::{Answer, ORDER_CHARS, QUANTITY_MAX, Request, Verb};
+pub use request::{ORDER_CHARS, QUANTITY_MAX, Request, Verb};

@@ -6,17 +6,22 @@
 //! the agent says.
 
 mod cgroupfs;
+mod counters;
+mod directory;
+mod io_limit;
+mod nvidia;
 mod place;
 mod settings;
 mod systemd;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use hufu_provision::{Answer, Request};
+use hufu_provision::{Answer, Network, Request, Verb};
 
 use crate::settings::Settings;
 
@@ -47,15 +52,15 @@ fn main() -> ExitCode {
         Err(why) => {
             eprintln!("hufu-provision: {why}");
             // The agent shall hear why as well; that it cannot be told is then the smaller trouble.
-            say(&Answer { error: Some(why), ..Answer::default() }).ok();
+            say(&Answer { error: Some(why), ..Answer::default() }, None).ok();
             return ExitCode::from(CONFIG);
         }
     };
-    let answer = answer(asker, &settings, &locks).unwrap_or_else(|why| {
+    let (answer, counters) = answer(asker, &settings, &locks).unwrap_or_else(|why| {
         eprintln!("hufu-provision: uid {asker}: {why}");
-        Answer { error: Some(why), ..Answer::default() }
+        (Answer { error: Some(why), ..Answer::default() }, None)
     });
-    if say(&answer).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(IO) }
+    if say(&answer, counters).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(IO) }
 }
 
 /// Who is at the other end, as the kernel says.
@@ -64,15 +69,13 @@ fn asker() -> Option<u32> {
     Some(peer.uid.as_raw())
 }
 
-fn say(answer: &Answer) -> std::io::Result<()> {
+fn say(answer: &Answer, counters: Option<OwnedFd>) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    let mut out = std::io::stdout().lock();
-    out.write_all(&line)?;
-    out.flush()
+    hufu_provision::send_line(std::io::stdout(), &line, counters.as_ref().map(AsFd::as_fd))
 }
 
-fn answer(asker: u32, settings: &Settings, locks: &Path) -> Result<Answer, String> {
+fn answer(asker: u32, settings: &Settings, locks: &Path) -> Result<(Answer, Option<OwnedFd>), String> {
     if !settings.may_ask(asker) {
         return Err(format!("uid {asker} may not ask; the settings name who may"));
     }
@@ -81,6 +84,10 @@ fn answer(asker: u32, settings: &Settings, locks: &Path) -> Result<Answer, Strin
     BufReader::new(input.take(REQUEST_BYTES_MAX)).read_line(&mut line).map_err(|e| format!("no request: {e}"))?;
     let request: Request = serde_json::from_str(&line).map_err(|e| format!("malformed request: {e}"))?;
     request.check().map_err(|e| e.to_string())?;
+    if request.verb == Verb::Probe {
+        counters::probe()?;
+        return Ok((Answer { network: Some(Network::Cgroup), ..Answer::default() }, None));
+    }
     let _turn = turn(locks, &request.contract_no)?;
     place::fulfil(&request, settings)
 }

@@ -1,14 +1,21 @@
 //! The order of things: place and limits first, then the site's command; and the other way round at the end. Where places are
-//! made is `systemd.rs` or, on a machine without it, `cgroupfs.rs`.
+//! made is `systemd.rs` or, on a machine without it, `cgroupfs.rs`; directories of files are `directory.rs`.
 
-use std::{path::Path, time::Duration};
+use std::{os::fd::OwnedFd, path::Path, time::Duration};
 
-use hufu_provision::{Answer, Request, Verb, run};
+use hufu_provision::{Answer, Network, Request, Verb, run};
 
-use crate::{cgroupfs::Cgroupfs, settings::Settings, systemd::Systemd};
+use crate::{
+    cgroupfs::Cgroupfs,
+    counters, directory,
+    io_limit::{self, IoLimits},
+    nvidia,
+    settings::Settings,
+    systemd::Systemd,
+};
 
 /// What an order may use, from its reserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Thousandths of a core.
     pub(crate) cpu_millicores: Option<u64>,
@@ -16,6 +23,10 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes: Option<u64>,
     /// Processes and threads.
     pub(crate) tasks_max: u64,
+    /// Rates of block IO, and the devices they apply to.
+    pub(crate) io: IoLimits,
+    /// Device files it may open and how, where that is limited.
+    pub(crate) devices: Option<Vec<(String, String)>>,
 }
 
 /// Who makes places here.
@@ -67,42 +78,72 @@ impl Maker {
     }
 }
 
-/// Does what is asked, and answers.
+/// Does what is asked, and answers; of a start also with the counters of the order's traffic, where they can be had.
 ///
 /// # Errors
 /// Why it was not done. What was made stays: the same request comes again and finds it.
-pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<Answer, String> {
+pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, Option<OwnedFd>), String> {
     let maker = Maker::find(settings)?;
     let tell = |request: &Request| {
         run(&settings.command, request, Duration::from_secs(settings.timeout_s)).map_err(|e| e.to_string())
     };
     match request.verb {
         Verb::Start => {
-            let limits = limits(request, settings.tasks_max)?;
+            let limits = limits(request, settings)?;
+            let files = request.reserved("storage").map_err(|e| e.to_string())?.filter(|bytes| *bytes > 0);
+            let storage = files.map(|bytes| directory::make(settings, &request.contract_no, bytes)).transpose()?;
             let (site, cgroup) = maker.start(request, &limits)?;
-            let answer = tell(&site)?;
-            Ok(Answer { cgroup: answer.cgroup.or(cgroup), pid: None, ..answer })
+            // Before the workload's first packet.
+            let counters = cgroup.as_deref().and_then(|cgroup| count(cgroup, counters::attach));
+            let answer = tell(&Request { storage: storage.clone(), ..site })?;
+            let counters = match (&answer.network, &answer.resolve, &answer.cgroup) {
+                (Some(Network::Interface(_)), ..) => None,
+                (_, Some(named), _) => count(named, counters::attach_named),
+                (_, _, Some(own)) if Some(own) != cgroup.as_ref() => count(own, counters::attach),
+                _ => counters,
+            };
+            // Also without counters: whoever looks for them says why there are none.
+            let network = answer.network.clone().unwrap_or(Network::Cgroup);
+            let (cgroup, storage) = (answer.cgroup.clone().or(cgroup), answer.storage.clone().or(storage));
+            Ok((Answer { cgroup, storage, network: Some(network), ..answer }, counters))
         }
         Verb::Suspend => {
             let answer = tell(request)?;
             maker.suspend(&request.contract_no)?;
-            Ok(answer)
+            Ok((answer, None))
         }
+        Verb::Probe => Err("a probe is of no order".to_owned()),
         Verb::Stop => {
             // A command that fails must not keep the machine busy with what nobody pays for.
             let told = tell(request);
             maker.stop(&request.contract_no)?;
-            told
+            let answer = told?;
+            // Only now does nothing run any more that writes there; a command that failed is asked again first.
+            directory::end(settings, &request.contract_no)?;
+            Ok((answer, None))
         }
     }
 }
 
-fn limits(request: &Request, tasks_max: u64) -> Result<Limits, String> {
+/// An order without these is metered all the same: its traffic is missing, with the reason.
+fn count(cgroup: &str, attach: fn(&str) -> Result<OwnedFd, String>) -> Option<OwnedFd> {
+    attach(cgroup).inspect_err(|why| eprintln!("hufu-provision: {cgroup}: {why}")).ok()
+}
+
+fn limits(request: &Request, settings: &Settings) -> Result<Limits, String> {
     let reserved = |resource| request.reserved(resource).map_err(|e| e.to_string());
-    let above_zero = |found: Option<u64>| found.filter(|quantity| *quantity > 0);
+    let above_zero = |resource| reserved(resource).map(|found| found.filter(|quantity| *quantity > 0));
     Ok(Limits {
-        cpu_millicores: above_zero(reserved("cpu")?),
-        memory_bytes: above_zero(reserved("memory")?),
-        tasks_max,
+        cpu_millicores: above_zero("cpu")?,
+        memory_bytes: above_zero("memory")?,
+        tasks_max: settings.tasks_max,
+        io: IoLimits {
+            rates: io_limit::rates(above_zero)?,
+            devices: match &settings.io_devices[..] {
+                [] => vec![settings.storage.clone()],
+                devices => devices.to_vec(),
+            },
+        },
+        devices: nvidia::devices(Path::new("/"), &request.gpus),
     })
 }

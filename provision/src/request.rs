@@ -1,10 +1,16 @@
-//! The request, its limits, and the answer.
+//! The request and its limits. What comes back is `answer.rs`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{
+    Error,
+    answer::{GPUS_MAX, is_gpu},
+};
 
 /// Characters of an order's name: a contract number in lower-case hex.
 pub const ORDER_CHARS: usize = 32;
@@ -25,6 +31,9 @@ pub enum Verb {
     Suspend,
     /// End the workload and remove the place.
     Stop,
+    /// Say whether traffic of orders can be counted at their cgroups. Asked of the helper alone, and of no order: its number is
+    /// all zeros.
+    Probe,
 }
 
 /// What a command or the helper reads.
@@ -42,34 +51,24 @@ pub struct Request {
     /// where nobody could make a place.
     #[serde(default)]
     pub procs_files: Vec<PathBuf>,
+    /// Directory of the order's files, where the helper made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<PathBuf>,
     /// Units of the product; 0 unless the verb is `start`.
     #[serde(default)]
     pub quantity: u32,
     /// What one unit holds, by resource name, decimal strings: `cpu` in thousandths of a core, `memory` and `storage` in
-    /// bytes, `gpu` in devices.
+    /// bytes, `disk_read` and `disk_write` in bytes a second, `disk_read_ops` and `disk_write_ops` in operations a second,
+    /// `gpu:KIND` in devices.
     #[serde(default)]
     pub reserves: BTreeMap<String, String>,
     /// End of service, RFC 3339 UTC; of a verb other than `start` the time it is asked.
     #[serde(default)]
     pub service_end: String,
-}
-
-/// What it answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Answer {
-    /// Root process of the workload, where it is not in a cgroup of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// The order's cgroup, a path below its hierarchy, where it is another than the one offered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<String>,
-    /// Where the buyer reaches the service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// Why the helper says no; a command says so by its exit status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    /// `start` only: the devices that the node gave to the order, as NVML names them (`GPU-..`, `MIG-..`). The workload may
+    /// see these and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
 }
 
 impl Request {
@@ -84,13 +83,13 @@ impl Request {
         if self.contract_no.len() != ORDER_CHARS || !self.contract_no.bytes().all(hex) {
             return wrong("contract_no", "32 characters of 0-9 a-f expected");
         }
-        if self.slice.is_some() || !self.procs_files.is_empty() {
-            return wrong("slice, procs_files", "the helper names the place, not who asks");
+        if self.slice.is_some() || self.storage.is_some() || !self.procs_files.is_empty() {
+            return wrong("slice, procs_files, storage", "the helper names the place, not who asks");
         }
         if self.verb == Verb::Start && !(1..=QUANTITY_MAX).contains(&self.quantity) {
             return wrong("quantity", "1 to 1000000 expected");
         }
-        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':');
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'+');
         for (resource, quantity) in &self.reserves {
             if !(1..=RESOURCE_CHARS_MAX).contains(&resource.len()) || !resource.bytes().all(name) {
                 return wrong("reserves", "the name of a resource expected");
@@ -105,6 +104,15 @@ impl Request {
         let time = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b'T' | b'Z');
         if self.service_end.len() > 40 || !self.service_end.bytes().all(time) {
             return wrong("service_end", "RFC 3339 UTC expected");
+        }
+        if self.gpus.len() > GPUS_MAX || (self.verb != Verb::Start && !self.gpus.is_empty()) {
+            return wrong("gpus", "at most 64, and with the verb start only, expected");
+        }
+        if !self.gpus.iter().all(|gpu| is_gpu(gpu)) {
+            return wrong("gpus", "GPU- or MIG-, hex digits and dashes expected");
+        }
+        if self.gpus.iter().collect::<BTreeSet<_>>().len() != self.gpus.len() {
+            return wrong("gpus", "each device once expected");
         }
         Ok(())
     }
@@ -130,29 +138,39 @@ mod tests {
             verb: Verb::Start,
             contract_no: "0123456789abcdef0123456789abcdef".to_owned(),
             slice: None,
+            storage: None,
             procs_files: Vec::new(),
             quantity: 2,
             reserves: [("cpu".to_owned(), "500".to_owned())].into(),
             service_end: "2026-11-21T00:00:00Z".to_owned(),
+            gpus: vec!["GPU-1b5e0e8a-3f0c-4a43-9d0e-0a6c1f2d3e4f".to_owned(), "MIG-00aa".to_owned()],
         }
     }
 
     #[test]
     fn what_may_be_asked_of_root_is_closed() {
         type Change = fn(&mut Request);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 21] = [
             ("climbs", |r| r.contract_no = "../../../../etc/0123456789abcdef".to_owned()),
             ("short", |r| r.contract_no = "01".to_owned()),
             ("upper", |r| r.contract_no = "0123456789ABCDEF0123456789ABCDEF".to_owned()),
             ("nests", |r| r.contract_no = "0123456789abcdef-123456789abcdef".to_owned()),
             ("a slice", |r| r.slice = Some("system.slice".to_owned())),
             ("a file", |r| r.procs_files = vec!["/sys/fs/cgroup/cgroup.procs".into()]),
+            ("a directory", |r| r.storage = Some("/etc".into())),
+            ("a device file", |r| r.gpus = vec!["/dev/nvidia0".to_owned()]),
+            ("devices", |r| r.gpus = vec!["GPU-5f0c2f8e-0000-1111-2222-0123456789ab".to_owned(); 65]),
             ("nothing", |r| r.quantity = 0),
             ("too many", |r| r.quantity = QUANTITY_MAX + 1),
             ("a name", |r| drop(r.reserves.insert("cpu/../x".to_owned(), "1".to_owned()))),
             ("no name", |r| drop(r.reserves.insert(String::new(), "1".to_owned()))),
             ("no number", |r| drop(r.reserves.insert("memory".to_owned(), "-1".to_owned()))),
             ("many", |r| r.reserves = (0..65).map(|i| (format!("gpu:{i}"), "1".to_owned())).collect()),
+            ("an index", |r| r.gpus = vec!["0".to_owned()]),
+            ("an option", |r| r.gpus = vec!["GPU-0 --privileged".to_owned()]),
+            ("a device", |r| r.gpus = vec!["/dev/nvidia0".to_owned()]),
+            ("twice", |r| r.gpus = vec!["GPU-0".to_owned(); 2]),
+            ("many devices", |r| r.gpus = (0..65).map(|i| format!("GPU-{i}")).collect()),
             ("a time", |r| r.service_end = "tomorrow\n".to_owned()),
         ];
         assert!(request().check().is_ok());

@@ -1,9 +1,22 @@
 //! What root lets the helper do: `/etc/hufu/provision.toml`. Every key has a default, the file may be absent.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use hufu_provision::ids_of;
 use serde::Deserialize;
+
+/// What becomes of an order's files when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum After {
+    /// They stay, with their quota, until the site takes them away: nothing of a buyer's is destroyed by a mistake.
+    Keep,
+    /// They are removed when the workload ended and the last reading was taken.
+    Remove,
+}
 
 /// The settings.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -19,6 +32,12 @@ pub(crate) struct Settings {
     pub(crate) tasks_max: u64,
     /// Parent cgroup of the places where there is no systemd.
     pub(crate) parent: String,
+    /// Directory, root's alone, in which orders that reserve storage get theirs.
+    pub(crate) storage: PathBuf,
+    /// What becomes of an order's directory when it ends.
+    pub(crate) storage_after: After,
+    /// Block devices, or files on them, to which reserved rates of block IO apply; empty: the device below `storage`.
+    pub(crate) io_devices: Vec<PathBuf>,
     /// The uid of `user`, where this machine has one.
     #[serde(skip)]
     uid: Option<u32>,
@@ -32,6 +51,9 @@ impl Default for Settings {
             timeout_s: 30,
             tasks_max: 4096,
             parent: "hufu-orders".to_owned(),
+            storage: "/var/lib/hufu-orders".into(),
+            storage_after: After::Keep,
+            io_devices: Vec::new(),
             uid: None,
         }
     }
@@ -68,6 +90,14 @@ impl Settings {
         if found.command.first().is_some_and(|program| !program.starts_with('/')) {
             return Err("command: the full path of a program expected".to_owned());
         }
+        let is_plain = |path: &Path| path.is_absolute() && path.parent().is_some() && !path.as_os_str().is_empty();
+        let climbs = |path: &Path| path.components().any(|part| part == std::path::Component::ParentDir);
+        if !is_plain(&found.storage) || climbs(&found.storage) {
+            return Err("storage: the full path of a directory expected, not the root".to_owned());
+        }
+        if found.io_devices.len() > 16 || !found.io_devices.iter().all(|path| path.is_absolute() && !climbs(path)) {
+            return Err("io_devices: at most 16 full paths of devices, or of files on them, expected".to_owned());
+        }
         found.uid = ids_of(&found.user, passwd).map(|(uid, _)| uid);
         Ok(found)
     }
@@ -99,6 +129,11 @@ mod tests {
             ("tasks_max = 0", "tasks_max"),
             ("command = [\"sh\"]", "command"),
             ("comand = []", "comand"),
+            ("storage = \"orders\"", "storage"),
+            ("storage = \"/\"", "storage"),
+            ("storage = \"/srv/../etc\"", "storage"),
+            ("storage_after = \"delete\"", "storage_after"),
+            ("io_devices = [\"vda\"]", "io_devices"),
             ("= x", "TOML"),
         ] {
             let why = Settings::from_toml(text, PASSWD).unwrap_err();

@@ -1,12 +1,15 @@
 //! Places as transient slices of systemd, over D-Bus (org.freedesktop.systemd1.Manager). One slice for each order below
 //! `hufu-orders.slice`; `-` in a slice's name means nesting, so the parent follows from the name.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tokio::runtime::Runtime;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
-use crate::place::Limits;
+use crate::{
+    io_limit::{IoLimits, RATES},
+    place::Limits,
+};
 
 const BUS_NAME: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -15,6 +18,8 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// How often, and how many times, systemd is asked whether it is done.
 const PAUSE: Duration = Duration::from_millis(50);
 const ASKS: usize = 400;
+/// How many times the kernel's file is looked at.
+const LOOKS: usize = 20;
 
 type Property<'a> = (&'a str, Variant<'a>);
 
@@ -58,6 +63,7 @@ impl Systemd {
             }
             for _ in 0..ASKS {
                 if let Some(cgroup) = self.cgroup(slice).await? {
+                    holds(&cgroup, &limits.io).await?;
                     return Ok(cgroup);
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -142,6 +148,29 @@ impl Systemd {
     }
 }
 
+/// systemd passes over a path that leads to no block device: then the kernel's file of the limits stays empty.
+async fn holds(cgroup: &str, limits: &IoLimits) -> Result<(), String> {
+    let file = Path::new("/sys/fs/cgroup").join(cgroup).join("io.max");
+    if !limits.is_set() {
+        return Ok(());
+    }
+    for _ in 0..LOOKS {
+        match std::fs::read_to_string(&file) {
+            Ok(text) if text.trim().is_empty() => tokio::time::sleep(PAUSE).await,
+            Ok(_) => return Ok(()),
+            // Cgroup version 1, or no io controller.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                eprintln!("hufu-provision: {}: rates of block IO are not limited here", file.display());
+                return Ok(());
+            }
+            Err(error) => return Err(format!("{}: {error}", file.display())),
+        }
+    }
+    let devices: Vec<_> = limits.devices.iter().map(|path| path.display().to_string()).collect();
+    let devices = devices.join(", ");
+    Err(format!("systemd limits no block IO: {devices} lead to no block device; name io_devices in provision.toml"))
+}
+
 /// No auxiliary units.
 const NO_AUX: &[(&str, &[Property<'static>])] = &[];
 
@@ -160,6 +189,18 @@ fn properties(limits: &Limits, is_new: bool) -> Vec<Property<'static>> {
     }
     if let Some(bytes) = limits.memory_bytes {
         found.push(("MemoryMax", Variant::from(bytes)));
+    }
+    for (rate, (_, property, _)) in limits.io.rates.iter().zip(RATES) {
+        let Some(rate) = *rate else { continue };
+        let devices: Vec<(String, u64)> =
+            limits.io.devices.iter().map(|path| (path.display().to_string(), rate)).collect();
+        found.push((property, Variant::from(devices)));
+    }
+    if let Some(devices) = &limits.devices {
+        // What is listed adds to the list that there is; an empty one empties it first.
+        found.push(("DevicePolicy", Variant::from("closed")));
+        found.push(("DeviceAllow", Variant::from(Vec::<(String, String)>::new())));
+        found.push(("DeviceAllow", Variant::from(devices.clone())));
     }
     found
 }

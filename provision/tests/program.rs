@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
@@ -27,6 +27,12 @@ impl Helper {
 
     /// One request, as one process answers it.
     fn ask(&self, line: &str) -> (Value, ExitStatus) {
+        let (answer, _, status) = self.ask_for(line);
+        (answer, status)
+    }
+
+    /// The same with what came along.
+    fn ask_for(&self, line: &str) -> (Value, Option<OwnedFd>, ExitStatus) {
         let (mut here, there) = UnixStream::pair().unwrap();
         let output: OwnedFd = there.try_clone().unwrap().into();
         let mut child = Command::new(env!("CARGO_BIN_EXE_hufu-provision"))
@@ -37,10 +43,9 @@ impl Helper {
             .unwrap();
         // A helper that refuses before it reads closes the connection.
         here.write_all(format!("{line}\n").as_bytes()).ok();
-        let mut answer = String::new();
-        BufReader::new(here).read_line(&mut answer).ok();
+        let (answer, counters) = hufu_provision::receive_line(here, 1 << 16).unwrap_or_default();
         let status = child.wait().unwrap();
-        (serde_json::from_str(&answer).unwrap_or(Value::Null), status)
+        (serde_json::from_slice(&answer).unwrap_or(Value::Null), counters, status)
     }
 }
 
@@ -90,9 +95,13 @@ fn without_a_connection_there_is_nobody_to_answer() {
 
 /// The cgroup files of the order that exist, by name.
 fn found(order: &str, name: &str) -> Vec<PathBuf> {
+    found_below("hufu-test-provision", order, name)
+}
+
+fn found_below(parent: &str, order: &str, name: &str) -> Vec<PathBuf> {
     let mut directories = vec![PathBuf::from("/sys/fs/cgroup")];
     directories.extend(fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()));
-    let files = directories.into_iter().map(|mount| mount.join("hufu-test-provision").join(order).join(name));
+    let files = directories.into_iter().map(|mount| mount.join(parent).join(order).join(name));
     files.filter(|file| file.exists()).collect()
 }
 
@@ -189,4 +198,70 @@ esac
         fs::remove_dir(mount.path().join("hufu-test-provision")).ok();
     }
     fs::remove_dir("/sys/fs/cgroup/hufu-test-provision").ok();
+}
+
+/// Enters the place, waits for a line, then sends itself 1000 datagrams of 100 bytes.
+const TALKER: &str = r#"
+import socket, sys
+for name in sys.argv[1:]:
+    with open(name, "w") as f: f.write("0")
+print("ready", flush=True)
+sys.stdin.readline()
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(("127.0.0.1", 0)); a.connect(a.getsockname())
+for _ in range(1000):
+    a.send(bytes(100)); a.recv(200)
+print("done", flush=True)
+sys.stdin.readline()
+"#;
+
+#[test]
+fn the_counters_of_the_orders_traffic_come_with_the_answer_and_are_the_same_again() {
+    use hufu_metering::counters::{Counters, Traffic, probe};
+    let hierarchies = hufu_metering::hierarchy::Hierarchies::detect(Path::new("/")).unwrap();
+    let Some(mount) = hierarchies.unified("/") else { return eprintln!("no version 2 here: not tried") };
+    if Path::new("/run/systemd/system").is_dir() {
+        return eprintln!("systemd makes the places here: not tried");
+    }
+    if let Err(why) = probe(&mount) {
+        return eprintln!("not tried: {why}");
+    }
+    let order = format!("{:032x}", u64::from(std::process::id()) + (1 << 40));
+    let helper = Helper::new("parent = \"hufu-test-provision-net\"\n");
+    let (answer, counters, _) = helper.ask_for(&start(&order));
+    assert_eq!(answer["network"], "cgroup", "{answer}");
+    let counters = Counters::map(counters.unwrap()).unwrap();
+    assert_eq!(counters.read(), Traffic::default());
+    let procs: Vec<PathBuf> = found_below("hufu-test-provision-net", &order, "cgroup.procs");
+    let mut talker = Command::new("python3")
+        .args(["-c", TALKER])
+        .args(&procs)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = talker.stdin.take().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(talker.stdout.take().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    input.write_all(b"\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "done");
+    let counted = counters.read();
+    let bytes = 1000 * (20 + 8 + 100);
+    let want = Traffic { rx_bytes: bytes, tx_bytes: bytes, rx_packets: 1000, tx_packets: 1000 };
+    assert_eq!(counted, want);
+    // The agent started anew, and asks again; many times, and nothing is left of it.
+    for _ in 0..5 {
+        let (_, again, _) = helper.ask_for(&start(&order));
+        let again = Counters::map(again.unwrap()).unwrap();
+        assert_eq!((again.id(), again.read()), (counters.id(), counted));
+    }
+    let (answer, none, _) = helper.ask_for(&simple("suspend", &order));
+    assert_eq!((answer, none.is_none()), (json!({}), true));
+    let (answer, _) = helper.ask(&simple("stop", &order));
+    assert_eq!(answer, json!({}));
+    talker.wait().unwrap();
+    assert_eq!(counters.read(), counted, "the last reading outlives the place");
+    for mount in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        fs::remove_dir(mount.path().join("hufu-test-provision-net")).ok();
+    }
+    fs::remove_dir("/sys/fs/cgroup/hufu-test-provision-net").ok();
 }

@@ -210,7 +210,7 @@ OFFER = sequence(
     ("productId", TEXT), ("catalogueRevision", U64), ("stock", U32), ("termNsMax", U64), ("validFrom", TIME),
     ("validUntil", TIME), ("tariff", TARIFF),
     ("metered", list_of(sequence(("resource", TEXT), ("source", TEXT), ("whyNot", TEXT, ABSENT)))), ("windowNs", U64),
-    ("reserves", list_of(sequence(("resource", TEXT), ("quantity", U64)))), ("rules", DIGEST))
+    ("reserves", list_of(sequence(("resource", TEXT), ("quantity", U64)))), ("rules", DIGEST), ("fingerprint", DIGEST, 0))
 COUNTERSIGNATURE = sequence(("statement", DIGEST), ("buyerSignature", DIGEST), ("computingPoolId", TEXT), ("time", TIME))
 DEAL = sequence(
     ("version", VERSION), ("conType", U8), ("contractNo", NO), ("contractTime", TIME), ("computingPoolId", TEXT),
@@ -223,6 +223,8 @@ NOTICE = sequence(
     ("bill", DIGEST, 0), ("renewal", RENEWAL, 1), ("why", TEXT))
 ORDER_STATUS = sequence(
     ("version", VERSION), ("contractNo", NO), ("act", TEXT), ("from", TEXT), ("to", TEXT), ("time", TIME), ("why", TEXT))
+ALLOCATION = sequence(
+    ("version", VERSION), ("contractNo", NO), ("time", TIME), ("devices", list_of(sequence(("resource", TEXT), ("id", TEXT)))))
 SOURCE = (("source", TEXT), ("path", TEXT), ("instance", U64))
 IDENTITY = sequence(("bootId", octets(16)), *SOURCE, ("resolved", TEXT, 0), ("attached", list_of(sequence(*SOURCE)), 1))
 READING = sequence(
@@ -245,7 +247,8 @@ BILL = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("buyer", DIGEST), ("deal", DIGEST),
     ("offer", DIGEST), ("periodStart", TIME), ("periodEnd", TIME), ("firstSeq", U64), ("lastSeq", U64),
     ("lastRecord", ENTRY_NAME), ("restsOn", ENTRY_NAME, 3), ("previousBill", DIGEST, 0), ("currency", TEXT), ("roundingRule", TEXT),
-    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY), ("refund", MONEY, 2))
+    ("lines", list_of(LINE)), ("gaps", list_of(RATED_GAP)), ("rounding", MONEY), ("overCeiling", MONEY, 1), ("total", MONEY), ("refund", MONEY, 2),
+    ("quality", list_of(sequence(("code", U8), ("ns", U64), ("elapsedNs", U64))), 4))
 CORRECTION = sequence(
     ("version", VERSION), ("number", TEXT), ("contractNo", NO), ("computingPoolId", TEXT), ("bill", DIGEST),
     ("previous", DIGEST, 0), ("restsOn", ENTRY_NAME), ("time", TIME), ("before", MONEY),
@@ -285,7 +288,7 @@ KINDS = {
     10: ("rules", RULES), 11: ("window", WINDOW), 12: ("usage", RECORD), 13: ("gap", RECORD), 14: ("order_status", ORDER_STATUS),
     15: ("notice", SIGNED), 17: ("user_operation", None), 18: ("demand", SIGNED), 19: ("response", SIGNED),
     20: ("key_rotation", SIGNED_ROTATION), 21: ("receipt", None), 22: ("offer", SIGNED), 23: ("certificates", None), 24: ("finance_link", LINK),
-    25: ("set_aside", None), 26: ("epoch", None), 40: ("bill", BILL), 41: ("correction", CORRECTION),
+    25: ("set_aside", None), 26: ("epoch", None), 27: ("allocation", ALLOCATION), 40: ("bill", BILL), 41: ("correction", CORRECTION),
     42: ("payment", PAYMENT), 43: ("refund_paid", REFUND_PAID),
 }
 
@@ -1083,6 +1086,14 @@ def notice_is_right(notice):
     return bool(right) and len(notice.why) <= WHY_CHARS_MAX and not control
 
 
+def allocation_is_right(given):
+    """Section 3: 1 to 64 devices of kinds that are sold by their name, by resource and id, each once."""
+    devices = [(device.resource, device.id) for device in given.devices]
+    return 1 <= len(devices) <= 64 and devices == sorted(set(devices)) and all(
+        resource.startswith("gpu:") and 4 < len(resource.encode()) <= 68 and re.fullmatch(r"(GPU|MIG)-[0-9A-Fa-f-]{1,44}", name)
+        for resource, name in devices)
+
+
 def read_entry(name, told, data):
     if told is None:
         raise Bad("not a name of an entry")
@@ -1105,6 +1116,8 @@ def read_entry(name, told, data):
         found.said = decode(NOTICE, value.tbs)
         if not notice_is_right(found.said):
             raise Bad("the notice's fields do not belong to its act")
+    if kind == "allocation" and not allocation_is_right(value):
+        raise Bad("the allocation's devices are not 1 to 64 in order, each once")
     if kind in ("demand", "response"):
         decode(DEMAND if kind == "demand" else RESPONSE, value.tbs)
     if kind == "key_rotation":
@@ -1126,7 +1139,7 @@ class Evidence:
             signatures.fail("bill.der", "not a Bill")
         self.browse = self.offer = self.order = self.deal = None
         by = {kind: [] for kind in ("score", "rules", "order_status", "notice", "correction", "payment", "refund_paid", "window",
-                                    "finance_link", "usage", "bill")}
+                                    "finance_link", "usage", "bill", "allocation")}
         self.all, self.rotations = [], []
         for name, told, data in found:
             try:
@@ -1142,7 +1155,7 @@ class Evidence:
             elif entry.kind in by or entry.kind == "gap":
                 by["usage" if entry.kind == "gap" else entry.kind].append(entry)
         self.scores, self.rules, self.statuses, self.notices, self.corrections, self.payments, self.refunds = list(by.values())[:7]
-        self.windows, self.links, self.records, bills = list(by.values())[7:]
+        self.windows, self.links, self.records, bills, self.allocations = list(by.values())[7:]
         self.earlier = []
         self.choose_bill(bills)
         self.keep_contract(completeness)
@@ -1179,7 +1192,8 @@ class Evidence:
             value = getattr(found, "said", None) or getattr(found, "offer", None) or found.value
             out.check(value.contractNo == self.bill.contractNo, found.name, "it belongs to another contract")
             return value.contractNo == self.bill.contractNo
-        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills"):
+        for kind in ("records", "statuses", "links", "payments", "refunds", "corrections", "notices", "scores", "all_bills",
+                     "allocations"):
             setattr(self, kind, [found for found in getattr(self, kind) if own(found)])
         for kind in ("browse", "order", "offer", "deal", "bill_entry"):
             found = getattr(self, kind)
@@ -1505,6 +1519,9 @@ def bill_view(bill):
     name = lambda n: {"log": n.log, "height": n.height, "index": n.index, "hash": n.hash.hex()}
     over = {} if bill.overCeiling is None else {"over_ceiling": money(bill.overCeiling)}
     over |= {} if bill.refund is None else {"refund": money(bill.refund)}
+    quality = lambda q: {"quality": QUALITIES[q.code] if q.code < len(QUALITIES) else str(q.code), "ns": str(q.ns),
+                         "elapsed_ns": str(q.elapsedNs)}
+    over |= {} if bill.quality is None else {"quality": [quality(one) for one in bill.quality]}
     over |= {} if bill.restsOn is None else {"rests_on": name(bill.restsOn)}
     return {
         **over, "version": bill.version, "number": bill.number, "contract_no": bill.contractNo.hex(),
@@ -2286,7 +2303,21 @@ def recompute(bill, ev, proration):
     return {"number": f"{bill.contractNo.hex()}-{count}", "periodStart": records[0].start, "periodEnd": records[-1].end,
             "firstSeq": records[0].orderSeq, "lastSeq": records[-1].orderSeq, "currency": tariff.currency,
             "roundingRule": tariff.rounding, "lines": lines, "gaps": gaps, "rounding": whole - amount,
-            "overCeiling": total - whole or None, "total": total, "refund": refund}
+            "overCeiling": total - whole or None, "total": total, "refund": refund, "quality": quality_lines(before, records)}
+
+
+def quality_lines(before, records):
+    """One for each quality that a served record of the period read, or None: time since the bill before, and for how long it was read."""
+    said = lambda record: {one.code: one for one in record.delivered or []} if record else {}
+    lines = []
+    for code, now in said(records[-1]).items():
+        read = [r.elapsedNs for r in records if r.reason not in (4, 5, SUSPENDED) and code in said(r) and said(r)[code].delta is not None]
+        if read and now.total is not None:
+            old = said(before)[code].total if code in said(before) else None
+            if sum(read) >= 2**64:
+                raise Bad("a quality read for longer than 64 bits tell")
+            lines.append({"code": code, "ns": now.total - (old or 0), "elapsedNs": sum(read)})
+    return lines or None
 
 
 def corrected(ev, bill, out):

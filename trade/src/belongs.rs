@@ -3,6 +3,7 @@
 use hufu_gm::Signed;
 
 use crate::{
+    allocation::Allocation,
     bill::Bill,
     correction::{Correction, RefundPaid},
     decode,
@@ -34,6 +35,7 @@ pub fn contract_of(kind: EntryKind, body: &[u8]) -> Option<ContractNo> {
             let signed = Signed::from_bytes(body).ok()?;
             decode::<Notice>(signed.tbs(), "Notice").ok().map(|notice| notice.contract_no)
         }
+        EntryKind::Allocation => decode::<Allocation>(body, "Allocation").ok().map(|given| given.contract_no),
         EntryKind::UserOperation => decode::<UserOperation>(body, "UserOperation").ok().map(|done| done.contract_no),
         EntryKind::Correction => decode::<Correction>(body, "Correction").ok().map(|correction| correction.contract_no),
         EntryKind::Payment => decode::<Payment>(body, "Payment").ok().map(|payment| payment.contract_no),

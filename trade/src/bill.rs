@@ -1,4 +1,4 @@
-//! The bill as it is signed: lines, gaps, rounding, total. Computing one is `rating.rs`.
+//! The bill as it is signed: lines, gaps, rounding, total, quality. Computing one is `rating.rs`.
 
 use der::Sequence;
 use serde::Serialize;
@@ -7,6 +7,7 @@ use crate::{
     entry::EntryName,
     money::{Money, UnitPrice},
     octets::{self, ContractNo, Digest},
+    quality::QualityLine,
     rules::{BILL, BILL_PERIOD},
 };
 
@@ -103,6 +104,10 @@ pub struct Bill {
     #[asn1(context_specific = "2", tag_mode = "IMPLICIT", optional = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refund: Option<Money>,
+    /// The quality delivered, in code order; absent where no record of the period read any.
+    #[asn1(context_specific = "4", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Vec<QualityLine>>,
 }
 
 impl Bill {

@@ -74,6 +74,8 @@ kinds! {
     SetAside = 25, "set_aside";
     /// A new epoch after a restore: [`Epoch`].
     Epoch = 26, "epoch";
+    /// Which devices an order holds: [`crate::allocation::Allocation`].
+    Allocation = 27, "allocation";
     /// Bill: [`crate::bill::Bill`] (finance log).
     Bill = 40, "bill";
     /// Correction of a bill: [`crate::correction::Correction`] (finance log).

@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod allocation;
 mod belongs;
 pub mod bill;
 pub mod confirm;
@@ -34,6 +35,7 @@ pub mod rating;
 pub mod resource;
 pub mod rotation;
 pub mod rules;
+pub mod score;
 pub mod statement;
 pub mod tariff;
 pub mod usage;

@@ -1,11 +1,12 @@
 //! The quality an order was served with: time for which it was throttled, robbed of its CPU or stalled, as usage records carry
-//! it. Nothing of it is priced. What is priced is in `usage.rs`; reading the counters is `metering`.
+//! it and bills sum it up. Nothing of it is priced. What is priced is in `usage.rs`; reading the counters is `metering`.
 
 use der::Sequence;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
-    Error,
+    Error, octets,
+    rating::Recorded,
     usage::{Reason, UsageRecord},
 };
 
@@ -67,7 +68,7 @@ impl Quality {
 
 /// One kind of quality in one usage record. `delta` is this window's time, `total` that since the deal, both in ns. The delta is
 /// absent exactly when it was not read, and then `why` says why; the total only while it never was.
-#[derive(Clone, Debug, PartialEq, Eq, Sequence, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Sequence)]
 pub struct Delivered {
     /// `QualityCode`.
     pub code: u8,
@@ -80,6 +81,64 @@ pub struct Delivered {
     /// Why it is missing, or estimated.
     #[asn1(context_specific = "2", tag_mode = "IMPLICIT", optional = "true")]
     pub why: Option<String>,
+}
+
+/// One line of a bill about the quality delivered in its period.
+#[derive(Clone, Debug, PartialEq, Eq, Sequence, Serialize)]
+pub struct QualityLine {
+    /// `QualityCode`; its name in the view.
+    #[serde(rename = "quality", serialize_with = "name_of")]
+    pub code: u8,
+    /// How long, ns: the last total of the period less that of the bill before.
+    #[serde(with = "octets::text")]
+    pub ns: u64,
+    /// For how long it was read, ns: what the records that have a delta of it lasted, without gaps and suspensions.
+    #[serde(with = "octets::text")]
+    pub elapsed_ns: u64,
+}
+
+impl QualityLine {
+    /// Its share of the time for which it was read, in hundredths of a percent, cut; `None` where that is no time. Above 10,000
+    /// where several CPUs or GPUs were throttled at once.
+    pub fn share(&self) -> Option<u128> {
+        (u128::from(self.ns) * 10_000).checked_div(u128::from(self.elapsed_ns))
+    }
+}
+
+fn name_of<S: Serializer>(code: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+    match Quality::from_code(*code) {
+        Ok(quality) => serializer.serialize_str(quality.name()),
+        Err(_) => serializer.collect_str(code),
+    }
+}
+
+/// The quality lines of a period, in code order, from records that [`check`] takes; `None` where nothing was read. A kind that no
+/// record of the period read has no line: missing is not zero. What a counter moved while no record read it comes with the
+/// next that does.
+///
+/// # Errors
+/// [`Error::Overflow`]; [`Error::Field`] for totals below those of the bill before.
+pub fn lines(billed: Option<&UsageRecord>, records: &[Recorded]) -> Result<Option<Vec<QualityLine>>, Error> {
+    let mut lines = Vec::new();
+    let last = delivered(records.last().map(|(_, record)| record));
+    for now in last {
+        let served = |record: &&UsageRecord| !record.reason.is_gap() && record.reason != Reason::Suspended;
+        let reads = |record: &&UsageRecord| {
+            delivered(Some(*record)).iter().any(|one| one.code == now.code && one.delta.is_some())
+        };
+        let mut read = records.iter().map(|(_, record)| record).filter(served).filter(reads).peekable();
+        let (Some(total), Some(_)) = (now.total, read.peek()) else { continue };
+        let sum = |sum: u64, record: &UsageRecord| sum.checked_add(record.elapsed_ns);
+        let elapsed_ns = read.try_fold(0, sum).ok_or(Error::Overflow { what: "time of a quality line" })?;
+        let before = delivered(billed).iter().find(|old| old.code == now.code).and_then(|old| old.total).unwrap_or(0);
+        let fell = || Error::Field {
+            what: "UsageRecord",
+            field: "delivered",
+            why: format!("the total of {} fell since the bill before", now.code),
+        };
+        lines.push(QualityLine { code: now.code, ns: total.checked_sub(before).ok_or_else(fell)?, elapsed_ns });
+    }
+    Ok((!lines.is_empty()).then_some(lines))
 }
 
 /// Whether what a record says was delivered continues the record before: each kind once, in code order; total = total before +

@@ -196,6 +196,7 @@ pub fn rate(terms: &Terms<'_>, before: Option<&Before>, records: &[Recorded]) ->
         over_ceiling: (over != Money(0)).then_some(over),
         total,
         refund: terms.prepaid.map(|prepaid| prepaid.price().minus(total)).transpose()?,
+        quality: quality::lines(before.map(|b| &b.last), records)?,
     })
 }
 

@@ -269,6 +269,10 @@ pub struct Offer {
     pub reserves: Vec<Reservation>,
     /// SM3 of the rule table's text.
     pub rules: Digest,
+    /// Fingerprint of the hardware that the node sells from; its own salted hash, so that it says nothing but "the same".
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
 }
 
 /// Capacity one unit of a product holds while a deal is served.

@@ -6,7 +6,8 @@ use der::{Decode, Reader, Tag, Tagged, asn1::AnyRef};
 use crate::Error;
 
 /// The structures of `docs/evidence.asn1` whose first field is `version`, apart from the ledger's own.
-const VERSIONED: [&str; 20] = [
+const VERSIONED: [&str; 21] = [
+    "Allocation",
     "Bill",
     "Blocks",
     "Correction",
@@ -121,6 +122,7 @@ mod tests {
             };
         }
         each!(
+            crate::allocation::Allocation = "Allocation",
             crate::bill::Bill = "Bill",
             crate::if2::Blocks = "Blocks",
             crate::correction::Correction = "Correction",

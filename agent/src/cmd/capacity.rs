@@ -1,4 +1,5 @@
-//! `hufu capacity`: what this server has, and by which source an order's usage would be metered.
+//! `hufu capacity`: what this server has, and by which source an order's usage would be metered. With `--accept` the running
+//! node sells from its hardware as it is now; `--benchmark` is `benchmark.rs`.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,10 +11,14 @@ use hufu_metering::{
     Error,
     capacity::Capacity,
     gpu::{self, Gpu, Gpus, Mig},
+    inventory::{Disk, Interface, Inventory},
 };
+use hufu_trade::if2::Problem;
 
 use crate::{
-    cmd::{Context, Outcome, file},
+    cmd::{Context, Outcome, benchmark, buyer, file, node},
+    config::Config,
+    local::Question,
     text::Text,
 };
 
@@ -25,10 +30,28 @@ pub(super) struct Args {
     /// NVIDIA's management library, by path or by the name the loader finds it under
     #[arg(long, value_name = "FILE", default_value = gpu::LIBRARY)]
     nvml: PathBuf,
+    /// Have the running node sell from its hardware as it is now
+    #[arg(long, conflicts_with_all = ["benchmark", "nvml"])]
+    accept: bool,
+    #[command(flatten)]
+    benchmark: benchmark::BenchmarkArgs,
+    /// The configuration file: whose node accepts its hardware, or whose products say what they need
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
 }
+
+/// Where the configuration of this machine's service lies.
+const CONFIG: &str = "/etc/hufu/hufu.toml";
 
 /// Runs the command.
 pub(super) fn run(args: &Args, context: &Context) -> Outcome {
+    if args.accept {
+        return accept(args.config.as_deref().unwrap_or(Path::new(CONFIG)), context);
+    }
+    if args.benchmark.is_asked() {
+        let config = args.config.as_deref().map(Config::load).transpose()?;
+        return benchmark::run(&args.benchmark, config.as_ref(), context);
+    }
     let found = hufu_metering::capacity::capacity(Path::new("/")).map_err(|error| match error {
         Error::Unreadable { path, source } => file::unreadable(&path, &source),
         other => Failure::new(Exit::Io, Text::NoMeter { why: other.to_string() }),
@@ -38,23 +61,70 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// Has the running node accept its hardware.
+fn accept(config: &Path, context: &Context) -> Outcome {
+    let config = Config::load(config)?;
+    let mut said = node::ask(&config.socket, &Question::Accept)?;
+    if let Ok(problem) = serde_json::from_value::<Problem>(said["error"].take()) {
+        return Err(buyer::refusal(&problem, context.lang));
+    }
+    let found = said["ok"].take();
+    if found["fingerprint"].is_null() {
+        let (socket, why) = (config.socket.display().to_string(), "no answer".to_owned());
+        return Err(Failure::new(Exit::Unavailable, Text::AgentAway { socket, why }));
+    }
+    let fingerprint = found["fingerprint"].as_str().unwrap_or_default().to_owned();
+    let lines = found["accepted"].as_array().into_iter().flatten().filter_map(|line| line.as_str());
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    context.show(&found, || {
+        let said = Text::HardwareAccepted { fingerprint: fingerprint.clone() }.render(context.lang);
+        lines.iter().chain([&said]).map(|line| format!("{line}\n")).collect()
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The parts of the server, one a line.
+fn parts(found: &Inventory) -> Vec<Text> {
+    let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "?".to_owned());
+    let count = |count: Option<u32>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), gib);
+    let (cpu, system) = (&found.cpu, &found.system);
+    let mut texts = vec![
+        Text::CapacitySystem { machine: word(&system.machine), os: word(&system.os), kernel: word(&system.kernel) },
+        Text::CapacityCpu { count: cpu.count.to_string(), model: cpu.model.clone() },
+        Text::CapacityCpuParts { sockets: count(cpu.sockets), cores: count(cpu.cores), threads: count(cpu.threads) },
+        Text::CapacityMemory { total: bytes(found.memory.total_bytes), available: bytes(found.memory.available_bytes) },
+    ];
+    texts.extend(found.nodes.iter().map(|node| Text::CapacityNode {
+        id: node.id.to_string(),
+        cpus: node.cpus.clone().unwrap_or_else(|| "-".to_owned()),
+        memory: bytes(node.memory_bytes),
+    }));
+    texts.extend(found.disks.iter().map(|disk| physical(disk, &bytes(disk.bytes))));
+    texts.extend(found.interfaces.iter().map(interface));
+    texts
+}
+
+fn physical(disk: &Disk, size: &str) -> Text {
+    let kind = disk.kind.map_or("?", |kind| kind.word());
+    let said = [disk.model.as_deref(), disk.id.as_deref()];
+    let said: Vec<&str> = said.into_iter().flatten().collect();
+    let model = if said.is_empty() { "?".to_owned() } else { said.join(", ") };
+    Text::CapacityPhysical { name: disk.name.clone(), kind: kind.to_owned(), size: size.to_owned(), model }
+}
+
+fn interface(interface: &Interface) -> Text {
+    let speed = interface.speed_mbit.map_or_else(|| "?".to_owned(), |speed| format!("{speed} Mbit/s"));
+    let driver = interface.driver.as_ref().map_or_else(String::new, |driver| format!(", {driver}"));
+    Text::CapacityInterface { name: interface.name.clone(), speed: speed + &driver }
+}
+
 fn text(found: &Capacity, context: &Context) -> String {
     let say = |text: Text| text.render(context.lang);
-    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), gib);
-    let mut lines = vec![
-        say(Text::CapacityCpu { count: found.cpu.count.to_string(), model: found.cpu.model.clone() }),
-        say(Text::CapacityMemory {
-            total: bytes(found.memory.total_bytes),
-            available: bytes(found.memory.available_bytes),
-        }),
-    ];
+    let mut lines: Vec<String> = parts(&found.inventory).into_iter().map(say).collect();
     for disk in &found.filesystems {
         let (total, available) = (gib(disk.total_bytes), gib(disk.available_bytes));
         lines.push(say(Text::CapacityDisk { mount: disk.mount.clone(), kind: disk.kind.clone(), total, available }));
-    }
-    for interface in &found.interfaces {
-        let speed = interface.speed_mbit.map_or_else(|| "?".to_owned(), |speed| format!("{speed} Mbit/s"));
-        lines.push(say(Text::CapacityInterface { name: interface.name.clone(), speed }));
     }
     lines.extend(found.gpus.iter().flat_map(gpu_texts).map(say));
     lines.push(say(Text::CapacityCgroups { mode: found.cgroups.source().to_owned() }));

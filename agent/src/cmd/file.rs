@@ -4,7 +4,7 @@
 use std::{
     fs::OpenOptions,
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -155,6 +155,15 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> 
 
 /// Writes or replaces a file; readers see the old content or the new, nothing between.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
+    replace_as(path, bytes, 0o644)
+}
+
+/// As [`replace`], for nobody's eyes but the owner's.
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
+    replace_as(path, bytes, 0o600)
+}
+
+fn replace_as(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure<Text>> {
     // A device or a pipe is written to; a file in its place would be a surprise to everybody else who uses it.
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
@@ -164,8 +173,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
     beside.push(".new");
     let beside = Path::new(&beside);
     let mut open = OpenOptions::new();
-    let file = open.write(true).create(true).truncate(true).mode(0o644).open(beside);
+    let file = open.write(true).create(true).truncate(true).mode(mode).open(beside);
     let written = file.and_then(|mut file| {
+        // One that was left behind may have had another mode.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(beside, path)

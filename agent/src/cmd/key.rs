@@ -213,7 +213,8 @@ fn describe(path: &Path, password: &PasswordArgs) -> Result<Value, Failure<Text>
     Ok(json!({ "kind": "certificates", "certificates": shown }))
 }
 
-fn certificate(found: &Certificate) -> Value {
+/// What stands in a certificate.
+pub(super) fn certificate(found: &Certificate) -> Value {
     json!({
         "subject": found.subject(),
         "issuer": found.issuer(),
@@ -243,6 +244,12 @@ pub(super) fn lines(value: &Value) -> String {
                             for (inner, value) in item.as_object().into_iter().flatten() {
                                 put(&format!("  {inner}"), value);
                             }
+                        }
+                    }
+                    Value::Object(inner) => {
+                        put(name, &Value::String(String::new()));
+                        for (inner, value) in inner {
+                            put(&format!("  {inner}"), value);
                         }
                     }
                     other => put(name, other),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_metering::{At, Error, Place, Sampler, Target, hierarchy::Hierarchies};
+use hufu_metering::{At, Error, Network, Place, Plan, Sampler, Target, hierarchy::Hierarchies, resolve};
 use hufu_trade::{
     resource::{Kind, Resource},
     tariff::Tariff,
@@ -65,6 +65,18 @@ pub(super) struct Args {
     /// Meter a cgroup, by its directory or its path below the mount
     #[arg(long, value_name = "PATH", conflicts_with = "workload", requires = "seconds")]
     cgroup: Option<String>,
+    /// Meter a systemd unit or slice, as systemctl names it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cgroup", "pid", "workload"], requires = "seconds")]
+    unit: Option<String>,
+    /// Meter a container of docker, podman, containerd or CRI-O, by its id or the first 12 characters of it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["unit", "cgroup", "pid", "workload"], requires = "seconds")]
+    container: Option<String>,
+    /// Meter a Kubernetes pod, by its UID
+    #[arg(long, value_name = "UID", conflicts_with_all = ["container", "unit", "cgroup", "pid", "workload"], requires = "seconds")]
+    pod: Option<String>,
+    /// Meter a virtual machine, as virsh or machinectl names it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["pod", "container", "unit", "cgroup", "pid", "workload"], requires = "seconds")]
+    machine: Option<String>,
     /// Stop after so many seconds
     #[arg(long, value_name = "N", conflicts_with = "workload", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     seconds: Option<u64>,
@@ -90,6 +102,15 @@ fn interval(text: &str) -> Result<Duration, String> {
     let ms = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit_ms));
     let within = ms.filter(|ms| (10..=3_600_000).contains(ms));
     within.map(Duration::from_millis).ok_or_else(|| "10ms to 3600s".to_owned())
+}
+
+impl Args {
+    /// What is named by its engine or manager, in the words of `hufu_metering::resolve`.
+    fn named(&self) -> Option<String> {
+        let forms =
+            [("unit", &self.unit), ("container", &self.container), ("pod", &self.pod), ("machine", &self.machine)];
+        forms.into_iter().find_map(|(form, name)| name.as_ref().map(|name| format!("{form}:{name}")))
+    }
 }
 
 fn at() -> At {
@@ -143,7 +164,7 @@ fn failure(error: &Error) -> Failure<Text> {
 
 /// A started workload, or the outside process or cgroup being metered.
 struct Workload {
-    target: Target,
+    plan: Plan,
     child: Option<Child>,
     pidfd: Option<OwnedFd>,
     place: Option<Place>,
@@ -152,6 +173,11 @@ struct Workload {
 
 impl Workload {
     fn outside(args: &Args, hierarchies: &Hierarchies) -> Result<Self, Failure<Text>> {
+        if let Some(named) = args.named() {
+            let found = resolve(hierarchies, &named).map_err(|e| failure(&e))?;
+            let plan = Plan { resolved: Some(found.text), ..Plan::from(found.target) };
+            return Ok(Self { plan, child: None, pidfd: None, place: None, seconds: args.seconds });
+        }
         let (target, pidfd) = match (args.pid, &args.cgroup) {
             (Some(pid), _) => {
                 let gone = || failure(&Error::UnknownProcess { pid });
@@ -161,7 +187,7 @@ impl Workload {
             (None, Some(path)) => (Target::Cgroup { path: hierarchies.relative(path) }, None),
             (None, None) => return Err(Failure::new(Exit::Usage, Text::MeterTarget {})),
         };
-        Ok(Self { target, child: None, pidfd, place: None, seconds: args.seconds })
+        Ok(Self { plan: target.into(), child: None, pidfd, place: None, seconds: args.seconds })
     }
 
     /// Makes a place for a command if one can be made.
@@ -175,7 +201,9 @@ impl Workload {
             }
         };
         let target = place.as_ref().map_or(Target::Process { pid: 0 }, |place| place.target.clone());
-        Self { target, child: None, pidfd: None, place, seconds: None }
+        // Counters are put on a cgroup of our own alone: it takes them along when it is removed.
+        let network = place.as_ref().map(|_| Network::Cgroup);
+        Self { plan: Plan { network, ..target.into() }, child: None, pidfd: None, place, seconds: None }
     }
 
     /// Starts the command: it enters its cgroups before it is itself, so that nothing of it is missed.
@@ -190,7 +218,7 @@ impl Workload {
         let child = command.spawn().map_err(|e| not_run(program, &e))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| bug(&"a child without id"))?;
         if self.place.is_none() {
-            self.target = Target::Process { pid: child.id() };
+            self.plan = Target::Process { pid: child.id() }.into();
         }
         self.child = Some(child);
         self.pidfd = Some(pidfd_open(pid, PidfdFlags::empty()).map_err(|e| bug(&e))?);
@@ -206,22 +234,22 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     let interval_ns = u64::try_from(args.interval.as_nanos()).unwrap_or(u64::MAX);
     let mut sampler = Sampler::new(root, interval_ns, at()).map_err(|e| failure(&e))?;
     let metered = KINDS.map(Resource::used);
-    let mut start = |target: &Target| {
-        let begun = sampler.start(ORDER, target.clone(), &metered, &[], None, at());
+    let mut start = |plan: &Plan| {
+        let begun = sampler.start(ORDER, plan.clone(), &metered, &[], None, at());
         begun.map(drop).map_err(|e| failure(&e))
     };
     let workload = match args.workload.first() {
         None => {
             let outside = Workload::outside(args, &hierarchies)?;
-            start(&outside.target).map(|()| outside)?
+            start(&outside.plan).map(|()| outside)?
         }
         Some(program) => {
             check_program(program)?;
             let mut own = Workload::make(&hierarchies, context);
             // In a cgroup the meter runs before the child; a process tree begins with it.
             let started = match own.place {
-                Some(_) => start(&own.target).and_then(|()| own.spawn(&args.workload, context.json)),
-                None => own.spawn(&args.workload, context.json).and_then(|()| start(&own.target)),
+                Some(_) => start(&own.plan).and_then(|()| own.spawn(&args.workload, context.json)),
+                None => own.spawn(&args.workload, context.json).and_then(|()| start(&own.plan)),
             };
             if let Err(error) = started {
                 leave(&own, context);

@@ -1,8 +1,11 @@
 //! The command line: flags every command has, dispatch, and how results and failures reach a person or a program.
 //! What a command does is in its own file.
 
+mod benchmark;
 mod buyer;
 mod capacity;
+mod cert;
+mod cms;
 mod correct;
 mod demo;
 mod dispute;
@@ -25,8 +28,11 @@ mod password;
 mod pki;
 mod report;
 mod sample;
+mod seal;
 mod signer;
+mod sm2;
 mod term;
+mod trust;
 mod usage;
 mod verify;
 
@@ -86,6 +92,18 @@ enum Command {
     /// A small test certificate authority
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Show and check certificates, with a directory if there is one
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Messages of GM/T 0010: sign, verify, encrypt, decrypt
+    #[command(subcommand)]
+    Cms(cms::Command),
+    /// Electronic seals of GB/T 38540: make, use, check
+    #[command(subcommand)]
+    Seal(seal::Command),
+    /// Bare SM2: sign, verify, encrypt, decrypt
+    #[command(subcommand)]
+    Sm2(sm2::Command),
     /// The node's burnt-in record
     #[command(subcommand)]
     Firmware(firmware::Command),
@@ -156,6 +174,10 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Signer(args) => signer::run(args, &context),
         Command::Key(command) => key::run(command, &context),
         Command::Pki(command) => pki::run(command, &context),
+        Command::Cert(command) => cert::run(command, &context),
+        Command::Cms(command) => cms::run(command, &context),
+        Command::Seal(command) => seal::run(command, &context),
+        Command::Sm2(command) => sm2::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),
         Command::Ledger(command) => ledger::run(command, &context),
         Command::Pack(args) => pack::run(args, &context),

@@ -8,13 +8,17 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
+use hufu_trade::{if2::Product, resource::Resource};
 use serde_json::{Value, json};
 
 use crate::{
     book::Book,
+    catalogue::ProductConfig,
     cmd::{Context, Outcome, bug},
     config::Config,
     daemon::{self, Lifetime},
+    gpus,
+    hardware::Hardware,
     local::Question,
     setup,
     stock::{Capacity, Shop},
@@ -116,6 +120,29 @@ fn status_text(status: &Value, context: &Context) -> String {
         }
         out.push_str(&format!("{table}\n"));
     }
+    let hardware = &status["hardware"];
+    let changed: Vec<String> = hardware["changed"].as_array().into_iter().flatten().map(text).collect();
+    if !changed.is_empty() {
+        out.push_str(&format!("{}\n", Text::HardwareChanged { what: changed.join("; ") }.render(context.lang)));
+    }
+    for product in status["products"].as_array().into_iter().flatten() {
+        let (id, stock, why) = (text(&product["id"]), text(&product["stock"]), text(&product["why"]));
+        out.push_str(&format!("{}\n", Text::StatusStock { id, stock, why }.render(context.lang)));
+    }
+    let agent = &status["agent"];
+    let own = Text::StatusOwn {
+        cpu_ms: agent["cpu_ns"]
+            .as_str()
+            .and_then(|ns| ns.parse::<u64>().ok())
+            .map_or("-".to_owned(), |ns| (ns / 1_000_000).to_string()),
+        written: text(&agent["written_bytes"]),
+        threads: text(&agent["threads"]),
+    };
+    let memory =
+        Text::StatusOwnMemory { resident: text(&agent["resident_bytes"]), kernel: text(&agent["kernel_bytes"]) };
+    for line in [own, memory] {
+        out.push_str(&format!("{}\n", line.render(context.lang)));
+    }
     for alarm in status["alarms"].as_array().into_iter().flatten() {
         out.push_str(&format!("{} {}: {}\n", text(&alarm["at"]), text(&alarm["what"]), text(&alarm["detail"])));
     }
@@ -144,21 +171,72 @@ pub(super) fn products(args: &ConfigArgs, context: &Context) -> Outcome {
     let unmetered = |e: hufu_metering::Error| Failure::new(Exit::Io, Text::MeterFailed { why: e.to_string() });
     let has = hufu_metering::capacity::capacity(&config.root).map_err(unmetered)?;
     let capacity = Capacity {
-        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
-        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
-        sources: hufu_metering::capacity::trusted_sources(&config.root).map_err(unmetered)?,
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
+        storage_bytes: config.storage_bytes.unwrap_or(0),
+        sources: crate::stock::sources(&config).map_err(unmetered)?,
+        gpus: gpus::now(&config),
     };
-    let shop = Shop { products: config.products, capacity, certificates: Vec::new() };
-    let catalogue = shop.catalogue(&Book::default());
-    context.show(&json!({ "products": catalogue.products }), || {
-        let mut out = String::new();
-        for product in &catalogue.products {
-            out.push_str(&format!("{} ({}, {}): {}\n", product.id, product.class, product.name, product.stock));
-            for price in &product.prices {
-                out.push_str(&format!("  {} {} CNY/{}\n", price.resource, price.price, price.per));
-            }
-        }
-        out
+    let shop = Shop { products: config.products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
+    let book = Book::default();
+    let shown = shop.catalogue(&book).products.into_iter().zip(&shop.products);
+    let shown: Vec<_> = shown.map(|(product, config)| Offering::new(&shop, product, config)).collect();
+    context.show(&json!({ "products": shown }), || {
+        shown.iter().flat_map(|offering| offering.lines(context)).map(|line| line + "\n").collect()
     })?;
     Ok(Exit::Done)
+}
+
+/// A product as it would be offered, and what is withheld of it.
+#[derive(serde::Serialize)]
+struct Offering {
+    #[serde(flatten)]
+    product: Product,
+    /// What keeps there from being one unit more.
+    why: String,
+    /// Prices that are not offered, and why.
+    not_offered: Vec<NotOffered>,
+}
+
+#[derive(serde::Serialize)]
+struct NotOffered {
+    resource: String,
+    why: String,
+}
+
+impl Offering {
+    fn new(shop: &Shop, product: Product, config: &ProductConfig) -> Self {
+        let not_offered = config.tariff.prices.iter().filter_map(|price| {
+            let resource = price.resource.parse::<Resource>().map_err(|error| error.to_string());
+            let why = resource.and_then(|resource| shop.metered(config, &resource)).err()?;
+            Some(NotOffered { resource: price.resource.clone(), why })
+        });
+        let not_offered = not_offered.collect();
+        Self { product, why: shop.stock(&Book::default(), config).why, not_offered }
+    }
+
+    fn lines(&self, context: &Context) -> Vec<String> {
+        let product = &self.product;
+        let mut lines =
+            vec![format!("{} ({}, {}): {} ({})", product.id, product.class, product.name, product.stock, self.why)];
+        lines.extend(
+            product.prices.iter().map(|price| format!("  {} {} CNY/{}", price.resource, price.price, price.per)),
+        );
+        let say = |text: Text| format!("  {}", text.render(context.lang));
+        lines.extend(
+            self.not_offered
+                .iter()
+                .map(|price| say(Text::PriceNotOffered { resource: price.resource.clone(), why: price.why.clone() })),
+        );
+        lines.extend(product.sla.as_ref().map(|sla| {
+            let percent = format!("{}.{:02}", sla.availability_bp / 100, sla.availability_bp % 100);
+            let response = sla.response_s.map_or_else(|| "-".to_owned(), |response_s| format!("{response_s} s"));
+            say(Text::ProductSla { percent, response })
+        }));
+        lines.extend(product.delivery.as_ref().map(|delivery| {
+            let note = delivery.note.clone().unwrap_or_else(|| "-".to_owned());
+            say(Text::ProductDelivery { by: delivery.by.clone(), note })
+        }));
+        lines
+    }
 }

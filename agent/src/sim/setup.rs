@@ -11,7 +11,8 @@ use hufu_trade::{octets::Octets, resource::Resource, tariff::Tariff};
 
 use super::{CHANNEL_COUNT_MAX, CORE_STATE_BYTES_MAX, Clock, Halt, METER_STATE_BYTES_MAX, Node};
 use crate::{
-    config::ProductConfig,
+    catalogue::{ProductConfig, Requires},
+    hardware::Hardware,
     metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
     places::Places,
@@ -19,7 +20,7 @@ use crate::{
     setup::{self, First},
     signer::NodeKey,
     status::Alarms,
-    stock::{Capacity, Shop},
+    stock::{Capacity, NO_GPU_SOLD, Shop},
     unsigned::Unsigned,
     writer::Writer,
 };
@@ -113,16 +114,24 @@ impl Setup {
             name: product.id.clone(),
             cpu_millicores: product.cpu_millicores,
             memory_bytes: product.memory_bytes,
+            disk: crate::disk::Disk::default(),
+            gpu: None,
             term_max_ns: product.term_max_ns,
+            sla: None,
+            delivery: None,
+            requires: Requires::default(),
             tariff: product.tariff.clone(),
         });
         let sources = self.metered.iter().map(|resource| (resource.clone(), Ok("process-tree".to_owned())));
         let capacity = Capacity {
             cpu_millicores: self.cpu_millicores,
             memory_bytes: self.memory_bytes,
+            storage_bytes: 0,
             sources: sources.collect(),
+            gpus: Err(NO_GPU_SOLD.to_owned()),
         };
-        Shop { products: products.collect(), capacity, certificates: vec![self.certificate.der().to_vec()] }
+        let certificates = vec![self.certificate.der().to_vec()];
+        Shop { products: products.collect(), capacity, certificates, hardware: Hardware::default() }
     }
 
     fn first(&self) -> First {
@@ -182,6 +191,7 @@ impl Setup {
             dir: PathBuf::new(),
             compare_ns: self.compare_ns,
             first: self.first(),
+            hardware: None,
             set_aside: recovery.set_aside,
             comparing: None,
             unsigned: Unsigned::default(),
@@ -197,6 +207,7 @@ impl Setup {
             writer: inputs,
             clock: self.clock,
             counted,
+            gpus: None,
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);

@@ -109,7 +109,7 @@ fn a_catalogue_that_fits_no_message_is_an_alarm() {
     let mut market = Market::open();
     let product = market.core.shop.products[0].clone();
     for number in 0..2000 {
-        market.core.shop.products.push(crate::config::ProductConfig { id: format!("p{number}"), ..product.clone() });
+        market.core.shop.products.push(crate::catalogue::ProductConfig { id: format!("p{number}"), ..product.clone() });
     }
     market.event(Event::Linked);
     assert_eq!(raised(&market), ["catalogue too large"]);

@@ -26,12 +26,13 @@ use hufu_trade::{
 };
 
 use crate::{
+    catalogue::{ProductConfig, Requires},
     clock::Now,
-    config::ProductConfig,
     exchange::name_of,
+    hardware::Hardware,
     node::{Core, Effect, Event, Identity},
     signer::NodeKey,
-    stock::{Capacity, Shop},
+    stock::{Capacity, NO_GPU_SOLD, Shop},
     writer::ledger_quality,
 };
 
@@ -88,11 +89,22 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         name: "Small".to_owned(),
         cpu_millicores: 1000,
         memory_bytes: 1 << 30,
+        disk: crate::disk::Disk::default(),
+        gpu: None,
         term_max_ns: 3600 * SECOND,
+        sla: None,
+        delivery: None,
+        requires: Requires::default(),
         tariff,
     };
     let sources = vec![(Resource::used(Kind::Cpu), Ok("cgroup-v2:cpu.stat".to_owned()))];
-    let capacity = Capacity { cpu_millicores: 2000, memory_bytes: 8 << 30, sources };
+    let capacity = Capacity {
+        cpu_millicores: 2000,
+        memory_bytes: 8 << 30,
+        storage_bytes: 0,
+        sources,
+        gpus: Err(NO_GPU_SOLD.to_owned()),
+    };
     let identity = Identity {
         pool: POOL.to_owned(),
         key: NodeKey::File(node.key.clone()),
@@ -102,7 +114,12 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         platform: platform.certificate.clone(),
     };
     let certificates = vec![node.certificate.der().to_vec()];
-    Core::new(identity, Shop { products: vec![product], capacity, certificates }, 5 * SECOND, [1; 16])
+    Core::new(
+        identity,
+        Shop { products: vec![product], capacity, certificates, hardware: Hardware::default() },
+        5 * SECOND,
+        [1; 16],
+    )
 }
 
 pub(super) fn replay(core: &mut Core, ledger: &Ledger) {

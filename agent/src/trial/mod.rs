@@ -5,10 +5,13 @@ mod change;
 mod course;
 mod dice;
 mod fetch;
+mod gpu;
+mod hardware;
 mod market;
 mod period;
 mod personal;
 mod prepaid;
+mod served;
 mod settled;
 mod week;
 
@@ -116,6 +119,41 @@ fn capacity_is_never_oversold_and_a_refusal_is_written() {
     assert_eq!(market.state(offer_c.contract_no), "refused");
     assert_eq!(Market::code(market.say(Interface::SendOrder, &c)), "stock", "the same answer again");
     assert_eq!((market.state(first), market.state(offer_b.contract_no)), ("serving", "serving"));
+}
+
+#[test]
+fn storage_is_sold_as_far_as_there_is_some_and_rates_of_io_are_listed() {
+    let mut market = Market::open();
+    market.core.shop.capacity.storage_bytes = 7 << 30;
+    let disk = &mut market.core.shop.products[0].disk;
+    (disk.storage_bytes, disk.write_ops_s) = (4 << 30, 100);
+    let (offer, hash) = market.browse(1);
+    assert_eq!(offer.stock, 1, "two cores, but storage for one");
+    let held = |name: &str| offer.reserves.iter().find(|held| held.resource == name).map(|held| held.quantity);
+    assert_eq!((held("storage"), held("disk_write_ops"), held("disk_read")), (Some(4 << 30), Some(100), None));
+    let order = market.order_request(&offer, hash, 20, |_| {});
+    assert_eq!(Market::code(market.say(Interface::SendOrder, &order)), "accepted");
+    assert_eq!(market.browse(2).0.stock, 0);
+    market.core.shop.capacity.storage_bytes = 1 << 30;
+    assert_eq!(market.browse(3).0.stock, 0, "less than what is held: nothing is sold");
+}
+
+#[test]
+fn an_order_asked_again_is_answered_with_its_address_while_it_has_a_place() {
+    let mut market = Market::open();
+    let (offer, hash) = market.browse(1);
+    let order = market.order_request(&offer, hash, 20, |_| {});
+    let address = |market: &mut Market| market.say(Interface::SendOrder, &order).unwrap()["ok"]["address"].clone();
+    assert!(address(&mut market).is_null(), "the deal is signed before its place is made");
+    let no = offer.contract_no;
+    market.event(Event::Provisioned { contract: no, outcome: Ok(Some("ssh://n1.s1.example".to_owned())) });
+    assert_eq!(address(&mut market), "ssh://n1.s1.example");
+    market.pass(30 * SECOND);
+    let last = market.draft(no, Reason::End, 1_000_000_000);
+    market.event(Event::Final { contract: no, drafts: vec![last], quality: QUALITY });
+    market.event(Event::Tick);
+    assert_eq!(market.workloads, [("remove", no)]);
+    assert!(address(&mut market).is_null(), "nothing is there any more");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::{
     market::{Market, POOL, QUALITY, SECOND, START_NS, core, party},
 };
 use crate::{
+    boundary::Boundary,
     clock::Clock,
     metrics::{Metrics, Shared, Show},
     node::Event,
@@ -86,7 +87,10 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         root: dir.clone(),
         parent: String::new(),
         means: Means::Command(Vec::new()),
+        boundary: Boundary::Cgroup,
         timeout_s: 1,
+        pool: String::new(),
+        address: None,
         writer: inputs.clone(),
         turns: Turns::default(),
     };
@@ -111,6 +115,7 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         dir,
         compare_ns: 0,
         first: crate::setup::First { rules: String::new(), node: Vec::new(), platform: Vec::new() },
+        hardware: None,
         set_aside: Vec::new(),
         comparing: None,
         unsigned: crate::unsigned::Unsigned::default(),

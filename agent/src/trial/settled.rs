@@ -9,6 +9,7 @@ use hufu_trade::{
 
 use super::market::{Market, QUALITY, SECOND, core, party, replay};
 use crate::{
+    boundary::Boundary,
     clock::{self, Clock},
     metrics::{Metrics, Shared, Show},
     node::Event,
@@ -166,7 +167,9 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
     let (sampler, _obeyed) = std::sync::mpsc::sync_channel(1);
     let (writer, inputs) = std::sync::mpsc::sync_channel(1);
     let (root, parent, means, timeout_s) = (dir.path().to_owned(), String::new(), Means::Command(Vec::new()), 1);
-    let provisioner = Provisioner { root, parent, means, timeout_s, writer, turns: Turns::default() };
+    let (pool, address, turns) = (String::new(), None, Turns::default());
+    let boundary = Boundary::Cgroup;
+    let provisioner = Provisioner { root, parent, means, boundary, timeout_s, pool, address, writer, turns };
     let meter_state = hufu_ledger::StateFile::open(&dir.path().join("meter.state"), 10).unwrap();
     let core_state = hufu_ledger::StateFile::open(&dir.path().join("core.state"), 1 << 16).unwrap();
     let (alarms, place) = (Alarms::default(), dir.path().to_owned());
@@ -192,6 +195,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         comparing: None,
         unsigned: crate::unsigned::Unsigned::default(),
         signer_pause_ns: 0,
+        hardware: None,
     };
     let is_there = |name: &str| dir.path().join(name).exists();
 

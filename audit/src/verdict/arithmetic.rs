@@ -10,6 +10,7 @@ use hufu_trade::{
     notice::InForce,
     octets::Octets,
     prepaid::{Prepaid, Proration},
+    quality::{Quality, QualityLine},
     rating::{Before, Recorded, Terms, rate},
     rules::RuleTable,
     statement::Payment,
@@ -201,6 +202,7 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
         ("overCeiling", over(bill), over(again)),
         ("total", shown(&bill.total), shown(&again.total)),
         ("refund", refund(bill), refund(again)),
+        ("quality", quality(bill), quality(again)),
     ] {
         out.check(told == found, bill_field(field), || Text::Recomputed { told, found });
     }
@@ -220,6 +222,12 @@ fn compare(bill: &Bill, again: &Bill, out: &mut Verdict) {
 
 fn refund(bill: &Bill) -> String {
     bill.refund.map_or_else(|| "-".to_owned(), |refund| refund.to_string())
+}
+
+fn quality(bill: &Bill) -> String {
+    let name = |code: u8| Quality::from_code(code).map_or_else(|_| code.to_string(), |known| known.name().to_owned());
+    let shown = |line: &QualityLine| format!("{} {} of {} ns", name(line.code), line.ns, line.elapsed_ns);
+    bill.quality.as_ref().map_or_else(|| "-".to_owned(), |lines| lines.iter().map(shown).collect::<Vec<_>>().join(", "))
 }
 
 fn over(bill: &Bill) -> String {

@@ -2,7 +2,7 @@
 //! not. Corrections and money are `money.rs`.
 
 use hufu_audit::Outcome;
-use hufu_trade::{money::Money, octets::Octets, rules, statement::Payment, usage::Reason};
+use hufu_trade::{allocation::Allocation, money::Money, octets::Octets, rules, statement::Payment, usage::Reason};
 
 use crate::{
     judge, pack_of, said,
@@ -101,6 +101,19 @@ fn right() -> Vec<Cause> {
         ),
         fine("scored while disputed", after(vec![notice("dispute", By::Buyer), Step::Score])),
         fine("overdue", after(vec![Step::Status(["overdue", "billed", "overdue"])])),
+    ]
+}
+
+/// The devices that an order holds.
+fn devices() -> Vec<Cause> {
+    let given = |change: fn(&mut Allocation)| service(vec![Step::Devices(change)], vec![EXPIRE]);
+    vec![
+        ("devices of the order", given(|_| {}), "pppp", "recomputed"),
+        ("devices of another contract", given(|given| given.contract_no = Octets([7; 16])), "pfpp", "another contract"),
+        ("a device twice", given(|given| given.devices[1] = given.devices[0].clone()), "pfpp", "each once"),
+        ("devices out of order", given(|given| given.devices.reverse()), "pfpp", "each once"),
+        ("no device", given(|given| given.devices.clear()), "pfpp", "0 devices"),
+        ("an index for a device", given(|given| given.devices[0].id = "0".to_owned()), "pfpp", "hex digits"),
     ]
 }
 
@@ -350,7 +363,7 @@ fn tables() -> Vec<Cause> {
 }
 
 pub(crate) fn causes() -> Vec<Cause> {
-    right().into_iter().chain(wrong_notices()).chain(wrong_service()).chain(tables()).collect()
+    right().into_iter().chain(devices()).chain(wrong_notices()).chain(wrong_service()).chain(tables()).collect()
 }
 
 #[test]

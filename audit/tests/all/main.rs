@@ -13,6 +13,7 @@ mod periods;
 mod prepaid;
 mod report;
 mod story;
+mod suggestion;
 mod synthetic;
 mod versions;
 

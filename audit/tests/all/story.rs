@@ -2,9 +2,11 @@
 
 use hufu_audit::Exit;
 use hufu_trade::{
+    bill::Bill,
     money::Money,
+    quality::{Delivered, QualityLine},
     rules,
-    usage::{Reason, Status, TimeState},
+    usage::{Reason, Status, TimeState, UsageRecord},
 };
 
 use crate::{
@@ -53,6 +55,52 @@ fn a_right_bill_passes_all_four() {
 
 /// A story's name and plan, the results, and what one of the verdicts says.
 pub(crate) type Cause = (&'static str, Plan, &'static str, &'static str);
+
+fn missing(code: u8) -> Delivered {
+    Delivered { code, delta: None, total: None, why: Some("no such file".to_owned()) }
+}
+
+/// A minute in which the order waited for a CPU for a second and for its disk for a minute; nobody tells of stolen time.
+pub(crate) fn qualities(record: &mut UsageRecord) {
+    let read = |code: u8, step: u64| Delivered {
+        code,
+        delta: Some(step),
+        total: Some(step * (record.order_seq + 1)),
+        why: None,
+    };
+    record.delivered = Some(vec![missing(1), read(2, 1_000_000_000), read(4, 60_000_000_000)]);
+}
+
+pub(crate) fn served() -> Plan {
+    Plan { record: qualities, ..Plan::default() }
+}
+
+/// The last minute is a gap.
+fn gapped(record: &mut UsageRecord) {
+    qualities(record);
+    if record.order_seq == 4 {
+        (record.reason, record.why) = (Reason::Gap, Some("agent was down".to_owned()));
+        record.readings.clear();
+        for one in record.delivered.iter_mut().flatten() {
+            (one.total, one.delta) =
+                (one.total.zip(one.delta).map(|(total, delta)| total - delta), one.delta.map(|_| 0));
+        }
+    }
+}
+
+pub(crate) fn line(bill: &mut Bill) -> &mut QualityLine {
+    bill.quality.as_mut().unwrap().first_mut().unwrap()
+}
+
+/// The node bills what it measured and signs something else in the fourth record.
+fn cheat(change: fn(&mut Vec<Delivered>)) -> Plan {
+    let signed = move |record: &mut UsageRecord| {
+        if let Some(delivered) = record.delivered.as_mut().filter(|_| record.order_seq == 3) {
+            change(delivered);
+        }
+    };
+    Plan { signed: Box::new(signed), ..served() }
+}
 
 /// Stories with one thing in them.
 pub(crate) fn causes() -> Vec<Cause> {
@@ -124,6 +172,28 @@ pub(crate) fn causes() -> Vec<Cause> {
             "ppwp",
             "agent was down",
         ),
+        ("quality told", served(), "pppp", "recomputed"),
+        ("quality told, with a gap", Plan { record: gapped, ..served() }, "ppwp", "agent was down"),
+        ("a quality line of another time", Plan { bill: |bill| line(bill).ns -= 1, ..served() }, "pppf", "#quality"),
+        ("a quality line read for longer", Plan { bill: |b| line(b).elapsed_ns *= 2, ..served() }, "pppf", "#quality"),
+        ("no quality lines", Plan { bill: |bill| bill.quality = None, ..served() }, "pppf", "#quality"),
+        (
+            "quality lines out of nothing",
+            Plan { bill: |bill| bill.quality = Some(vec![QualityLine { code: 0, ns: 1, elapsed_ns: 1 }]), ..plan() },
+            "pppf",
+            "cpu_throttled 1 of 1 ns",
+        ),
+        (
+            "a total that falls",
+            cheat(|all| all[1].total = Some(1)),
+            "pppf",
+            "cpu_stalled does not follow from its deltas",
+        ),
+        ("a delta left out", cheat(|all| all[1].delta = None), "pppf", "cpu_stalled does not follow from its deltas"),
+        ("missing without a reason", cheat(|all| all[0].why = None), "pppf", "cpu_stolen is missing without a reason"),
+        ("a kind that is none", cheat(|all| all[2].code = 6), "pppf", "io_stalled lost its total"),
+        ("a kind twice", cheat(|all| all[2].code = 2), "pppf", "out of order"),
+        ("a kind left out", cheat(|all| drop(all.pop())), "pppf", "io_stalled lost its total"),
         (
             "missing reading",
             Plan {

@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) records: u64,
     /// Changes a record before it is signed.
     pub(crate) record: fn(&mut UsageRecord),
+    /// Changes what is signed of a record; the bill is made of what the record was before.
+    pub(crate) signed: Box<dyn Fn(&mut UsageRecord)>,
     /// Changes the bill before it is signed.
     pub(crate) bill: fn(&mut Bill),
     /// What the buyer signs as its ceiling.
@@ -92,6 +94,7 @@ impl Default for Plan {
         Self {
             records: 5,
             record: |_| {},
+            signed: Box::new(|_| {}),
             bill: |_| {},
             ceiling: Money(1_000_000_000_000_000),
             rules: rules::DEFAULT.to_owned(),
@@ -339,6 +342,7 @@ fn contract(story: &mut Story<'_>, plan: &Plan) -> Made<()> {
         window_ns: 60_000_000_000,
         reserves: vec![Reservation { resource: "cpu".to_owned(), quantity: 1_000 }],
         rules: Octets(sm3(&[plan.rules.as_bytes()])),
+        fingerprint: None,
     };
     let sealed = story.node_seals(encode(&offer, "Offer")?)?;
     let offer_hash = sm3(&[sealed.tbs()]);

@@ -4,19 +4,31 @@
 #[cfg(test)]
 mod chain;
 #[cfg(test)]
+mod directory;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod interop;
 #[cfg(test)]
 mod keyfile;
 #[cfg(test)]
+mod keys_elsewhere;
+#[cfg(test)]
 mod known;
 #[cfg(test)]
 mod matrix;
+#[cfg(test)]
+mod message;
+#[cfg(test)]
+mod messages_elsewhere;
 #[cfg(test)]
 mod modes;
 #[cfg(test)]
 mod openssl;
 #[cfg(test)]
 mod pki;
+#[cfg(test)]
+mod seal;
 #[cfg(test)]
 mod second;
 #[cfg(test)]

@@ -182,8 +182,10 @@ async fn every_list_shows_what_its_columns_name() {
         spec: [("cpu".to_owned(), "1000".to_owned())].into(),
         stock: 2,
         prices: vec![price],
+        sla: None,
+        delivery: None,
     };
-    let catalogue = Catalogue { revision: 1, certificates: Vec::new(), products: vec![product] };
+    let catalogue = Catalogue { revision: 1, fingerprint: None, certificates: Vec::new(), products: vec![product] };
     let body = serde_json::to_string(&catalogue).expect("JSON");
     let mut tx = world.store.write().await.expect("a transaction");
     node::set_catalogue(&mut tx, POOL, 1, &body, START).await.expect("a catalogue");

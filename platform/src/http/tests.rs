@@ -259,6 +259,24 @@ async fn what_a_node_answers_goes_back_as_it_is() {
 }
 
 #[tokio::test]
+async fn an_order_asked_again_is_answered_with_its_address() {
+    let (world, sold, _) = billed().await;
+    let request = body(&world.signed(&sold.order));
+    let path = format!("/v1/nodes/{POOL}/order");
+    let first = json!({ "contract_no": sold.no, "height": 2, "index": 0 });
+    let server = Server::start(&world, early, Answer::Ok(first.clone())).await;
+    assert_eq!(server.post(&path, &request).await.json(), first, "the place is not made yet");
+    let server = Server::start(&world, early, busy()).await;
+    assert_eq!(server.post(&path, &request).await.json(), first, "what was accepted stands");
+    let mut later = first;
+    later["address"] = json!("ssh://n1.s1.example");
+    let server = Server::start(&world, early, Answer::Ok(later.clone())).await;
+    assert_eq!(server.post(&path, &request).await.json(), later);
+    let server = Server::start(&world, early, busy()).await;
+    assert_eq!(server.post(&path, &request).await.json(), later, "from what is stored");
+}
+
+#[tokio::test]
 async fn a_score_is_kept_although_its_node_is_away_and_only_if_it_is_right() {
     let (mut world, sold, _) = billed().await;
     let path = format!("/v1/nodes/{POOL}/score");

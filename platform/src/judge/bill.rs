@@ -184,6 +184,8 @@ fn difference(bill: &Bill, computed: &Bill) -> Option<String> {
         Some(format!("total {} where {} follows from the records", bill.total, computed.total))
     } else if bill.lines != computed.lines || bill.rounding != computed.rounding {
         Some("its lines do not follow from the records".to_owned())
+    } else if bill.quality != computed.quality {
+        Some("its quality lines do not follow from the records".to_owned())
     } else {
         Some("its period, references or terms are not those of the contract".to_owned())
     }

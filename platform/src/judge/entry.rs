@@ -4,6 +4,7 @@
 
 use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_trade::{
+    allocation::Allocation,
     contract::{Facts as Act, overall_score, replay},
     decode,
     entry::{
@@ -91,6 +92,7 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
         EntryKind::RefundPaid => payment::refund(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::FinanceLink => link(facts, place).unwrap_or_else(Judged::Refused),
         EntryKind::UserOperation => operation(facts, place).into(),
+        EntryKind::Allocation => allocation(facts, place).into(),
         EntryKind::Demand => kinds::demand(facts, place).into(),
         EntryKind::Response => kinds::response(facts, place).into(),
         EntryKind::KeyRotation => kinds::rotation(facts, place).into(),
@@ -168,6 +170,27 @@ fn operation(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal
     let done: UserOperation = read(place.body, "UserOperation")?;
     done.check().map_err(|error| Refusal::new(Code::Malformed, error))?;
     known(facts, done.contract_no).map(|_| None)
+}
+
+/// Which devices an order holds moves nothing: its form, and that the contract has a deal whose offer reserves so many of them.
+fn allocation(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
+    let given: Allocation = read(place.body, "Allocation")?;
+    given.check().map_err(|error| Refusal::new(Code::Malformed, error))?;
+    let (contract, _) = known(facts, given.contract_no)?;
+    let (Some((_, offer)), Some((_, deal))) = (&contract.offer, &contract.deal) else {
+        return Err(Refusal::new(Code::State, "there is no deal whose devices these could be"));
+    };
+    let units: u64 = deal.requirement.items.iter().map(|item| u64::from(item.quantity)).sum();
+    let is_held = |resource: &str| {
+        let count = given.devices.iter().filter(|device| device.resource == resource).count();
+        let held = offer.reserves.iter().find(|held| held.resource == resource);
+        held.and_then(|held| held.quantity.checked_mul(units)).is_some_and(|held| u64::try_from(count) == Ok(held))
+    };
+    if given.devices.iter().all(|device| is_held(&device.resource)) {
+        Ok(None)
+    } else {
+        Err(Refusal::new(Code::Offer, "these are not the devices that the offer reserves"))
+    }
 }
 
 fn browse(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {

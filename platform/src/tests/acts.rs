@@ -51,6 +51,7 @@ impl World {
             }
             reading.total = Some(total(reading.code) + reading.delta.unwrap_or(0));
         }
+        (self.told)(&mut record);
         self.now = record.end;
         let body = encode(&record, "UsageRecord").expect("DER");
         let name = self.one(Log::Trade, EntryKind::Usage, sold.no, body);

@@ -10,5 +10,6 @@ pub(crate) mod far;
 pub(crate) mod judgement;
 mod parents;
 pub(crate) mod parties;
+mod quality;
 mod rotation;
 pub(crate) mod world;

@@ -20,6 +20,7 @@ use hufu_trade::{
     rules,
     statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no},
     tariff::Tariff,
+    usage::UsageRecord,
 };
 
 use super::parties::{Folder, Party, START_S, party};
@@ -42,6 +43,7 @@ const SALT_KEY: [u8; 32] = [7; 32];
 /// Everything about the one contract.
 pub(crate) struct Sold {
     pub(crate) no: ContractNo,
+    pub(crate) order: Statement,
     pub(crate) offer: Offer,
     pub(crate) offer_hash: Octets<32>,
     pub(crate) deal: EntryName,
@@ -78,6 +80,8 @@ pub(crate) struct World {
     pub(crate) nonce: u8,
     /// The parent order that the next contract is a child of.
     pub(crate) parent: Option<ParentOrder>,
+    /// What else the node's usage records tell.
+    pub(crate) told: fn(&mut UsageRecord),
 }
 
 /// What the platform answered to blocks.
@@ -132,6 +136,7 @@ impl World {
             due,
             nonce: 5,
             parent: None,
+            told: |_| {},
         };
         world.found(text);
         world
@@ -302,6 +307,7 @@ impl World {
             window_ns: 60_000_000_000,
             reserves: Vec::new(),
             rules: Octets(sm3(&[self.rules.as_bytes()])),
+            fingerprint: None,
         };
         let sealed = self.node_seals(encode(&offer, "Offer").expect("DER"));
         let offer_hash = Octets(sm3(&[sealed.tbs()]));
@@ -351,7 +357,7 @@ impl World {
         };
         let deal = self.one(Log::Trade, EntryKind::Deal, no, encode(&deal, "Deal").expect("DER"));
         self.moved = Some(deal.clone());
-        Sold { no, offer, offer_hash, deal, service_end, records: Vec::new() }
+        Sold { no, order, offer, offer_hash, deal, service_end, records: Vec::new() }
     }
 
     fn node_seals(&self, tbs: Vec<u8>) -> Signed {

@@ -82,6 +82,32 @@ pub struct Product {
     pub stock: u32,
     /// Prices.
     pub prices: Vec<ProductPrice>,
+    /// What the site promises of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sla: Option<ProductSla>,
+    /// How the buyer gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<ProductDelivery>,
+}
+
+/// What a site promises of a product.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductSla {
+    /// Share of the term in which it serves, basis points, 1 to 10,000.
+    pub availability_bp: u32,
+    /// Longest wait for a person's answer, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_s: Option<u32>,
+}
+
+/// How a buyer gets a product.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductDelivery {
+    /// `address`, `account`, `api` or `result`.
+    pub by: String,
+    /// For a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// 产品上报: the node's catalogue.
@@ -89,6 +115,9 @@ pub struct Product {
 pub struct Catalogue {
     /// Rises with every change.
     pub revision: u64,
+    /// Fingerprint of the hardware that is sold from, as in [`crate::statement::Offer`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
     /// The node's certificate chain, DER, leaf first, without the anchor.
     pub certificates: Vec<Sealed>,
     /// The products.

@@ -4,12 +4,13 @@
 mod blocks;
 mod envelope;
 mod message;
+pub mod protected;
 mod topic;
 
 pub use blocks::Blocks;
 pub use envelope::{Envelope, MESSAGE_BYTES_MAX, Opened, Payload, content_id};
 pub use message::{
     Accepted, Answer, BillPush, Browse, Catalogue, EntryProof, Fetch, Held, Offered, OrderChange, PaymentConfirm,
-    PaymentState, Problem, Product, ProductPrice, Remedy, Sealed, SendOrder,
+    PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla, Remedy, Sealed, SendOrder,
 };
 pub use topic::{Delivery, Interface, PLATFORM, Topic, segment_ok};

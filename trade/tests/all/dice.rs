@@ -3,6 +3,7 @@
 use der::asn1::OctetString;
 use hufu_gm::Signed;
 use hufu_trade::{
+    allocation::{Allocation, Device},
     bill::{Bill, Line, RatedGap},
     correction::{Adjustment, Correction, RefundPaid},
     entry::{
@@ -13,7 +14,7 @@ use hufu_trade::{
     money::{Money, UnitPrice},
     notice::{Notice, Renewal},
     octets::Octets,
-    quality::Delivered,
+    quality::{Delivered, QualityLine},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Payment as Paying, Requirement, RequirementItem, Reservation,
         ScoreCard, ScoreItem, Statement,
@@ -156,6 +157,7 @@ impl Dice<'_> {
             window_ns: self.u64(),
             reserves: self.some(|d| Reservation { resource: d.text(), quantity: d.u64() }),
             rules: self.hash(),
+            fingerprint: self.maybe(Self::hash),
         }
     }
     pub(crate) fn entry_name(&mut self) -> EntryName {
@@ -205,6 +207,12 @@ impl Dice<'_> {
             time: self.i64(),
             why: self.text(),
         }
+    }
+    pub(crate) fn device(&mut self) -> Device {
+        Device { resource: self.text(), id: self.text() }
+    }
+    pub(crate) fn allocation(&mut self) -> Allocation {
+        Allocation { version: self.u8(), contract_no: self.hash(), time: self.i64(), devices: self.some(Self::device) }
     }
     pub(crate) fn user_operation(&mut self) -> UserOperation {
         UserOperation {
@@ -309,6 +317,9 @@ impl Dice<'_> {
         let (order_seq, start, end) = (self.u64(), self.i64(), self.i64());
         RatedGap { order_seq, start, end, rule: self.text(), amount: self.money() }
     }
+    pub(crate) fn quality_line(&mut self) -> QualityLine {
+        QualityLine { code: self.u8(), ns: self.u64(), elapsed_ns: self.u64() }
+    }
     pub(crate) fn bill(&mut self) -> Bill {
         Bill {
             version: self.u8(),
@@ -333,6 +344,7 @@ impl Dice<'_> {
             over_ceiling: self.maybe(Self::money),
             total: self.money(),
             refund: self.maybe(Self::money),
+            quality: self.maybe(|d| d.some(Self::quality_line)),
         }
     }
     pub(crate) fn finance_link(&mut self) -> FinanceLink {

@@ -229,7 +229,7 @@ fn offer(files: &mut Files, parties: &Parties, no: ContractNo, browse: Digest, t
     files.der("Metered", metered.first().ok_or("none metered")?)?;
     files.der("Metered-not", metered.last().ok_or("none metered")?)?;
     files.der("Reservation", reserves.first().ok_or("none reserved")?)?;
-    Ok(Offer {
+    let offer = Offer {
         version: 1,
         contract_no: no,
         computing_pool_id: POOL.to_owned(),
@@ -246,7 +246,11 @@ fn offer(files: &mut Files, parties: &Parties, no: ContractNo, browse: Digest, t
         window_ns: 3_600_000_000_000,
         reserves,
         rules: digest(RULES.as_bytes()),
-    })
+        fingerprint: None,
+    };
+    let fingerprint = Some(digest(b"salt and facts of the hardware"));
+    files.der("Offer-fingerprint", &Offer { fingerprint, ..offer.clone() })?;
+    Ok(offer)
 }
 
 fn order(files: &mut Files, browse: &Statement, offer: Digest, follows: Digest, tariff: &Tariff) -> Outcome<Ordered> {

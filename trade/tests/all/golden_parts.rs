@@ -1,6 +1,7 @@
 //! The parts of the golden files that stand alone: usage, blocks, receipts and the ledger's own entries.
 
 use hufu_trade::{
+    allocation::{Allocation, Device},
     encode,
     entry::{
         Certificates, EntryKind, EntryName, Epoch, OrderStatus, Receipt, ReceivedBill, Refused, SetAside,
@@ -222,6 +223,12 @@ pub(crate) fn others(files: &mut Files, parties: &Parties, contract_no: Contract
     };
     let body = files.der("UserOperation", &read)?;
     lone(files, "user-operation", EntryKind::UserOperation, 27, &body)?;
+    let device = |id: &str| Device { resource: "gpu:A100-80G".to_owned(), id: id.to_owned() };
+    let devices = ["GPU-1b5e0e8a-3f0c-4a43-9d0e-0a6c1f2d3e4f", "GPU-7c2f9a10-55d1-4a0b-8e77-c0ffee001122"].map(device);
+    let given = Allocation { version: 1, contract_no, time: T0 + 10 * MINUTE, devices: devices.to_vec() };
+    let body = files.der("Allocation", &given)?;
+    files.der("Device", &given.devices[0])?;
+    lone(files, "allocation", EntryKind::Allocation, 28, &body)?;
     let aside = SetAside { segment: 3, offset: 4_096, length: 17, sm3: digest(b"seventeen bytes..") };
     let body = files.der("SetAside", &aside)?;
     lone(files, "set-aside", EntryKind::SetAside, 18, &body)?;

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use der::{Decode, Encode};
 use hufu_gm::Signed;
 use hufu_trade::{
+    allocation::{Allocation, Device},
     bill::{Bill, Line, RatedGap},
     correction::{Adjustment, Correction, RefundPaid},
     decode,
@@ -18,7 +19,7 @@ use hufu_trade::{
     if2::Blocks,
     notice::{Notice, Renewal},
     parent::{ChildBill, ParentBill, ParentNoInput, ParentOrder},
-    quality::Delivered,
+    quality::{Delivered, QualityLine},
     rotation::{KeyRotation, SignedRotation},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Requirement, RequirementItem, Reservation, ScoreCard,
@@ -75,6 +76,8 @@ round_trips! {
     certificates_read_back: certificates,
     order_statuses_read_back: order_status,
     user_operations_read_back: user_operation,
+    devices_read_back: device,
+    allocations_read_back: allocation,
     time_qualities_read_back: quality,
     meter_identities_read_back: identity,
     readings_read_back: reading,
@@ -117,6 +120,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
     }
     by_name!(
         Adjustment,
+        Allocation,
         Bill,
         Blocks,
         Certificates,
@@ -131,6 +135,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         DemandAttribute,
         DemandItem,
         DemandRefusal,
+        Device,
         EntryName,
         Epoch,
         FinanceLink,
@@ -148,6 +153,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Payment,
         Price,
         Proposal,
+        QualityLine,
         RatedGap,
         Reading,
         Receipt,

@@ -9,6 +9,7 @@ mod parent;
 mod proof;
 mod sign;
 mod state;
+mod suggest;
 #[cfg(test)]
 mod tests;
 
@@ -73,8 +74,11 @@ pub(super) enum Command {
         #[command(flatten)]
         common: Common,
         /// RESOURCE=0..100, one for each priced resource of the deal
-        #[arg(value_name = "RESOURCE=SCORE", required_unless_present = "answer", value_parser = score_item)]
+        #[arg(value_name = "RESOURCE=SCORE", required_unless_present_any = ["answer", "suggest"], value_parser = score_item)]
         scores: Vec<ScoreItem>,
+        /// Only show what the quality lines of this evidence pack suggest; signs and sends nothing
+        #[arg(long, value_name = "PACK", conflicts_with_all = ["scores", "answer", "request", "platform"])]
+        suggest: Option<PathBuf>,
     },
     /// Ask for an act of the contract: suspend, resume, renew, terminate, dispute, withdraw
     Change(change::Change),
@@ -176,7 +180,8 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Order { common, quantity, term, ceiling, prepaid, parent } => {
             order(common, (*quantity, *term, (!prepaid).then_some(*ceiling)), parent, context)
         }
-        Command::Score { common, scores } => score(common, scores, context),
+        Command::Score { common, suggest: Some(pack), .. } => suggest::run(common, pack, context),
+        Command::Score { common, scores, suggest: None } => score(common, scores, context),
         Command::Change(args) => change::run(args, context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
     }
@@ -278,6 +283,10 @@ fn order(
         if deal.contract_value.payment == Payment::Prepaid {
             lines.push(Text::PrepaidPrice { price: deal.contract_value.amount.to_string() }.render(context.lang));
         }
+        lines.push(match &accepted.address {
+            Some(address) => Text::AddressIs { address: address.clone() }.render(context.lang),
+            None => Text::AddressLater {}.render(context.lang),
+        });
         lines.extend(deal.requirement.parent.as_ref().map(|parent| parent::shown(parent).render(context.lang)));
         lines.join("\n")
     })?;

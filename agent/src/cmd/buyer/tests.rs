@@ -85,6 +85,7 @@ impl World {
             window_ns: 5_000_000_000,
             reserves: Vec::new(),
             rules: Octets(sm3(&[hufu_trade::rules::DEFAULT.as_bytes()])),
+            fingerprint: None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Check, Patient, State, or_fail};
-use crate::{book::Book, clock, stock::Shop, text::Text};
+use crate::{book::Book, clock, hardware::Hardware, stock::Shop, text::Text};
 
 /// The ledger's growth over this many days must fit.
 const DAYS: u64 = 90;
@@ -37,7 +37,12 @@ fn existing(dir: &Path) -> Option<PathBuf> {
 fn growth(patient: &Patient<'_>) -> u64 {
     let config = patient.config;
     let orders = super::machine::capacity(config).map_or(ORDERS_MAX, |capacity| {
-        let shop = Shop { products: config.products.clone(), capacity, certificates: Vec::new() };
+        let shop = Shop {
+            products: config.products.clone(),
+            capacity,
+            certificates: Vec::new(),
+            hardware: Hardware::default(),
+        };
         let units = shop.products.iter().filter_map(|product| shop.free_units(&Book::default(), product));
         units.max().map_or(1, u64::from).clamp(1, ORDERS_MAX)
     });

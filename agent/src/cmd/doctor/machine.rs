@@ -14,13 +14,21 @@ use hufu_gm::{
     sm4::Key,
 };
 use hufu_metering::{
-    capacity::trusted_sources,
-    gpu,
+    gpu::{self, GpuKind},
     hierarchy::{Hierarchies, Mode},
 };
+use hufu_trade::resource::Resource;
 
 use super::{Check, Patient, State, check, or_fail};
-use crate::{config::Config, provision::Means, stock::Capacity, text::Text};
+use crate::{
+    catalogue::ProductConfig,
+    config::Config,
+    gpu_config::GpuConfig,
+    hardware::Hardware,
+    provision::Means,
+    stock::{Capacity, Shop},
+    text::Text,
+};
 
 /// A source of randomness that is not ready by then is none.
 const RANDOM_WAIT: Duration = Duration::from_secs(3);
@@ -36,15 +44,16 @@ const MEMORY_BYTES: u64 = 64 << 20;
 
 /// What may be looked at without knowing the configuration.
 pub(super) fn without_configuration(lang: Lang) -> Vec<Check> {
-    vec![random(lang), signatures(lang), gpus(lang)]
+    vec![random(lang), signatures(lang), gpus(lang, None)]
 }
 
 pub(super) fn checks(patient: &Patient<'_>, daemon: Option<u32>) -> Vec<Check> {
-    let mut checks = vec![random(patient.lang), signatures(patient.lang), cgroups(patient), metered(patient)];
+    let mut checks = vec![random(patient.lang), signatures(patient.lang), cgroups(patient)];
+    checks.push(metered(patient, capacity(patient.config)));
     checks.push(places(patient));
     checks.push(files(patient, daemon));
     checks.extend(daemon.map(|pid| memory(patient, pid)));
-    checks.push(gpus(patient.lang));
+    checks.push(gpus(patient.lang, Some(patient.config)));
     checks
 }
 
@@ -52,9 +61,11 @@ pub(super) fn checks(patient: &Patient<'_>, daemon: Option<u32>) -> Vec<Check> {
 pub(super) fn capacity(config: &Config) -> Option<Capacity> {
     let has = hufu_metering::capacity::capacity(&config.root).ok()?;
     Some(Capacity {
-        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.cpu.count) * 1000),
-        memory_bytes: config.memory_bytes.or(has.memory.total_bytes).unwrap_or(0),
-        sources: Vec::new(),
+        cpu_millicores: config.cpu_millicores.unwrap_or(u64::from(has.inventory.cpu.count) * 1000),
+        memory_bytes: config.memory_bytes.or(has.inventory.memory.total_bytes).unwrap_or(0),
+        storage_bytes: config.storage_bytes.unwrap_or(0),
+        sources: crate::stock::sources(config).ok()?,
+        gpus: crate::gpus::now(config),
     })
 }
 
@@ -123,21 +134,18 @@ fn cgroups(patient: &Patient<'_>) -> Check {
 }
 
 /// Whether everything that has a price has a meter.
-fn metered(patient: &Patient<'_>) -> Check {
-    let config = patient.config;
-    let judged = match trusted_sources(&config.root) {
-        Err(error) => (State::Fail, error.to_string()),
-        Ok(sources) => {
-            let prices = config.products.iter().flat_map(|product| &product.tariff.prices);
-            let mut lacking: Vec<String> = prices
-                .filter_map(|price| price.resource.parse::<hufu_trade::resource::Resource>().ok())
-                .filter(|resource| !resource.reserved)
-                .filter(|resource| {
-                    let source = sources.iter().find(|(known, _)| known.kind == resource.kind);
-                    source.is_none_or(|(_, source)| source.is_err())
-                })
-                .map(|resource| resource.to_string())
-                .collect();
+fn metered(patient: &Patient<'_>, capacity: Option<Capacity>) -> Check {
+    let products = patient.config.products.clone();
+    let judged = match capacity {
+        None => (State::Fail, patient.config.root.join("proc").display().to_string()),
+        Some(capacity) => {
+            let shop = Shop { products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
+            let mut lacking = Vec::new();
+            for product in &shop.products {
+                let priced = product.tariff.prices.iter().filter_map(|price| price.resource.parse().ok());
+                let lacks = |resource: &Resource| shop.metered(product, resource).is_err();
+                lacking.extend(priced.filter(lacks).map(|resource| resource.to_string()));
+            }
             lacking.sort();
             lacking.dedup();
             let state = if lacking.is_empty() { State::Ok } else { State::Warn };
@@ -229,11 +237,14 @@ fn memory_limit(root: &Path, pid: u32) -> Option<u64> {
     limits.min()
 }
 
-fn gpus(lang: Lang) -> Check {
-    let found = gpu::inventory(Path::new(gpu::LIBRARY), GPU_WAIT);
+fn gpus(lang: Lang, config: Option<&Config>) -> Check {
+    let library = config.map_or(Path::new(gpu::LIBRARY), |config| &config.nvml);
+    let found = gpu::inventory(library, GPU_WAIT);
     let reason = found.reason.clone().unwrap_or_default();
     let devices = Path::new("/dev/nvidiactl").exists();
+    let lacking = config.map_or_else(Vec::new, |config| lacking(config, &found.kinds));
     let judged = match &found.devices {
+        _ if !lacking.is_empty() => (State::Fail, format!("{} {reason}", lacking.join(", ")).trim().to_owned()),
         Some(devices) if devices.iter().any(|gpu| gpu.reason.is_some()) => {
             let why = devices.iter().filter_map(|gpu| gpu.reason.clone()).collect::<Vec<_>>();
             (State::Warn, why.join("; "))
@@ -245,6 +256,16 @@ fn gpus(lang: Lang) -> Check {
         None => (State::Ok, format!("0 ({reason})")),
     };
     check(lang, "gpus", judged, &Text::DoctorGpus {})
+}
+
+/// The products whose devices are not there: not one unit of them can be sold.
+fn lacking(config: &Config, kinds: &[GpuKind]) -> Vec<String> {
+    let products = config.products.iter().filter_map(|product| Some((product, product.gpu.as_ref()?)));
+    let short = |(product, gpu): (&ProductConfig, &GpuConfig)| {
+        let found = kinds.iter().find(|kind| kind.resource.to_string() == gpu.resource()).map_or(0, |kind| kind.count);
+        (found < gpu.count).then(|| format!("{}: {} {found}/{}", product.id, gpu.resource(), gpu.count))
+    };
+    products.filter_map(short).collect()
 }
 
 #[cfg(test)]

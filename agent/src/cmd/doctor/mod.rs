@@ -6,6 +6,7 @@ mod clock;
 mod disk;
 mod installation;
 mod machine;
+mod metered;
 mod peers;
 
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use crate::{
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub(super) enum State {
     /// As it should be.
     Ok,
     /// Not looked at; `why` says why.
@@ -37,17 +38,20 @@ enum State {
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Check {
-    id: &'static str,
-    state: State,
+pub(super) struct Check {
+    pub(super) id: &'static str,
+    pub(super) state: State,
     /// What is; `null` when it was not looked at.
-    actual: Option<String>,
-    required: String,
-    unit: Option<&'static str>,
-    purpose: String,
-    remedy: String,
+    pub(super) actual: Option<String>,
+    pub(super) required: String,
+    pub(super) unit: Option<&'static str>,
+    pub(super) purpose: String,
+    pub(super) remedy: String,
     /// Why it was not looked at.
-    why: Option<String>,
+    pub(super) why: Option<String>,
+    /// Its remedy is told also where nothing is wrong: a newcomer may want what he lacks.
+    #[serde(skip)]
+    pub(super) advises: bool,
 }
 
 /// What every check is given.
@@ -73,11 +77,22 @@ impl Patient<'_> {
     }
 }
 
-fn check(lang: Lang, id: &'static str, (state, actual): (State, String), text: &Text) -> Check {
+/// A check whose text is `purpose|required|remedy`.
+pub(super) fn check(lang: Lang, id: &'static str, (state, actual): (State, String), text: &Text) -> Check {
     let text = text.render(lang);
     let mut parts = text.splitn(3, '|').map(str::to_owned);
     let mut part = || parts.next().unwrap_or_default();
-    Check { id, state, actual: Some(actual), purpose: part(), required: part(), remedy: part(), unit: None, why: None }
+    Check {
+        id,
+        state,
+        actual: Some(actual),
+        purpose: part(),
+        required: part(),
+        remedy: part(),
+        unit: None,
+        why: None,
+        advises: false,
+    }
 }
 
 /// Good, or what it is instead.
@@ -122,12 +137,13 @@ fn examine(config: &Config, path: PathBuf, lang: Lang) -> Vec<Check> {
     checks.extend(disk::checks(&patient));
     checks.extend(clock::checks(&patient));
     checks.extend(machine::checks(&patient, daemon.pid));
+    checks.extend(metered::checks(&patient));
     checks.extend(peers::checks(&patient, &daemon));
     checks
 }
 
 /// The checks as a person reads them; of what is not right also what for, and what to do.
-fn table(checks: &[Check], context: &Context) -> String {
+pub(super) fn table(checks: &[Check], context: &Context) -> String {
     let say = |text: Text| text.render(context.lang);
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
@@ -140,7 +156,7 @@ fn table(checks: &[Check], context: &Context) -> String {
         table.add_row([check.id.to_owned(), word(check.state), actual, check.required.clone()]);
     }
     let mut out = format!("{table}\n");
-    for check in checks.iter().filter(|check| check.state >= State::Warn) {
+    for check in checks.iter().filter(|check| check.state >= State::Warn || check.advises) {
         let (id, purpose, remedy) = (check.id.to_owned(), check.purpose.clone(), check.remedy.clone());
         out.push_str(&format!("{}\n", say(Text::DoctorAdvice { id, state: word(check.state), purpose, remedy })));
     }

@@ -91,9 +91,11 @@ fn helper(patient: &Patient<'_>) -> Option<Check> {
         verb: Verb::Stop,
         contract_no: String::new(),
         slice: None,
+        storage: None,
         procs_files: Vec::new(),
         quantity: 0,
         reserves: std::collections::BTreeMap::new(),
+        gpus: Vec::new(),
         service_end: String::new(),
     };
     Some(match hufu_provision::ask(socket, &nothing, WAIT) {

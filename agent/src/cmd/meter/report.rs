@@ -60,9 +60,14 @@ impl Report {
             .collect();
         let shown: Vec<Value> =
             gaps.iter().map(|(start, end, why)| json!({ "start": start, "end": end, "reason": why })).collect();
-        let source = last.identity.source.clone();
+        let resolved = last.identity.resolved.clone();
+        let source = match &resolved {
+            Some(resolved) => format!("{} ({resolved})", last.identity.source),
+            None => last.identity.source.clone(),
+        };
         let json = json!({
-            "source": source,
+            "source": last.identity.source,
+            "resolved": resolved,
             "duration_ns": duration_ns.to_string(),
             "usage": usage,
             "gaps": shown,

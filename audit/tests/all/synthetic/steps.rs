@@ -4,6 +4,7 @@
 use hufu_gm::Signed;
 use hufu_ledger::{EntryRef, Log, NewBlock, foresee};
 use hufu_trade::{
+    allocation::{Allocation, Device},
     bill::Bill,
     contract::overall_score,
     correction::{Adjustment, Correction, Due, RefundPaid},
@@ -50,6 +51,8 @@ pub(crate) enum Step {
     Wait(i64),
     /// An act of the node with the states before and after it.
     Status([&'static str; 3]),
+    /// The devices that the order holds.
+    Devices(fn(&mut Allocation)),
     /// A notice with this act.
     Notice(&'static str, By, fn(&mut Notice)),
     /// The notice before, once more.
@@ -154,6 +157,7 @@ impl Story<'_> {
                 Ok(())
             }
             Step::Status(acts) => self.status(acts),
+            Step::Devices(change) => self.devices(*change),
             Step::Notice(act, by, change) => self.notice(act, *by, *change),
             Step::Again => self.moves(EntryKind::Notice, self.noticed.clone()),
             Step::Bill(less, change) => {
@@ -211,7 +215,9 @@ impl Story<'_> {
     /// Foresees the record's place behind `blocks` that are not yet appended.
     fn push(&mut self, plan: &Plan, mut record: UsageRecord, blocks: &mut Vec<NewBlock>) -> Made<()> {
         (plan.record)(&mut record);
-        let body = encode(&record, "UsageRecord")?;
+        let mut signed = record.clone();
+        (plan.signed)(&mut signed);
+        let body = encode(&signed, "UsageRecord")?;
         let kind = if record.reason.is_gap() { EntryKind::Gap } else { EntryKind::Usage };
         let height = self.ledger.size(Log::Trade) + u64::try_from(blocks.len())?;
         let (_, at) = foresee(&SALT_KEY, (Log::Trade, height, 0), kind.number(), body.clone())?;
@@ -238,6 +244,15 @@ impl Story<'_> {
             why: "as the rules say".to_owned(),
         };
         self.moves(EntryKind::OrderStatus, encode(&status, "OrderStatus")?)
+    }
+
+    fn devices(&mut self, change: fn(&mut Allocation)) -> Made<()> {
+        let device = |id: &str| Device { resource: "gpu:A100-80G".to_owned(), id: id.to_owned() };
+        let devices = vec![device("GPU-1"), device("GPU-2")];
+        let mut given = Allocation { version: 1, contract_no: self.no()?, time: self.time, devices };
+        change(&mut given);
+        self.append(Log::Trade, vec![(EntryKind::Allocation, encode(&given, "Allocation")?)])?;
+        Ok(())
     }
 
     fn notice(&mut self, act: &str, by: By, change: fn(&mut Notice)) -> Made<()> {
