@@ -68,3 +68,14 @@ pub(crate) fn quality(now: Now) -> TimeQuality {
         TimeQuality { state: TimeState::Relative, max_error_ns: None }
     }
 }
+
+/// The same time quality in the ledger's own type: `ledger` and `trade` do not know each other.
+pub(crate) fn ledger_quality(quality: TimeQuality) -> hufu_ledger::TimeQuality {
+    let state = match quality.state {
+        TimeState::Unset => hufu_ledger::TimeState::Unset,
+        TimeState::Relative => hufu_ledger::TimeState::Relative,
+        TimeState::Stepped => hufu_ledger::TimeState::Stepped,
+        TimeState::Synchronised => hufu_ledger::TimeState::Synchronised,
+    };
+    hufu_ledger::TimeQuality { state, max_error_ns: quality.max_error_ns }
+}

@@ -14,14 +14,14 @@ use hufu_trade::{
 
 use crate::{
     bounded,
-    clock::{self, Clock},
+    clock::{self, Clock, ledger_quality},
     config::Config,
     key_place::KeyPlace,
     node::Identity,
     signer::{Address, Far, Fault, NodeKey},
     text::Text,
     whole::epoch_of,
-    writer::{WriterError, ledger_quality},
+    writer::WriterError,
 };
 
 /// Everything of the node that is not its ledger.

@@ -14,12 +14,13 @@ use hufu_trade::{
 
 use crate::{
     act::problem,
+    clock::ledger_quality,
     fetch::{Comparison, Standing, Trust, Unusable},
     link::Outbound,
     node::{Effect, Event},
     sampler::Command,
     setup,
-    writer::{Input, Writer, WriterError, ledger_quality},
+    writer::{Input, Writer, WriterError},
 };
 
 /// Longest wait between two looks, ns: the watchdog waits too.

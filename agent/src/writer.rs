@@ -24,7 +24,7 @@ use hufu_trade::{
 
 use crate::{
     change,
-    clock::{Clock, Now},
+    clock::{Clock, Now, ledger_quality},
     exchange::name_of,
     hardware::{Found, Watch},
     link::{Outbound, Stub},
@@ -489,16 +489,4 @@ impl Writer {
             None => Ok(()),
         }
     }
-}
-
-/// The same time quality in the ledger's own type: `ledger` and `trade` do not know each other.
-pub(crate) fn ledger_quality(quality: hufu_trade::usage::TimeQuality) -> hufu_ledger::TimeQuality {
-    use hufu_trade::usage::TimeState;
-    let state = match quality.state {
-        TimeState::Unset => hufu_ledger::TimeState::Unset,
-        TimeState::Relative => hufu_ledger::TimeState::Relative,
-        TimeState::Stepped => hufu_ledger::TimeState::Stepped,
-        TimeState::Synchronised => hufu_ledger::TimeState::Synchronised,
-    };
-    hufu_ledger::TimeQuality { state, max_error_ns: quality.max_error_ns }
 }

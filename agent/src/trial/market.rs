@@ -27,13 +27,12 @@ use hufu_trade::{
 
 use crate::{
     catalogue::{ProductConfig, Requires},
-    clock::Now,
+    clock::{Now, ledger_quality},
     exchange::name_of,
     hardware::Hardware,
     node::{Core, Effect, Event, Identity},
     signer::NodeKey,
     stock::{Capacity, NO_GPU_SOLD, Shop},
-    writer::ledger_quality,
 };
 
 pub(super) const START_NS: i64 = 1_790_000_000_000_000_000;
