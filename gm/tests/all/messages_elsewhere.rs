@@ -224,7 +224,7 @@ fn openssl_checks_the_signature_and_opens_the_envelope_that_it_takes_apart() {
         } else {
             // The attributes are signed as a SET; in the message they stand behind [0].
             let (offset, header) = place(&listing, ":sm3", "cont [ 0 ]");
-            let last = listing.lines().filter(|line| line.contains("cont [ 0 ]")).next_back().unwrap();
+            let last = listing.lines().rfind(|line| line.contains("cont [ 0 ]")).unwrap();
             let offset = last.split(':').next().unwrap().trim().parse().unwrap_or(offset);
             let mut set = made[offset..offset + header + length(&listing, offset)].to_vec();
             set[0] = 0x31;

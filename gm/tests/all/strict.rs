@@ -233,8 +233,11 @@ fn a_challenge_password_is_written_once_and_read_under_both_names() {
     }
 }
 
-/// Everything that is parsed, with what it takes to parse it; each gives true when it was taken.
-fn documents() -> Vec<(&'static str, Vec<u8>, fn(&[u8]) -> bool)> {
+/// Name, bytes, and what parses them: true when they were taken.
+type Document = (&'static str, Vec<u8>, fn(&[u8]) -> bool);
+
+/// Everything that is parsed, with what it takes to parse it.
+fn documents() -> Vec<Document> {
     let pki = pki();
     let line = Revocation { certificate: &pki.node, at_s: JANUARY_S };
     let crl = ca::crl(&pki.middle, &key(2), 1, JANUARY_S, JANUARY_S + YEAR_S, &[line]).unwrap();
