@@ -25,14 +25,20 @@ import java.security.cert.*;
 import java.security.interfaces.*;
 import java.security.spec.*;
 import java.util.*;
+import javax.crypto.Cipher;
+import javax.crypto.spec.IvParameterSpec;
+import javax.crypto.spec.SecretKeySpec;
 import org.bouncycastle.asn1.*;
 import org.bouncycastle.asn1.gm.GMObjectIdentifiers;
-import org.bouncycastle.asn1.pkcs.PrivateKeyInfo;
+import org.bouncycastle.asn1.pkcs.*;
 import org.bouncycastle.asn1.x500.X500Name;
 import org.bouncycastle.asn1.x509.*;
 import org.bouncycastle.cert.*;
 import org.bouncycastle.cert.jcajce.*;
+import org.bouncycastle.crypto.digests.SM3Digest;
 import org.bouncycastle.crypto.engines.SM2Engine;
+import org.bouncycastle.crypto.generators.PKCS5S2ParametersGenerator;
+import org.bouncycastle.crypto.params.KeyParameter;
 import org.bouncycastle.crypto.params.ParametersWithRandom;
 import org.bouncycastle.crypto.util.*;
 import org.bouncycastle.jce.provider.BouncyCastleProvider;
@@ -44,6 +50,16 @@ import org.bouncycastle.pkcs.*;
 import org.bouncycastle.pkcs.jcajce.*;
 
 public class Keys {
+    /** SM4-CBC under a password: BouncyCastle 1.72 has SM3, SM4 and PBKDF2, and no name that joins them for PBES2. */
+    static Cipher sm4(int mode, String password, PBKDF2Params derived, byte[] iv) throws Exception {
+        PKCS5S2ParametersGenerator g = new PKCS5S2ParametersGenerator(new SM3Digest());
+        g.init(password.getBytes(StandardCharsets.UTF_8), derived.getSalt(), derived.getIterationCount().intValueExact());
+        byte[] key = ((KeyParameter) g.generateDerivedParameters(128)).getKey();
+        Cipher cipher = Cipher.getInstance("SM4/CBC/PKCS7Padding", "BC");
+        cipher.init(mode, new SecretKeySpec(key, "SM4"), new IvParameterSpec(iv));
+        return cipher;
+    }
+
     public static void main(String[] arguments) throws Exception {
         Security.addProvider(new BouncyCastleProvider());
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -106,19 +122,30 @@ public class Keys {
                 return "";
             }
             case "key-encrypt": {
-                JcePKCSPBEOutputEncryptorBuilder b = new JcePKCSPBEOutputEncryptorBuilder(GMObjectIdentifiers.sms4_cbc);
-                b.setProvider("BC");
-                b.setPRF(new AlgorithmIdentifier(GMObjectIdentifiers.hmac_sm3));
-                b.setIterationCount(Integer.parseInt(w[4]));
-                PKCS8EncryptedPrivateKeyInfo made = new JcaPKCS8EncryptedPrivateKeyInfoBuilder(key(w[1])).build(b.build(w[3].toCharArray()));
-                pem(w[2], "ENCRYPTED PRIVATE KEY", made.getEncoded());
+                byte[] salt = new byte[16], iv = new byte[16];
+                SecureRandom random = new SecureRandom();
+                random.nextBytes(salt);
+                random.nextBytes(iv);
+                PBKDF2Params derived = new PBKDF2Params(salt, Integer.parseInt(w[4]), 16, new AlgorithmIdentifier(GMObjectIdentifiers.hmac_sm3));
+                PBES2Parameters scheme = new PBES2Parameters(
+                    new KeyDerivationFunc(PKCSObjectIdentifiers.id_PBKDF2, derived),
+                    new EncryptionScheme(GMObjectIdentifiers.sms4_cbc, new DEROctetString(iv)));
+                byte[] under = sm4(Cipher.ENCRYPT_MODE, w[3], derived, iv).doFinal(key(w[1]).getEncoded());
+                pem(w[2], "ENCRYPTED PRIVATE KEY", new EncryptedPrivateKeyInfo(
+                    new AlgorithmIdentifier(PKCSObjectIdentifiers.id_PBES2, scheme), under).getEncoded());
                 return "";
             }
             case "key-decrypt": {
                 Object found = new PEMParser(new StringReader(new String(read(w[1]), StandardCharsets.US_ASCII))).readObject();
-                PrivateKeyInfo info = ((PKCS8EncryptedPrivateKeyInfo) found).decryptPrivateKeyInfo(
-                    new JcePKCSPBEInputDecryptorProviderBuilder().setProvider("BC").build(w[2].toCharArray()));
-                PrivateKey opened = new JcaPEMKeyConverter().setProvider("BC").getPrivateKey(info);
+                EncryptedPrivateKeyInfo under = ((PKCS8EncryptedPrivateKeyInfo) found).toASN1Structure();
+                if (!under.getEncryptionAlgorithm().getAlgorithm().equals(PKCSObjectIdentifiers.id_PBES2)) throw new Exception("not PBES2");
+                PBES2Parameters scheme = PBES2Parameters.getInstance(under.getEncryptionAlgorithm().getParameters());
+                PBKDF2Params derived = PBKDF2Params.getInstance(scheme.getKeyDerivationFunc().getParameters());
+                if (!derived.getPrf().getAlgorithm().equals(GMObjectIdentifiers.hmac_sm3)) throw new Exception("another PRF");
+                if (!scheme.getEncryptionScheme().getAlgorithm().equals(GMObjectIdentifiers.sms4_cbc)) throw new Exception("another cipher");
+                byte[] iv = ASN1OctetString.getInstance(scheme.getEncryptionScheme().getParameters()).getOctets();
+                byte[] plain = sm4(Cipher.DECRYPT_MODE, w[2], derived, iv).doFinal(under.getEncryptedData());
+                PrivateKey opened = new JcaPEMKeyConverter().setProvider("BC").getPrivateKey(PrivateKeyInfo.getInstance(plain));
                 if (!((ECPrivateKey) opened).getS().equals(((ECPrivateKey) key(w[3])).getS())) throw new Exception("another key");
                 return "";
             }
