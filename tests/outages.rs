@@ -130,13 +130,13 @@ fn a_line_that_breaks_in_the_middle_of_messages() {
     let agent = house.agent();
     let contract = buy(&house, &url, "c1", "24s");
     for line in [&node, &platform] {
-        line.breaks_within(12_000);
+        line.breaks_within(16_000);
     }
     // A connection of before holds until it is cut: this breaks both.
     broker.kill();
     broker.start();
     metered(&house, &contract, 6);
-    everything_arrived_once(&house, &url, &contract, agent, 240);
+    everything_arrived_once(&house, &url, &contract, agent, 480);
     assert!(node.broken() > 0 && platform.broken() > 0, "{} and {} breaks", node.broken(), platform.broken());
 }
 
