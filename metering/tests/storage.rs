@@ -181,15 +181,15 @@ fn a_project_quota_is_read_by_one_look() {
     assert!(run("chattr", &["-p", "4711", "+P", text]));
     assert!(run("setquota", &["-P", "4711", "0", "32768", "0", "0", base.to_str().unwrap()]));
     let mut metered = Metered::start(Storage::Directory { path: path.clone() });
-    let mut now = 1;
+    let (mut now, mut sum) = (1, 0);
     let mut mean = |metered: &mut Metered| {
-        metered.0.tick(at(now));
-        let (_, before, ..) = metered.close(now);
-        (now + 1..=now + 10).for_each(|second| metered.0.tick(at(second)));
+        // What changed since the last reading is there from now on.
+        (now..=now + 10).for_each(|second| metered.0.tick(at(second)));
         now += 10;
         let (status, after, why, sources) = metered.close(now);
         assert_eq!((status, sources[0].source.as_str()), (Status::Measured, "project-quota"), "{why:?}");
-        (after.unwrap() - before.unwrap_or(0)) / 10
+        let before = std::mem::replace(&mut sum, after.unwrap());
+        (sum - before) / 10
     };
     let empty = mean(&mut metered);
     write(&path.join("file"), 8 * MIB);
