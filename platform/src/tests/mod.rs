@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 pub(crate) mod acts;
+mod allocation;
 mod changes;
 mod courses;
 mod epochs;

@@ -18,7 +18,9 @@ use hufu_trade::{
     parent::ParentOrder,
     rating::Recorded,
     rules,
-    statement::{ContractValue, Offer, Payment, Requirement, RequirementItem, Statement, con_type, contract_no},
+    statement::{
+        ContractValue, Offer, Payment, Requirement, RequirementItem, Reservation, Statement, con_type, contract_no,
+    },
     tariff::Tariff,
     usage::UsageRecord,
 };
@@ -305,7 +307,7 @@ impl World {
             tariff: Tariff::from_toml(tariff).expect("a tariff"),
             metered: Vec::new(),
             window_ns: 60_000_000_000,
-            reserves: Vec::new(),
+            reserves: vec![Reservation { resource: "gpu:A100-80G".to_owned(), quantity: 2 }],
             rules: Octets(sm3(&[self.rules.as_bytes()])),
             fingerprint: None,
         };
