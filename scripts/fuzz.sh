@@ -27,9 +27,9 @@ failed=()
 for target in "${targets[@]}"; do
   mkdir -p "target/fuzz/corpus/$target" "target/fuzz/artifacts/$target"
   echo "== $target, $seconds s"
+  log=target/fuzz/artifacts/$target.log
   "$CARGO_TARGET_DIR/$host/release/$target" "target/fuzz/corpus/$target" -artifact_prefix="target/fuzz/artifacts/$target/" \
-    -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 2>&1 |
-    { grep -E '^(stat::number_of_executed_units|stat::peak_rss_mb|SUMMARY|.*panicked|==[0-9]+== ERROR|artifact_prefix)' || true; }
-  [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$target")
+    -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 > "$log" 2>&1 || failed+=("$target")
+  grep -E '^(stat::number_of_executed_units|stat::peak_rss_mb|SUMMARY|.*panicked|==[0-9]+== ERROR|artifact_prefix)' "$log" || true
 done
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
