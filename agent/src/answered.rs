@@ -30,7 +30,8 @@ pub(crate) fn plan(answer: &Answer, offered: Result<Target, String>, root: &Path
         }
     });
     let storage = answer.storage.as_deref().map(|path| held_by(root, path)).transpose().map_err(|e| e.to_string())?;
-    Ok(Plan { target, resolved, network, storage, gpus: answer.gpus.clone() })
+    // Which devices it holds is the ledger's word (`devices.rs`), whatever is answered.
+    Ok(Plan { target, resolved, network, storage, gpus: Vec::new() })
 }
 
 #[cfg(test)]
@@ -79,12 +80,11 @@ mod tests {
     #[test]
     fn every_source_that_was_named_is_in_the_plan() {
         let root = host();
-        let json = r#"{"resolve":"unit:web","network":{"interface":"veth0","side":"host"},"storage":"/srv/a","gpus":["GPU-1"]}"#;
+        let json = r#"{"resolve":"unit:web","network":{"interface":"veth0","side":"host"},"storage":"/srv/a"}"#;
         let found = plan(&Answer::from_json(json.as_bytes()).unwrap(), Err(String::new()), root.path()).unwrap();
         assert_eq!(found.resolved.as_deref(), Some("unit:web.service -> system.slice/web.service"));
         assert_eq!(found.network, Some(Network::Interface { name: "veth0".to_owned(), host_side: true }));
         assert_eq!(found.storage, Some(Storage::Directory { path: "/srv/a".into() }));
-        assert_eq!(found.gpus, ["GPU-1"]);
         let json = r#"{"network":"cgroup"}"#;
         let place = Ok(Target::Cgroup { path: "a".to_owned() });
         let found = plan(&Answer::from_json(json.as_bytes()).unwrap(), place, root.path()).unwrap();

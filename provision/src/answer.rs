@@ -10,10 +10,6 @@ use crate::Error;
 const TEXT_BYTES_MAX: usize = 512;
 /// Longest name of a network interface (IFNAMSIZ less its end), bytes.
 const INTERFACE_BYTES_MAX: usize = 15;
-/// Most devices of one order.
-pub(crate) const GPUS_MAX: usize = 64;
-/// Longest UUID of a device or MIG instance, bytes.
-const GPU_BYTES_MAX: usize = 96;
 
 /// What was answered. Members that a later version may add are passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +32,6 @@ pub struct Answer {
     /// mount point of a filesystem of the order's own is read as that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<PathBuf>,
-    /// Devices or MIG instances that the order holds, by UUID.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub gpus: Vec<String>,
     /// Where the buyer reaches the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -76,13 +69,6 @@ pub enum Side {
     Host,
     /// The order's.
     Order,
-}
-
-/// Whether this may be the UUID of a device or of a MIG instance, as NVML writes it.
-pub(crate) fn is_gpu(uuid: &str) -> bool {
-    let rest = uuid.strip_prefix("GPU-").or(uuid.strip_prefix("MIG-")).unwrap_or_default();
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'/');
-    !rest.is_empty() && uuid.len() <= GPU_BYTES_MAX && rest.bytes().all(allowed)
 }
 
 fn is_text(text: &str) -> bool {
@@ -139,9 +125,6 @@ impl Answer {
                 return wrong("storage", "the absolute path of a directory expected, not the root");
             }
         }
-        if self.gpus.len() > GPUS_MAX || !self.gpus.iter().all(|uuid| is_gpu(uuid)) {
-            return wrong("gpus", "at most 64 UUIDs of devices or MIG instances expected");
-        }
         Ok(())
     }
 }
@@ -183,9 +166,6 @@ mod tests {
             (r#"{"storage":"srv/a"}"#, "storage"),
             (r#"{"storage":"/srv/../etc"}"#, "storage"),
             (r#"{"storage":"/"}"#, "storage"),
-            (r#"{"gpus":["GPU-5f0c2f8e-0000-1111-2222-0123456789ab","MIG-GPU-5f0c/1/0"]}"#, ""),
-            (r#"{"gpus":["0"]}"#, "gpus"),
-            (r#"{"gpus":["GPU-a b"]}"#, "gpus"),
             (" \n", ""),
             ("[]", "object"),
             ("7", "object"),
@@ -207,7 +187,7 @@ mod tests {
     fn an_answer_reads_back_as_it_was_written() {
         for text in [
             r#"{"network":"cgroup"}"#,
-            r#"{"pid":7,"cgroup":"a/b","resolve":"unit:x","network":{"interface":"veth0","side":"host"},"storage":"/srv/a","gpus":["GPU-1"],"address":"here","error":"no"}"#,
+            r#"{"pid":7,"cgroup":"a/b","resolve":"unit:x","network":{"interface":"veth0","side":"host"},"storage":"/srv/a","address":"here","error":"no"}"#,
         ] {
             assert_eq!(serde_json::to_string(&serde_json::from_str::<Answer>(text).unwrap()).unwrap(), text);
         }

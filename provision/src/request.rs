@@ -7,10 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error,
-    answer::{GPUS_MAX, is_gpu},
-};
+use crate::Error;
 
 /// Characters of an order's name: a contract number in lower-case hex.
 pub const ORDER_CHARS: usize = 32;
@@ -20,6 +17,8 @@ pub const QUANTITY_MAX: u32 = 1_000_000;
 const RESOURCE_CHARS_MAX: usize = 80;
 /// Most reserved resources.
 const RESERVES_MAX: usize = 64;
+/// Most devices of one order.
+const GPUS_MAX: usize = 64;
 
 /// What is asked for. The same request may come again and must give the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +107,7 @@ impl Request {
         if self.gpus.len() > GPUS_MAX || (self.verb != Verb::Start && !self.gpus.is_empty()) {
             return wrong("gpus", "at most 64, and with the verb start only, expected");
         }
-        if !self.gpus.iter().all(|gpu| is_gpu(gpu)) {
+        if !self.gpus.iter().all(|gpu| is_device(gpu)) {
             return wrong("gpus", "GPU- or MIG-, hex digits and dashes expected");
         }
         if self.gpus.iter().collect::<BTreeSet<_>>().len() != self.gpus.len() {
@@ -127,6 +126,14 @@ impl Request {
         let wrong = || Error::Request { field: "reserves", why: format!("{resource} of all units is beyond 2^64") };
         total.map(Some).ok_or_else(wrong)
     }
+}
+
+/// Whether this may name a device or a MIG instance, as NVML does: nothing that an option, a path or a variable can be made of.
+fn is_device(text: &str) -> bool {
+    const BYTES_MAX: usize = 48;
+    let digits = text.strip_prefix("GPU-").or_else(|| text.strip_prefix("MIG-"));
+    let good = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    text.len() <= BYTES_MAX && digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(good))
 }
 
 #[cfg(test)]
@@ -158,8 +165,6 @@ mod tests {
             ("a slice", |r| r.slice = Some("system.slice".to_owned())),
             ("a file", |r| r.procs_files = vec!["/sys/fs/cgroup/cgroup.procs".into()]),
             ("a directory", |r| r.storage = Some("/etc".into())),
-            ("a device file", |r| r.gpus = vec!["/dev/nvidia0".to_owned()]),
-            ("devices", |r| r.gpus = vec!["GPU-5f0c2f8e-0000-1111-2222-0123456789ab".to_owned(); 65]),
             ("nothing", |r| r.quantity = 0),
             ("too many", |r| r.quantity = QUANTITY_MAX + 1),
             ("a name", |r| drop(r.reserves.insert("cpu/../x".to_owned(), "1".to_owned()))),
@@ -168,6 +173,8 @@ mod tests {
             ("many", |r| r.reserves = (0..65).map(|i| (format!("gpu:{i}"), "1".to_owned())).collect()),
             ("an index", |r| r.gpus = vec!["0".to_owned()]),
             ("an option", |r| r.gpus = vec!["GPU-0 --privileged".to_owned()]),
+            ("a path behind a name", |r| r.gpus = vec!["MIG-GPU-5f0c/1/0".to_owned()]),
+            ("letters", |r| r.gpus = vec!["GPU-xyz".to_owned()]),
             ("a device", |r| r.gpus = vec!["/dev/nvidia0".to_owned()]),
             ("twice", |r| r.gpus = vec!["GPU-0".to_owned(); 2]),
             ("many devices", |r| r.gpus = (0..65).map(|i| format!("GPU-{i}")).collect()),

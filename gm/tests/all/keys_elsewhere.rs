@@ -1,12 +1,6 @@
 //! Keys, signatures, cipher texts, requests, certificates and lists against BouncyCastle (`tests/interop/Keys.java`), in both
 //! directions. `openssl` is asked beside each subject's own tests; what both said stands in the matrix.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
-
 use hufu_gm::{
     ca::{self, Revocation, Role},
     cert::Certificate,
@@ -19,6 +13,7 @@ use hufu_gm::{
 };
 
 use crate::{
+    java::Java,
     matrix::says,
     openssl::{Bench, set_mode},
     pki::{JANUARY_S, YEAR_S, june_ns, key, pki, terms},
@@ -27,56 +22,6 @@ use crate::{
 const BC: &str = "BouncyCastle 1.72";
 const OURS: &str = "ours read there";
 const THEIRS: &str = "theirs read here";
-
-/// One Java process that answers line by line.
-struct Java {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Java {
-    fn start(bench: &Bench) -> Self {
-        let jars = ["bcprov", "bcpkix", "bcutil"].map(|name| format!("/usr/share/java/{name}.jar")).join(":");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/Keys.java");
-        let classes = bench.path("classes");
-        let compiled =
-            Command::new("javac").args(["-nowarn", "-cp", &jars, "-d"]).arg(&classes).arg(&source).output().unwrap();
-        assert!(compiled.status.success(), "javac: {}", String::from_utf8_lossy(&compiled.stderr));
-        let mut child = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(format!("{}:{jars}", classes.display()))
-            .arg("Keys")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, to, from }
-    }
-
-    /// The answer to a question whose words with a dot are files of the bench.
-    fn ask(&mut self, bench: &Bench, line: &str) -> Result<String, String> {
-        let words: Vec<String> = line
-            .split(' ')
-            .map(|word| if word.contains('.') { bench.path(word).display().to_string() } else { word.to_owned() })
-            .collect();
-        writeln!(self.to, "{}", words.join("\t")).unwrap();
-        let mut answer = String::new();
-        self.from.read_line(&mut answer).unwrap();
-        match answer.trim_end().strip_prefix("ok") {
-            Some(rest) => Ok(rest.trim_start().to_owned()),
-            None => Err(format!("{line}: {answer}")),
-        }
-    }
-}
-
-impl Drop for Java {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A bench with our PKI and the keys of root (1), intermediate (2) and node (3).
 fn bench() -> (Bench, crate::pki::Pki) {
@@ -97,42 +42,45 @@ fn bench() -> (Bench, crate::pki::Pki) {
 #[test]
 fn bouncycastle_and_we_agree_on_keys_signatures_and_cipher_texts() {
     let (bench, pki) = bench();
-    let mut java = Java::start(&bench);
+    let mut java = Java::start(&bench, "Keys");
     let data = bench.read("data.bin");
 
     bench.write("ours.sig", key(3).sign(&data).unwrap());
-    java.ask(&bench, "verify node.pem data.bin ours.sig").unwrap();
+    java.ask(&bench, &["verify", "node.pem", "data.bin", "ours.sig"]).unwrap();
     bench.write("other.bin", "another message");
-    assert!(java.ask(&bench, "verify node.pem other.bin ours.sig").is_err(), "it refuses another message");
+    assert!(java.ask(&bench, &["verify", "node.pem", "other.bin", "ours.sig"]).is_err(), "it refuses another message");
     says("SM2 signature, default user id", BC, OURS, "ok");
-    java.ask(&bench, "sign node.key data.bin theirs.sig").unwrap();
+    java.ask(&bench, &["sign", "node.key", "data.bin", "theirs.sig"]).unwrap();
     assert!(pki.node.public_key().verify(&data, &bench.read("theirs.sig")).is_valid());
     says("SM2 signature, default user id", BC, THEIRS, "ok");
 
     bench.write("ours.enc", key(3).public_key().encrypt(&data, random::fill).unwrap());
-    java.ask(&bench, "decrypt node.key ours.enc back.bin").unwrap();
+    java.ask(&bench, &["decrypt", "node.key", "ours.enc", "back.bin"]).unwrap();
     assert_eq!(bench.read("back.bin"), data);
     says("SM2Cipher", BC, OURS, "ok");
-    java.ask(&bench, "encrypt enc.pem data.bin theirs.enc").unwrap();
+    java.ask(&bench, &["encrypt", "enc.pem", "data.bin", "theirs.enc"]).unwrap();
     assert_eq!(key(3).decrypt(&bench.read("theirs.enc")).unwrap().as_slice(), data);
     says("SM2Cipher", BC, THEIRS, "ok");
 
     // The plain key file was read above, to sign and to decrypt.
     says("PKCS#8", BC, OURS, "ok");
-    java.ask(&bench, "key-new theirs.key").unwrap();
+    java.ask(&bench, &["key-new", "theirs.key"]).unwrap();
     set_mode(&bench.path("theirs.key"), 0o600);
     let theirs = keyfile::read(&bench.path("theirs.key")).unwrap();
-    java.ask(&bench, "sign theirs.key data.bin with.sig").unwrap();
+    java.ask(&bench, &["sign", "theirs.key", "data.bin", "with.sig"]).unwrap();
     assert!(theirs.public_key().verify(&data, &bench.read("with.sig")).is_valid());
     says("PKCS#8", BC, THEIRS, "ok");
 
     let password = Password::new(b"secret").unwrap();
     let under = pbes2::Terms::generate(pbes2::ITERATIONS_WRITE_MIN, random::fill).unwrap();
     keyfile::write_encrypted_new(&bench.path("ours.p8e"), &key(3), &password, &under).unwrap();
-    java.ask(&bench, "key-decrypt ours.p8e secret node.key").unwrap();
-    assert!(java.ask(&bench, "key-decrypt ours.p8e wrong node.key").is_err(), "it refuses another password");
+    java.ask(&bench, &["key-decrypt", "ours.p8e", "secret", "node.key"]).unwrap();
+    assert!(
+        java.ask(&bench, &["key-decrypt", "ours.p8e", "wrong", "node.key"]).is_err(),
+        "it refuses another password"
+    );
     says("Encrypted PKCS#8, PRF 401.2", BC, OURS, "ok");
-    java.ask(&bench, "key-encrypt node.key theirs.p8e secret 20000").unwrap();
+    java.ask(&bench, &["key-encrypt", "node.key", "theirs.p8e", "secret", "20000"]).unwrap();
     set_mode(&bench.path("theirs.p8e"), 0o600);
     let opened = keyfile::read_encrypted(&bench.path("theirs.p8e"), &password).unwrap();
     assert_eq!(opened.public_key(), key(3).public_key());
@@ -142,25 +90,28 @@ fn bouncycastle_and_we_agree_on_keys_signatures_and_cipher_texts() {
 #[test]
 fn bouncycastle_and_we_agree_on_requests_certificates_and_lists() {
     let (bench, pki) = bench();
-    let mut java = Java::start(&bench);
+    let mut java = Java::start(&bench, "Keys");
 
     let request = Csr::make_challenged(&key(3), "CN=ours,O=o", &["ours.example"], Some("word")).unwrap();
     bench.write("ours.csr", request.to_pem());
     // In the order of the encoding, which RFC 4514 writes from its end.
-    assert_eq!(java.ask(&bench, "request-check ours.csr").unwrap(), "O=o,CN=ours");
+    assert_eq!(java.ask(&bench, &["request-check", "ours.csr"]).unwrap(), "O=o,CN=ours");
     says("Certification request", BC, OURS, "ok");
-    java.ask(&bench, "request node.key theirs.csr CN=theirs,O=o").unwrap();
+    java.ask(&bench, &["request", "node.key", "theirs.csr", "CN=theirs,O=o"]).unwrap();
     let theirs = Csr::from_pem(&bench.read_text("theirs.csr")).unwrap();
     assert!(theirs.verify().is_valid());
     assert_eq!(*theirs.public_key(), key(3).public_key());
     says("Certification request", BC, THEIRS, "ok");
 
     let june_ms = june_ns() / 1_000_000;
-    java.ask(&bench, &format!("chain-check node.pem middle.pem root.pem {june_ms}")).unwrap();
+    java.ask(&bench, &["chain-check", "node.pem", "middle.pem", "root.pem", &june_ms.to_string()]).unwrap();
     let late_ms = (JANUARY_S + 2 * YEAR_S) * 1000;
-    assert!(java.ask(&bench, &format!("chain-check node.pem middle.pem root.pem {late_ms}")).is_err(), "expired");
+    assert!(
+        java.ask(&bench, &["chain-check", "node.pem", "middle.pem", "root.pem", &late_ms.to_string()]).is_err(),
+        "expired"
+    );
     says("Certificates, a chain of three", BC, OURS, "ok");
-    java.ask(&bench, "issue middle.key middle.pem theirs.csr theirs.pem").unwrap();
+    java.ask(&bench, &["issue", "middle.key", "middle.pem", "theirs.csr", "theirs.pem"]).unwrap();
     let leaf = Certificate::from_pem_many(&bench.read_text("theirs.pem")).unwrap().remove(0);
     let path = verify_chain(
         &leaf,
@@ -176,11 +127,11 @@ fn bouncycastle_and_we_agree_on_requests_certificates_and_lists() {
     let line = Revocation { certificate: &pki.node, at_s: JANUARY_S };
     let crl = ca::crl(&pki.middle, &key(2), 1, JANUARY_S, JANUARY_S + YEAR_S, &[line]).unwrap();
     bench.write("ours.crl", crl.to_pem());
-    assert_eq!(java.ask(&bench, "list-check ours.crl middle.pem node.pem").unwrap(), "revoked");
-    assert_eq!(java.ask(&bench, "list-check ours.crl middle.pem theirs.pem").unwrap(), "good");
-    assert!(java.ask(&bench, "list-check ours.crl root.pem node.pem").is_err(), "another issuer's key");
+    assert_eq!(java.ask(&bench, &["list-check", "ours.crl", "middle.pem", "node.pem"]).unwrap(), "revoked");
+    assert_eq!(java.ask(&bench, &["list-check", "ours.crl", "middle.pem", "theirs.pem"]).unwrap(), "good");
+    assert!(java.ask(&bench, &["list-check", "ours.crl", "root.pem", "node.pem"]).is_err(), "another issuer's key");
     says("Revocation list", BC, OURS, "ok");
-    java.ask(&bench, "list middle.key middle.pem node.pem theirs.crl").unwrap();
+    java.ask(&bench, &["list", "middle.key", "middle.pem", "node.pem", "theirs.crl"]).unwrap();
     let lists = Crl::from_pem_many(&bench.read_text("theirs.crl")).unwrap();
     let of_root = ca::crl(&pki.root, &key(1), 1, JANUARY_S, JANUARY_S + YEAR_S, &[]).unwrap();
     let all = [lists[0].clone(), of_root];

@@ -10,6 +10,8 @@ mod hostile;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod java;
+#[cfg(test)]
 mod keyfile;
 #[cfg(test)]
 mod keys_elsewhere;

@@ -1,12 +1,6 @@
 //! Messages and seals against others: BouncyCastle with its own CMS interface and by hand (`tests/interop/Messages.java`), and
 //! `openssl`, which knows no message but takes one apart. Both directions.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
-
 use hufu_gm::{
     Trust, keyfile,
     message::{self, Algorithm, Attributes, Signing},
@@ -15,6 +9,7 @@ use hufu_gm::{
 };
 
 use crate::{
+    java::Java,
     matrix,
     message::{ALL_FORMS, recipient, trust},
     openssl::{Bench, DISTID},
@@ -22,66 +17,10 @@ use crate::{
     seal::{design, maker, picture},
 };
 
-/// One Java process that answers line by line.
-struct Java {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Java {
-    fn start(bench: &Bench) -> Self {
-        let jars = ["bcprov", "bcpkix", "bcutil"].map(|name| format!("/usr/share/java/{name}.jar")).join(":");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/Messages.java");
-        let classes = bench.path("classes");
-        let compiled =
-            Command::new("javac").args(["-nowarn", "-cp", &jars, "-d"]).arg(&classes).arg(&source).output().unwrap();
-        assert!(compiled.status.success(), "javac: {}", String::from_utf8_lossy(&compiled.stderr));
-        let mut child = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp"])
-            .arg(format!("{}:{jars}", classes.display()))
-            .arg("Messages")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, to, from }
-    }
-
-    fn ask(&mut self, bench: &Bench, words: &[&str]) -> Result<String, String> {
-        // Words with a dot are files of the bench.
-        let words: Vec<String> = words
-            .iter()
-            .map(|word| {
-                if word.contains('.') && !word.starts_with("1.") {
-                    bench.path(word).display().to_string()
-                } else {
-                    (*word).to_owned()
-                }
-            })
-            .collect();
-        writeln!(self.to, "{}", words.join("\t")).unwrap();
-        let mut line = String::new();
-        self.from.read_line(&mut line).unwrap();
-        match line.trim_end().strip_prefix("ok") {
-            Some(rest) => Ok(rest.trim_start().to_owned()),
-            None => Err(line),
-        }
-    }
-}
-
-impl Drop for Java {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn bouncycastle_and_we_read_each_others_messages_and_seals() {
     let (bench, pki) = (Bench::new(), pki());
-    let mut java = Java::start(&bench);
+    let mut java = Java::start(&bench, "Messages");
     let anchors = [pki.root.clone()];
     let known = [pki.middle.clone()];
     let ours = Trust { known: &known, ..trust(&anchors) };
