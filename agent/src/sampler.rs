@@ -367,13 +367,12 @@ mod tests {
         static NOW: Cell<Now> = const { Cell::new(Now { real_ns: 0, boot_ns: 0, mono_ns: 0 }) };
     }
 
-    #[test]
-    fn an_order_that_holds_the_agent_is_refused_and_the_agents_cost_is_known() {
+    /// A sampler of this machine on the clock of this test's thread, and what it tells the writer.
+    fn thread() -> (Thread, Receiver<Input>) {
         let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
-        let (_commander, commands) = mpsc::sync_channel(1);
-        let (writer, events) = mpsc::sync_channel(10);
+        let (_, commands) = mpsc::sync_channel(1);
+        let (writer, events) = mpsc::sync_channel(1000);
         NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
-        let counted = Shared::default();
         let setting = Setting {
             root: PathBuf::from("/"),
             interval_ns: 1_000_000_000,
@@ -382,10 +381,16 @@ mod tests {
             commands,
             writer,
             clock: Clock { now: || NOW.get(), quality },
-            counted: counted.clone(),
+            counted: Shared::default(),
             gpus: None,
         };
-        let mut thread = Thread::new(setting).unwrap();
+        (Thread::new(setting).unwrap(), events)
+    }
+
+    #[test]
+    fn an_order_that_holds_the_agent_is_refused_and_the_agents_cost_is_known() {
+        let (mut thread, events) = thread();
+        let counted = thread.setting.counted.clone();
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let path = own.lines().next().and_then(|line| line.splitn(3, ':').nth(2)).unwrap().to_owned();
         let above = path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned());
@@ -415,22 +420,7 @@ mod tests {
 
     #[test]
     fn windows_follow_a_clock_that_is_set_back_while_an_order_is_metered() {
-        let quality = |_| TimeQuality { state: TimeState::Synchronised, max_error_ns: None };
-        let (_commander, commands) = mpsc::sync_channel(1);
-        let (writer, events) = mpsc::sync_channel(1000);
-        NOW.set(Now { real_ns: 1_790_000_000 * SECOND, boot_ns: 10_000_000_000, mono_ns: 10_000_000_000 });
-        let setting = Setting {
-            root: PathBuf::from("/"),
-            interval_ns: 1_000_000_000,
-            window_ns: 5_000_000_000,
-            stored: Vec::new(),
-            commands,
-            writer,
-            clock: Clock { now: || NOW.get(), quality },
-            counted: Shared::default(),
-            gpus: None,
-        };
-        let mut thread = Thread::new(setting).unwrap();
+        let (mut thread, events) = thread();
         let contract = Octets([7; 16]);
         let (metered, reserved) = (vec![Resource::from_code(0, None).unwrap()], Vec::new());
         let plan = Box::new(Plan::from(hufu_metering::Target::Process { pid: std::process::id() }));
