@@ -214,8 +214,8 @@ impl Core {
             let below = self.book.sendable_below(log.number(), acked);
             match self.cursors[index].want(now.mono_ns, below) {
                 Want::Nothing => {}
-                Want::Receipt => effects.push(Effect::SendBlocks { log, from: 0, below: 0 }),
-                Want::From(from) => effects.push(Effect::SendBlocks { log, from, below }),
+                Want::Receipt => effects.push(Effect::SendBlocks { log, from: 0, below: 0, room: 0 }),
+                Want::From(from, room) => effects.push(Effect::SendBlocks { log, from, below, room }),
             }
         }
     }

@@ -4,6 +4,7 @@
 mod act;
 mod address;
 mod answered;
+mod asked;
 mod archive;
 mod batch;
 mod book;

@@ -85,8 +85,8 @@ pub(crate) enum Effect {
     Append(Vec<NewBlock>),
     /// Publish.
     Publish { topic: Topic, payload: Vec<u8>, retain: bool },
-    /// Send blocks of a log from a height, at most up to another.
-    SendBlocks { log: Log, from: u64, below: u64 },
+    /// Send blocks of a log from a height, at most up to another: one, and more as long as they take no more than `room` octets.
+    SendBlocks { log: Log, from: u64, below: u64, room: usize },
     /// Compare a receipt with our log, then `Receipted`.
     CheckReceipt { receipt: Receipt, signed: Vec<u8> },
     /// Read a contract's usage records back, then `Records`.

@@ -32,6 +32,7 @@ pub mod period;
 pub mod prepaid;
 pub mod quality;
 pub mod rating;
+pub mod refund;
 pub mod resource;
 pub mod rotation;
 pub mod rules;

@@ -5,6 +5,7 @@ mod blocks;
 mod envelope;
 mod message;
 pub mod protected;
+mod question;
 mod topic;
 
 pub use blocks::Blocks;
@@ -13,4 +14,5 @@ pub use message::{
     Accepted, Answer, BillPush, Browse, Catalogue, EntryProof, Fetch, Held, Offered, OrderChange, PaymentConfirm,
     PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla, Remedy, Sealed, SendOrder,
 };
+pub use question::{BillList, BillQuery, BillView, RefundAmount, RefundState};
 pub use topic::{Delivery, Interface, PLATFORM, Topic, segment_ok};

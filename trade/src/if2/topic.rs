@@ -50,6 +50,17 @@ interfaces! {
     Score = "score", up false, Replayable;
     /// 订单状态变更: a notice of the buyer, relayed, or of the platform; the answer is its entry.
     OrderChange = "order-change", up false, Replayable;
+    /// 退款金额确认: what of an order's money goes back, now or at a given moment.
+    RefundAmount = "refund-amount", up false, Ephemeral;
+    /// 后付费账单查询: the bills of a contract as the node holds them.
+    BillQuery = "bill-query", up false, Ephemeral;
+}
+
+impl Interface {
+    /// Whether the id of a message comes from its content and the time it was asked: the same words may be asked again.
+    pub fn is_question(self) -> bool {
+        matches!(self, Interface::PaymentConfirm | Interface::Fetch | Interface::RefundAmount | Interface::BillQuery)
+    }
 }
 
 /// Name of the platform in `from` and `to`.
