@@ -56,8 +56,12 @@ impl Core {
             Interface::Browse | Interface::SendOrder | Interface::Score | Interface::OrderChange => {
                 self.request(now, interface, payload)
             }
-            Interface::RefundAmount => self.question(now, interface, payload, |core, asked| core.refund_amount(now, asked)),
+            Interface::RefundAmount => {
+                self.question(now, interface, payload, |core, asked| core.refund_amount(now, asked))
+            }
             Interface::BillQuery => self.question(now, interface, payload, |core, asked| core.bill_query(asked)),
+            Interface::Demands => self.demands_told(payload),
+            Interface::DemandResponse => self.response_taken(payload),
             Interface::Blocks => self.receipt(payload),
             Interface::PaymentConfirm => self.payment(now, payload),
             Interface::BillPush => self.push_answered(payload),

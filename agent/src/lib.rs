@@ -4,8 +4,8 @@
 mod act;
 mod address;
 mod answered;
-mod asked;
 mod archive;
+mod asked;
 mod batch;
 mod book;
 mod books;
@@ -19,6 +19,7 @@ mod config;
 mod contract;
 mod core_state;
 mod daemon;
+mod demand;
 mod devices;
 mod disk;
 mod due;

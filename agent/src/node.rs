@@ -23,6 +23,7 @@ use crate::{
     change,
     clock::Now,
     contract::Contract,
+    demand::Market,
     hardware::Hardware,
     outbox::Cursor,
     signer::NodeKey,
@@ -167,6 +168,8 @@ pub(crate) struct Core {
     pub(crate) pushed: BTreeMap<Digest, u64>,
     /// Revision of the catalogue the platform has.
     pub(crate) told_revision: Option<u64>,
+    /// The conversation about demands.
+    pub(crate) market: Market,
     /// Windows whose order sums exceeded the host's counters.
     pub(crate) violations: u64,
 }
@@ -193,6 +196,7 @@ impl Core {
             asks: BTreeMap::new(),
             pushed: BTreeMap::new(),
             told_revision: None,
+            market: Market::default(),
             violations: 0,
         }
     }
@@ -247,6 +251,7 @@ impl Core {
                 self.cursors.iter_mut().for_each(Cursor::relinked);
                 self.told_revision = None;
                 self.asks.clear();
+                self.market.relinked();
                 Ok(Vec::new())
             }
             Event::Unlinked => {

@@ -22,6 +22,7 @@ pub mod correction;
 pub mod demand;
 pub mod entry;
 mod error;
+pub mod estimate;
 pub mod if2;
 pub mod money;
 pub mod notice;

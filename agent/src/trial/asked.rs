@@ -96,7 +96,10 @@ fn the_bills_of_a_contract_are_told_with_their_entries() {
     let query = |after: Option<&str>| BillQuery { contract_no: no.to_string(), after: after.map(str::to_owned) };
     let found: BillList = put(&mut market, Interface::BillQuery, &query(None)).unwrap();
     let [bill] = &found.bills[..] else { panic!("{found:?}") };
-    assert_eq!((bill.state.as_str(), bill.total_cny.as_str(), bill.is_receipted, found.more), ("payable", "0.20", true, false));
+    assert_eq!(
+        (bill.state.as_str(), bill.total_cny.as_str(), bill.is_receipted, found.more),
+        ("payable", "0.20", true, false)
+    );
     let entry = hufu_ledger::Entry::from_bytes(&bill.entry.0).unwrap();
     assert_eq!(entry.kind, EntryKind::Bill.number());
     let held = &market.core.book.contracts[&no].bills[0];

@@ -4,6 +4,7 @@ mod alarms;
 mod asked;
 mod change;
 mod course;
+mod demand;
 mod dice;
 mod fetch;
 mod gpu;

@@ -3,6 +3,7 @@
 
 mod answer;
 mod asks;
+mod demands;
 mod lists;
 mod packs;
 mod questions;
@@ -49,6 +50,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/contracts/{no}/bills", get(questions::bills))
         .route("/v1/bills/{no}", get(lists::bill))
         .route("/v1/bills/{no}/pack", post(packs::pack))
+        .route("/v1/demands", post(demands::publish))
+        .route("/v1/demands/{no}", get(demands::show))
         .route("/v1/nodes/{site}/{node}/browse", post(asks::browse))
         .route("/v1/nodes/{site}/{node}/order", post(asks::order))
         .route("/v1/nodes/{site}/{node}/score", post(asks::score))

@@ -17,11 +17,7 @@ use hufu_trade::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{
-    Api,
-    answer::Wrong,
-    asks::relay,
-};
+use super::{Api, answer::Wrong, asks::relay};
 use crate::store::contract;
 
 type Numbered = Result<Path<String>, PathRejection>;
