@@ -86,8 +86,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let core = core(&config, &material)?;
     let counted = Shared::default();
     let broker = Broker {
-        host: config.mqtt_host.clone(),
-        port: config.mqtt_port,
+        access: config.broker.clone(),
         pool: config.pool(),
         boot: clock::now().real_ns / 1_000_000_000,
         jitter_ms: u64::from(u32::from_be_bytes([

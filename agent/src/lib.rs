@@ -50,6 +50,7 @@ pub mod sim;
 mod status;
 mod stock;
 mod text;
+mod tls;
 #[cfg(test)]
 mod trial;
 mod unsigned;

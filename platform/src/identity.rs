@@ -94,7 +94,7 @@ fn key_failure(path: &Path, error: hufu_gm::Error) -> Failure<Text> {
 }
 
 /// No file of certificates is larger; what is behind that is not read.
-const PEM_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const PEM_BYTES_MAX: u64 = 4 << 20;
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
     let shown = path.display().to_string();

@@ -30,6 +30,7 @@ use crate::{
     relay::Relay,
     store::{Create, FILE, Store},
     text::Text,
+    tls::Tls,
 };
 
 /// Buyers' requests that may wait for the link.
@@ -65,6 +66,21 @@ pub(crate) struct Args {
     /// The MQTT broker
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port, required_unless_present = "embedded_broker")]
     broker: Option<(String, u16)>,
+    /// Who the platform is at the broker
+    #[arg(long, value_name = "NAME", requires = "broker_password")]
+    broker_user: Option<String>,
+    /// File of that name's password, for the owner alone
+    #[arg(long, value_name = "F", requires = "broker_user")]
+    broker_password: Option<PathBuf>,
+    /// Whom to believe that it is the broker (PEM); without it the line is open
+    #[arg(long, value_name = "CA.pem")]
+    broker_ca: Option<PathBuf>,
+    /// The platform's certificate chain for the broker (PEM), leaf first
+    #[arg(long, value_name = "F", requires_all = ["broker_ca", "broker_key"])]
+    broker_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "F", requires = "broker_cert")]
+    broker_key: Option<PathBuf>,
     /// Run an MQTT broker inside; it keeps nothing on disk
     #[arg(long, conflicts_with = "broker")]
     embedded_broker: bool,
@@ -121,8 +137,17 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let relay = Relay::new(store.clone(), Arc::clone(&identity), outgoing, answered.clone(), clock::now_ns);
     let courier = Courier { store: store.clone(), identity: Arc::clone(&identity), relay: relay.clone() };
     let api = Api { store: store.clone(), identity: Arc::clone(&identity), relay, now: clock::now_ns };
-    let broker =
-        link::Broker { host: host.clone(), port, site: args.site.clone(), boot: clock::now_ns() / 1_000_000_000 };
+    let broker = link::Broker {
+        host: host.clone(),
+        port,
+        site: args.site.clone(),
+        user: args.broker_user.clone().zip(args.broker_password.clone()),
+        tls: args
+            .broker_ca
+            .clone()
+            .map(|ca| Tls { ca, identity: args.broker_cert.clone().zip(args.broker_key.clone()) }),
+        boot: clock::now_ns() / 1_000_000_000,
+    };
     let inbox = Inbox::new(store.clone(), identity);
     let link = Link { broker, inbox, outgoing: sent, answered, now: clock::now_ns };
     let (stop, stopped) = watch::channel(false);

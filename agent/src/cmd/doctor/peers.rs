@@ -49,15 +49,14 @@ pub(super) fn checks(patient: &Patient<'_>, daemon: &Daemon) -> Vec<Check> {
 /// Connects as somebody else than the daemon, so that the broker does not send that one away.
 fn broker(patient: &Patient<'_>) -> Check {
     let config = patient.config;
-    let name = format!("{}:{}", config.mqtt_host, config.mqtt_port);
+    let name = format!("{}:{}", config.broker.host, config.broker.port);
     let text = Text::DoctorBroker { broker: name.clone() };
     let (answer, answered) = sync_channel(1);
-    let (host, port, pool) = (config.mqtt_host.clone(), config.mqtt_port, config.pool());
+    let (access, pool) = (config.broker.clone(), config.pool());
     // Names are resolved without a time limit: on a thread that may be left behind.
     let asking = std::thread::Builder::new().spawn(move || {
-        let reached = reach(&host, port);
-        let found =
-            reached.map(|()| link::probe(&host, port, &format!("hufu-doctor-{}", pool.replace('/', "-")), WAIT));
+        let reached = reach(&access.host, access.port);
+        let found = reached.map(|()| link::probe(&access, &format!("hufu-doctor-{}", pool.replace('/', "-")), WAIT));
         answer.send(found).ok();
     });
     let judged = match asking.map(|_| answered.recv_timeout(WAIT * 3)) {
