@@ -113,7 +113,7 @@ def files(folder):
     _, report = run("hufu", "meter", "--interval", "200ms", "--storage", str(held), "--", "sleep", str(SECONDS))
     truth, entry = du * int(report["duration_ns"]) // 10**9, line(report, "storage")
     metered = int(entry["quantity"] or 0)
-    rows.append((f"{du:,} bytes of files by du, byte-seconds", "directory", f"{(metered - truth) / truth:+.4%}", "", "1 %", entry["status"]))
+    rows.append((f"{du:,} bytes of files by du, byte-seconds", "directory or its quota", f"{(metered - truth) / truth:+.4%}", "", "1 %", entry["status"]))
     if abs(metered - truth) > truth * 0.01:
         over.append("files")
 
