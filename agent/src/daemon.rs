@@ -16,7 +16,7 @@ use hufu_trade::octets::Octets;
 use crate::{
     clock::{self, Clock},
     config::Config,
-    core_state, firmware,
+    core_state, ends, firmware,
     gpus::{self, Followed},
     hardware::{Hardware, Watch},
     link::{self, Broker},
@@ -82,6 +82,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     })?;
     let (inputs, inbox) = sync_channel(INPUT_COUNT_MAX);
     let (commands, obeyed) = sync_channel(INPUT_COUNT_MAX);
+    let (ends, quit) = (ends::start(commands.clone()), commands.clone());
+    let ends = ends.inspect_err(|error| tracing::warn!(%error, "ends of cgroups are not heard")).ok();
     let (outbound, sent) = tokio::sync::mpsc::channel(OUTBOUND_COUNT_MAX);
     let core = core(&config, &material)?;
     let counted = Shared::default();
@@ -154,6 +156,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         clock: Clock::SYSTEM,
         counted,
         gpus: followed,
+        nft: crate::boundary::nft_asker(&config),
+        ends,
     };
     let sampling = thread("sampler", move || sampler::run(setting))?;
     let writing = thread("writer", move || writer.run())?;
@@ -170,6 +174,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     drop(runtime);
     std::fs::remove_file(&config.socket).ok();
     let written = writing.join().map_err(|_| bug(&"the writer panicked"))?;
+    // A writer that failed told it nothing; one that ended has, and then nobody is there any more.
+    quit.send(sampler::Command::Quit).ok();
     let sampled = sampling.join().map_err(|_| bug(&"the sampler panicked"))?;
     written.map_err(|error| writer_failure(&config.ledger_dir, &error))?;
     sampled.map_err(|error| Failure::new(Exit::Io, Text::MeterFailed { why: error.to_string() }))?;

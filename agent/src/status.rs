@@ -5,12 +5,14 @@ use std::{
     path::Path,
 };
 
+use hufu_metering::gpu_table::Snapshot;
 use hufu_trade::octets::rfc3339;
 use serde_json::{Value, json};
 
 use crate::{
     clock::Now,
     contract::Contract,
+    gpu_shown,
     metrics::Own,
     node::{Core, Service},
 };
@@ -68,11 +70,12 @@ impl Alarms {
     }
 }
 
-/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does; `own` what the agent costs.
+/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does; `own` what the agent costs;
+/// `gpus` what NVML's thread saw last.
 pub(crate) fn render(
     core: &Core,
     (alarms, waits_for): (&Alarms, Option<&str>),
-    own: &Own,
+    (own, gpus): (&Own, &[Snapshot]),
     dir: &Path,
     now: Now,
 ) -> String {
@@ -142,6 +145,7 @@ pub(crate) fn render(
             let stock = core.shop.stock(&core.book, product);
             json!({ "id": product.id, "stock": stock.units, "why": stock.why })
         }).collect::<Vec<_>>(),
+        "gpus": gpus.iter().map(|seen| gpu_shown::shown(core, seen)).collect::<Vec<_>>(),
         "contracts": contracts,
         "alarms": alarms.last.iter().map(|(at, what, detail)| json!({
             "at": rfc3339(*at), "what": what, "detail": detail,

@@ -195,7 +195,9 @@ impl Writer {
     /// How things are, as JSON.
     pub(crate) fn status(&self) -> String {
         let waits_for = self.comparing.as_deref();
-        status::render(&self.core, (&self.alarms, waits_for), self.metrics.own(), &self.dir, (self.clock.now)())
+        let gpus = self.metrics.seen_gpus();
+        let looked = (self.metrics.own(), &gpus[..]);
+        status::render(&self.core, (&self.alarms, waits_for), looked, &self.dir, (self.clock.now)())
     }
 
     /// Every series, as text.

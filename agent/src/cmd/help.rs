@@ -199,6 +199,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Meter a Kubernetes pod, by its UID", "计量 Kubernetes Pod，给出其 UID"),
     ("Meter a virtual machine, as virsh or machinectl names it", "计量虚拟机，名称与 virsh 或 machinectl 所示一致"),
+    ("Meter the files in this directory, too", "同时计量此目录中的文件"),
     ("Stop after so many seconds", "若干秒后停止"),
     ("The command to run and meter", "要运行并计量的命令"),
     ("The configuration file", "配置文件"),

@@ -19,6 +19,7 @@ mod key;
 mod layout;
 mod ledger;
 mod ledger_keys;
+mod ledger_meters;
 mod ledger_model;
 mod manual;
 mod meter;

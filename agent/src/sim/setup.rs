@@ -208,6 +208,8 @@ impl Setup {
             clock: self.clock,
             counted,
             gpus: None,
+            nft: None,
+            ends: None,
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);
