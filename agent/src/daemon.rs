@@ -22,9 +22,11 @@ use crate::{
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},
+    next_key::KeyFiles,
     node::Core,
     places::Places,
     provision::{Provisioner, Turns},
+    rotation::Keys,
     sampler::{self, Setting},
     scrape,
     setup::{self, First, Material},
@@ -60,10 +62,12 @@ fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
 /// # Errors
 /// The statuses of the command contract; a ledger that failed while running is 74, one that does not replay 70.
 pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Text>> {
-    let material = setup::material(&config)?;
+    let mut material = setup::material(&config)?;
     let dir = config.ledger_dir.clone();
     let failed = |error: hufu_ledger::Error| setup::ledger_failure(&dir, &error);
     let (ledger, recovery) = Ledger::open(&dir, &Options::new(&config.pool())).map_err(failed)?;
+    let unread = |error: WriterError| writer_failure(&dir, &error);
+    let keys = Keys::in_force(KeyFiles::of(&config).ok(), &mut material, &ledger, unread)?;
     // After the ledger's lock is ours: two daemons never write the same floor.
     if let Some((image, revision)) = &config.firmware {
         firmware::floor::accept(&dir, image, *revision)?;
@@ -137,6 +141,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         comparing: None,
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
+        keys,
     };
     // Where nothing is sold of them, and no order holds one still, the library is not even loaded.
     let are_held = stored.iter().any(|state| !state.gpus.is_empty());
@@ -256,6 +261,10 @@ fn writer_failure(dir: &std::path::Path, error: &WriterError) -> Failure<Text> {
         WriterError::Mark { path, source } => {
             let (path, why) = (path.display().to_string(), source.to_string());
             Failure::new(Exit::Io, Text::FileUnwritable { path, why })
+        }
+        WriterError::Rotated(certificate) => {
+            let (certificate, why) = (certificate.clone(), String::new());
+            Failure::new(Exit::Config, Text::KeyRotated { certificate, why })
         }
         other => bug(other),
     }

@@ -13,6 +13,7 @@ use crate::{
     contract::Contract,
     metrics::Own,
     node::{Core, Service},
+    writer::Writer,
 };
 
 /// Alarms kept for status.
@@ -68,10 +69,30 @@ impl Alarms {
     }
 }
 
-/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does; `own` what the agent costs.
+impl Writer {
+    /// How things are, as JSON.
+    pub(crate) fn status(&self) -> String {
+        let waits_for = self.comparing.as_deref();
+        render(
+            &self.core,
+            (&self.alarms, waits_for, self.key_status()),
+            self.metrics.own(),
+            &self.dir,
+            (self.clock.now)(),
+        )
+    }
+
+    /// Every series, as text.
+    pub(crate) fn rendered(&self) -> String {
+        let quality = (self.clock.quality)((self.clock.now)());
+        self.metrics.render(&self.core, &self.alarms, (quality, self.comparing.is_some()))
+    }
+}
+
+/// The status as JSON text. `key` is what signs, `waits_for` what keeps the node from signing, if something does; `own` what the agent costs.
 pub(crate) fn render(
     core: &Core,
-    (alarms, waits_for): (&Alarms, Option<&str>),
+    (alarms, waits_for, key): (&Alarms, Option<&str>, Value),
     own: &Own,
     dir: &Path,
     now: Now,
@@ -128,6 +149,7 @@ pub(crate) fn render(
         "at": rfc3339(now.real_ns),
         "linked": core.linked,
         "waits_for": waits_for,
+        "key": key,
         "ledger": dir.display().to_string(),
         "logs": { "trade": log(0), "finance": log(1) },
         "window_end": core.book.window_end.map(rfc3339),

@@ -30,6 +30,17 @@ hufu_audit::texts! {
     ArgumentTwice { argument } => "{argument} is given twice", "{argument} 重复给出";
     ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
     KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
+    KeyRotated { certificate, why } => "the ledger says that the node's key was changed: it signs with certificate {certificate} now, and its key file is not there {why}; put the new key and certificate in place, hufu key rotate says how far it is", "账本表明节点密钥已更换：现用证书为 {certificate}，但未找到其密钥文件 {why}；请放回新密钥与证书，可用 hufu key rotate 查看进度";
+    RotateSigner { socket } => "the signer behind {socket} holds the node's key: there is no key file to rotate; see docs/signer.md", "节点密钥由 {socket} 处的签名器持有，没有可轮换的密钥文件；请看 docs/signer.md";
+    RotateClear {} => "a password is given, but node.key_password is not: the agent could not open the next key", "已给出口令，但未设置 node.key_password：代理将无法打开新密钥";
+    RotateFirst { path } => "{path} is not there; run hufu key rotate without --cert first: it makes the next key and a request", "缺少 {path}；请先不带 --cert 执行 hufu key rotate，以生成新密钥和证书请求";
+    RotateOther { certificate } => "the node signs with certificate {certificate}, not with the one that lies ready; look at hufu status and the files that end in .next", "节点现用证书为 {certificate}，并非备好的证书；请查看 hufu status 及以 .next 结尾的文件";
+    RotateRefused { code } => "the platform refuses the new key (code {code}): both keys are kept; settle it with the operator before anything else", "平台拒绝新密钥（代码 {code}）：两把密钥均予保留；请先与运营方解决";
+    RotateRequested { request } => "next key made; send {request} to the CA, then run: hufu key rotate --cert <CERTIFICATE>", "新密钥已生成；请将 {request} 发送给 CA，然后执行：hufu key rotate --cert <证书>";
+    RotatePlaced {} => "the certificate is in place; the agent does not run and changes keys at its next start. Then run hufu key rotate again", "证书已就位；代理未运行，将在下次启动时更换密钥。之后请再次执行 hufu key rotate";
+    RotateRestart {} => "the certificate is in place; the service gets the next key when it is started: systemctl restart hufu. Then run hufu key rotate again", "证书已就位；服务启动时才能取得新密钥：systemctl restart hufu。之后请再次执行 hufu key rotate";
+    RotateRecorded {} => "the node signs with the new key; the platform's receipt has not come yet, so the old key is kept. Run hufu key rotate again later", "节点已改用新密钥签名；平台回执尚未到达，旧密钥暂予保留。请稍后再次执行 hufu key rotate";
+    RotateDone {} => "the node signs with the new key, the platform has acknowledged it, and the old key is destroyed", "节点已改用新密钥签名，平台已确认，旧密钥已销毁";
     CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";
 
     // Messages, seals and certificates.

@@ -34,6 +34,7 @@ use crate::{
     personal::{self, Operation},
     places::Places,
     provision,
+    rotation::Keys,
     sampler::Command,
     setup::First,
     signer::NodeKey,
@@ -67,6 +68,8 @@ pub(crate) enum Input {
     Hardware(Found),
     /// The site accepts it as it is.
     Accept(tokio::sync::oneshot::Sender<String>),
+    /// The next key is to sign from now on.
+    Rotate(tokio::sync::oneshot::Sender<String>),
     /// A monitoring system asks for every series.
     Metrics(tokio::sync::oneshot::Sender<String>),
     /// End.
@@ -84,6 +87,8 @@ pub(crate) enum WriterError {
     Sampler,
     #[error("the signer is away")]
     Signer,
+    #[error("the certificate {0} of this node's key was replaced by a rotation; its key file must be the new one")]
+    Rotated(String),
     #[error("an entry of this ledger cannot be read back: {0}")]
     Entry(String),
     #[error("{path}: {source}", path = path.display())]
@@ -126,6 +131,8 @@ pub(crate) struct Writer {
     pub(crate) unsigned: Unsigned,
     /// Pause before a signer that is away is asked again, ns; 0 once something was signed.
     pub(crate) signer_pause_ns: u64,
+    /// The key that is to come, and the one that came last.
+    pub(crate) keys: Keys,
 }
 
 /// Blocks of one frame when many are written at once.
@@ -168,6 +175,7 @@ impl Writer {
         *is_whole = true;
         self.record_unsigned()?;
         self.record_set_aside()?;
+        self.rotate_due()?;
         self.work()
     }
 
@@ -189,18 +197,6 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.event(Event::Tick)?,
             }
         }
-    }
-
-    /// How things are, as JSON.
-    pub(crate) fn status(&self) -> String {
-        let waits_for = self.comparing.as_deref();
-        status::render(&self.core, (&self.alarms, waits_for), self.metrics.own(), &self.dir, (self.clock.now)())
-    }
-
-    /// Every series, as text.
-    pub(crate) fn rendered(&self) -> String {
-        let quality = (self.clock.quality)((self.clock.now)());
-        self.metrics.render(&self.core, &self.alarms, (quality, self.comparing.is_some()))
     }
 
     /// Does what is due until nothing is.
@@ -332,6 +328,7 @@ impl Writer {
                 answer.send(self.rendered()).ok();
                 Ok(())
             }
+            Input::Rotate(answer) => self.rotate_asked(answer),
             Input::Stop => Ok(()),
         }
     }
