@@ -2,18 +2,12 @@
 //! and each way of being wrong has its exit status, in both languages and with `--json`.
 #![allow(clippy::expect_used, reason = "a panic is a failed test")]
 
-use std::{
-    fs,
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Child, Stdio},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use hufu_tests::{
     broker::free_port,
     program::{Ran, command, hufu, run},
-    wait,
+    slapd::{Slapd, authority},
 };
 use serde_json::Value;
 
@@ -309,49 +303,13 @@ fn a_certificate_is_shown_and_checked() {
     }
 }
 
-/// Debian's `slapd` in the foreground with a database of its own; it ends with the test.
-struct Slapd(Child);
-
-impl Drop for Slapd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn slapd(bench: &Bench, port: u16) -> Slapd {
-    let body = |name: &str| -> String {
-        let text = String::from_utf8(bench.read(name)).expect("PEM");
-        text.lines().filter(|line| !line.starts_with('-')).collect()
-    };
-    fs::create_dir(bench.path("db")).expect("a folder");
-    let config = format!(
-        "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\ndatabase mdb\nsuffix \"dc=ca,dc=example\"\ndirectory {}\nmaxsize 1048576\n",
-        bench.path("db")
-    );
-    bench.write("slapd.conf", config.as_bytes());
-    let entries = format!(
-        "dn: dc=ca,dc=example\nobjectClass: dcObject\nobjectClass: organization\ndc: ca\no: ca\n\n\
-         dn: cn=root,dc=ca,dc=example\nobjectClass: device\nobjectClass: pkiCA\ncn: root\ncACertificate;binary:: {}\ncertificateRevocationList;binary:: {}\n",
-        body("root.pem"),
-        body("root.crl")
-    );
-    bench.write("entries.ldif", entries.as_bytes());
-    let (config, entries) = (bench.path("slapd.conf"), bench.path("entries.ldif"));
-    run(command("/usr/sbin/slapadd").args(["-f", &config, "-l", &entries])).expect(0);
-    let url = format!("ldap://127.0.0.1:{port}/");
-    let child = command("/usr/sbin/slapd").args(["-d", "0", "-h", &url, "-f", &config]).stderr(Stdio::null()).spawn();
-    let server = Slapd(child.expect("slapd"));
-    wait::until_true("slapd listens", 30, || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    server
-}
-
 #[test]
 fn a_directory_says_what_was_revoked_and_its_cache_says_it_on() {
     let bench = Bench::new();
     bench.hufu("pki crl --ca root.pem --ca-key root.key --revoke node.pem --out root.crl").expect(0);
     let port = free_port();
-    let server = slapd(&bench, port);
+    let entries = authority("root", &bench.0.path().join("root.pem"), &bench.0.path().join("root.crl"));
+    let server = Slapd::start(bench.0.path(), port, &entries);
     let check = |name: &str| {
         bench.hufu(&format!("cert check {name}.pem --trust root.pem --directory ldap://127.0.0.1:{port}/dc=ca,dc=example --cache the.cache --json"))
     };

@@ -13,6 +13,7 @@ use crate::{
     boundary::Boundary,
     bounded,
     catalogue::{self, ProductConfig, RawProduct},
+    directory,
     key_place::{self, KeyPlace, Named, secret},
     provision::Means,
     scrape,
@@ -35,6 +36,8 @@ struct Raw {
     provision: RawProvision,
     #[serde(default)]
     capacity: RawCapacity,
+    #[serde(default)]
+    directory: directory::Raw,
     #[serde(default)]
     metrics: scrape::Raw,
     #[serde(default)]
@@ -213,6 +216,8 @@ pub(crate) struct Config {
     pub(crate) memory_bytes: Option<u64>,
     /// Sellable bytes of storage; absent: none.
     pub(crate) storage_bytes: Option<u64>,
+    /// Who is asked for certificates and revocation lists, if somebody is.
+    pub(crate) directory: Option<directory::Setting>,
     /// What monitoring systems may read.
     pub(crate) metrics: scrape::Offer,
     /// Products on sale.
@@ -354,6 +359,7 @@ impl Config {
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
             storage_bytes: raw.capacity.storage_bytes,
+            directory: raw.directory.checked(dir, &at(&raw.ledger.dir))?,
             metrics: raw.metrics.checked()?,
             products,
         })
@@ -407,6 +413,7 @@ mod tests {
             "[local]",
             "[provision]",
             "[capacity]",
+            "[directory]",
             "[metrics]",
             "[[template]]",
             "[[product]]",

@@ -16,7 +16,9 @@ use hufu_trade::octets::Octets;
 use crate::{
     clock::{self, Clock},
     config::Config,
-    core_state, firmware,
+    core_state,
+    directory::{Asking, Known},
+    firmware,
     gpus::{self, Followed},
     hardware::{Hardware, Watch},
     link::{self, Broker},
@@ -87,7 +89,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let (inputs, inbox) = sync_channel(INPUT_COUNT_MAX);
     let (commands, obeyed) = sync_channel(INPUT_COUNT_MAX);
     let (outbound, sent) = tokio::sync::mpsc::channel(OUTBOUND_COUNT_MAX);
-    let core = core(&config, &material)?;
+    let mut core = core(&config, &material)?;
+    core.directory = config.directory.clone().map(Known::new);
     let counted = Shared::default();
     let broker = Broker {
         host: config.mqtt_host.clone(),
@@ -118,6 +121,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let hardware = hardware.map_err(|(path, error)| {
         Failure::new(Exit::Io, Text::FileUnwritable { path: path.display().to_string(), why: error.to_string() })
     })?;
+    let core_asks = core.directory.is_some();
     let writer = Writer {
         core,
         ledger,
@@ -142,6 +146,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
         keys,
+        directory: core_asks.then(|| Asking::new(inputs.clone())),
     };
     // Where nothing is sold of them, and no order holds one still, the library is not even loaded.
     let are_held = stored.iter().any(|state| !state.gpus.is_empty());

@@ -19,6 +19,7 @@ mod contract;
 mod core_state;
 mod daemon;
 mod devices;
+mod directory;
 mod disk;
 mod due;
 mod exchange;

@@ -23,6 +23,7 @@ use crate::{
     change,
     clock::Now,
     contract::Contract,
+    directory::Known,
     hardware::Hardware,
     outbox::Cursor,
     signer::NodeKey,
@@ -169,6 +170,8 @@ pub(crate) struct Core {
     pub(crate) told_revision: Option<u64>,
     /// Windows whose order sums exceeded the host's counters.
     pub(crate) violations: u64,
+    /// What a directory says of buyers' certificates; absent where none is asked.
+    pub(crate) directory: Option<Known>,
 }
 
 impl Core {
@@ -194,6 +197,7 @@ impl Core {
             pushed: BTreeMap::new(),
             told_revision: None,
             violations: 0,
+            directory: None,
         }
     }
 

@@ -155,6 +155,7 @@ pub(crate) fn render(
         "window_end": core.book.window_end.map(rfc3339),
         "conservation_violations": core.violations.to_string(),
         "catalogue_revision": core.book.revision.to_string(),
+        "directory": core.directory.as_ref().map(|known| known.shown(now.real_ns)),
         "hardware": { "fingerprint": core.shop.hardware.fingerprint, "changed": core.shop.hardware.changed },
         "agent": own.each().map(|(name, value)| {
             let shown = value.map_or(Value::Null, |value| if name == "threads" { json!(value) } else { json!(value.to_string()) });

@@ -135,6 +135,7 @@ impl Writer {
             | Input::Status(_)
             | Input::Metrics(_)
             | Input::Hardware(_)
+            | Input::Directory(_)
             | Input::Accept(_)) => self.take(input)?,
             // Whoever sent it sends it again until it is answered.
             Input::Message { stub, .. } => {

@@ -288,6 +288,8 @@ impl Writer {
                 waiting.asked.push(input);
             }
             Input::Hardware(found) => self.note_hardware(found),
+            // It leads to no signature.
+            Input::Directory(found) => self.note_directory(found),
             // The final read of an order is made again, and a place asked for again, by the core that is replayed.
             _ => {}
         }

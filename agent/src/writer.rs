@@ -25,6 +25,7 @@ use hufu_trade::{
 use crate::{
     change,
     clock::{Clock, Now, ledger_quality},
+    directory::{self, Asking},
     exchange::name_of,
     hardware::{Found, Watch},
     link::{Outbound, Stub},
@@ -66,6 +67,8 @@ pub(crate) enum Input {
     Status(tokio::sync::oneshot::Sender<String>),
     /// The hardware was looked at.
     Hardware(Found),
+    /// The directory was asked.
+    Directory(directory::Found),
     /// The site accepts it as it is.
     Accept(tokio::sync::oneshot::Sender<String>),
     /// The next key is to sign from now on.
@@ -131,6 +134,8 @@ pub(crate) struct Writer {
     pub(crate) unsigned: Unsigned,
     /// Pause before a signer that is away is asked again, ns; 0 once something was signed.
     pub(crate) signer_pause_ns: u64,
+    /// Has the directory asked; absent without one.
+    pub(crate) directory: Option<Asking>,
     /// The key that is to come, and the one that came last.
     pub(crate) keys: Keys,
 }
@@ -184,6 +189,7 @@ impl Writer {
         let mut archive_ns = 0;
         loop {
             self.watch_hardware()?;
+            self.watch_directory();
             let now = self.settle()?;
             if self.core.identity.key.away().is_some() {
                 return Err(WriterError::Signer);
@@ -320,6 +326,7 @@ impl Writer {
                 Ok(())
             }
             Input::Hardware(found) => self.take_hardware(found),
+            Input::Directory(found) => self.take_directory(found),
             Input::Accept(answer) => {
                 answer.send(self.accept_hardware()?).ok();
                 Ok(())

@@ -198,6 +198,7 @@ impl Setup {
             unsigned: Unsigned::default(),
             signer_pause_ns: 0,
             keys: Keys::default(),
+            directory: None,
         };
         let whole = Some(writer.begin_comparing()?);
         let setting = Setting {

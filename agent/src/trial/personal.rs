@@ -121,6 +121,7 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         unsigned: crate::unsigned::Unsigned::default(),
         signer_pause_ns: 0,
         keys: crate::rotation::Keys::default(),
+        directory: None,
     };
     (writer, inputs, obeyed)
 }

@@ -196,6 +196,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         unsigned: crate::unsigned::Unsigned::default(),
         signer_pause_ns: 0,
         keys: crate::rotation::Keys::default(),
+        directory: None,
         hardware: None,
     };
     let is_there = |name: &str| dir.path().join(name).exists();
