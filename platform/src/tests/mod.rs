@@ -6,6 +6,7 @@ pub(crate) mod acts;
 mod allocation;
 mod changes;
 mod courses;
+mod demands;
 mod epochs;
 pub(crate) mod far;
 pub(crate) mod judgement;
