@@ -13,6 +13,7 @@ use crate::{
     boundary::Boundary,
     bounded,
     catalogue::{self, ProductConfig, RawProduct},
+    directory,
     key_place::{self, KeyPlace, Named, secret},
     link::Access,
     provision::Means,
@@ -38,6 +39,7 @@ struct Raw {
     #[serde(default)]
     capacity: RawCapacity,
     #[serde(default)]
+    directory: directory::Raw,
     demand: RawDemand,
     #[serde(default)]
     metrics: scrape::Raw,
@@ -231,6 +233,8 @@ pub(crate) struct Config {
     pub(crate) memory_bytes: Option<u64>,
     /// Sellable bytes of storage; absent: none.
     pub(crate) storage_bytes: Option<u64>,
+    /// Who is asked for certificates and revocation lists, if somebody is.
+    pub(crate) directory: Option<directory::Setting>,
     /// How demands of the platform are answered.
     pub(crate) demand: crate::demand::Terms,
     /// What monitoring systems may read.
@@ -400,6 +404,7 @@ impl Config {
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
             storage_bytes: raw.capacity.storage_bytes,
+            directory: raw.directory.checked(dir, &at(&raw.ledger.dir))?,
             demand,
             metrics: raw.metrics.checked()?,
             products,
@@ -454,6 +459,7 @@ mod tests {
             "[local]",
             "[provision]",
             "[capacity]",
+            "[directory]",
             "[metrics]",
             "[[template]]",
             "[[product]]",

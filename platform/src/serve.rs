@@ -51,9 +51,12 @@ pub(crate) struct Args {
     /// The site this platform serves, 1 to 64 of a-z 0-9 _ -
     #[arg(long, value_name = "SITE")]
     site: String,
-    /// The platform's secret key file
+    /// The platform's secret key file, or credential:NAME for one that systemd hands over
     #[arg(long, value_name = "F")]
     key: PathBuf,
+    /// File with the password of an encrypted key in one line, mode 0600, or credential:NAME
+    #[arg(long, value_name = "F")]
+    key_password: Option<PathBuf>,
     /// The platform's certificate chain (PEM), leaf first
     #[arg(long, value_name = "F")]
     cert: PathBuf,
@@ -114,7 +117,12 @@ struct Ready {
 /// 74 for a directory, port or file that cannot be used, 78 for wrong configuration.
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<Text>> {
     log_to_stderr();
-    let identity = Identity::load(&args.site, (&args.key, &args.cert), &args.trust, clock::now_ns())?;
+    let identity = Identity::load(
+        &args.site,
+        (&args.key, args.key_password.as_deref(), &args.cert),
+        &args.trust,
+        clock::now_ns(),
+    )?;
     let identity = Arc::new(identity);
     let _lock = lock(&args.dir)?;
     let db = args.dir.join(FILE);

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use hufu_gm::directory::DirectoryError;
 use hufu_provision::{Request, Verb};
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::{
     link::{self, Answered},
     local::Question,
     provision::Means,
+    setup,
     text::Text,
 };
 
@@ -42,6 +44,7 @@ pub(super) fn daemon(patient: &Patient<'_>) -> Daemon {
 pub(super) fn checks(patient: &Patient<'_>, daemon: &Daemon) -> Vec<Check> {
     let mut checks = vec![broker(patient)];
     checks.extend(helper(patient));
+    checks.extend(directory(patient, daemon));
     checks.extend(agent(patient, daemon));
     checks
 }
@@ -68,6 +71,31 @@ fn broker(patient: &Patient<'_>) -> Check {
         Err(error) => (State::Fail, error.to_string()),
     };
     patient.check("broker", judged, &text)
+}
+
+/// Asks the directory as the daemon does, without its cache; what the daemon has in there is told by the daemon.
+fn directory(patient: &Patient<'_>, daemon: &Daemon) -> Option<Check> {
+    let setting = patient.config.directory.as_ref()?;
+    let url = setting.address.to_string();
+    let asked = setting.without_cache();
+    let anchors = patient.config.trust.iter().filter_map(|path| setup::certificates(path).ok()).flatten();
+    let now_s = patient.now.real_ns / 1_000_000_000;
+    let mut failed = None;
+    for anchor in anchors {
+        match asked.crl(&anchor, now_s) {
+            Ok(_) | Err(DirectoryError::NotFound) => {}
+            Err(error) => failed = failed.or(Some(format!("{url}: {}: {error}", anchor.subject()))),
+        }
+    }
+    let lists = daemon.status.as_ref().ok().and_then(|status| status["directory"]["lists"].as_array().cloned());
+    let ages = lists.iter().flatten().filter_map(|list| list["age_s"].as_str()?.parse::<u64>().ok());
+    let kept = ages.max().map(|age_s| format!("the agent's oldest list was fetched {age_s} s ago"));
+    let judged = match (failed, kept) {
+        (None, kept) => (State::Ok, kept.map_or(url.clone(), |kept| format!("{url}; {kept}"))),
+        (Some(why), Some(kept)) => (State::Warn, format!("{why}; {kept}")),
+        (Some(why), None) => (State::Fail, why),
+    };
+    Some(patient.check("directory", judged, &Text::DoctorDirectory { url }))
 }
 
 fn reach(host: &str, port: u16) -> Result<(), String> {
