@@ -7,7 +7,7 @@ use hufu_trade::{
     entry::EntryKind,
     if2::{Answer, Blocks, Interface},
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     envelope::seal,
@@ -44,7 +44,7 @@ enum Step {
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`] of the message as a whole.
 pub(crate) async fn take(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     (now_ns, alarms): (i64, &mut Limit),
     pool: &str,
@@ -103,7 +103,7 @@ fn read(received: &[u8]) -> Result<(Blocks, Log), Refusal> {
 }
 
 async fn store_one(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
     bytes: &[u8],
@@ -156,7 +156,7 @@ async fn store_one(
 
 /// A block that was acknowledged and whose bytes are lost: the same again is stored, and nothing else.
 async fn held_again(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
     (bytes, leaf): (&[u8], &Hash),
@@ -178,7 +178,7 @@ async fn held_again(
 
 /// Stores what a judgement gave.
 async fn settle(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
     (bytes, outcome): (&[u8], Outcome),
@@ -222,7 +222,7 @@ async fn settle(
     }
 }
 
-async fn alarm_of_refusals(db: &mut SqliteConnection, facts: &Facts, block: &NextBlock) -> Result<(), Error> {
+async fn alarm_of_refusals(db: &mut AnyConnection, facts: &Facts, block: &NextBlock) -> Result<(), Error> {
     let pool = facts.pool.as_str();
     for entry in &block.entries {
         let Some(refusal) = &entry.refused else { continue };
@@ -234,7 +234,7 @@ async fn alarm_of_refusals(db: &mut SqliteConnection, facts: &Facts, block: &Nex
 }
 
 /// Loads what judging the block asks for, fresh from the database.
-async fn load(db: &mut SqliteConnection, facts: &mut Facts, bytes: &[u8]) -> Result<(), Error> {
+async fn load(db: &mut AnyConnection, facts: &mut Facts, bytes: &[u8]) -> Result<(), Error> {
     facts.contracts.clear();
     facts.named.clear();
     let Ok(block) = Block::from_bytes(bytes) else { return Ok(()) };
@@ -249,7 +249,7 @@ async fn load(db: &mut SqliteConnection, facts: &mut Facts, bytes: &[u8]) -> Res
 
 /// A node may introduce itself, and a new certificate of its own, in its log: the entry is the certificate's first use.
 async fn introduce(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     (now_ns, alarms): (i64, &mut Limit),
     pool: &str,

@@ -14,7 +14,26 @@ const TABLE: &[(&str, &str)] = &[
     ("Run the platform", "运行平台"),
     ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),
     ("Which shell", "哪种 shell"),
-    ("Directory of the database; made if it is not there", "数据库目录；不存在则新建"),
+    (
+        "Directory of this process, and of the database unless it is PostgreSQL; made if it is not there",
+        "本进程的目录，未用 PostgreSQL 时也是数据库目录；不存在则新建",
+    ),
+    (
+        "PostgreSQL database, which several workers may share: postgresql://USER:PASSWORD@HOST:PORT/DATABASE; others see it, rather use the file",
+        "PostgreSQL 数据库，可由多个工作进程共用：postgresql://用户:口令@主机:端口/数据库；他人可见，宜用文件",
+    ),
+    (
+        "PostgreSQL database, as given to serve: postgresql://USER:PASSWORD@HOST:PORT/DATABASE; others see it, rather use the file",
+        "PostgreSQL 数据库，与 serve 所用相同：postgresql://用户:口令@主机:端口/数据库；他人可见，宜用文件",
+    ),
+    (
+        "File that holds the URL of the PostgreSQL database; without either, HUFU_DATABASE_URL counts",
+        "存放 PostgreSQL 数据库 URL 的文件；两者都未给出时取 HUFU_DATABASE_URL",
+    ),
+    (
+        "On PostgreSQL: seconds after which the others take over the nodes of a worker that vanished",
+        "使用 PostgreSQL 时：工作进程消失多少秒后由其他进程接管其节点",
+    ),
     ("The site this platform serves, 1 to 64 of a-z 0-9 _ -", "本平台服务的站点，1 至 64 个 a-z 0-9 _ - 字符"),
     ("The platform's secret key file", "平台私钥文件"),
     ("The platform's certificate chain (PEM), leaf first", "平台证书链（PEM），终端证书在前"),

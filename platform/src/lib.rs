@@ -30,6 +30,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod text;
+mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 

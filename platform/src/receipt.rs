@@ -2,7 +2,7 @@
 
 use hufu_gm::Signed;
 use hufu_trade::{entry::Receipt, octets::Octets};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::Error,
@@ -16,7 +16,7 @@ use crate::{
 /// # Errors
 /// [`Error`].
 pub(crate) async fn receipt(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     (pool, log): (&str, u8),
     since: u64,

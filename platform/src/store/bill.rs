@@ -7,7 +7,7 @@ use hufu_trade::{
     octets::{ContractNo, Digest},
     statement::Statement,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::{Error, sql};
 
@@ -93,7 +93,7 @@ pub(crate) enum Source {
 
 /// Keeps a bill.
 pub(crate) async fn add(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     name: &EntryName,
     bill: &Bill,
@@ -116,28 +116,28 @@ pub(crate) async fn add(
 }
 
 /// What is due for a bill after a correction.
-pub(crate) async fn set_due(db: &mut SqliteConnection, pool: &str, bill: Digest, due: &str) -> Result<(), Error> {
+pub(crate) async fn set_due(db: &mut AnyConnection, pool: &str, bill: Digest, due: &str) -> Result<(), Error> {
     let update = "UPDATE bills SET due = $3 WHERE pool = $1 AND hash = $2";
     sqlx::query(update).bind(pool).bind(bill.0.to_vec()).bind(due).execute(db).await?;
     Ok(())
 }
 
 /// Marks the bill that a notice disputes.
-pub(crate) async fn dispute(db: &mut SqliteConnection, pool: &str, bill: Digest) -> Result<(), Error> {
+pub(crate) async fn dispute(db: &mut AnyConnection, pool: &str, bill: Digest) -> Result<(), Error> {
     let update = "UPDATE bills SET disputed = 1 WHERE pool = $1 AND hash = $2";
     sqlx::query(update).bind(pool).bind(bill.0.to_vec()).execute(db).await?;
     Ok(())
 }
 
 /// Nothing of a contract is disputed any more.
-pub(crate) async fn settle(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<(), Error> {
+pub(crate) async fn settle(db: &mut AnyConnection, pool: &str, no: ContractNo) -> Result<(), Error> {
     let update = "UPDATE bills SET disputed = 0 WHERE contract = $2 AND pool = $1 AND disputed = 1";
     sqlx::query(update).bind(pool).bind(no.0.to_vec()).execute(db).await?;
     Ok(())
 }
 
 /// The bill of a number: the payable one, if there is one. A payable number holds its contract's, which is its node's alone.
-pub(crate) async fn find(db: &mut SqliteConnection, number: &str) -> Result<Option<StoredBill>, Error> {
+pub(crate) async fn find(db: &mut AnyConnection, number: &str) -> Result<Option<StoredBill>, Error> {
     let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills WHERE number = $1
         ORDER BY CASE WHEN state = 'lost' THEN 2 WHEN state = 'refused' AND due IS NULL THEN 1 ELSE 0 END, pool, height LIMIT 1";
     type Row = (String, Vec<u8>, Vec<u8>, String, Option<String>, String, i64);
@@ -150,14 +150,14 @@ pub(crate) async fn find(db: &mut SqliteConnection, number: &str) -> Result<Opti
 }
 
 /// The payment recorded for a bill.
-pub(crate) async fn payment(db: &mut SqliteConnection, number: &str) -> Result<Option<Moved>, Error> {
+pub(crate) async fn payment(db: &mut AnyConnection, number: &str) -> Result<Option<Moved>, Error> {
     let select = "SELECT amount, reference, paid_at FROM payments WHERE number = $1";
     let row: Option<(String, String, i64)> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
     Ok(row.map(|(amount, reference, at_ns)| Moved { amount, reference, at_ns }))
 }
 
 /// Records a payment, in place of one that was recorded before.
-pub(crate) async fn pay(db: &mut SqliteConnection, number: &str, paid: &Moved) -> Result<(), Error> {
+pub(crate) async fn pay(db: &mut AnyConnection, number: &str, paid: &Moved) -> Result<(), Error> {
     let upsert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (number) DO UPDATE SET amount = excluded.amount, reference = excluded.reference,
         paid_at = excluded.paid_at";
@@ -166,7 +166,7 @@ pub(crate) async fn pay(db: &mut SqliteConnection, number: &str, paid: &Moved) -
 }
 
 /// Keeps a payment unless one is recorded.
-pub(crate) async fn keep_payment(db: &mut SqliteConnection, number: &str, paid: &Moved) -> Result<(), Error> {
+pub(crate) async fn keep_payment(db: &mut AnyConnection, number: &str, paid: &Moved) -> Result<(), Error> {
     let insert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (number) DO NOTHING";
     sqlx::query(insert).bind(number).bind(&paid.amount).bind(&paid.reference).bind(paid.at_ns).execute(db).await?;
@@ -174,7 +174,7 @@ pub(crate) async fn keep_payment(db: &mut SqliteConnection, number: &str, paid: 
 }
 
 /// Keeps a refund unless one is recorded.
-pub(crate) async fn keep_refund(db: &mut SqliteConnection, number: &str, back: &Moved) -> Result<(), Error> {
+pub(crate) async fn keep_refund(db: &mut AnyConnection, number: &str, back: &Moved) -> Result<(), Error> {
     let insert = "INSERT INTO refunds (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (number) DO NOTHING";
     sqlx::query(insert).bind(number).bind(&back.amount).bind(&back.reference).bind(back.at_ns).execute(db).await?;
@@ -182,14 +182,14 @@ pub(crate) async fn keep_refund(db: &mut SqliteConnection, number: &str, back: &
 }
 
 /// The refund recorded for a bill.
-pub(crate) async fn refund(db: &mut SqliteConnection, number: &str) -> Result<Option<Moved>, Error> {
+pub(crate) async fn refund(db: &mut AnyConnection, number: &str) -> Result<Option<Moved>, Error> {
     let select = "SELECT amount, reference, paid_at FROM refunds WHERE number = $1";
     let row: Option<(String, String, i64)> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
     Ok(row.map(|(amount, reference, at_ns)| Moved { amount, reference, at_ns }))
 }
 
 /// Records a refund.
-pub(crate) async fn pay_back(db: &mut SqliteConnection, number: &str, back: &Moved) -> Result<(), Error> {
+pub(crate) async fn pay_back(db: &mut AnyConnection, number: &str, back: &Moved) -> Result<(), Error> {
     let insert = "INSERT INTO refunds (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)";
     sqlx::query(insert).bind(number).bind(&back.amount).bind(&back.reference).bind(back.at_ns).execute(db).await?;
     Ok(())
@@ -197,7 +197,7 @@ pub(crate) async fn pay_back(db: &mut SqliteConnection, number: &str, back: &Mov
 
 /// Keeps a verified score; the first one stands, and is marked once the node's log holds it too.
 pub(crate) async fn add_score(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     signed: &SignedStatement,
     source: Source,
@@ -223,7 +223,7 @@ pub(crate) async fn add_score(
 }
 
 /// The statement of a contract's score, if there is one.
-pub(crate) async fn score(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) async fn score(db: &mut AnyConnection, no: ContractNo) -> Result<Option<Vec<u8>>, Error> {
     let select = "SELECT statement FROM scores WHERE contract = $1";
     let row: Option<(Vec<u8>,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
     Ok(row.map(|(statement,)| statement))

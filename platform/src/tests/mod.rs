@@ -4,6 +4,7 @@
 
 pub(crate) mod acts;
 mod allocation;
+pub(crate) mod base;
 mod changes;
 mod courses;
 mod epochs;
