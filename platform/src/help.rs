@@ -48,7 +48,10 @@ const TABLE: &[(&str, &str)] = &[
     ("List the nodes", "列出节点"),
     ("List what the nodes sell", "列出节点出售的产品"),
     ("List the contracts", "列出合约"),
-    ("List the bills and their payments", "列出账单及其支付"),
+    ("List the bills and their payments, or write them as FOCUS", "列出账单及其支付，或以 FOCUS 格式写出"),
+    ("Write them as CSV in the FinOps billing format FOCUS", "以 FinOps 账单格式 FOCUS 写成 CSV"),
+    ("Only bills of this month, by the calendar of their tariff", "仅限本月账单，按其资费的日历"),
+    ("Where the file goes; one that is there is replaced", "文件的去处；已有文件将被替换"),
     ("List what each contract used", "列出各合约的用量"),
     ("List what somebody must look at", "列出需要人工查看的告警"),
     (

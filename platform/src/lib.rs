@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod fetch;
 mod file;
+mod focus;
 mod help;
 mod http;
 mod identity;

@@ -39,7 +39,7 @@ fn said(state: &str, bill: &str) -> (String, Vec<String>) {
     (state.to_owned(), vec![bill.to_owned()])
 }
 
-async fn dispute(world: &mut World, sold: &Sold) {
+pub(super) async fn dispute(world: &mut World, sold: &Sold) {
     world.now += 1;
     let notice = world.notice(sold, "dispute");
     world.noticed(&notice, |world| &world.buyer);

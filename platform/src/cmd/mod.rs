@@ -1,7 +1,10 @@
 //! The operator's commands over the platform's database, which `serve` may be using meanwhile.
 
+pub(crate) mod bills;
 #[cfg(test)]
 mod disputes;
+#[cfg(test)]
+mod focus_tests;
 mod lists;
 pub(crate) mod manual;
 pub(crate) mod notice;
@@ -39,8 +42,8 @@ pub(crate) enum Command {
     Products(DirArgs),
     /// List the contracts
     Orders(DirArgs),
-    /// List the bills and their payments
-    Bills(DirArgs),
+    /// List the bills and their payments, or write them as FOCUS
+    Bills(bills::Args),
     /// List what each contract used
     Usage(DirArgs),
     /// List the platform's notices and their answers
@@ -94,7 +97,7 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
         Command::Nodes(args) => lists::show(lists::List::Nodes, args, context).await,
         Command::Products(args) => lists::show(lists::List::Products, args, context).await,
         Command::Orders(args) => lists::show(lists::List::Orders, args, context).await,
-        Command::Bills(args) => lists::show(lists::List::Bills, args, context).await,
+        Command::Bills(args) => bills::run(args, context).await,
         Command::Usage(args) => lists::show(lists::List::Usage, args, context).await,
         Command::Notices(args) => lists::show(lists::List::Notices, args, context).await,
         Command::Alarms(args) => lists::show(lists::List::Alarms, args, context).await,

@@ -136,17 +136,27 @@ pub(crate) async fn settle(db: &mut AnyConnection, pool: &str, no: ContractNo) -
     Ok(())
 }
 
+type BillRow = (String, Vec<u8>, Vec<u8>, String, Option<String>, String, i64);
+
+fn stored((pool, hash, contract, total, due, state, disputed): BillRow) -> StoredBill {
+    let state = State::of(&state, due.as_ref());
+    let due = due.unwrap_or_else(|| total.clone());
+    StoredBill { pool, hash, contract, total, due, state, is_disputed: disputed == 1 }
+}
+
 /// The bill of a number: the payable one, if there is one. A payable number holds its contract's, which is its node's alone.
 pub(crate) async fn find(db: &mut AnyConnection, number: &str) -> Result<Option<StoredBill>, Error> {
     let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills WHERE number = $1
         ORDER BY CASE WHEN state = 'lost' THEN 2 WHEN state = 'refused' AND due IS NULL THEN 1 ELSE 0 END, pool, height LIMIT 1";
-    type Row = (String, Vec<u8>, Vec<u8>, String, Option<String>, String, i64);
-    let row: Option<Row> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
-    Ok(row.map(|(pool, hash, contract, total, due, state, disputed)| {
-        let state = State::of(&state, due.as_ref());
-        let due = due.unwrap_or_else(|| total.clone());
-        StoredBill { pool, hash, contract, total, due, state, is_disputed: disputed == 1 }
-    }))
+    let row: Option<BillRow> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
+    Ok(row.map(stored))
+}
+
+/// Every bill, by node and in the order of its log.
+pub(crate) async fn all(db: &mut AnyConnection) -> Result<Vec<StoredBill>, Error> {
+    let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills ORDER BY pool, height, hash";
+    let rows: Vec<BillRow> = sqlx::query_as(select).fetch_all(db).await?;
+    Ok(rows.into_iter().map(stored).collect())
 }
 
 /// The payment recorded for a bill.

@@ -14,4 +14,5 @@ mod parents;
 pub(crate) mod parties;
 mod quality;
 mod rotation;
+mod workers;
 pub(crate) mod world;
