@@ -142,7 +142,9 @@ fn rows(billed: &Billed) -> Result<Vec<Row>, Error> {
         ];
         add(gap.amount, own)?;
     }
-    for (amount, what) in [(Some(bill.rounding), "rounding (抹零)"), (bill.over_ceiling, "above the ceiling, not charged")] {
+    for (amount, what) in
+        [(Some(bill.rounding), "rounding (抹零)"), (bill.over_ceiling, "above the ceiling, not charged")]
+    {
         if let Some(amount) = amount.filter(|amount| *amount != Money(0)) {
             add(amount, adjustment(what.to_owned(), ""))?;
         }
@@ -163,9 +165,12 @@ fn common(billed: &Billed, amount: Money) -> Row {
     let bill = &billed.bill;
     let (site, _) = bill.computing_pool_id.split_once('/').unwrap_or_default();
     let cost = decimal(&amount.to_string());
-    let mut row: Row = ["BilledCost", "ContractedCost", "EffectiveCost", "ListCost"].map(|name| (name, cost.clone())).to_vec();
-    row.extend(["HostProviderName", "InvoiceIssuerName", "ProviderName", "PublisherName", "RegionId", "ServiceProviderName"]
-        .map(|name| (name, site.to_owned())));
+    let mut row: Row =
+        ["BilledCost", "ContractedCost", "EffectiveCost", "ListCost"].map(|name| (name, cost.clone())).to_vec();
+    row.extend(
+        ["HostProviderName", "InvoiceIssuerName", "ProviderName", "PublisherName", "RegionId", "ServiceProviderName"]
+            .map(|name| (name, site.to_owned())),
+    );
     row.extend([
         ("BillingAccountId", bill.buyer.to_string()),
         ("BillingCurrency", bill.currency.clone()),
@@ -188,11 +193,7 @@ fn common(billed: &Billed, amount: Money) -> Row {
 }
 
 fn adjustment(what: String, class: &str) -> Row {
-    vec![
-        ("ChargeCategory", "Adjustment".to_owned()),
-        ("ChargeClass", class.to_owned()),
-        ("ChargeDescription", what),
-    ]
+    vec![("ChargeCategory", "Adjustment".to_owned()), ("ChargeClass", class.to_owned()), ("ChargeDescription", what)]
 }
 
 fn of_line(billed: &Billed, line: &Line) -> Result<Row, Error> {

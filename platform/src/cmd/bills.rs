@@ -79,8 +79,7 @@ pub(crate) async fn collect(db: &mut AnyConnection, period: Option<&str>) -> Res
         let body = papers.get(&own).ok_or(Error::Damaged("bill without its entry"))?;
         let bill: Bill = decode(body, "Bill")?;
         let known = contract::load(&mut *db, &found.pool, no, false).await?;
-        let (_, offer) =
-            known.and_then(|known| known.offer).ok_or(Error::Damaged("bill without an offer"))?;
+        let (_, offer) = known.and_then(|known| known.offer).ok_or(Error::Damaged("bill without an offer"))?;
         let month = Month::of(&offer.tariff.calendar, bill.period_end)?;
         if period.is_some_and(|period| period != month.name) {
             continue;

@@ -35,7 +35,8 @@ const NOT_NULL: [&str; 18] = [
     "ServiceProviderName",
 ];
 /// Mandatory, and null where there is nothing to say.
-const NULLABLE: [&str; 5] = ["BillingAccountName", "ChargeClass", "ChargeDescription", "PricingQuantity", "PricingUnit"];
+const NULLABLE: [&str; 5] =
+    ["BillingAccountName", "ChargeClass", "ChargeDescription", "PricingQuantity", "PricingUnit"];
 
 /// A line of RFC 4180 without line ends in its fields.
 fn fields(line: &str) -> Vec<String> {

@@ -46,8 +46,8 @@ pub(crate) async fn renew(store: &Store, worker: &str, lease_ms: i64) -> Result<
         "INSERT INTO workers (worker, until) VALUES ($1, $2) ON CONFLICT (worker) DO UPDATE SET until = excluded.until";
     sqlx::query(upsert).bind(worker).bind(now_ms.saturating_add(lease_ms)).execute(&mut *db).await?;
     // One whose transaction is under way is skipped: it lives, or the server ends it soon.
-    let late = "SELECT worker FROM workers WHERE until < $1 ORDER BY worker FOR UPDATE SKIP LOCKED";
-    let late: Vec<(String,)> = sqlx::query_as(late).bind(now_ms).fetch_all(&mut *db).await?;
+    let late = "SELECT worker FROM workers WHERE until < $1 AND worker <> $2 ORDER BY worker FOR UPDATE SKIP LOCKED";
+    let late: Vec<(String,)> = sqlx::query_as(late).bind(now_ms).bind(worker).fetch_all(&mut *db).await?;
     for (gone,) in late {
         tracing::warn!(worker = gone, "a worker did not renew its lease; its nodes are free");
         release(&mut *db, &gone, PARTS).await?;

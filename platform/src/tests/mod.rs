@@ -9,6 +9,7 @@ mod changes;
 mod courses;
 mod epochs;
 pub(crate) mod far;
+mod intake;
 pub(crate) mod judgement;
 mod parents;
 pub(crate) mod parties;

@@ -87,7 +87,7 @@ async fn a_message_is_handled_by_the_holder_of_its_node_alone() {
     let sold = world.sell();
     world.bill(&sold, |_| {});
     let topic = Topic::Call { pool: POOL.to_owned(), interface: Interface::Blocks, answer: false };
-    let blocks = world.ledger.blocks(Log::Trade, 0).map(|found| found.expect("a block").1).collect();
+    let blocks: Vec<Vec<u8>> = world.ledger.blocks(Log::Trade, 0).map(|found| found.expect("a block").1).collect();
     let message = Blocks::pack(0, 0, blocks).expect("a message");
     let payload = hufu_trade::encode(&message, "Blocks").expect("DER");
     let inbox =
