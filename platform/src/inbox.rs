@@ -7,7 +7,9 @@ use hufu_trade::if2::{Answer, Interface, Topic};
 use sqlx::AnyConnection;
 
 use crate::{
-    blocks, envelope,
+    blocks,
+    desk::Desks,
+    envelope,
     error::Error,
     fetch,
     identity::Identity,
@@ -117,13 +119,18 @@ impl Inbox {
                 (tx, Some(held))
             }
         };
-        let mut all = Vec::with_capacity(messages.len());
+        let (mut all, mut desks) = (Vec::with_capacity(messages.len()), Desks::default());
         for (topic, payload) in messages {
             let is_held = held
                 .as_ref()
                 .is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));
-            all.push(if is_held { self.judge(&mut tx, now_ns, topic, payload).await? } else { Taken::default() });
+            all.push(if is_held {
+                self.judge(&mut tx, (now_ns, &mut desks), topic, payload).await?
+            } else {
+                Taken::default()
+            });
         }
+        desks.put_all_away(&mut tx).await?;
         tx.commit().await?;
         Ok(all)
     }
@@ -148,15 +155,21 @@ impl Inbox {
     async fn judge(
         &mut self,
         db: &mut AnyConnection,
-        now_ns: i64,
+        (now_ns, desks): (i64, &mut Desks),
         topic: &Topic,
         payload: &[u8],
     ) -> Result<Taken, Error> {
         let identity = Arc::clone(&self.identity);
         let mut taken = Taken::default();
+        let is_blocks = matches!(topic, Topic::Call { interface: Interface::Blocks, answer: false, .. });
+        if let Some(pool) = pool_of(topic).filter(|_| !is_blocks) {
+            // Every other message finds everything in the database.
+            desks.put_away(&mut *db, pool).await?;
+        }
         let outcome = match topic {
             Topic::Call { pool, interface: Interface::Blocks, answer: false } => {
-                let answers = blocks::take(&mut *db, &identity, (now_ns, &mut self.alarms), pool, payload).await?;
+                let answers =
+                    blocks::take(&mut *db, &identity, (now_ns, &mut self.alarms, desks), pool, payload).await?;
                 answers.map(|answers| taken.outgoing = answers)
             }
             Topic::Call { pool, interface: Interface::Fetch, answer: false } => {

@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod cmd;
 mod courier;
+mod desk;
 mod envelope;
 mod error;
 mod fetch;

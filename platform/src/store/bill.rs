@@ -9,7 +9,8 @@ use hufu_trade::{
 };
 use sqlx::AnyConnection;
 
-use crate::error::{Error, sql};
+use super::rows::Rows;
+use crate::error::Error;
 
 /// What judging a bill gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             State::Payable => "payable",
             State::Refused => "refused",
@@ -91,6 +92,11 @@ pub(crate) enum Source {
     Buyer,
 }
 
+/// What a bill is kept by, before its values and behind them: one that was lost and comes again counts again.
+pub(super) const INSERT: &str = "INSERT INTO bills (pool, hash, number, contract, height, total, state)";
+pub(super) const CONFLICT: &str =
+    "ON CONFLICT (pool, hash) DO UPDATE SET state = excluded.state WHERE bills.state = 'lost'";
+
 /// Keeps a bill.
 pub(crate) async fn add(
     db: &mut AnyConnection,
@@ -99,20 +105,9 @@ pub(crate) async fn add(
     bill: &Bill,
     state: State,
 ) -> Result<(), Error> {
-    let insert = "INSERT INTO bills (pool, hash, number, contract, height, total, state)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (pool, hash)
-        DO UPDATE SET state = excluded.state WHERE bills.state = 'lost'";
-    sqlx::query(insert)
-        .bind(pool)
-        .bind(name.hash.0.to_vec())
-        .bind(&bill.number)
-        .bind(bill.contract_no.0.to_vec())
-        .bind(sql(name.height))
-        .bind(bill.total.to_string())
-        .bind(state.name())
-        .execute(db)
-        .await?;
-    Ok(())
+    let mut rows = Rows::default();
+    rows.bill(pool, name, bill, state);
+    rows.write(db, pool).await
 }
 
 /// What is due for a bill after a correction.

@@ -123,7 +123,7 @@ async fn append_entry(db: &mut AnyConnection, facts: &Facts, entry: &JudgedEntry
 }
 
 /// Keeps what lists and payments need of an entry beside its bytes.
-async fn follow(db: &mut AnyConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
+pub(crate) async fn follow(db: &mut AnyConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
     let (pool, body) = (facts.pool.as_str(), || Entry::from_bytes(&entry.bytes).map(|entry| entry.body));
     match (EntryKind::from_number(entry.kind), &entry.refused) {
         (Some(EntryKind::Bill), refused) => {
@@ -208,6 +208,13 @@ pub(crate) async fn waited(
     let since: Option<(i64,)> =
         sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
     Ok(since.is_some_and(|(since,)| now_ns.saturating_sub(since) > WAIT_NS_MAX))
+}
+
+/// Whether a block of a node waits for the other log.
+pub(crate) async fn waits(db: &mut AnyConnection, pool: &str) -> Result<bool, Error> {
+    let select = "SELECT height FROM waits WHERE pool = $1 LIMIT 1";
+    let found: Option<(i64,)> = sqlx::query_as(select).bind(pool).fetch_optional(db).await?;
+    Ok(found.is_some())
 }
 
 /// Forgets since when a block of a log waits for the other log.

@@ -137,6 +137,13 @@ async fn go_back(db: &mut AnyConnection, pool: &str, no: ContractNo) -> Result<O
     Ok((before != after).then(|| format!("contract {no} goes back from {before} to {after}")))
 }
 
+/// The number of the entry of a node that moved its contract last.
+pub(crate) async fn last_turn(db: &mut AnyConnection, pool: &str) -> Result<i64, Error> {
+    let select = "SELECT COALESCE(MAX(turn), 0) FROM entries WHERE pool = $1";
+    let (turn,): (i64,) = sqlx::query_as(select).bind(pool).fetch_one(db).await?;
+    Ok(turn)
+}
+
 /// An entry is here again as it was: it is not lost.
 pub(crate) async fn found_again(
     db: &mut AnyConnection,

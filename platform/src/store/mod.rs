@@ -17,6 +17,7 @@ pub(crate) mod parent;
 pub(crate) mod place;
 pub(crate) mod public;
 pub(crate) mod receipt;
+pub(crate) mod rows;
 pub(crate) mod tree;
 
 use std::{path::Path, time::Duration};

@@ -60,7 +60,8 @@ pub(crate) async fn facts(
     let leaves = certificates(&mut *db, pool).await?.into_iter().filter(|(is_leaf, _)| *is_leaf);
     let mut facts = Facts {
         pool: pool.to_owned(),
-        anchors: identity.anchors.clone(),
+        // Every buyer's browse is verified up to one of them.
+        anchors: identity.anchors.iter().map(|anchor| identity.known.equip(anchor.clone())).collect(),
         platform: Some((identity.cert_id, identity.key.public_key())),
         certificates: leaves.map(|(_, found)| (found.id(), identity.known.equip(found))).collect(),
         now_ns,

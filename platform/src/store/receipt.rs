@@ -9,7 +9,7 @@ use sqlx::AnyConnection;
 use crate::error::{Error, count, hash, sql};
 
 /// Most refusals, and most bills, that one receipt lists, so that it stays one message.
-const LISTED_MAX: i64 = 400;
+pub(crate) const LISTED_MAX: i64 = 400;
 
 /// What one receipt lists.
 #[derive(Debug)]
