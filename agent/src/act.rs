@@ -7,12 +7,12 @@ use hufu_trade::{
     contract::{Facts, Refusal, next, overall_score},
     encode,
     entry::{Countersignature, Deal, EntryKind, OrderStatus, SignedStatement, octet_string},
+    estimate::all_held,
     if2::{Browse, Problem, Remedy, SendOrder},
     money::Money,
     octets::{ContractNo, Digest, Octets},
     prepaid,
-    rating::rate_quantities,
-    resource::{Kind, Resource},
+    resource::Resource,
     statement::{Offer, Payment, Requirement, Statement, con_type},
 };
 
@@ -138,7 +138,7 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
         browse: browse.hash,
         product_id: product.id.clone(),
         catalogue_revision: core.book.revision,
-        stock: core.shop.free_units(&core.book, product).unwrap_or(0),
+        stock: core.shop.free_for(&core.book, product, statement.buyer).unwrap_or(0),
         term_ns_max: product.term_max_ns,
         valid_from: now_ns,
         valid_until: now_ns.saturating_add(valid_ns),
@@ -178,23 +178,7 @@ fn within_offer(statement: &Statement, offer: &Offer, offer_hash: Digest, contra
 /// [`hufu_trade::Error`] for quantities out of range.
 fn least_ceiling(offer: &Offer, requirement: &Requirement) -> Result<Money, hufu_trade::Error> {
     let units = requirement.items.iter().fold(0_u128, |sum, item| sum + u128::from(item.quantity));
-    let mut quantities = Vec::new();
-    for held in &offer.reserves {
-        let used: Resource = held.resource.parse()?;
-        // Thousandths of a core times ns are thousandths of ns of CPU time; bytes times ns 10^-9 byte-seconds; devices
-        // times ns device-ns.
-        let per = match used.kind {
-            Kind::Cpu => 1_000,
-            Kind::Gpu => 1,
-            _ => 1_000_000_000,
-        };
-        let product =
-            u128::from(held.quantity).checked_mul(u128::from(offer.window_ns)).and_then(|q| q.checked_mul(units));
-        let quantity = product.ok_or(hufu_trade::Error::Overflow { what: "quantity of a window" })? / per;
-        quantities.push((Resource { reserved: true, ..used.clone() }, quantity));
-        quantities.push((used, quantity));
-    }
-    rate_quantities(&offer.tariff, &quantities).map(|rated| rated.total)
+    all_held(&offer.tariff, &offer.reserves, units, offer.window_ns)
 }
 
 /// Paper 2.2 (2) and (3): an order statement becomes an order entry and, if capacity is free, the deal.
@@ -232,7 +216,10 @@ pub(crate) fn order(core: &Core, now_ns: i64, request: &SendOrder) -> Result<(Co
         return Err(problem("amount", Some("contract_value"), en, zh));
     }
     let wanted = requirement.items.iter().fold(0_u32, |sum, item| sum.saturating_add(item.quantity));
-    let free = core.shop.product(&offer.product_id).and_then(|product| core.shop.free_units(&core.book, product));
+    let free = core
+        .shop
+        .product(&offer.product_id)
+        .and_then(|product| core.shop.free_for(&core.book, product, contract.buyer));
     let facts = Facts {
         buyer_signed: signed_by(contract, &signed),
         within_offer: within,

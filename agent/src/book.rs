@@ -20,7 +20,10 @@ use hufu_trade::{
     usage::{Reason, UsageRecord, Window},
 };
 
-use crate::contract::{Billed, Contract};
+use crate::{
+    contract::{Billed, Contract},
+    demand::Demanded,
+};
 
 /// A ledger that does not replay: damage, or a newer program wrote it. The daemon stops.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,8 @@ pub(crate) struct Book {
     pub(crate) revision: u64,
     /// Heights of trade entries that name a finance entry back, with that entry's height; few, the last of each contract.
     pub(crate) links: Vec<(u64, u64)>,
+    /// Demands that have not lapsed or hold capacity, with the node's answers, by SM3 of the demand's DER.
+    pub(crate) demands: BTreeMap<Digest, Demanded>,
     /// The newest erasure; only it may have been interrupted.
     pub(crate) last_erased: Option<ContractNo>,
     /// An epoch began after the first: of what came before something may be lost, and what is left of it need not follow from
@@ -136,6 +141,8 @@ impl Book {
             EntryKind::Deal => {
                 let deal: Deal = read(decode(body, "Deal"))?;
                 let (no, time) = (deal.contract_no, deal.contract_time);
+                let ordered: Vec<String> = deal.requirement.items.iter().map(|item| item.product_id.clone()).collect();
+                self.take_proposed((deal.buyer, deal.contract_time), &ordered);
                 let contract = self.contract(no)?;
                 contract.in_force = Some(InForce::of(&deal));
                 (contract.deal, contract.moved) = (Some((at.clone(), deal)), Some(at.clone()));
@@ -220,10 +227,8 @@ impl Book {
                 Ok(())
             }
             EntryKind::UserOperation => self.operation(&read(decode(body, "UserOperation"))?),
-            EntryKind::Demand | EntryKind::Response => {
-                // They move no contract; what is held for a proposal is no reservation of an order.
-                read(Signed::from_bytes(body)).map(|_| ())
-            }
+            EntryKind::Demand => self.demand(at, body),
+            EntryKind::Response => self.response(at, body),
             EntryKind::KeyRotation => read(read(decode::<SignedRotation>(body, "SignedRotation"))?.open()).map(|_| ()),
             EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Ok(()),
         }

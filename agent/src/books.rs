@@ -376,7 +376,7 @@ impl Core {
         let table = self.book.table_of(Some(contract));
         let holds = table.is_some_and(|(.., table)| table.is_holding(&contract.state));
         let product = contract.offer.as_ref().and_then(|(_, offer, _)| self.shop.product(&offer.product_id));
-        let free = || product.and_then(|product| self.shop.free_units(&self.book, product));
+        let free = || product.and_then(|product| self.shop.free_for(&self.book, product, contract.buyer));
         Facts {
             node_signed: true,
             capacity_free: holds || free().is_some_and(|free| contract.quantity() <= free),

@@ -36,6 +36,8 @@ struct Raw {
     #[serde(default)]
     capacity: RawCapacity,
     #[serde(default)]
+    demand: RawDemand,
+    #[serde(default)]
     metrics: scrape::Raw,
     #[serde(default)]
     template: Vec<RawProduct>,
@@ -112,6 +114,17 @@ struct RawCapacity {
     cpu_millicores: Option<u64>,
     memory_bytes: Option<u64>,
     storage_bytes: Option<u64>,
+}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDemand {
+    every_s: u64,
+    hold_s: u64,
+}
+impl Default for RawDemand {
+    fn default() -> Self {
+        Self { every_s: 60, hold_s: 900 }
+    }
 }
 impl Default for RawLedger {
     fn default() -> Self {
@@ -213,6 +226,8 @@ pub(crate) struct Config {
     pub(crate) memory_bytes: Option<u64>,
     /// Sellable bytes of storage; absent: none.
     pub(crate) storage_bytes: Option<u64>,
+    /// How demands of the platform are answered.
+    pub(crate) demand: crate::demand::Terms,
     /// What monitoring systems may read.
     pub(crate) metrics: scrape::Offer,
     /// Products on sale.
@@ -313,6 +328,14 @@ impl Config {
         if !(1..=86_400).contains(&raw.platform.compare_s) {
             return Err("platform.compare_s: 1 to 86400 expected".to_owned());
         }
+        let RawDemand { every_s, hold_s } = raw.demand;
+        if every_s > 86_400 || !(60..=86_400).contains(&hold_s) {
+            return Err("demand.every_s: 0 to 86400, demand.hold_s: 60 to 86400 expected".to_owned());
+        }
+        let demand = crate::demand::Terms {
+            every_ns: (every_s > 0).then_some(every_s * 1_000_000_000),
+            hold_ns: i64::try_from(hold_s * 1_000_000_000).unwrap_or(i64::MAX),
+        };
         let rules = match &raw.ledger.rules {
             None => hufu_trade::rules::DEFAULT.to_owned(),
             Some(path) => bounded::read_text(&at(path)).map_err(|e| format!("ledger.rules: {e}"))?,
@@ -354,6 +377,7 @@ impl Config {
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
             storage_bytes: raw.capacity.storage_bytes,
+            demand,
             metrics: raw.metrics.checked()?,
             products,
         })

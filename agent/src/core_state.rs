@@ -25,13 +25,14 @@ use hufu_trade::{
 use crate::{
     book::Book,
     contract::{Billed, Contract, Span},
+    demand::Demanded,
 };
 
 /// Room for a state: some thousand contracts, at about a kilobyte each.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 /// A state is written after so many blocks: reading them again takes some milliseconds.
 pub(crate) const BLOCKS: u64 = 1024;
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// An entry and a hash of what was signed in it.
 #[derive(Clone, Debug, Sequence)]
@@ -115,6 +116,15 @@ struct ContractState {
     base_delivered: Option<Vec<Delivered>>,
 }
 
+/// A demand that has not lapsed or whose proposal holds capacity; both are read from the ledger.
+#[derive(Clone, Debug, Sequence)]
+struct DemandState {
+    demand: EntryName,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    response: Option<EntryName>,
+    released: bool,
+}
+
 /// Everything of [`Book`].
 #[derive(Clone, Debug, Sequence)]
 struct CoreState {
@@ -131,6 +141,7 @@ struct CoreState {
     last_erased: Option<ContractNo>,
     has_lost: bool,
     contracts: Vec<ContractState>,
+    demands: Vec<DemandState>,
 }
 
 /// Why a state is of no use; the ledger is replayed then.
@@ -166,8 +177,14 @@ pub(crate) fn write(book: &Book) -> Result<Vec<u8>, Error> {
         last_erased: book.last_erased,
         has_lost: book.has_lost,
         contracts: book.contracts.values().map(contract_state).collect(),
+        demands: book.demands.values().map(demand_state).collect(),
     };
     encode(&state, "CoreState")
+}
+
+fn demand_state(known: &Demanded) -> DemandState {
+    let response = known.answer.as_ref().map(|(name, ..)| name.clone());
+    DemandState { demand: known.entry.clone(), response, released: known.is_released }
 }
 
 fn contract_state(contract: &Contract) -> ContractState {
@@ -248,6 +265,18 @@ pub(crate) fn read(bytes: &[u8], ledger: &Ledger) -> Result<Book, Unusable> {
         book.contracts.insert(no, contract(state, ledger)?);
         book.begin_periods(no).map_err(Unusable::Wrong)?;
     }
+    let revision = book.revision;
+    for state in state.demands {
+        book.demand(&state.demand, &kept(ledger, &state.demand)?).map_err(Unusable::Wrong)?;
+        if let Some(name) = &state.response {
+            book.response(name, &kept(ledger, name)?).map_err(Unusable::Wrong)?;
+        }
+        book.demands
+            .values_mut()
+            .filter(|known| known.entry == state.demand)
+            .for_each(|known| known.is_released = state.released);
+    }
+    book.revision = revision;
     Ok(book)
 }
 

@@ -247,7 +247,9 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
             }
         }
     }
-    Ok(Core::new(material.identity.clone(), shop, config.window_ns, boot_id))
+    let mut core = Core::new(material.identity.clone(), shop, config.window_ns, boot_id);
+    core.market.terms = config.demand;
+    Ok(core)
 }
 
 fn writer_failure(dir: &std::path::Path, error: &WriterError) -> Failure<Text> {

@@ -161,6 +161,10 @@ impl Core {
                 return Ok(effects);
             }
         }
+        if let Some(judged) = self.judge_demand(now)? {
+            effects.push(judged);
+            return Ok(effects);
+        }
         self.send_due(now, &mut effects);
         Ok(effects)
     }
@@ -209,13 +213,14 @@ impl Core {
         effects.extend(self.tell_catalogue(now));
         effects.extend(self.push_bills(now));
         effects.extend(self.ask_payments(now));
+        effects.extend(self.tell_demands(now));
         let acked = [self.cursors[0].acked(), self.cursors[1].acked()];
         for (log, index) in [(Log::Trade, 0), (Log::Finance, 1)] {
             let below = self.book.sendable_below(log.number(), acked);
             match self.cursors[index].want(now.mono_ns, below) {
                 Want::Nothing => {}
-                Want::Receipt => effects.push(Effect::SendBlocks { log, from: 0, below: 0 }),
-                Want::From(from) => effects.push(Effect::SendBlocks { log, from, below }),
+                Want::Receipt => effects.push(Effect::SendBlocks { log, from: 0, below: 0, room: 0 }),
+                Want::From(from, room) => effects.push(Effect::SendBlocks { log, from, below, room }),
             }
         }
     }
@@ -244,7 +249,9 @@ impl Core {
             times.extend(self.cursors.iter().filter_map(Cursor::due_ns));
             times.extend(self.asks.values().map(|(at, _)| *at));
             times.extend(self.pushed.values().copied());
+            times.extend(self.market.due_ns());
         }
+        times.extend(self.book.demands.values().filter_map(|known| known.held()).map(|held| in_real(held.hold_until)));
         let ahead = times.into_iter().filter(|at| *at > now.mono_ns);
         ahead.min().unwrap_or_else(|| now.mono_ns.saturating_add(1_000_000_000))
     }

@@ -56,6 +56,12 @@ impl Core {
             Interface::Browse | Interface::SendOrder | Interface::Score | Interface::OrderChange => {
                 self.request(now, interface, payload)
             }
+            Interface::RefundAmount => {
+                self.question(now, interface, payload, |core, asked| core.refund_amount(now, asked))
+            }
+            Interface::BillQuery => self.question(now, interface, payload, |core, asked| core.bill_query(asked)),
+            Interface::Demands => self.demands_told(payload),
+            Interface::DemandResponse => self.response_taken(payload),
             Interface::Blocks => self.receipt(payload),
             Interface::PaymentConfirm => self.payment(now, payload),
             Interface::BillPush => self.push_answered(payload),
@@ -86,6 +92,22 @@ impl Core {
         }
         let key = self.identity.platform.public_key();
         envelope.open(key, interface, &self.identity.pool, payload).map_err(malformed)
+    }
+
+    /// Opens a question of the platform and answers it.
+    fn question<T: serde::de::DeserializeOwned, A: Serialize>(
+        &self,
+        now: Now,
+        interface: Interface,
+        payload: &[u8],
+        answer: impl Fn(&Self, &T) -> Result<A, Problem>,
+    ) -> Result<Vec<Effect>, Problem> {
+        let asked = self.open::<T>(interface, payload)?.payload;
+        let said = match answer(self, &asked.body) {
+            Ok(found) => Answer::Ok(found),
+            Err(problem) => Answer::Error(problem),
+        };
+        Ok(self.say(now, interface, Some(&asked.id), &said).into_iter().collect())
     }
 
     fn request(&mut self, now: Now, interface: Interface, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
@@ -179,7 +201,7 @@ impl Core {
         re: Option<&str>,
         body: &T,
     ) -> Option<Effect> {
-        let asked = (interface == Interface::PaymentConfirm).then_some(now.real_ns);
+        let asked = (interface.is_question() && re.is_none()).then_some(now.real_ns);
         let identity = &self.identity;
         let sealed = Envelope::seal(
             interface,

@@ -23,6 +23,7 @@ use crate::{
     change,
     clock::Now,
     contract::Contract,
+    demand::Market,
     hardware::Hardware,
     outbox::Cursor,
     signer::NodeKey,
@@ -85,8 +86,8 @@ pub(crate) enum Effect {
     Append(Vec<NewBlock>),
     /// Publish.
     Publish { topic: Topic, payload: Vec<u8>, retain: bool },
-    /// Send blocks of a log from a height, at most up to another.
-    SendBlocks { log: Log, from: u64, below: u64 },
+    /// Send blocks of a log from a height, at most up to another: one, and more as long as they take no more than `room` octets.
+    SendBlocks { log: Log, from: u64, below: u64, room: usize },
     /// Compare a receipt with our log, then `Receipted`.
     CheckReceipt { receipt: Receipt, signed: Vec<u8> },
     /// Read a contract's usage records back, then `Records`.
@@ -167,6 +168,8 @@ pub(crate) struct Core {
     pub(crate) pushed: BTreeMap<Digest, u64>,
     /// Revision of the catalogue the platform has.
     pub(crate) told_revision: Option<u64>,
+    /// The conversation about demands.
+    pub(crate) market: Market,
     /// Windows whose order sums exceeded the host's counters.
     pub(crate) violations: u64,
 }
@@ -193,6 +196,7 @@ impl Core {
             asks: BTreeMap::new(),
             pushed: BTreeMap::new(),
             told_revision: None,
+            market: Market::default(),
             violations: 0,
         }
     }
@@ -247,6 +251,7 @@ impl Core {
                 self.cursors.iter_mut().for_each(Cursor::relinked);
                 self.told_revision = None;
                 self.asks.clear();
+                self.market.relinked();
                 Ok(Vec::new())
             }
             Event::Unlinked => {

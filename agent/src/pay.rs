@@ -140,6 +140,14 @@ impl Core {
         Ok(Vec::new())
     }
 
+    /// DER of the entry of a bill.
+    pub(crate) fn bill_entry(&self, billed: &Billed) -> Option<Vec<u8>> {
+        let bill = encode(&billed.bill, "Bill").ok()?;
+        let place = (hufu_ledger::Log::Finance, billed.name.height, billed.name.index);
+        let foreseen = hufu_ledger::foresee(&self.identity.salt_key, place, EntryKind::Bill.number(), bill);
+        foreseen.ok().map(|(entry, _)| entry)
+    }
+
     /// Pushes of bills the platform holds and has not answered.
     pub(crate) fn push_bills(&mut self, now: Now) -> Vec<Effect> {
         let contracts = self.book.contracts.values().filter(|contract| !contract.erased);
@@ -148,10 +156,7 @@ impl Core {
             .filter(|(_, billed)| billed.receipted && billed.paid.is_none())
             .filter(|(_, billed)| self.pushed.get(&billed.name.hash).is_none_or(|at| *at <= now.mono_ns))
             .filter_map(|(no, billed)| {
-                let bill = hufu_trade::encode(&billed.bill, "Bill").ok()?;
-                let place = (hufu_ledger::Log::Finance, billed.name.height, billed.name.index);
-                let kind = EntryKind::Bill.number();
-                let (entry, _) = hufu_ledger::foresee(&self.identity.salt_key, place, kind, bill).ok()?;
+                let entry = self.bill_entry(billed)?;
                 let push = BillPush {
                     bill_no: billed.bill.number.clone(),
                     contract_no: no.to_string(),

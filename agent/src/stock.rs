@@ -5,6 +5,7 @@ use hufu_metering::{capacity::TrustedSource, gpu_meter};
 use hufu_trade::{
     allocation::{DEVICE_COUNT_MAX, Device},
     if2::{Catalogue, Product, ProductDelivery, ProductPrice, ProductSla, Sealed},
+    octets::Digest,
     resource::{Kind, Resource},
     statement::{Metered, Reservation},
     tariff::{Scheme, Tariff},
@@ -81,14 +82,20 @@ impl Shop {
         self.products.iter().find(|product| product.id == id)
     }
 
-    /// Units of `product` that are free beside what the deals of `book` hold; `None` when nothing may be sold at all.
+    /// Units of `product` that are free beside what the deals and proposals of `book` hold; `None` when nothing may be sold at
+    /// all.
     pub(crate) fn free_units(&self, book: &Book, product: &ProductConfig) -> Option<u32> {
-        self.fitting(book, product).ok().map(|(units, _)| units)
+        self.fitting(book, product, None).ok().map(|(units, _)| units)
+    }
+
+    /// The same for a buyer: what was proposed to it is held for it.
+    pub(crate) fn free_for(&self, book: &Book, product: &ProductConfig, buyer: Digest) -> Option<u32> {
+        self.fitting(book, product, Some(buyer)).ok().map(|(units, _)| units)
     }
 
     /// The same, with what keeps there from being one unit more.
     pub(crate) fn stock(&self, book: &Book, product: &ProductConfig) -> Stock {
-        match self.fitting(book, product) {
+        match self.fitting(book, product, None) {
             Err(why) => Stock { units: 0, why },
             Ok((units, Free { resource, of, free })) => {
                 Stock { units, why: format!("{resource}: {free} of {of} free") }
@@ -97,8 +104,9 @@ impl Shop {
     }
 
     /// Units of `product` that fit into what is free, and the resource that is scarcest for it.
-    fn fitting(&self, book: &Book, product: &ProductConfig) -> Result<(u32, Free), String> {
-        let [cpu, memory, storage] = self.free(book)?;
+    fn fitting(&self, book: &Book, product: &ProductConfig, buyer: Option<Digest>) -> Result<(u32, Free), String> {
+        let proposed = self.proposed(book, buyer);
+        let [cpu, memory, storage] = self.free(book, &proposed)?;
         let mut parts =
             vec![(cpu, product.cpu_millicores), (memory, product.memory_bytes), (storage, product.disk.storage_bytes)];
         if let Some(gpu) = &product.gpu {
@@ -108,6 +116,8 @@ impl Shop {
             let of = u64::try_from(of).unwrap_or(u64::MAX);
             let free = devices::free(&self.capacity, book, &resource)
                 .ok_or_else(|| format!("{resource}: deals hold more than the {of} there are"))?;
+            let promised = proposed.iter().filter(|held| held.resource == resource);
+            let free = promised.fold(free, |free, held| free.saturating_sub(held.quantity));
             // One order is given no more than an allocation holds.
             let free = free.min(u64::try_from(DEVICE_COUNT_MAX).unwrap_or(u64::MAX));
             parts.push((Free { resource, of, free }, u64::from(gpu.count)));
@@ -122,7 +132,7 @@ impl Shop {
     /// # Errors
     /// Why nothing is sold: the hardware is not what the site accepted, or deals hold more than there is to sell (the
     /// configuration shrank).
-    fn free(&self, book: &Book) -> Result<[Free; 3], String> {
+    fn free(&self, book: &Book, proposed: &[Reservation]) -> Result<[Free; 3], String> {
         if let Some(changed) = self.hardware.changed.first() {
             return Err(format!("the hardware changed ({changed}); look at it, then: hufu capacity --accept"));
         }
@@ -147,7 +157,24 @@ impl Shop {
                 })?;
             }
         }
+        // A product that is not sold any more is held for nobody, and a promise never takes what a deal holds.
+        for part in &mut free {
+            let promised = proposed.iter().filter(|held| held.resource == part.resource);
+            part.free = promised.fold(part.free, |free, held| free.saturating_sub(held.quantity));
+        }
         Ok(free)
+    }
+
+    /// What proposals hold, those to one buyer left out.
+    fn proposed(&self, book: &Book, buyer: Option<Digest>) -> Vec<Reservation> {
+        let held = book.demands.values().filter(|demanded| Some(demanded.demand.buyer) != buyer);
+        let proposals = held.filter_map(|demanded| demanded.held());
+        let of_product = proposals
+            .filter_map(|proposal| Some((reserves(self.product(&proposal.product_id)?), u64::from(proposal.quantity))));
+        let scaled = of_product.flat_map(|(unit, units)| {
+            unit.into_iter().map(move |one| Reservation { quantity: one.quantity.saturating_mul(units), ..one })
+        });
+        scaled.collect()
     }
 
     /// The catalogue as it stands.

@@ -57,6 +57,12 @@ hufu_audit::texts! {
     SuggestFails { pack } => "{pack} does not hold, so it suggests nothing; see: hufu verify {pack} --trust CA.pem", "{pack} 未通过验证，不能据以建议评分；请运行 hufu verify {pack} --trust CA.pem";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";
+    DemandPublished { number, until } => "demand {number} published, answers are taken until {until}; see: hufu buyer proposals {number}", "需求 {number} 已发布，响应截止 {until}；查看：hufu buyer proposals {number}";
+    ProposalColumns {} => "node|proposal|estimate, CNY|held until|verified", "节点|方案|估价（元）|保留至|已验证";
+    PlanColumns {} => "plan|estimate, CNY|orders", "组合方案|估价（元）|订单";
+    RefundFinal { refund, charged, paid, refunded } => "{refund} CNY go back of {paid} paid, {charged} charged; {refunded} have gone back", "已付 {paid} 元中收取 {charged} 元，应退 {refund} 元，其中已退 {refunded} 元";
+    RefundEstimate { refund, charged, paid, at } => "if service ended at {at}, about {refund} CNY would go back of {paid} paid, {charged} charged", "若服务于 {at} 结束，已付 {paid} 元中预计收取 {charged} 元、退还 {refund} 元";
+    BillColumns {} => "bill|total, CNY|due, CNY|state", "账单|总额（元）|应付（元）|状态";
     BillNumber { number } => "{number:?} is not a bill number", "{number:?} 不是账单编号";
     PaperMissing { path } => "{path} is not there; browse comes before order, order before score", "缺少 {path}；先浏览，再下单，再评分";
     PaperThere { path } => "{path} is already there; use another --state directory for another contract", "{path} 已存在；新合约请另选 --state 目录";

@@ -2,6 +2,7 @@
 //! ledger open for writing.
 
 use std::{
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc,
@@ -350,7 +351,7 @@ impl Writer {
                 self.publish(topic, payload, retain);
                 Ok(())
             }
-            Effect::SendBlocks { log, from, below } => self.send_blocks(log, from, below),
+            Effect::SendBlocks { log, from, below, room } => self.send_blocks(log, from..below, room),
             Effect::CheckReceipt { receipt, signed } => {
                 let log = if receipt.log == 1 { Log::Finance } else { Log::Trade };
                 if receipt.size <= self.ledger.size(log) && self.ledger.root_at(log, receipt.size)? != receipt.root.0 {
@@ -425,10 +426,9 @@ impl Writer {
         }
     }
 
-    fn send_blocks(&mut self, log: Log, from: u64, below: u64) -> Result<(), WriterError> {
-        let mut blocks = Vec::new();
-        let mut bytes = 0;
-        for height in from..below {
+    fn send_blocks(&mut self, log: Log, heights: Range<u64>, room: usize) -> Result<(), WriterError> {
+        let (mut blocks, mut bytes, from) = (Vec::new(), 0, heights.start);
+        for height in heights {
             let block = match self.ledger.block(log, height) {
                 // Only what the platform has acknowledged is erased: it has lost what it signed for.
                 Err(error @ Error::Erased { .. }) => {
@@ -442,10 +442,10 @@ impl Writer {
                 read => read?,
             };
             bytes += block.len();
-            blocks.push(block);
-            if bytes > hufu_trade::if2::MESSAGE_BYTES_MAX {
+            if !blocks.is_empty() && bytes > room {
                 break;
             }
+            blocks.push(block);
         }
         let message = Blocks::pack(log.number(), from, blocks).and_then(|b| hufu_trade::encode(&b, "Blocks"));
         let payload = message.map_err(|e| WriterError::Entry(e.to_string()))?;

@@ -3,13 +3,17 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hufu_gm::{Certificate, Signed};
 use hufu_trade::{
-    if2::{Answer, BillPush, Catalogue, Envelope, Interface, MESSAGE_BYTES_MAX, PaymentConfirm, PaymentState},
+    if2::{
+        Answer, BillPush, Catalogue, DemandResponse, Demands, Envelope, Interface, MESSAGE_BYTES_MAX, PaymentConfirm,
+        PaymentState,
+    },
     octets::rfc3339,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::AnyConnection;
 
 use crate::{
+    demand,
     envelope::{Opened, open, read, seal},
     error::Error,
     identity::Identity,
@@ -78,6 +82,24 @@ pub(crate) async fn take(
                     Ok((state, is_settled)) => (Answer::Ok(state), is_settled),
                     Err(refusal) => (Answer::Error(refusal.problem()), false),
                 };
+                call.reply(&mut *db, &opened, &answer, is_final).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        Interface::Demands => match open::<Demands>(&mut *db, (pool, interface), received).await? {
+            Ok(opened) => {
+                let told = Answer::Ok(demand::list(&mut *db, now_ns, pool, opened.payload.body.after).await?);
+                call.reply(&mut *db, &opened, &told, false).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        Interface::DemandResponse => match open::<DemandResponse>(&mut *db, (pool, interface), received).await? {
+            Ok(opened) => {
+                let answer = match demand::answered(&mut *db, (pool, now_ns), &opened.payload.body).await? {
+                    Ok(taken) => Answer::Ok(taken),
+                    Err(refusal) => Answer::Error(refusal.problem()),
+                };
+                let is_final = matches!(answer, Answer::Ok(_));
                 call.reply(&mut *db, &opened, &answer, is_final).await
             }
             Err(refusal) => Ok(Err(refusal)),

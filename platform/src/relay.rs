@@ -139,7 +139,8 @@ impl Relay {
     ) -> Result<Result<Asked, Refusal>, Error> {
         let now_ns = (self.now)();
         let (key, cert_id) = (&self.identity.key, self.identity.digest());
-        let sealed = Envelope::seal(interface, PLATFORM, pool, now_ns, None, None, body, key, cert_id);
+        let asked = interface.is_question().then_some(now_ns);
+        let sealed = Envelope::seal(interface, PLATFORM, pool, now_ns, None, asked, body, key, cert_id);
         let (id, payload) = match sealed {
             Ok(sealed) => sealed,
             Err(error @ hufu_trade::Error::Field { .. }) => return Ok(Err(Refusal::new(Code::Malformed, error))),

@@ -417,6 +417,13 @@ impl RuleTable {
         self.reached(state, |_| true).iter().any(|reached| self.is_metered(reached))
     }
 
+    /// Whether a bill may still be written from a state on.
+    pub fn may_be_billed(&self, state: &str) -> bool {
+        let after = self.reached(state, |_| true);
+        let bills = |row: &Row| after.contains(&row.state.as_str()) && row.writes.contains(&Write::Bill);
+        self.rows.iter().any(bills)
+    }
+
     /// Whether capacity is held in a state.
     pub fn is_holding(&self, state: &str) -> bool {
         self.holding.iter().any(|holding| holding == state)

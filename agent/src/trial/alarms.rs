@@ -133,7 +133,7 @@ fn the_writer_says_what_the_platform_cannot_be_right_about() {
     let (mut writer, ..) = writer(&market, ledger);
     writer.replay().unwrap();
     writer.execute(Effect::CheckReceipt { receipt: receipt([7; 32], size), signed: Vec::new() }).unwrap();
-    writer.execute(Effect::SendBlocks { log: Log::Trade, from: 0, below: size }).unwrap();
+    writer.execute(Effect::SendBlocks { log: Log::Trade, from: 0, below: size, room: 4096 }).unwrap();
     let mut whole = writer.begin_comparing().unwrap();
     let topic = Topic::Call { pool: POOL.to_owned(), interface: Interface::Fetch, answer: true };
     let message = Input::Message { topic, payload: b"no answer".to_vec(), stub: Stub::numbered(1) };

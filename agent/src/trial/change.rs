@@ -72,7 +72,7 @@ pub(super) fn last_read(market: &mut Market, no: ContractNo, total: u128) {
 }
 
 /// An order that used 2000 core-seconds, 0.20 CNY, and was billed.
-fn billed() -> (Market, ContractNo) {
+pub(super) fn billed() -> (Market, ContractNo) {
     billed_child(None)
 }
 
@@ -85,7 +85,7 @@ fn billed_child(parent: Option<ParentOrder>) -> (Market, ContractNo) {
     (market, no)
 }
 
-fn dispute(market: &mut Market, no: ContractNo) -> String {
+pub(super) fn dispute(market: &mut Market, no: ContractNo) -> String {
     let mut asked = notice(market, no, "dispute");
     asked.bill = Some(market.core.book.contracts[&no].bills[0].name.hash);
     let request = by_buyer(market, &asked);
@@ -98,7 +98,7 @@ fn less(amount: &str) -> Vec<Adjustment> {
 }
 
 /// The site takes something off the contract's bill; the code of a refusal.
-fn take_off(market: &mut Market, no: ContractNo, amount: &str) -> String {
+pub(super) fn take_off(market: &mut Market, no: ContractNo, amount: &str) -> String {
     let number = market.core.book.contracts[&no].bills[0].bill.number.clone();
     match correct(&market.core, market.now().real_ns, (&number, less(amount))) {
         Ok((_, blocks)) => {
@@ -110,7 +110,7 @@ fn take_off(market: &mut Market, no: ContractNo, amount: &str) -> String {
     }
 }
 
-fn paid(market: &Market, no: ContractNo, amount: &str) -> PaymentState {
+pub(super) fn paid(market: &Market, no: ContractNo, amount: &str) -> PaymentState {
     let bill_no = market.core.book.contracts[&no].bills[0].bill.number.clone();
     let paid_at = Some(rfc3339(market.now().real_ns));
     let amount_cny = Some(amount.to_owned());

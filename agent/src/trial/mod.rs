@@ -1,8 +1,10 @@
 //! Tests of the core, with time as an argument. The world around it is `market.rs`.
 
 mod alarms;
+mod asked;
 mod change;
 mod course;
+mod demand;
 mod dice;
 mod fetch;
 mod gpu;

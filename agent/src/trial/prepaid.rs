@@ -33,7 +33,7 @@ fn prepaid(amount: &str) -> ContractValue {
 }
 
 /// An hour, paid before.
-fn serving(rules: &str) -> (Market, ContractNo) {
+pub(super) fn serving(rules: &str) -> (Market, ContractNo) {
     let mut market = reserving(rules);
     let (offer, hash) = market.browse(1);
     let request = market.order_request(&offer, hash, 3600, |s| s.contract_value = Some(prepaid("0.36")));
@@ -43,14 +43,14 @@ fn serving(rules: &str) -> (Market, ContractNo) {
 }
 
 /// Held until now.
-fn held(market: &Market, no: ContractNo, reason: Reason) -> hufu_metering::OrderDraft {
+pub(super) fn held(market: &Market, no: ContractNo, reason: Reason) -> hufu_metering::OrderDraft {
     let mut draft = market.draft(no, reason, 0);
     draft.totals[0].resource = "reserved_cpu".parse().unwrap();
     draft.totals[0].total = Some(u128::from(market.elapsed_ns));
     draft
 }
 
-fn pay(market: &mut Market, no: ContractNo, refund: Option<&str>) {
+pub(super) fn pay(market: &mut Market, no: ContractNo, refund: Option<&str>) {
     let due = market.core.book.contracts[&no].bills[0].due.clone();
     let state = PaymentState {
         bill_no: due.number,

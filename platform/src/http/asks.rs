@@ -151,7 +151,12 @@ fn signed_by(key: &PublicKey, signed: &SignedStatement) -> Result<(), Refusal> {
 }
 
 /// Asks the node and gives its answer.
-async fn relay<T: Serialize>(api: &Api, pool: &str, interface: Interface, request: &T) -> Result<Json<Value>, Wrong> {
+pub(super) async fn relay<T: Serialize>(
+    api: &Api,
+    pool: &str,
+    interface: Interface,
+    request: &T,
+) -> Result<Json<Value>, Wrong> {
     let body = serde_json::to_value(request).map_err(Error::from)?;
     match api.relay.ask(pool, interface, body).await?? {
         Answer::Ok(answer) => Ok(Json(answer)),

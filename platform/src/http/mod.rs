@@ -3,8 +3,10 @@
 
 mod answer;
 mod asks;
+mod demands;
 mod lists;
 mod packs;
+mod questions;
 #[cfg(test)]
 mod tests;
 
@@ -44,8 +46,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/deals", get(lists::deals))
         .route("/v1/alarms", get(lists::alarms))
         .route("/v1/contracts/{no}", get(lists::contract))
+        .route("/v1/contracts/{no}/refund", get(questions::refund))
+        .route("/v1/contracts/{no}/bills", get(questions::bills))
         .route("/v1/bills/{no}", get(lists::bill))
         .route("/v1/bills/{no}/pack", post(packs::pack))
+        .route("/v1/demands", post(demands::publish))
+        .route("/v1/demands/{no}", get(demands::show))
         .route("/v1/nodes/{site}/{node}/browse", post(asks::browse))
         .route("/v1/nodes/{site}/{node}/order", post(asks::order))
         .route("/v1/nodes/{site}/{node}/score", post(asks::score))

@@ -6,6 +6,7 @@ pub(crate) mod alarm;
 pub(crate) mod bill;
 pub(crate) mod block;
 pub(crate) mod contract;
+pub(crate) mod demand;
 pub(crate) mod held;
 pub(crate) mod lease;
 pub(crate) mod list;

@@ -7,6 +7,7 @@ mod allocation;
 pub(crate) mod base;
 mod changes;
 mod courses;
+mod demands;
 mod epochs;
 pub(crate) mod far;
 mod intake;

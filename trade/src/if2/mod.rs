@@ -2,15 +2,19 @@
 //! one of topics, typed bodies. MQTT itself is known only to `link.rs` of agent and platform.
 
 mod blocks;
+mod demand;
 mod envelope;
 mod message;
 pub mod protected;
+mod question;
 mod topic;
 
 pub use blocks::Blocks;
+pub use demand::{DEMANDS_MAX, DemandList, DemandResponse, Demands};
 pub use envelope::{Envelope, MESSAGE_BYTES_MAX, Opened, Payload, content_id};
 pub use message::{
     Accepted, Answer, BillPush, Browse, Catalogue, EntryProof, Fetch, Held, Offered, OrderChange, PaymentConfirm,
     PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla, Remedy, Sealed, SendOrder,
 };
+pub use question::{BillList, BillQuery, BillView, RefundAmount, RefundState};
 pub use topic::{Delivery, Interface, PLATFORM, Topic, segment_ok};

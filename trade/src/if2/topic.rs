@@ -42,6 +42,10 @@ interfaces! {
     /// The node asks how far the platform holds a log, and for blocks of it that the node itself has lost; see
     /// [`super::Fetch`]. Blocks come as [`super::Blocks`] behind the answer.
     Fetch = "fetch", up true, Ephemeral;
+    /// 获取定制需求: the node asks for the demands that it may see.
+    Demands = "demands", up true, Ephemeral;
+    /// 响应定制需求: the node's answer to a demand, which is an entry.
+    DemandResponse = "demand-response", up true, Durable;
     /// A buyer's browse statement, relayed; the answer is the node's offer.
     Browse = "browse", up false, Replayable;
     /// 发送订单: a buyer's order statement, relayed; the answer is the deal.
@@ -50,6 +54,24 @@ interfaces! {
     Score = "score", up false, Replayable;
     /// 订单状态变更: a notice of the buyer, relayed, or of the platform; the answer is its entry.
     OrderChange = "order-change", up false, Replayable;
+    /// 退款金额确认: what of an order's money goes back, now or at a given moment.
+    RefundAmount = "refund-amount", up false, Ephemeral;
+    /// 后付费账单查询: the bills of a contract as the node holds them.
+    BillQuery = "bill-query", up false, Ephemeral;
+}
+
+impl Interface {
+    /// Whether the id of a message comes from its content and the time it was asked: the same words may be asked again.
+    pub fn is_question(self) -> bool {
+        matches!(
+            self,
+            Interface::PaymentConfirm
+                | Interface::Fetch
+                | Interface::Demands
+                | Interface::RefundAmount
+                | Interface::BillQuery
+        )
+    }
 }
 
 /// Name of the platform in `from` and `to`.

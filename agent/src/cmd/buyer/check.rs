@@ -8,7 +8,7 @@ use hufu_trade::{
     decode,
     entry::{Countersignature, Deal, EntryKind, SignedStatement},
     if2::{Accepted, Offered, SendOrder},
-    octets::{Digest, Octets, rfc3339},
+    octets::{ContractNo, Digest, Octets, rfc3339},
     party::is_named,
     resource::{KINDS, Resource},
     rules::RuleTable,
@@ -50,6 +50,11 @@ fn open_offer(offered: &Offered) -> Result<(Signed, Offer), Failure<Text>> {
 /// When the offer began to hold.
 pub(super) fn offered_at(offered: &Offered) -> Result<i64, Failure<Text>> {
     Ok(open_offer(offered)?.1.valid_from)
+}
+
+/// The contract that it is about.
+pub(super) fn contract_of(offered: &Offered) -> Result<ContractNo, Failure<Text>> {
+    Ok(open_offer(offered)?.1.contract_no)
 }
 
 /// Chain to an anchor, the node's name, its signature, the request it answers, validity, price terms, rule table.

@@ -115,7 +115,7 @@ fn holds(score: &Score, statement: &Statement, anchors: &[Certificate], now_ns: 
 }
 
 /// A table of `|`-separated headings. Others wrote what is in it: a control character must not reach a terminal.
-fn table<T>(columns: &str, rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> String {
+pub(super) fn table<T>(columns: &str, rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(columns.split('|'));

@@ -1,9 +1,11 @@
 //! `hufu buyer`: the buyer's side of a contract. It holds a key, a certificate and an address; it signs here, checks what it
 //! is given before it signs, and never sends a key. Checks are `check.rs`, statements `sign.rs`, transport `channel.rs`.
 
+mod ask;
 mod change;
 mod channel;
 mod check;
+mod demand;
 mod list;
 mod parent;
 mod proof;
@@ -82,6 +84,35 @@ pub(super) enum Command {
     },
     /// Ask for an act of the contract: suspend, resume, renew, terminate, dispute, withdraw
     Change(change::Change),
+    /// Publish what you look for; nodes answer with proposals
+    Demand(demand::Wanted),
+    /// What was proposed for a demand
+    Proposals {
+        #[command(flatten)]
+        common: Common,
+        /// The demand's number
+        #[arg(value_parser = demand_no)]
+        demand_no: String,
+    },
+    /// What of a contract's money goes back, asked of its node
+    Refund {
+        #[command(flatten)]
+        common: Common,
+        /// Contract number; without it the contract of the papers in --state
+        #[arg(long, value_name = "NO")]
+        contract: Option<String>,
+        /// For service that ends then, RFC 3339, such as 2026-12-01T00:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        at: Option<String>,
+    },
+    /// The bills of a contract, asked of its node
+    Bills {
+        #[command(flatten)]
+        common: Common,
+        /// Contract number; without it the contract of the papers in --state
+        #[arg(long, value_name = "NO")]
+        contract: Option<String>,
+    },
     /// Fetch the evidence pack of a bill
     Pack {
         #[command(flatten)]
@@ -162,6 +193,16 @@ fn amount(text: &str) -> Result<Money, String> {
     }
 }
 
+fn demand_no(text: &str) -> Result<String, String> {
+    let number = hufu_trade::octets::Octets::<16>::from_hex(text);
+    number.map(|number| number.to_string()).ok_or_else(|| "32 hexadecimal digits".to_owned())
+}
+
+fn moment(text: &str) -> Result<String, String> {
+    let time = text.parse::<jiff::Timestamp>().map_err(|_| "a time such as 2026-12-01T00:00:00Z".to_owned())?;
+    Ok(time.to_string())
+}
+
 fn score_item(text: &str) -> Result<ScoreItem, String> {
     let expected = || {
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name()).collect();
@@ -183,6 +224,10 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Score { common, suggest: Some(pack), .. } => suggest::run(common, pack, context),
         Command::Score { common, scores, suggest: None } => score(common, scores, context),
         Command::Change(args) => change::run(args, context),
+        Command::Demand(wanted) => demand::publish(wanted, context),
+        Command::Proposals { common, demand_no } => demand::proposals(common, demand_no, context),
+        Command::Refund { common, contract, at } => ask::refund(common, contract.as_deref(), at.as_deref(), context),
+        Command::Bills { common, contract } => ask::bills(common, contract.as_deref(), context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
     }
 }
