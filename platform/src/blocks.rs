@@ -7,9 +7,10 @@ use hufu_trade::{
     entry::EntryKind,
     if2::{Answer, Blocks, Interface},
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
+    desk::Desks,
     envelope::seal,
     error::Error,
     identity::Identity,
@@ -44,9 +45,9 @@ enum Step {
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`] of the message as a whole.
 pub(crate) async fn take(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
-    (now_ns, alarms): (i64, &mut Limit),
+    (now_ns, alarms, desks): (i64, &mut Limit, &mut Desks),
     pool: &str,
     received: &[u8],
 ) -> Result<Result<Vec<Outgoing>, Refusal>, Error> {
@@ -54,23 +55,32 @@ pub(crate) async fn take(
         Ok(read) => read,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    introduce(&mut *db, identity, (now_ns, &mut *alarms), pool, &message).await?;
-    if !node::certificates(&mut *db, pool).await?.iter().any(|(is_leaf, _)| *is_leaf) {
+    introduce(&mut *db, identity, (now_ns, &mut *alarms, &mut *desks), pool, &message).await?;
+    if !desks.has(pool) && !node::certificates(&mut *db, pool).await?.iter().any(|(is_leaf, _)| *is_leaf) {
         return Ok(Err(Refusal::new(Code::Certificate, format!("no trusted certificate of {pool} is known"))));
     }
     let mut answers = Vec::new();
     let topic = answer_topic(pool, Interface::Blocks);
     if message.blocks.is_empty() {
+        desks.put_away(&mut *db, pool).await?;
         // Every second message of a node asks for no more than the receipt: it has just linked, or is stuck. What waited for the
         // other log waits anew, for the node may have been away and will send it now.
         stored::wait_anew(&mut *db, (pool, message.log)).await?;
         let payload = receipt(&mut *db, identity, (pool, message.log), message.first, now_ns).await?;
         return Ok(Ok(vec![Outgoing { topic, payload }]));
     }
-    let mut facts = node::facts(&mut *db, pool, identity, now_ns).await?;
+    // Loaded for what is not the ordinary course, and kept while that goes on.
+    let mut facts = None;
     // The range has an end: whoever names the greatest height of all must not count beyond it.
     for (height, bytes) in (message.first..=u64::MAX).zip(message.blocks.iter().map(|block| block.as_bytes())) {
-        match store_one(&mut *db, &mut facts, (log, height), bytes, &mut *alarms).await? {
+        if facts.is_none() && desks.take(&mut *db, identity, now_ns, (pool, log, height), bytes).await? {
+            continue;
+        }
+        let known = match &mut facts {
+            Some(known) => known,
+            none => none.insert(node::facts(&mut *db, pool, identity, now_ns).await?),
+        };
+        match store_one(&mut *db, known, (log, height), bytes, &mut *alarms).await? {
             Step::Stored => {}
             Step::Stop => break,
             Step::Wrong(refusal) => {
@@ -81,7 +91,13 @@ pub(crate) async fn take(
             }
         }
     }
-    let payload = receipt(&mut *db, identity, (pool, message.log), message.first, now_ns).await?;
+    let payload = match desks.receipt(identity, (pool, message.log), message.first, now_ns)? {
+        Some(payload) => payload,
+        None => {
+            desks.put_away(&mut *db, pool).await?;
+            receipt(&mut *db, identity, (pool, message.log), message.first, now_ns).await?
+        }
+    };
     answers.push(Outgoing { topic, payload });
     Ok(Ok(answers))
 }
@@ -103,7 +119,7 @@ fn read(received: &[u8]) -> Result<(Blocks, Log), Refusal> {
 }
 
 async fn store_one(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
     bytes: &[u8],
@@ -156,7 +172,7 @@ async fn store_one(
 
 /// A block that was acknowledged and whose bytes are lost: the same again is stored, and nothing else.
 async fn held_again(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
     (bytes, leaf): (&[u8], &Hash),
@@ -178,7 +194,7 @@ async fn held_again(
 
 /// Stores what a judgement gave.
 async fn settle(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
     (bytes, outcome): (&[u8], Outcome),
@@ -222,7 +238,8 @@ async fn settle(
     }
 }
 
-async fn alarm_of_refusals(db: &mut SqliteConnection, facts: &Facts, block: &NextBlock) -> Result<(), Error> {
+/// Raises what was refused of a block.
+pub(crate) async fn alarm_of_refusals(db: &mut AnyConnection, facts: &Facts, block: &NextBlock) -> Result<(), Error> {
     let pool = facts.pool.as_str();
     for entry in &block.entries {
         let Some(refusal) = &entry.refused else { continue };
@@ -234,7 +251,7 @@ async fn alarm_of_refusals(db: &mut SqliteConnection, facts: &Facts, block: &Nex
 }
 
 /// Loads what judging the block asks for, fresh from the database.
-async fn load(db: &mut SqliteConnection, facts: &mut Facts, bytes: &[u8]) -> Result<(), Error> {
+async fn load(db: &mut AnyConnection, facts: &mut Facts, bytes: &[u8]) -> Result<(), Error> {
     facts.contracts.clear();
     facts.named.clear();
     let Ok(block) = Block::from_bytes(bytes) else { return Ok(()) };
@@ -249,9 +266,9 @@ async fn load(db: &mut SqliteConnection, facts: &mut Facts, bytes: &[u8]) -> Res
 
 /// A node may introduce itself, and a new certificate of its own, in its log: the entry is the certificate's first use.
 async fn introduce(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
-    (now_ns, alarms): (i64, &mut Limit),
+    (now_ns, alarms, desks): (i64, &mut Limit, &mut Desks),
     pool: &str,
     message: &Blocks,
 ) -> Result<(), Error> {
@@ -261,6 +278,8 @@ async fn introduce(
             if entry.kind != EntryKind::Certificates.number() {
                 continue;
             }
+            // What is known of the node changes.
+            desks.put_away(&mut *db, pool).await?;
             if let Some(ders) = node_certificates(&entry.body)
                 && let Err(refusal) = trust(&mut *db, identity, now_ns, pool, &ders).await?
                 && alarms.allow(now_ns)

@@ -18,6 +18,7 @@ use crate::{
         Store,
         notice::{self, Pending},
     },
+    worker::Worker,
 };
 
 /// Between two looks into the database.
@@ -34,6 +35,8 @@ pub(crate) struct Courier {
     pub(crate) identity: Arc<Identity>,
     /// The way to the nodes.
     pub(crate) relay: Relay,
+    /// Beside others it carries the notices of its own nodes.
+    pub(crate) worker: Option<Worker>,
 }
 
 impl Courier {
@@ -59,8 +62,9 @@ impl Courier {
     /// [`Error`] from the database; the next round tries again.
     pub(crate) async fn round(&self) -> Result<(), Error> {
         let mut tx = self.store.read().await?;
-        let pending = notice::pending(&mut tx).await?;
+        let mut pending = notice::pending(&mut tx).await?;
         drop(tx);
+        pending.retain(|pending| self.worker.as_ref().is_none_or(|worker| worker.holds(&pending.pool)));
         for some in pending.chunks(AT_ONCE) {
             let mut under_way = JoinSet::new();
             for pending in some.iter().cloned() {

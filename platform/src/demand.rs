@@ -10,7 +10,7 @@ use hufu_trade::{
     party::is_named,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::Error,
@@ -55,7 +55,7 @@ fn malformed(error: impl std::fmt::Display) -> Refusal {
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn publish(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     now_ns: i64,
     asked: &Publish,
@@ -118,7 +118,7 @@ pub(crate) fn read(signed: &[u8]) -> Result<Demand, Error> {
 ///
 /// # Errors
 /// [`Error`] from the database.
-pub(crate) async fn list(db: &mut SqliteConnection, now_ns: i64, pool: &str, after: u64) -> Result<DemandList, Error> {
+pub(crate) async fn list(db: &mut AnyConnection, now_ns: i64, pool: &str, after: u64) -> Result<DemandList, Error> {
     let page = i64::try_from(DEMANDS_MAX).unwrap_or(i64::MAX);
     let mut told = DemandList { demands: Vec::new(), last: after, more: false };
     let mut bytes = 0;
@@ -144,7 +144,7 @@ pub(crate) async fn list(db: &mut SqliteConnection, now_ns: i64, pool: &str, aft
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn answered(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, now_ns): (&str, i64),
     told: &DemandResponse,
 ) -> Result<Result<Taken, Refusal>, Error> {

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hufu_gm::{Certificate, sm3::sm3};
 use hufu_trade::if2::{Answer, Envelope, Interface, PLATFORM, Payload, Problem};
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::Error,
@@ -65,7 +65,7 @@ fn claimed_id(envelope: &Envelope) -> Option<String> {
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn open<T: DeserializeOwned>(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, interface): (&str, Interface),
     received: &[u8],
 ) -> Result<Result<Opened<T>, Refusal>, Error> {

@@ -6,7 +6,7 @@ use hufu_trade::{
     if2::{Answer, Blocks, Fetch, Held, Interface, MESSAGE_BYTES_MAX},
     octets::Octets,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     envelope::seal,
@@ -28,7 +28,7 @@ const ROWS: i64 = 32;
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn take(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     now_ns: i64,
     pool: &str,
@@ -86,7 +86,7 @@ pub(crate) async fn take(
 }
 
 /// The blocks from a height on, up to the first that is not here; one message of them, and a little more.
-async fn consecutive(db: &mut SqliteConnection, (pool, log): (&str, u8), from: u64) -> Result<Vec<Vec<u8>>, Error> {
+async fn consecutive(db: &mut AnyConnection, (pool, log): (&str, u8), from: u64) -> Result<Vec<Vec<u8>>, Error> {
     let select = "SELECT height, bytes FROM blocks WHERE pool = $1 AND log = $2 AND height >= $3
         ORDER BY height LIMIT $4";
     let (mut blocks, mut room, mut wanted) = (Vec::new(), MESSAGE_BYTES_MAX, from);

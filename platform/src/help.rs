@@ -14,7 +14,26 @@ const TABLE: &[(&str, &str)] = &[
     ("Run the platform", "运行平台"),
     ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),
     ("Which shell", "哪种 shell"),
-    ("Directory of the database; made if it is not there", "数据库目录；不存在则新建"),
+    (
+        "Directory of this process, and of the database unless it is PostgreSQL; made if it is not there",
+        "本进程的目录，未用 PostgreSQL 时也是数据库目录；不存在则新建",
+    ),
+    (
+        "PostgreSQL database, which several workers may share: postgresql://USER:PASSWORD@HOST:PORT/DATABASE; others see it, rather use the file",
+        "PostgreSQL 数据库，可由多个工作进程共用：postgresql://用户:口令@主机:端口/数据库；他人可见，宜用文件",
+    ),
+    (
+        "PostgreSQL database, as given to serve: postgresql://USER:PASSWORD@HOST:PORT/DATABASE; others see it, rather use the file",
+        "PostgreSQL 数据库，与 serve 所用相同：postgresql://用户:口令@主机:端口/数据库；他人可见，宜用文件",
+    ),
+    (
+        "File that holds the URL of the PostgreSQL database; without either, HUFU_DATABASE_URL counts",
+        "存放 PostgreSQL 数据库 URL 的文件；两者都未给出时取 HUFU_DATABASE_URL",
+    ),
+    (
+        "On PostgreSQL: seconds after which the others take over the nodes of a worker that vanished",
+        "使用 PostgreSQL 时：工作进程消失多少秒后由其他进程接管其节点",
+    ),
     ("The site this platform serves, 1 to 64 of a-z 0-9 _ -", "本平台服务的站点，1 至 64 个 a-z 0-9 _ - 字符"),
     (
         "The platform's secret key file, or credential:NAME for one that systemd hands over",
@@ -36,7 +55,10 @@ const TABLE: &[(&str, &str)] = &[
     ("List the nodes", "列出节点"),
     ("List what the nodes sell", "列出节点出售的产品"),
     ("List the contracts", "列出合约"),
-    ("List the bills and their payments", "列出账单及其支付"),
+    ("List the bills and their payments, or write them as FOCUS", "列出账单及其支付，或以 FOCUS 格式写出"),
+    ("Write them as CSV in the FinOps billing format FOCUS", "以 FinOps 账单格式 FOCUS 写成 CSV"),
+    ("Only bills of this month, by the calendar of their tariff", "仅限本月账单，按其资费的日历"),
+    ("Where the file goes; one that is there is replaced", "文件的去处；已有文件将被替换"),
     ("List what each contract used", "列出各合约的用量"),
     ("List what somebody must look at", "列出需要人工查看的告警"),
     (

@@ -1,13 +1,15 @@
 //! What nodes send: each message is judged, and message, judgement and answer are stored in one transaction before the
-//! answer leaves. Ledger blocks are `blocks.rs`, the small messages `quick.rs`; MQTT is `link.rs`.
+//! answer leaves; messages that came together share one. Ledger blocks are `blocks.rs`, the small messages `quick.rs`; MQTT is `link.rs`.
 
 use std::sync::Arc;
 
 use hufu_trade::if2::{Answer, Interface, Topic};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
-    blocks, envelope,
+    blocks,
+    desk::Desks,
+    envelope,
     error::Error,
     fetch,
     identity::Identity,
@@ -15,7 +17,7 @@ use crate::{
     limit::Limit,
     quick,
     store::{
-        Store, alarm,
+        Store, alarm, is_unstorable, lease,
         message::{self, StoredMessage},
         node,
     },
@@ -51,18 +53,30 @@ pub(crate) struct Taken {
     pub(crate) answered: Option<Answered>,
 }
 
-/// The one writer of what nodes send.
+/// Most messages that are judged and stored in one transaction.
+pub(crate) const BATCH_MAX: usize = 64;
+
+/// A message that came: where, and what.
+pub(crate) type Received<'a> = (&'a Topic, &'a [u8]);
+
+/// The writer of what nodes send: of all, or of those whose parts its worker holds.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     store: Store,
     identity: Arc<Identity>,
     alarms: Limit,
+    worker: Option<String>,
 }
 
 impl Inbox {
-    /// An inbox over a database.
+    /// An inbox over a database that has no other.
     pub(crate) fn new(store: Store, identity: Arc<Identity>) -> Self {
-        Self { store, identity, alarms: Limit::new(ALARMS_A_MINUTE, 60_000_000_000) }
+        Self { store, identity, alarms: Limit::new(ALARMS_A_MINUTE, 60_000_000_000), worker: None }
+    }
+
+    /// The inbox of a worker beside others: messages of nodes that it does not hold are dropped, their holder has them too.
+    pub(crate) fn of_worker(self, worker: Option<String>) -> Self {
+        Self { worker, ..self }
     }
 
     /// Takes one message in.
@@ -70,13 +84,92 @@ impl Inbox {
     /// # Errors
     /// [`Error`] when the database failed: nothing was stored and nothing may be answered; the node sends it again.
     pub(crate) async fn take(&mut self, now_ns: i64, topic: &Topic, payload: &[u8]) -> Result<Taken, Error> {
-        let mut tx = self.store.write().await?;
+        Ok(self.take_many(now_ns, &[(topic, payload)]).await?.pop().unwrap_or_default())
+    }
+
+    /// Takes messages in, in their order, at most [`BATCH_MAX`] in one transaction; for each of them what it led to. Where the
+    /// transaction fails each is tried alone, so that none stands in another's way.
+    ///
+    /// # Errors
+    /// [`Error`] when the database failed: of one that is not answered nothing is stored, and its node sends it again.
+    pub(crate) async fn take_many(&mut self, now_ns: i64, messages: &[Received<'_>]) -> Result<Vec<Taken>, Error> {
+        let mut all = Vec::with_capacity(messages.len());
+        for batch in messages.chunks(BATCH_MAX) {
+            match self.together(now_ns, batch).await {
+                Ok(taken) => all.extend(taken),
+                Err(error) => {
+                    if batch.len() > 1 {
+                        tracing::warn!(%error, "messages not stored together; trying each alone");
+                    }
+                    for message in batch {
+                        all.push(self.alone(now_ns, *message).await?);
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn together(&mut self, now_ns: i64, messages: &[Received<'_>]) -> Result<Vec<Taken>, Error> {
+        let (mut tx, held) = match &self.worker {
+            None => (self.store.write().await?, None),
+            Some(worker) => {
+                let mut tx = self.store.write_beside().await?;
+                let held = lease::held(&mut tx, worker).await?;
+                (tx, Some(held))
+            }
+        };
+        let (mut all, mut desks) = (Vec::with_capacity(messages.len()), Desks::default());
+        for (topic, payload) in messages {
+            let is_held = held
+                .as_ref()
+                .is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));
+            all.push(if is_held {
+                self.judge(&mut tx, (now_ns, &mut desks), topic, payload).await?
+            } else {
+                Taken::default()
+            });
+        }
+        desks.put_all_away(&mut tx).await?;
+        tx.commit().await?;
+        Ok(all)
+    }
+
+    /// One message in a transaction of its own. What the database has no place for is refused like anything malformed: tried
+    /// again it would fail for ever.
+    async fn alone(&mut self, now_ns: i64, (topic, payload): Received<'_>) -> Result<Taken, Error> {
+        match self.together(now_ns, &[(topic, payload)]).await {
+            Err(error) if is_unstorable(&error) => {
+                let mut tx = self.store.write().await?;
+                let refusal = Refusal::new(Code::Malformed, "text with a NUL in it");
+                let mut taken = Taken::default();
+                self.refuse(&mut tx, now_ns, (topic, payload), &refusal, &mut taken).await?;
+                tx.commit().await?;
+                Ok(taken)
+            }
+            taken => Ok(taken?.pop().unwrap_or_default()),
+        }
+    }
+
+    /// Judges a message, and stores it with its answers.
+    async fn judge(
+        &mut self,
+        db: &mut AnyConnection,
+        (now_ns, desks): (i64, &mut Desks),
+        topic: &Topic,
+        payload: &[u8],
+    ) -> Result<Taken, Error> {
         let identity = Arc::clone(&self.identity);
-        let db: &mut SqliteConnection = &mut tx;
         let mut taken = Taken::default();
+        let is_blocks = matches!(topic, Topic::Call { interface: Interface::Blocks, answer: false, .. });
+        if let Some(pool) = pool_of(topic).filter(|_| !is_blocks) {
+            // Every other message finds everything in the database.
+            desks.put_away(&mut *db, pool).await?;
+        }
         let outcome = match topic {
             Topic::Call { pool, interface: Interface::Blocks, answer: false } => {
-                let answers = blocks::take(&mut *db, &identity, (now_ns, &mut self.alarms), pool, payload).await?;
+                let answers =
+                    blocks::take(&mut *db, &identity, (now_ns, &mut self.alarms, desks), pool, payload).await?;
                 answers.map(|answers| taken.outgoing = answers)
             }
             Topic::Call { pool, interface: Interface::Fetch, answer: false } => {
@@ -95,18 +188,31 @@ impl Inbox {
             Topic::Presence { pool } => quick::presence(&mut *db, now_ns, pool, payload).await?,
             _ => Ok(()),
         };
-        if let (Err(refusal), Some(pool)) = (&outcome, pool_of(topic)) {
-            if self.alarms.allow(now_ns) {
-                tracing::warn!(pool, code = refusal.code.name(), why = %refusal.why, "message refused");
-                alarm::raise(&mut *db, pool, refusal.code.name(), &refusal.why, now_ns).await?;
-            }
-            if let Topic::Call { interface, answer: false, .. } = topic {
-                let payload = envelope::refuse(&identity, now_ns, (pool, *interface), payload, refusal.problem())?;
-                taken.outgoing.push(Outgoing { topic: answer_topic(pool, *interface), payload });
-            }
+        if let Err(refusal) = &outcome {
+            self.refuse(db, now_ns, (topic, payload), refusal, &mut taken).await?;
         }
-        tx.commit().await?;
         Ok(taken)
+    }
+
+    async fn refuse(
+        &mut self,
+        db: &mut AnyConnection,
+        now_ns: i64,
+        (topic, payload): Received<'_>,
+        refusal: &Refusal,
+        taken: &mut Taken,
+    ) -> Result<(), Error> {
+        let Some(pool) = pool_of(topic) else { return Ok(()) };
+        if self.alarms.allow(now_ns) {
+            tracing::warn!(pool, code = refusal.code.name(), why = %refusal.why, "message refused");
+            alarm::raise(db, pool, refusal.code.name(), &refusal.why, now_ns).await?;
+        }
+        if let Topic::Call { interface, answer: false, .. } = topic {
+            let problem = refusal.problem();
+            let payload = envelope::refuse(&self.identity, now_ns, (pool, *interface), payload, problem)?;
+            taken.outgoing.push(Outgoing { topic: answer_topic(pool, *interface), payload });
+        }
+        Ok(())
     }
 }
 
@@ -139,7 +245,7 @@ pub(crate) fn is_accepted(before: &StoredMessage) -> bool {
 
 /// A node's answer to a request of ours.
 async fn answer(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, interface): (&str, Interface),
     received: &[u8],
 ) -> Result<Result<Option<Answered>, Refusal>, Error> {
@@ -171,7 +277,7 @@ async fn answer(
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn trust(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     now_ns: i64,
     pool: &str,

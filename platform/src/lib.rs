@@ -9,10 +9,12 @@ mod clock;
 mod cmd;
 mod courier;
 mod demand;
+mod desk;
 mod envelope;
 mod error;
 mod fetch;
 mod file;
+mod focus;
 mod help;
 mod http;
 mod identity;
@@ -33,6 +35,7 @@ mod store;
 mod tests;
 mod text;
 mod tls;
+mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -1,7 +1,9 @@
 //! The only file of the platform that knows MQTT. A message is acknowledged to the broker once it is judged and stored; every
-//! error drops the client and builds a new one, and what was not acknowledged comes again.
+//! error drops the client and builds a new one, and what was not acknowledged comes again. Messages that have arrived together are
+//! judged together. Of several workers each hears all and handles the messages of the nodes that it holds: the others are
+//! acknowledged and dropped, for whoever sent them goes by the signed answer and sends again until it comes.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use hufu_trade::if2::Topic;
 use rumqttc::{
@@ -11,9 +13,10 @@ use rumqttc::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
-    inbox::{Answered, Inbox, Outgoing},
+    inbox::{Answered, BATCH_MAX, Inbox, Outgoing, Received},
     limit::Limit,
     tls::{Tls, private},
+    worker::Worker,
 };
 
 /// The largest packet that MQTT has. The client fails on a larger one, and the broker would deliver it again on every new
@@ -54,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) outgoing: mpsc::Receiver<Outgoing>,
     /// Whoever waits for an answer listens here.
     pub(crate) answered: broadcast::Sender<Answered>,
+    /// This process among several.
+    pub(crate) worker: Option<Worker>,
     pub(crate) now: fn() -> i64,
 }
 
@@ -65,7 +70,7 @@ impl Link {
         let mut lines = Limit::new(1, 1_800_000_000_000);
         loop {
             session = session.saturating_add(1);
-            let why = match connect(&self.broker, session) {
+            let why = match connect(&self.broker, self.worker.as_ref(), session) {
                 Err(why) => why,
                 Ok((client, events)) => {
                     let mut link = Session { link: &mut self, client, events, session, is_up: false, subscribed: 0 };
@@ -97,8 +102,21 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
 }
 
-fn connect(broker: &Broker, session: u64) -> Result<(AsyncClient, EventLoop), String> {
-    let mut options = MqttOptions::new(format!("hufu-platform-{}", broker.site), broker.host.clone(), broker.port);
+/// Waits until what a worker holds has changed; for ever where there is none.
+async fn changed(held: &mut Option<watch::Receiver<BTreeSet<i64>>>) {
+    let is_changed = match held {
+        Some(held) => held.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_changed {
+        std::future::pending().await
+    }
+}
+
+fn connect(broker: &Broker, worker: Option<&Worker>, session: u64) -> Result<(AsyncClient, EventLoop), String> {
+    let own = worker.map(|worker| format!("-{}", worker.name)).unwrap_or_default();
+    let id = format!("hufu-platform-{}{own}", broker.site);
+    let mut options = MqttOptions::new(id, broker.host.clone(), broker.port);
     if let Some((name, file)) = &broker.user {
         options.set_credentials(name, private(file)?.trim_end_matches(['\r', '\n']));
     }
@@ -106,7 +124,8 @@ fn connect(broker: &Broker, session: u64) -> Result<(AsyncClient, EventLoop), St
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.config()?)));
     }
     options.set_keep_alive(Duration::from_secs(30));
-    options.set_clean_session(false);
+    // What waits for a worker that was away has been handled by the others.
+    options.set_clean_session(worker.is_some());
     options.set_manual_acks(true);
     options.set_max_packet_size(RECEIVED_BYTES_MAX, SENT_BYTES_MAX);
     let lost = state("lost", broker.boot, session);
@@ -139,13 +158,16 @@ struct Session<'a> {
 impl Session<'_> {
     /// Works until the connection ends; says why.
     async fn run(&mut self) -> String {
+        let mut held = self.link.worker.as_ref().map(|worker| worker.held.clone());
         loop {
             let done = tokio::select! {
                 event = self.events.poll() => match event {
-                    Ok(Event::Incoming(incoming)) => self.incoming(incoming).await,
+                    Ok(Event::Incoming(Incoming::Publish(first))) => self.publishes(first).await,
+                    Ok(Event::Incoming(incoming)) => self.incoming(incoming),
                     Ok(Event::Outgoing(_)) => Ok(()),
                     Err(error) => Err(error.to_string()),
                 },
+                () = changed(&mut held) => self.hear_anew(),
                 // Buyers' requests are asked again by the relay; one that finds no link is dropped here.
                 Some(outgoing) = self.link.outgoing.recv() => if self.is_up { self.publish(&outgoing) } else { Ok(()) },
             };
@@ -155,12 +177,25 @@ impl Session<'_> {
         }
     }
 
-    fn filters(&self) -> [String; 4] {
+    fn filters(&self) -> Vec<String> {
         let site = &self.link.broker.site;
-        ["up/+", "down/+/re", "presence", "products"].map(|rest| format!("hufu/v1/{site}/+/{rest}"))
+        let mut filters =
+            ["up/+", "down/+/re", "presence", "products"].map(|rest| format!("hufu/v1/{site}/+/{rest}")).to_vec();
+        // Whether one of the others said that the platform is gone.
+        filters.extend(self.link.worker.as_ref().map(|_| state_topic(&self.link.broker)));
+        filters
     }
 
-    async fn incoming(&mut self, incoming: Incoming) -> Result<(), String> {
+    /// What the broker retains of nodes that are new here is asked for again: when it came, it was somebody else's.
+    fn hear_anew(&mut self) -> Result<(), String> {
+        let retained = |filter: &String| filter.ends_with("/presence") || filter.ends_with("/products");
+        for filter in self.filters().into_iter().filter(|filter| self.is_up && retained(filter)) {
+            self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn incoming(&mut self, incoming: Incoming) -> Result<(), String> {
         match incoming {
             Incoming::ConnAck(_) => {
                 self.subscribed = 0;
@@ -181,28 +216,74 @@ impl Session<'_> {
                 }
                 Ok(())
             }
-            Incoming::Publish(publish) => self.take(&publish).await,
             _ => Ok(()),
         }
     }
 
-    /// Judges and stores a message, publishes the answers, and only then lets the broker forget it.
-    async fn take(&mut self, publish: &Publish) -> Result<(), String> {
-        let now_ns = (self.link.now)();
-        if let Some(topic) = Topic::parse(&publish.topic) {
-            let taken = self.link.inbox.take(now_ns, &topic, &publish.payload).await.map_err(|error| {
-                tracing::error!(%error, "message not stored");
-                error.to_string()
-            })?;
-            for outgoing in &taken.outgoing {
-                self.publish(outgoing)?;
-            }
-            if let Some(answered) = taken.answered {
-                // Nobody waits any more: the answer is stored.
-                self.link.answered.send(answered).ok();
+    /// Takes a message, and with it those that have arrived meanwhile; nothing is waited for.
+    async fn publishes(&mut self, first: Publish) -> Result<(), String> {
+        let (mut batch, mut then) = (vec![first], Ok(()));
+        while batch.len() < BATCH_MAX {
+            let event = tokio::select! {
+                biased;
+                event = self.events.poll() => event,
+                () = std::future::ready(()) => break,
+            };
+            match event {
+                Ok(Event::Incoming(Incoming::Publish(publish))) => batch.push(publish),
+                Ok(Event::Incoming(incoming)) => {
+                    then = self.incoming(incoming);
+                    break;
+                }
+                Ok(Event::Outgoing(_)) => {}
+                Err(error) => {
+                    then = Err(error.to_string());
+                    break;
+                }
             }
         }
-        self.client.try_ack(publish).map_err(|error| error.to_string())
+        // What is stored is answered even where the link is gone: the answer is kept and given again.
+        self.take(&batch).await?;
+        then
+    }
+
+    /// Judges and stores messages, publishes the answers, and only then lets the broker forget them.
+    async fn take(&mut self, batch: &[Publish]) -> Result<(), String> {
+        let now_ns = (self.link.now)();
+        let topics: Vec<Option<Topic>> = batch.iter().map(|publish| Topic::parse(&publish.topic)).collect();
+        let messages =
+            topics.iter().zip(batch).filter_map(|(topic, publish)| Some((topic.as_ref()?, &publish.payload[..])));
+        let mut received: Vec<Received<'_>> = Vec::with_capacity(batch.len());
+        for (topic, payload) in messages {
+            match (&self.link.worker, topic) {
+                (Some(_), Topic::PlatformState { .. }) => self.deny(payload)?,
+                (Some(worker), Topic::Presence { pool } | Topic::Products { pool } | Topic::Call { pool, .. })
+                    if !worker.holds(pool) => {}
+                _ => received.push((topic, payload)),
+            }
+        }
+        if !received.is_empty() {
+            let taken = self.link.inbox.take_many(now_ns, &received).await.map_err(|error| {
+                tracing::error!(%error, "messages not stored");
+                error.to_string()
+            })?;
+            for taken in taken {
+                for outgoing in &taken.outgoing {
+                    self.publish(outgoing)?;
+                }
+                if let Some(answered) = taken.answered {
+                    // Nobody waits any more: the answer is stored.
+                    self.link.answered.send(answered).ok();
+                }
+            }
+        }
+        batch.iter().try_for_each(|publish| self.client.try_ack(publish).map_err(|error| error.to_string()))
+    }
+
+    /// Another worker left, or its will says so: the platform is still there.
+    fn deny(&self, payload: &[u8]) -> Result<(), String> {
+        let is_online = String::from_utf8_lossy(payload).contains("\"online\"");
+        if self.is_up && !is_online { self.say("online") } else { Ok(()) }
     }
 
     fn publish(&self, outgoing: &Outgoing) -> Result<(), String> {

@@ -15,7 +15,7 @@ use hufu_trade::{
     statement::Offer,
     usage::UsageRecord,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::{Error, hash},
@@ -47,7 +47,7 @@ impl From<&str> for Lack {
 /// # Errors
 /// [`Error`] from the database; inside, what is lacking.
 pub(crate) async fn collect(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     number: &str,
     platform: &[Certificate],
 ) -> Result<Result<PackInput, Lack>, Error> {
@@ -109,7 +109,7 @@ struct Papers {
 }
 
 impl Papers {
-    async fn load(db: &mut SqliteConnection, stored: &StoredBill, number: &str) -> Result<Result<Self, Lack>, Error> {
+    async fn load(db: &mut AnyConnection, stored: &StoredBill, number: &str) -> Result<Result<Self, Lack>, Error> {
         let pool = stored.pool.as_str();
         let no = list::contract_no(&stored.contract)?;
         let bill_hash: Digest = Octets(hash(&stored.hash)?);
@@ -194,7 +194,7 @@ fn earlier(found: &[StoredEntry], bill: &Bill) -> Result<Vec<Digest>, Error> {
 }
 
 /// The rule table that an offer names.
-async fn rules(db: &mut SqliteConnection, pool: &str, offer: &Offer) -> Result<Option<StoredEntry>, Error> {
+async fn rules(db: &mut AnyConnection, pool: &str, offer: &Offer) -> Result<Option<StoredEntry>, Error> {
     for entry in contract::of_kind(db, pool, EntryKind::Rules).await? {
         let rules: Rules = decode(&Entry::from_bytes(&entry.bytes)?.body, "Rules")?;
         if sm3(&[rules.text.as_bytes()]) == offer.rules.0 {
@@ -205,7 +205,7 @@ async fn rules(db: &mut SqliteConnection, pool: &str, offer: &Offer) -> Result<O
 }
 
 /// The certificates known for the node, and those its log names for itself and for the platform.
-async fn certificates(db: &mut SqliteConnection, pool: &str, input: &mut PackInput) -> Result<(), Error> {
+async fn certificates(db: &mut AnyConnection, pool: &str, input: &mut PackInput) -> Result<(), Error> {
     let known = node::certificates(&mut *db, pool).await?;
     input.node_certificates.extend(known.iter().map(|(_, found)| found.der().to_vec()));
     for entry in contract::of_kind(db, pool, EntryKind::Certificates).await? {
@@ -227,7 +227,7 @@ async fn certificates(db: &mut SqliteConnection, pool: &str, input: &mut PackInp
 /// # Errors
 /// [`Error`] from the database.
 pub(crate) async fn prove(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     name: &EntryName,
 ) -> Result<(Proof, Option<Vec<u8>>), Error> {
@@ -249,7 +249,7 @@ struct Roots<'a> {
 
 impl Roots<'_> {
     /// Entry -> block -> the receipt's root.
-    async fn prove(&mut self, db: &mut SqliteConnection, name: &EntryName) -> Result<Proof, Error> {
+    async fn prove(&mut self, db: &mut AnyConnection, name: &EntryName) -> Result<Proof, Error> {
         let (log, height) = (name.log, name.height);
         let block = Block::from_bytes(&block::bytes(&mut *db, self.pool, (log, height)).await?)?;
         let entry_path = block.entry_path(name.index).ok_or(Error::Damaged("entry beyond its block"))?;
@@ -262,7 +262,7 @@ impl Roots<'_> {
     }
 
     /// Size of the log under the receipt that covers a height; 0 when none does yet.
-    async fn size(&mut self, db: &mut SqliteConnection, (log, height): (u8, u64)) -> Result<u64, Error> {
+    async fn size(&mut self, db: &mut AnyConnection, (log, height): (u8, u64)) -> Result<u64, Error> {
         let due = self.due.get(&log).copied().unwrap_or(0).max(height);
         if !self.receipts.contains_key(&(log, due)) {
             let found = receipt::covering(db, (self.pool, log), due).await?;

@@ -6,7 +6,7 @@ use hufu_trade::{
     octets::Digest,
     parent::{Child, ChildBill, ParentBill, ParentNo, parent_bill},
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::Error,
@@ -88,7 +88,7 @@ impl ParentView {
 /// # Errors
 /// [`Error`] from the database.
 pub(crate) async fn read(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (number, buyer): (ParentNo, Digest),
 ) -> Result<Option<ParentView>, Error> {
     let mut children = Vec::new();

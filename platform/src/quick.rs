@@ -10,7 +10,7 @@ use hufu_trade::{
     octets::rfc3339,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     demand,
@@ -49,7 +49,7 @@ struct Call<'a> {
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn take(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     now_ns: i64,
     (pool, interface): (&str, Interface),
@@ -113,7 +113,7 @@ impl Call<'_> {
     /// is refused. Only final answers are kept: a question that is asked every minute leaves nothing behind.
     async fn reply<T, A: Serialize>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut AnyConnection,
         opened: &Opened<T>,
         answer: &Answer<A>,
         is_final: bool,
@@ -142,7 +142,7 @@ impl Call<'_> {
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn products(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     now_ns: i64,
     pool: &str,
@@ -188,7 +188,7 @@ pub(crate) fn introduced<T: DeserializeOwned>(
 }
 
 /// A pushed bill must be one whose block is stored and which was not refused.
-async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Result<Result<(), Refusal>, Error> {
+async fn pushed(db: &mut AnyConnection, pool: &str, push: &BillPush) -> Result<Result<(), Refusal>, Error> {
     let number = &push.bill_no;
     let Some(found) = bill::find(&mut *db, number).await?.filter(|found| found.pool == pool) else {
         return Ok(Err(Refusal::new(Code::Unknown, format!("the block of bill {number} is not here yet"))));
@@ -203,7 +203,7 @@ async fn pushed(db: &mut SqliteConnection, pool: &str, push: &BillPush) -> Resul
 /// What is known about the payment of a bill, and whether that is all there will be: while something of it is to go back, the
 /// node asks on.
 async fn paid(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     identity: &Identity,
     pool: &str,
     number: &str,
@@ -234,7 +234,7 @@ async fn paid(
 }
 
 /// The parent bill that a bill was paid with. It is signed before a payment names it.
-async fn parent_bill(db: &mut SqliteConnection, identity: &Identity, number: &str) -> Result<Option<String>, Error> {
+async fn parent_bill(db: &mut AnyConnection, identity: &Identity, number: &str) -> Result<Option<String>, Error> {
     let Some((hash, unsigned)) = parent::paid_with(&mut *db, number).await? else { return Ok(None) };
     if let Some(tbs) = unsigned {
         let signed = Signed::seal(tbs, &identity.cert_id, &identity.key)?.to_bytes()?;
@@ -245,7 +245,7 @@ async fn parent_bill(db: &mut SqliteConnection, identity: &Identity, number: &st
 
 /// What of a prepaid price goes back as its bill is paid: the price less what was paid.
 async fn goes_back(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     found: &StoredBill,
     payment: Option<&Moved>,
 ) -> Result<Option<String>, Error> {
@@ -272,7 +272,7 @@ struct Presence {
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`].
 pub(crate) async fn presence(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     now_ns: i64,
     pool: &str,
     received: &[u8],

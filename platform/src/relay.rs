@@ -17,7 +17,7 @@ use crate::{
     inbox::{Answered, Outgoing, is_accepted},
     judge::{Code, Refusal},
     store::{
-        Store,
+        Kind, Store,
         message::{self, StoredMessage},
         node,
     },
@@ -25,6 +25,8 @@ use crate::{
 
 /// A request is published again after this long: the link may have been down, the node restarting.
 const AGAIN: Duration = Duration::from_secs(2);
+/// On a database that workers share it is looked for so often in between.
+const LOOKS: u32 = 8;
 /// So often; then the buyer is told to ask again.
 const TIMES: u32 = 15;
 /// Requests that may be under way at once; whoever comes then is told to come again.
@@ -94,10 +96,18 @@ impl Relay {
         let Question { id, outgoing } = question;
         let key = (pool, interface.name(), id.as_str());
         let wanted = Answered { pool: pool.to_owned(), id: id.clone() };
-        for _ in 0..TIMES {
-            // A full queue is a link that is down: the next round tries again.
-            self.outgoing.try_send(outgoing.clone()).ok();
-            if timeout(AGAIN, heard(&mut answers, &wanted)).await.is_err() {
+        // The worker that holds the node takes its answer in; it may be another one, which nobody hears here.
+        let looks = match self.store.kind() {
+            Kind::Sqlite => 1,
+            Kind::Postgres => LOOKS,
+        };
+        for look in 0..TIMES.saturating_mul(looks) {
+            if look % looks == 0 {
+                // A full queue is a link that is down: the next round tries again.
+                self.outgoing.try_send(outgoing.clone()).ok();
+            }
+            let is_heard = timeout(AGAIN / looks, heard(&mut answers, &wanted)).await.is_ok();
+            if !is_heard && looks == 1 {
                 continue;
             }
             let mut tx = self.store.read().await?;

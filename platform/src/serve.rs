@@ -1,12 +1,14 @@
 //! `hufu-platform serve`: identity, database, broker, MQTT link and HTTP, until a signal.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::Read,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use hufu_audit::{Exit, Failure};
@@ -28,9 +30,10 @@ use crate::{
     inbox::Inbox,
     link::{self, Link},
     relay::Relay,
-    store::{Create, FILE, Store},
+    store::{Create, Kind, Place, place::VARIABLE},
     text::Text,
     tls::Tls,
+    worker::{self, Worker},
 };
 
 /// Buyers' requests that may wait for the link.
@@ -45,7 +48,7 @@ const READY: &str = "platform.json";
 /// Flags of `serve`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the database; made if it is not there
+    /// Directory of this process, and of the database unless it is PostgreSQL; made if it is not there
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// The site this platform serves, 1 to 64 of a-z 0-9 _ -
@@ -90,6 +93,15 @@ pub(crate) struct Args {
     /// Address of the broker inside; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1883", requires = "embedded_broker")]
     broker_listen: SocketAddr,
+    /// PostgreSQL database, which several workers may share: postgresql://USER:PASSWORD@HOST:PORT/DATABASE; others see it, rather use the file
+    #[arg(long, value_name = "URL", conflicts_with = "database_file")]
+    database: Option<String>,
+    /// File that holds the URL of the PostgreSQL database; without either, HUFU_DATABASE_URL counts
+    #[arg(long, value_name = "F")]
+    database_file: Option<PathBuf>,
+    /// On PostgreSQL: seconds after which the others take over the nodes of a worker that vanished
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=600))]
+    lease_s: u16,
     /// Also end when standard input does: never outlive the parent
     #[arg(long)]
     exit_with_parent: bool,
@@ -125,8 +137,9 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     )?;
     let identity = Arc::new(identity);
     let _lock = lock(&args.dir)?;
-    let db = args.dir.join(FILE);
-    let store = Store::open(&args.dir, Create::IfMissing).await.map_err(|error| database(&db, &error))?;
+    let variable = std::env::var(VARIABLE).ok();
+    let place = Place::of(&args.dir, (args.database.as_deref(), args.database_file.as_deref()), variable.as_deref())?;
+    let store = place.open(Create::IfMissing).await.map_err(|error| place.failed(&error))?;
     let port_in_use = |error: std::io::Error| {
         let text = Text::PortInUse { address: args.listen.to_string(), why: error.to_string() };
         Failure::new(Exit::Io, text)
@@ -143,7 +156,20 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let (outgoing, sent) = mpsc::channel(OUTGOING_MAX);
     let (answered, _) = broadcast::channel(ANSWERED_MAX);
     let relay = Relay::new(store.clone(), Arc::clone(&identity), outgoing, answered.clone(), clock::now_ns);
-    let courier = Courier { store: store.clone(), identity: Arc::clone(&identity), relay: relay.clone() };
+    let (stop, stopped) = watch::channel(false);
+    let mut leased = None;
+    let worker = match store.kind() {
+        Kind::Sqlite => None,
+        Kind::Postgres => {
+            let name = worker::name(&args.dir)?;
+            let (held, holds) = watch::channel(BTreeSet::new());
+            let lease = Duration::from_secs(u64::from(args.lease_s));
+            leased = Some(tokio::spawn(worker::keep(store.clone(), name.clone(), lease, held, stopped.clone())));
+            Some(Worker { name, held: holds })
+        }
+    };
+    let (kept, signer) = (store.clone(), Arc::clone(&identity));
+    let courier = Courier { store: kept, identity: signer, relay: relay.clone(), worker: worker.clone() };
     let api = Api { store: store.clone(), identity: Arc::clone(&identity), relay, now: clock::now_ns };
     let broker = link::Broker {
         host: host.clone(),
@@ -156,9 +182,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
             .map(|ca| Tls { ca, identity: args.broker_cert.clone().zip(args.broker_key.clone()) }),
         boot: clock::now_ns() / 1_000_000_000,
     };
-    let inbox = Inbox::new(store.clone(), identity);
-    let link = Link { broker, inbox, outgoing: sent, answered, now: clock::now_ns };
-    let (stop, stopped) = watch::channel(false);
+    let inbox = Inbox::new(store.clone(), identity).of_worker(worker.as_ref().map(|worker| worker.name.clone()));
+    let link = Link { broker, inbox, outgoing: sent, answered, worker, now: clock::now_ns };
     let mut linked = tokio::spawn(link.run(stopped.clone()));
     let mut carried = tokio::spawn(courier.run(stopped.clone()));
     let mut quiet = stopped;
@@ -167,7 +192,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let mut served = tokio::spawn(async move { served.await });
 
     let broker = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let ready = Ready { http: address.to_string(), broker, db: db.display().to_string() };
+    let ready = Ready { http: address.to_string(), broker, db: place.shown() };
     let json = serde_json::to_vec(&ready).map_err(|error| bug(&error))?;
     file::replace(&args.dir.join(READY), &json)?;
     context
@@ -183,6 +208,9 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     stop.send_replace(true);
     linked.await.map_err(|error| bug(&error))?;
     carried.await.map_err(|error| bug(&error))?;
+    if let Some(leased) = leased {
+        leased.await.map_err(|error| bug(&error))?;
+    }
     // A buyer that waits for a node is not waited for.
     served.abort();
     store.close().await;
@@ -232,9 +260,4 @@ fn lock(dir: &Path) -> Result<File, Failure<Text>> {
         Err(std::fs::TryLockError::WouldBlock) => Err(unusable(&"another hufu-platform uses it")),
         Err(std::fs::TryLockError::Error(error)) => Err(unusable(&error)),
     }
-}
-
-/// A database that cannot be used.
-fn database(path: &Path, error: &crate::error::Error) -> Failure<Text> {
-    Failure::new(Exit::Io, Text::Database { path: path.display().to_string(), why: error.to_string() })
 }

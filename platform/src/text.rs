@@ -55,5 +55,6 @@ hufu_audit::texts! {
     ParentOpen { number, due } => "{number}: {due} CNY, open", "{number}：{due} 元，未支付";
     Paid { number, amount } => "bill {number} paid: {amount} CNY", "账单 {number} 已支付：{amount} 元";
     Ready { http, broker } => "ready: http {http}, broker {broker}", "已就绪：http {http}，消息代理 {broker}";
+    FocusWritten { path, count } => "{count} bills in {path}", "{count} 份账单已写入 {path}";
     Nothing {} => "nothing yet", "暂无数据";
 }

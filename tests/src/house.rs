@@ -185,10 +185,27 @@ impl House {
         hufu(&[&["buyer", verb, "--platform", platform][..], &who, more].concat())
     }
 
+    /// Gives the platform a PostgreSQL database.
+    pub fn on(self, url: &str) -> Self {
+        fs::write(self.at("database.url"), url).expect("a file");
+        self
+    }
+
+    /// Where the platform's database is, as its commands are told.
+    fn database(&self) -> Vec<String> {
+        let file = self.at("database.url");
+        if file.is_file() { vec!["--database-file".to_owned(), self.path("database.url")] } else { Vec::new() }
+    }
+
     /// The platform's command line; `more` says how it reaches its broker.
     pub fn platform_command(&self, more: &[&str]) -> std::process::Command {
+        self.worker_command("platform", more)
+    }
+
+    /// The same with a directory of its own: one of several workers.
+    fn worker_command(&self, dir: &str, more: &[&str]) -> std::process::Command {
         let mut command = program::command(program::ours("hufu-platform"));
-        command.args(["serve", "--json", "--site", "s1", "--dir", &self.path("platform")]);
+        command.args(["serve", "--json", "--site", "s1", "--dir", &self.path(dir)]).args(self.database());
         command.args(["--key", &self.path("platform.key"), "--cert", &self.path("platform.pem")]);
         command.args(["--trust", &self.path("root.pem")]).args(more);
         command
@@ -196,7 +213,12 @@ impl House {
 
     /// Starts the platform and waits until it is ready; returns it with its HTTP address and that of its broker.
     pub fn platform(&self, more: &[&str]) -> (Daemon, String, String) {
-        let said = self.at("platform/platform.json");
+        self.worker("platform", more)
+    }
+
+    /// Starts one of several workers, in a directory of its own.
+    pub fn worker(&self, dir: &str, more: &[&str]) -> (Daemon, String, String) {
+        let said = self.at(dir).join("platform.json");
         fs::remove_file(&said).ok();
         let mut free = Vec::new();
         for (flag, wanted) in [("--listen", true), ("--broker-listen", more.contains(&"--embedded-broker"))] {
@@ -204,8 +226,8 @@ impl House {
                 free.extend([flag, "127.0.0.1:0"]);
             }
         }
-        let mut command = self.platform_command(&[&free[..], more].concat());
-        let mut daemon = Daemon::start(&mut command, &self.at("platform.log"));
+        let mut command = self.worker_command(dir, &[&free[..], more].concat());
+        let mut daemon = Daemon::start(&mut command, &self.at(&format!("{dir}.log")));
         let ready: Value = wait::until("the platform is ready", 30, || {
             daemon.must_run();
             serde_json::from_slice(&fs::read(&said).ok()?).ok()
@@ -216,7 +238,8 @@ impl House {
 
     /// A list that the platform holds: `nodes`, `orders`, `bills`, `usage` or `alarms`.
     pub fn held(&self, what: &str) -> Vec<Value> {
-        let ran = program::platform(&[what, "--json", "--dir", &self.path("platform")]).expect(0).json();
+        let place = [vec!["--dir".to_owned(), self.path("platform")], self.database()].concat();
+        let ran = program::platform(&[vec![what.to_owned(), "--json".to_owned()], place].concat()).expect(0).json();
         ran[what].as_array().expect("a list").clone()
     }
 

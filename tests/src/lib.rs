@@ -6,6 +6,7 @@
 pub mod tree;
 pub mod wait;
 
+pub mod postgres;
 pub mod program;
 pub mod slapd;
 

@@ -35,6 +35,42 @@ fn out_of_range() -> Error {
     Error::Overflow { what: "billing calendar" }
 }
 
+/// A calendar month of a tariff's time zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Month {
+    /// `YYYY-MM`.
+    pub name: String,
+    /// Its start, ns since 1970-01-01Z.
+    pub start: i64,
+    /// Its end, not included.
+    pub end: i64,
+}
+
+impl Month {
+    /// The month that a bill belongs to whose period ends at `end`, ns since 1970-01-01Z: a period that ends with the month belongs
+    /// to that month and not to the next.
+    ///
+    /// # Errors
+    /// [`Error::Field`] when `zone` is no IANA time zone, [`Error::Overflow`] at the edge of what calendars reach.
+    pub fn of(zone: &str, end: i64) -> Result<Self, Error> {
+        let calendar = Calendar::new(Period::Month, zone)?.ok_or_else(out_of_range)?;
+        let last = end.checked_sub(1).ok_or_else(out_of_range)?;
+        let instant = Timestamp::from_nanosecond(i128::from(last)).map_err(|_| out_of_range())?;
+        let first = calendar.zone.to_datetime(instant).date().first_of_month();
+        let next = first.last_of_month().tomorrow().map_err(|_| out_of_range())?;
+        let name = format!("{:04}-{:02}", first.year(), first.month());
+        Ok(Self { name, start: calendar.start(first)?, end: calendar.start(next)? })
+    }
+
+    /// Whether a text is the name of a month: `YYYY-MM`.
+    pub fn is_name(text: &str) -> bool {
+        let digits = |part: &str, count: usize| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
+        text.split_once('-').is_some_and(|(year, month)| {
+            digits(year, 4) && digits(month, 2) && month.parse().is_ok_and(|month: u8| (1..=12).contains(&month))
+        })
+    }
+}
+
 impl Calendar {
     /// The calendar of a contract with this rule table, tariff and kind of payment; `None` where it is billed once, at the end
     /// of service. A prepaid one always is.

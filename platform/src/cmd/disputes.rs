@@ -39,7 +39,7 @@ fn said(state: &str, bill: &str) -> (String, Vec<String>) {
     (state.to_owned(), vec![bill.to_owned()])
 }
 
-async fn dispute(world: &mut World, sold: &Sold) {
+pub(super) async fn dispute(world: &mut World, sold: &Sold) {
     world.now += 1;
     let notice = world.notice(sold, "dispute");
     world.noticed(&notice, |world| &world.buyer);
@@ -70,7 +70,7 @@ async fn a_disputed_bill_is_corrected_and_the_lower_amount_is_paid() {
     world.send_all().await;
     assert_eq!(states(&world).await, said("billed", "payable"));
     let due = world.due.clone().expect("a bill").total.to_string();
-    let shown = serde_json::to_value(read(List::Bills, &dir).await.expect("a list")).expect("JSON");
+    let shown = serde_json::to_value(read(List::Bills, &place(&dir)).await.expect("a list")).expect("JSON");
     assert_eq!((&shown[0]["total_cny"], &shown[0]["due_cny"]), (&json!(total), &json!(due)));
     assert_eq!(
         named(pay::settle(&paying(&dir, &bill.number, &total, "t1"), START).await),
@@ -349,12 +349,12 @@ async fn a_notice_of_the_platform_is_kept_until_its_node_answers() {
     let kept = keep("revoke", "not paid", None, &no).await.expect("a notice");
     assert_eq!(keep("revoke", "again", None, &no).await.expect("the same notice"), kept);
     let answers = async || {
-        let rows = read(List::Notices, world.folder.path()).await.expect("a list");
+        let rows = read(List::Notices, &place(world.folder.path())).await.expect("a list");
         serde_json::to_value(rows).expect("JSON")[0]["answer"].clone()
     };
     let round = async |answer| {
         let relay = relay(&world, || START, answer);
-        let courier = Courier { store: world.store.clone(), identity: world.identity.clone(), relay };
+        let courier = Courier { store: world.store.clone(), identity: world.identity.clone(), relay, worker: None };
         courier.round().await.expect("a round");
     };
     round(busy()).await;

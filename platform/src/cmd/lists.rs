@@ -1,14 +1,14 @@
 //! `hufu-platform nodes|products|orders|bills|usage|notices|alarms`: what the database holds, as a table or as one JSON object with
 //! one list, named as the command is.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use hufu_audit::{Exit, Failure, Lang};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
-use super::{Outcome, failed, open};
+use super::{DirArgs, Outcome, failed, open};
 use crate::{
     cli::{Context, bug},
     store::list,
@@ -117,7 +117,7 @@ impl List {
     }
 
     /// The rows, as the API and JSON show them.
-    async fn rows(self, db: &mut SqliteConnection) -> Result<Rows, crate::error::Error> {
+    async fn rows(self, db: &mut AnyConnection) -> Result<Rows, crate::error::Error> {
         Ok(match self {
             List::Nodes => Rows::Nodes(list::nodes(db).await?),
             List::Products => Rows::Products(list::products(db).await?),
@@ -151,23 +151,24 @@ pub(super) enum Rows {
 }
 
 /// Reads a list and shows it.
-pub(super) async fn show(list: List, dir: &Path, context: &Context) -> Outcome {
-    let rows = read(list, dir).await?;
+pub(super) async fn show(list: List, place: &DirArgs, context: &Context) -> Outcome {
+    let rows = read(list, place).await?;
     let table = if context.json { String::new() } else { table(list.columns(), &rows, context.lang)? };
     context.show(&BTreeMap::from([(list.name(), rows)]), || table)?;
     Ok(Exit::Done)
 }
 
 /// The rows of a directory's database.
-pub(super) async fn read(list: List, dir: &Path) -> Result<Rows, Failure<Text>> {
-    let store = open(dir).await?;
+pub(super) async fn read(list: List, place: &DirArgs) -> Result<Rows, Failure<Text>> {
+    let place = place.place()?;
+    let store = open(&place).await?;
     let read = async {
         let mut tx = store.read().await?;
         list.rows(&mut tx).await
     };
     let rows = read.await;
     store.close().await;
-    rows.map_err(|error| failed(dir, &error))
+    rows.map_err(|error| failed(&place, &error))
 }
 
 /// The rows as a table for a person.

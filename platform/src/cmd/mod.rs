@@ -1,7 +1,10 @@
 //! The operator's commands over the platform's database, which `serve` may be using meanwhile.
 
+pub(crate) mod bills;
 #[cfg(test)]
 mod disputes;
+#[cfg(test)]
+mod focus_tests;
 mod lists;
 pub(crate) mod manual;
 pub(crate) mod notice;
@@ -17,13 +20,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use hufu_audit::{Exit, Failure};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     cli::{Context, bug},
     clock,
     error::Error,
-    store::{Create, FILE, Store},
+    store::{Create, FILE, Place, Store, place::VARIABLE},
     text::Text,
 };
 
@@ -39,8 +42,8 @@ pub(crate) enum Command {
     Products(DirArgs),
     /// List the contracts
     Orders(DirArgs),
-    /// List the bills and their payments
-    Bills(DirArgs),
+    /// List the bills and their payments, or write them as FOCUS
+    Bills(bills::Args),
     /// List what each contract used
     Usage(DirArgs),
     /// List the platform's notices and their answers
@@ -63,8 +66,26 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DirArgs {
     /// Directory of the platform, as given to serve
-    #[arg(long, value_name = "D")]
-    dir: PathBuf,
+    #[arg(long, value_name = "D", required_unless_present_any = ["database", "database_file"])]
+    dir: Option<PathBuf>,
+    /// PostgreSQL database, as given to serve: postgresql://USER:PASSWORD@HOST:PORT/DATABASE; others see it, rather use the file
+    #[arg(long, value_name = "URL", conflicts_with = "database_file")]
+    database: Option<String>,
+    /// File that holds the URL of the PostgreSQL database; without either, HUFU_DATABASE_URL counts
+    #[arg(long, value_name = "F")]
+    database_file: Option<PathBuf>,
+}
+
+impl DirArgs {
+    /// Where the database is.
+    ///
+    /// # Errors
+    /// As [`Place::of`].
+    pub(crate) fn place(&self) -> Result<Place, Failure<Text>> {
+        let variable = std::env::var(VARIABLE).ok();
+        let flags = (self.database.as_deref(), self.database_file.as_deref());
+        Place::of(self.dir.as_deref().unwrap_or(Path::new(".")), flags, variable.as_deref())
+    }
 }
 
 /// Does what a command says.
@@ -73,13 +94,13 @@ pub(crate) struct DirArgs {
 /// The [`Failure`] with its exit status.
 pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
     match command {
-        Command::Nodes(args) => lists::show(lists::List::Nodes, &args.dir, context).await,
-        Command::Products(args) => lists::show(lists::List::Products, &args.dir, context).await,
-        Command::Orders(args) => lists::show(lists::List::Orders, &args.dir, context).await,
-        Command::Bills(args) => lists::show(lists::List::Bills, &args.dir, context).await,
-        Command::Usage(args) => lists::show(lists::List::Usage, &args.dir, context).await,
-        Command::Notices(args) => lists::show(lists::List::Notices, &args.dir, context).await,
-        Command::Alarms(args) => lists::show(lists::List::Alarms, &args.dir, context).await,
+        Command::Nodes(args) => lists::show(lists::List::Nodes, args, context).await,
+        Command::Products(args) => lists::show(lists::List::Products, args, context).await,
+        Command::Orders(args) => lists::show(lists::List::Orders, args, context).await,
+        Command::Bills(args) => bills::run(args, context).await,
+        Command::Usage(args) => lists::show(lists::List::Usage, args, context).await,
+        Command::Notices(args) => lists::show(lists::List::Notices, args, context).await,
+        Command::Alarms(args) => lists::show(lists::List::Alarms, args, context).await,
         Command::Parents(args) => parents::run(args, clock::now_ns(), context).await,
         Command::Pay(args) => match pay_parent::number(&args.bill_no) {
             Some(parent) => pay_parent::run(args, parent, clock::now_ns(), context).await,
@@ -91,20 +112,23 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
     }
 }
 
-/// Opens the database of a directory; none is ever made here.
-async fn open(dir: &Path) -> Result<Store, Failure<Text>> {
-    if !dir.join(FILE).is_file() {
+/// Opens the database; none is ever made here.
+async fn open(place: &Place) -> Result<Store, Failure<Text>> {
+    if let Place::Dir(dir) = place
+        && !dir.join(FILE).is_file()
+    {
         return Err(Failure::new(Exit::Io, Text::NoDatabase { path: dir.display().to_string() }));
     }
-    Store::open(dir, Create::Never).await.map_err(|error| failed(dir, &error))
+    place.open(Create::Never).await.map_err(|error| failed(place, &error))
 }
 
-/// Does something in one transaction of the database of a directory; what it refuses is the answer no.
+/// Does something in one transaction of the database; what it refuses is the answer no.
 async fn in_database<T>(
-    dir: &Path,
-    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<Result<T, Text>, Error>,
+    place: &DirArgs,
+    work: impl AsyncFnOnce(&mut AnyConnection) -> Result<Result<T, Text>, Error>,
 ) -> Result<T, Failure<Text>> {
-    let store = open(dir).await?;
+    let place = place.place()?;
+    let store = open(&place).await?;
     let done = async {
         let mut tx = store.write().await?;
         let done = work(&mut tx).await?;
@@ -113,7 +137,7 @@ async fn in_database<T>(
     };
     let done = done.await;
     store.close().await;
-    let done = done.map_err(|error| failed(dir, &error))?;
+    let done = done.map_err(|error| failed(&place, &error))?;
     done.map_err(|text| match text {
         Text::Usage { .. } => Failure::new(Exit::Usage, text),
         text => Failure::new(Exit::No, text),
@@ -121,13 +145,10 @@ async fn in_database<T>(
 }
 
 /// What the database says, with the status it deserves.
-fn failed(dir: &Path, error: &Error) -> Failure<Text> {
+fn failed(place: &Place, error: &Error) -> Failure<Text> {
     match error {
         Error::Audit(other) => bug(other),
         // Everything else is read from the database: it cannot be read, or does not read back.
-        other => {
-            let (path, why) = (dir.join(FILE).display().to_string(), other.to_string());
-            Failure::new(Exit::Io, Text::Database { path, why })
-        }
+        other => place.failed(other),
     }
 }

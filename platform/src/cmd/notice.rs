@@ -9,7 +9,7 @@ use hufu_trade::{
     rules::Party,
 };
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{DirArgs, Outcome, in_database};
 use crate::{
@@ -56,7 +56,7 @@ pub(super) async fn keep(args: &Args, now_ns: i64) -> Result<Notice, Failure<Tex
     let no = ContractNo::from_hex(&args.contract_no);
     let no = no.ok_or_else(|| usage("CONTRACT_NO: 32 hexadecimal digits expected".to_owned()))?;
     let told = (args.act.as_str(), args.bill.as_deref(), args.why.as_str());
-    in_database(&args.place.dir, async |db| record(db, no, told, now_ns).await).await
+    in_database(&args.place, async |db| record(db, no, told, now_ns).await).await
 }
 
 /// Keeps a notice; the same one again, while it waits for its answer, is the same answer.
@@ -64,7 +64,7 @@ pub(super) async fn keep(args: &Args, now_ns: i64) -> Result<Notice, Failure<Tex
 /// # Errors
 /// [`Error`] from the database; inside, why it is refused.
 pub(crate) async fn record(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     no: ContractNo,
     (act, bill, why): (&str, Option<&str>, &str),
     now_ns: i64,

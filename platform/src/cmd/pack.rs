@@ -36,8 +36,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Outcome {
 
 /// Makes the pack and writes it.
 pub(super) async fn write(args: &Args) -> Result<(), Failure<Text>> {
-    let dir = &args.place.dir;
-    let store = open(dir).await?;
+    let place = args.place.place()?;
+    let store = open(&place).await?;
     let collected = async {
         let mut tx = store.read().await?;
         // The platform's own certificates stand in the node's log; no key or configuration is needed here.
@@ -50,7 +50,7 @@ pub(super) async fn write(args: &Args) -> Result<(), Failure<Text>> {
         Ok(Err(lack)) => Ok(Err(lack)),
         Err(error) => Err(error),
     };
-    let bytes = packed.map_err(|error: Error| failed(dir, &error))?.map_err(|lack| lacking(&args.bill_no, lack))?;
+    let bytes = packed.map_err(|error: Error| failed(&place, &error))?.map_err(|lack| lacking(&args.bill_no, lack))?;
     file::replace(&args.output, &bytes)
 }
 

@@ -4,7 +4,7 @@ use hufu_audit::Exit;
 use hufu_trade::octets::rfc3339;
 use serde::Serialize;
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{DirArgs, Outcome, failed, open};
 use crate::{
@@ -67,20 +67,21 @@ pub(crate) struct ParentRow {
 }
 
 pub(super) async fn run(args: &DirArgs, now_ns: i64, context: &Context) -> Outcome {
-    let store = open(&args.dir).await?;
+    let place = args.place()?;
+    let store = open(&place).await?;
     let found = async {
         let mut tx = store.read().await?;
         rows(&mut tx, now_ns).await
     };
     let found = found.await;
     store.close().await;
-    let found = found.map_err(|error| failed(&args.dir, &error))?;
+    let found = found.map_err(|error| failed(&place, &error))?;
     context.show(&json!({ "parents": found }), || shown(&found, context))?;
     Ok(Exit::Done)
 }
 
 /// All parents.
-pub(crate) async fn rows(db: &mut SqliteConnection, now_ns: i64) -> Result<Vec<ParentRow>, Error> {
+pub(crate) async fn rows(db: &mut AnyConnection, now_ns: i64) -> Result<Vec<ParentRow>, Error> {
     let mut rows = Vec::new();
     for name in parent::parents(&mut *db, ROWS_MAX).await? {
         let Some(view) = read(&mut *db, name).await? else { continue };

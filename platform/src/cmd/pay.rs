@@ -4,7 +4,7 @@
 use hufu_audit::{Exit, Failure};
 use hufu_trade::{money::Money, octets::rfc3339, parent::Payable, rules::PAY};
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{DirArgs, Outcome, in_database};
 use crate::{
@@ -52,7 +52,7 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 /// Checks and records what the arguments say.
 pub(crate) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
     let (amount, reference) = checked(&args.amount, &args.reference)?;
-    in_database(&args.place.dir, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
+    in_database(&args.place, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
 }
 
 /// The amount as money, and the reference without blanks around it.
@@ -75,7 +75,7 @@ pub(crate) fn checked<'a>(amount: &str, reference: &'a str) -> Result<(Money, &'
 /// # Errors
 /// [`Error`] from the database; inside, why it is refused.
 pub(crate) async fn record(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     number: &str,
     amount: Money,
     reference: &str,

@@ -9,7 +9,7 @@ use hufu_trade::{
     parent::{ParentNo, Payable},
 };
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{Outcome, in_database, pay};
 use crate::{
@@ -59,12 +59,12 @@ pub(crate) async fn settle(args: &pay::Args, parent: ParentNo, now_ns: i64) -> R
             Some(Digest::from_hex(text).ok_or_else(wrong)?)
         }
     };
-    in_database(&args.place.dir, async |db| record(db, (parent, buyer), (amount, reference), now_ns).await).await
+    in_database(&args.place, async |db| record(db, (parent, buyer), (amount, reference), now_ns).await).await
 }
 
 /// The one buyer of a parent order.
 async fn buyer_of(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     parent: ParentNo,
     told: Option<Digest>,
 ) -> Result<Result<Digest, Text>, Error> {
@@ -80,7 +80,7 @@ async fn buyer_of(
 
 /// Records a payment; the same one again is the same answer.
 async fn record(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (parent, told): (ParentNo, Option<Digest>),
     (amount, reference): (Money, &str),
     now_ns: i64,

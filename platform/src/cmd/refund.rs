@@ -4,7 +4,7 @@
 use hufu_audit::{Exit, Failure};
 use hufu_trade::{money::Money, octets::rfc3339, rules::REFUND};
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{DirArgs, Outcome, in_database, pay::checked};
 use crate::{
@@ -47,7 +47,7 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 /// Checks and records what the arguments say.
 pub(crate) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
     let (amount, reference) = checked(&args.amount, &args.reference)?;
-    in_database(&args.place.dir, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
+    in_database(&args.place, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
 }
 
 /// Records a refund; the same one again is the same answer.
@@ -55,7 +55,7 @@ pub(crate) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Te
 /// # Errors
 /// [`Error`] from the database; inside, why it is refused.
 pub(crate) async fn record(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     number: &str,
     amount: Money,
     reference: &str,

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     store::{alarm, node, notice},
     tests::{
+        base,
         parties::Folder,
         world::{POOL, SECOND, START, Sold, World},
     },
@@ -40,8 +41,10 @@ pub(super) async fn billed(change: fn(&mut Bill)) -> (World, Sold, Bill) {
     (world, sold, bill)
 }
 
+/// The place of a world's database: its directory, or what stands in it.
 pub(crate) fn place(dir: &Path) -> DirArgs {
-    DirArgs { dir: dir.to_owned() }
+    let file = dir.join(base::URL);
+    DirArgs { dir: Some(dir.to_owned()), database: None, database_file: file.is_file().then_some(file) }
 }
 
 pub(crate) fn paying(dir: &Path, number: &str, amount: &str, reference: &str) -> pay::Args {
@@ -193,7 +196,7 @@ async fn every_list_shows_what_its_columns_name() {
     alarm::raise(&mut tx, POOL, "fork", "a second past", START).await.expect("an alarm");
     tx.commit().await.expect("a commit");
     for list in List::ALL {
-        let rows = read(list, dir).await.expect("a list");
+        let rows = read(list, &place(dir)).await.expect("a list");
         let json = serde_json::to_value(&rows).expect("JSON");
         let first = json[0].as_object().unwrap_or_else(|| panic!("{list:?} is empty: {json}"));
         for (field, ..) in list.columns() {
@@ -205,7 +208,7 @@ async fn every_list_shows_what_its_columns_name() {
             assert!(!shown.contains('\u{7}'), "a control character reaches the terminal");
         }
     }
-    let bills = serde_json::to_value(read(List::Bills, dir).await.expect("a list")).expect("JSON");
+    let bills = serde_json::to_value(read(List::Bills, &place(dir)).await.expect("a list")).expect("JSON");
     let total = bill.total.to_string();
     let expected: Value = serde_json::json!([{
         "bill_no": bill.number, "contract_no": bill.contract_no, "node": POOL, "total_cny": total, "due_cny": total,
@@ -218,6 +221,6 @@ async fn every_list_shows_what_its_columns_name() {
 #[tokio::test]
 async fn a_directory_without_a_database_is_74_and_stays_empty() {
     let folder = Folder::new();
-    assert_eq!(named(read(List::Bills, folder.path()).await), (Exit::Io as u8, "NoDatabase".to_owned()));
+    assert_eq!(named(read(List::Bills, &place(folder.path())).await), (Exit::Io as u8, "NoDatabase".to_owned()));
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }

@@ -1,6 +1,6 @@
 //! Alarms: what a person must look at. The table is bounded; forks have their own, which is not.
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::Error;
 
@@ -11,7 +11,7 @@ const DETAIL_CHARS: usize = 300;
 
 /// Records an alarm unless the same stands already: for what a node makes the platform notice again and again.
 pub(crate) async fn raise_once(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     code: &str,
     detail: &str,
@@ -25,15 +25,15 @@ pub(crate) async fn raise_once(
 
 /// Records an alarm.
 pub(crate) async fn raise(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     code: &str,
     detail: &str,
     now_ns: i64,
 ) -> Result<(), Error> {
-    let detail: String = detail.chars().take(DETAIL_CHARS).collect();
-    let insert = "INSERT INTO alarms (id, at, pool, code, detail)
-        SELECT COALESCE(MAX(id), 0) + 1, $1, $2, $3, $4 FROM alarms";
+    // PostgreSQL has no place for a NUL.
+    let detail: String = detail.chars().take(DETAIL_CHARS).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
+    let insert = "INSERT INTO alarms (at, pool, code, detail) VALUES ($1, $2, $3, $4)";
     sqlx::query(insert).bind(now_ns).bind(pool).bind(code).bind(detail).execute(&mut *db).await?;
     let delete = "DELETE FROM alarms WHERE id <= (SELECT MAX(id) FROM alarms) - $1";
     sqlx::query(delete).bind(KEPT).execute(db).await?;

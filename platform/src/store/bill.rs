@@ -7,9 +7,10 @@ use hufu_trade::{
     octets::{ContractNo, Digest},
     statement::Statement,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
-use crate::error::{Error, sql};
+use super::rows::Rows;
+use crate::error::Error;
 
 /// What judging a bill gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             State::Payable => "payable",
             State::Refused => "refused",
@@ -91,73 +92,77 @@ pub(crate) enum Source {
     Buyer,
 }
 
+/// What a bill is kept by, before its values and behind them: one that was lost and comes again counts again.
+pub(super) const INSERT: &str = "INSERT INTO bills (pool, hash, number, contract, height, total, state)";
+pub(super) const CONFLICT: &str =
+    "ON CONFLICT (pool, hash) DO UPDATE SET state = excluded.state WHERE bills.state = 'lost'";
+
 /// Keeps a bill.
 pub(crate) async fn add(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     name: &EntryName,
     bill: &Bill,
     state: State,
 ) -> Result<(), Error> {
-    let insert = "INSERT INTO bills (pool, hash, number, contract, height, total, state)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (pool, hash)
-        DO UPDATE SET state = excluded.state WHERE bills.state = 'lost'";
-    sqlx::query(insert)
-        .bind(pool)
-        .bind(name.hash.0.to_vec())
-        .bind(&bill.number)
-        .bind(bill.contract_no.0.to_vec())
-        .bind(sql(name.height))
-        .bind(bill.total.to_string())
-        .bind(state.name())
-        .execute(db)
-        .await?;
-    Ok(())
+    let mut rows = Rows::default();
+    rows.bill(pool, name, bill, state);
+    rows.write(db, pool).await
 }
 
 /// What is due for a bill after a correction.
-pub(crate) async fn set_due(db: &mut SqliteConnection, pool: &str, bill: Digest, due: &str) -> Result<(), Error> {
+pub(crate) async fn set_due(db: &mut AnyConnection, pool: &str, bill: Digest, due: &str) -> Result<(), Error> {
     let update = "UPDATE bills SET due = $3 WHERE pool = $1 AND hash = $2";
     sqlx::query(update).bind(pool).bind(bill.0.to_vec()).bind(due).execute(db).await?;
     Ok(())
 }
 
 /// Marks the bill that a notice disputes.
-pub(crate) async fn dispute(db: &mut SqliteConnection, pool: &str, bill: Digest) -> Result<(), Error> {
+pub(crate) async fn dispute(db: &mut AnyConnection, pool: &str, bill: Digest) -> Result<(), Error> {
     let update = "UPDATE bills SET disputed = 1 WHERE pool = $1 AND hash = $2";
     sqlx::query(update).bind(pool).bind(bill.0.to_vec()).execute(db).await?;
     Ok(())
 }
 
 /// Nothing of a contract is disputed any more.
-pub(crate) async fn settle(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<(), Error> {
+pub(crate) async fn settle(db: &mut AnyConnection, pool: &str, no: ContractNo) -> Result<(), Error> {
     let update = "UPDATE bills SET disputed = 0 WHERE contract = $2 AND pool = $1 AND disputed = 1";
     sqlx::query(update).bind(pool).bind(no.0.to_vec()).execute(db).await?;
     Ok(())
 }
 
+type BillRow = (String, Vec<u8>, Vec<u8>, String, Option<String>, String, i64);
+
+fn stored((pool, hash, contract, total, due, state, disputed): BillRow) -> StoredBill {
+    let state = State::of(&state, due.as_ref());
+    let due = due.unwrap_or_else(|| total.clone());
+    StoredBill { pool, hash, contract, total, due, state, is_disputed: disputed == 1 }
+}
+
 /// The bill of a number: the payable one, if there is one. A payable number holds its contract's, which is its node's alone.
-pub(crate) async fn find(db: &mut SqliteConnection, number: &str) -> Result<Option<StoredBill>, Error> {
+pub(crate) async fn find(db: &mut AnyConnection, number: &str) -> Result<Option<StoredBill>, Error> {
     let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills WHERE number = $1
         ORDER BY CASE WHEN state = 'lost' THEN 2 WHEN state = 'refused' AND due IS NULL THEN 1 ELSE 0 END, pool, height LIMIT 1";
-    type Row = (String, Vec<u8>, Vec<u8>, String, Option<String>, String, i64);
-    let row: Option<Row> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
-    Ok(row.map(|(pool, hash, contract, total, due, state, disputed)| {
-        let state = State::of(&state, due.as_ref());
-        let due = due.unwrap_or_else(|| total.clone());
-        StoredBill { pool, hash, contract, total, due, state, is_disputed: disputed == 1 }
-    }))
+    let row: Option<BillRow> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
+    Ok(row.map(stored))
+}
+
+/// Every bill, by node and in the order of its log.
+pub(crate) async fn all(db: &mut AnyConnection) -> Result<Vec<StoredBill>, Error> {
+    let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills ORDER BY pool, height, hash";
+    let rows: Vec<BillRow> = sqlx::query_as(select).fetch_all(db).await?;
+    Ok(rows.into_iter().map(stored).collect())
 }
 
 /// The payment recorded for a bill.
-pub(crate) async fn payment(db: &mut SqliteConnection, number: &str) -> Result<Option<Moved>, Error> {
+pub(crate) async fn payment(db: &mut AnyConnection, number: &str) -> Result<Option<Moved>, Error> {
     let select = "SELECT amount, reference, paid_at FROM payments WHERE number = $1";
     let row: Option<(String, String, i64)> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
     Ok(row.map(|(amount, reference, at_ns)| Moved { amount, reference, at_ns }))
 }
 
 /// Records a payment, in place of one that was recorded before.
-pub(crate) async fn pay(db: &mut SqliteConnection, number: &str, paid: &Moved) -> Result<(), Error> {
+pub(crate) async fn pay(db: &mut AnyConnection, number: &str, paid: &Moved) -> Result<(), Error> {
     let upsert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (number) DO UPDATE SET amount = excluded.amount, reference = excluded.reference,
         paid_at = excluded.paid_at";
@@ -166,7 +171,7 @@ pub(crate) async fn pay(db: &mut SqliteConnection, number: &str, paid: &Moved) -
 }
 
 /// Keeps a payment unless one is recorded.
-pub(crate) async fn keep_payment(db: &mut SqliteConnection, number: &str, paid: &Moved) -> Result<(), Error> {
+pub(crate) async fn keep_payment(db: &mut AnyConnection, number: &str, paid: &Moved) -> Result<(), Error> {
     let insert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (number) DO NOTHING";
     sqlx::query(insert).bind(number).bind(&paid.amount).bind(&paid.reference).bind(paid.at_ns).execute(db).await?;
@@ -174,7 +179,7 @@ pub(crate) async fn keep_payment(db: &mut SqliteConnection, number: &str, paid: 
 }
 
 /// Keeps a refund unless one is recorded.
-pub(crate) async fn keep_refund(db: &mut SqliteConnection, number: &str, back: &Moved) -> Result<(), Error> {
+pub(crate) async fn keep_refund(db: &mut AnyConnection, number: &str, back: &Moved) -> Result<(), Error> {
     let insert = "INSERT INTO refunds (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (number) DO NOTHING";
     sqlx::query(insert).bind(number).bind(&back.amount).bind(&back.reference).bind(back.at_ns).execute(db).await?;
@@ -182,14 +187,14 @@ pub(crate) async fn keep_refund(db: &mut SqliteConnection, number: &str, back: &
 }
 
 /// The refund recorded for a bill.
-pub(crate) async fn refund(db: &mut SqliteConnection, number: &str) -> Result<Option<Moved>, Error> {
+pub(crate) async fn refund(db: &mut AnyConnection, number: &str) -> Result<Option<Moved>, Error> {
     let select = "SELECT amount, reference, paid_at FROM refunds WHERE number = $1";
     let row: Option<(String, String, i64)> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
     Ok(row.map(|(amount, reference, at_ns)| Moved { amount, reference, at_ns }))
 }
 
 /// Records a refund.
-pub(crate) async fn pay_back(db: &mut SqliteConnection, number: &str, back: &Moved) -> Result<(), Error> {
+pub(crate) async fn pay_back(db: &mut AnyConnection, number: &str, back: &Moved) -> Result<(), Error> {
     let insert = "INSERT INTO refunds (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)";
     sqlx::query(insert).bind(number).bind(&back.amount).bind(&back.reference).bind(back.at_ns).execute(db).await?;
     Ok(())
@@ -197,7 +202,7 @@ pub(crate) async fn pay_back(db: &mut SqliteConnection, number: &str, back: &Mov
 
 /// Keeps a verified score; the first one stands, and is marked once the node's log holds it too.
 pub(crate) async fn add_score(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     signed: &SignedStatement,
     source: Source,
@@ -223,7 +228,7 @@ pub(crate) async fn add_score(
 }
 
 /// The statement of a contract's score, if there is one.
-pub(crate) async fn score(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) async fn score(db: &mut AnyConnection, no: ContractNo) -> Result<Option<Vec<u8>>, Error> {
     let select = "SELECT statement FROM scores WHERE contract = $1";
     let row: Option<(Vec<u8>,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
     Ok(row.map(|(statement,)| statement))

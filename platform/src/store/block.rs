@@ -12,7 +12,7 @@ use hufu_trade::{
     rotation::SignedRotation,
     rules::{CORRECT, DISPUTE},
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::{Error, sql},
@@ -27,7 +27,7 @@ use crate::{
 pub(crate) const WAIT_NS_MAX: i64 = 600_000_000_000;
 
 /// The bytes of a stored block.
-pub(crate) async fn bytes(db: &mut SqliteConnection, pool: &str, (log, height): (u8, u64)) -> Result<Vec<u8>, Error> {
+pub(crate) async fn bytes(db: &mut AnyConnection, pool: &str, (log, height): (u8, u64)) -> Result<Vec<u8>, Error> {
     let select = "SELECT bytes FROM blocks WHERE pool = $1 AND log = $2 AND height = $3";
     let row: Option<(Vec<u8>,)> =
         sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
@@ -36,7 +36,7 @@ pub(crate) async fn bytes(db: &mut SqliteConnection, pool: &str, (log, height): 
 
 /// Stores a judged block at the end of its log, with everything that follows from its entries.
 pub(crate) async fn append(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &Facts,
     (log, height): (u8, u64),
     bytes: &[u8],
@@ -54,7 +54,7 @@ pub(crate) async fn append(
 
 /// Stores a block again of which everything else is there.
 pub(crate) async fn put(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &Facts,
     place: (u8, u64),
     bytes: &[u8],
@@ -64,7 +64,7 @@ pub(crate) async fn put(
 }
 
 async fn insert(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     facts: &Facts,
     (log, height): (u8, u64),
     bytes: &[u8],
@@ -85,9 +85,10 @@ async fn insert(
     Ok(())
 }
 
-async fn append_entry(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
-    let insert = "INSERT INTO entries (pool, log, height, idx, kind, hash, contract, seq, refused, bytes, state)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+async fn append_entry(db: &mut AnyConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
+    let insert = "INSERT INTO entries (pool, log, height, idx, kind, hash, contract, seq, refused, bytes, state, turn)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $11 IS NOT NULL
+        THEN (SELECT COALESCE(MAX(turn), 0) + 1 FROM entries WHERE pool = $1) END)";
     let refused = entry.refused.as_ref().map(|refusal| refusal.code.name());
     sqlx::query(insert)
         .bind(&facts.pool)
@@ -122,7 +123,7 @@ async fn append_entry(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEn
 }
 
 /// Keeps what lists and payments need of an entry beside its bytes.
-async fn follow(db: &mut SqliteConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
+pub(crate) async fn follow(db: &mut AnyConnection, facts: &Facts, entry: &JudgedEntry) -> Result<(), Error> {
     let (pool, body) = (facts.pool.as_str(), || Entry::from_bytes(&entry.bytes).map(|entry| entry.body));
     match (EntryKind::from_number(entry.kind), &entry.refused) {
         (Some(EntryKind::Bill), refused) => {
@@ -176,7 +177,7 @@ fn confirmed(amount: Money, at_ns: i64) -> bill::Moved {
 
 /// Keeps a second block for a height as evidence; false when it is there already.
 pub(crate) async fn add_fork(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     (log, height): (u8, u64),
     bytes: &[u8],
@@ -198,7 +199,7 @@ pub(crate) async fn add_fork(
 
 /// Whether the block at `height` has waited for the other log long enough.
 pub(crate) async fn waited(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     (log, height): (u8, u64),
     now_ns: i64,
@@ -209,8 +210,15 @@ pub(crate) async fn waited(
     Ok(since.is_some_and(|(since,)| now_ns.saturating_sub(since) > WAIT_NS_MAX))
 }
 
+/// Whether a block of a node waits for the other log.
+pub(crate) async fn waits(db: &mut AnyConnection, pool: &str) -> Result<bool, Error> {
+    let select = "SELECT height FROM waits WHERE pool = $1 LIMIT 1";
+    let found: Option<(i64,)> = sqlx::query_as(select).bind(pool).fetch_optional(db).await?;
+    Ok(found.is_some())
+}
+
 /// Forgets since when a block of a log waits for the other log.
-pub(crate) async fn wait_anew(db: &mut SqliteConnection, (pool, log): (&str, u8)) -> Result<(), Error> {
+pub(crate) async fn wait_anew(db: &mut AnyConnection, (pool, log): (&str, u8)) -> Result<(), Error> {
     let delete = "DELETE FROM waits WHERE pool = $1 AND log = $2";
     sqlx::query(delete).bind(pool).bind(i64::from(log)).execute(db).await?;
     Ok(())
@@ -218,7 +226,7 @@ pub(crate) async fn wait_anew(db: &mut SqliteConnection, (pool, log): (&str, u8)
 
 /// Notes that the block at `height` waits for the other log; the first note counts.
 pub(crate) async fn wait(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     (log, height): (u8, u64),
     now_ns: i64,

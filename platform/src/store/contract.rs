@@ -6,7 +6,7 @@ use hufu_trade::{
     octets::{ContractNo, Digest, Octets},
     rules::RuleTable,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::{Error, count, hash, sql},
@@ -41,7 +41,7 @@ fn entry_of((log, height, index, kind, found, bytes, refused): EntryRow) -> Resu
 }
 
 /// All entries of a contract but its usage records and gaps, in the order of the logs.
-pub(crate) async fn entries(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<Vec<StoredEntry>, Error> {
+pub(crate) async fn entries(db: &mut AnyConnection, pool: &str, no: ContractNo) -> Result<Vec<StoredEntry>, Error> {
     let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
         WHERE contract = $2 AND pool = $1 AND kind NOT IN (12, 13) ORDER BY log, height, idx";
     let rows: Vec<EntryRow> = sqlx::query_as(select).bind(pool).bind(no.0.to_vec()).fetch_all(db).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn entries(db: &mut SqliteConnection, pool: &str, no: ContractN
 
 /// Accepted usage records and gaps of a contract with `order_seq` from `first` on, in order.
 pub(crate) async fn records(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     no: ContractNo,
     first: u64,
@@ -63,7 +63,7 @@ pub(crate) async fn records(
 }
 
 /// The rule tables and certificates of a node's log: what a pack needs that belongs to no contract.
-pub(crate) async fn of_kind(db: &mut SqliteConnection, pool: &str, kind: EntryKind) -> Result<Vec<StoredEntry>, Error> {
+pub(crate) async fn of_kind(db: &mut AnyConnection, pool: &str, kind: EntryKind) -> Result<Vec<StoredEntry>, Error> {
     let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
         WHERE pool = $1 AND log = 0 AND kind = $2 ORDER BY height, idx";
     let rows: Vec<EntryRow> = sqlx::query_as(select).bind(pool).bind(i64::from(kind.number())).fetch_all(db).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn of_kind(db: &mut SqliteConnection, pool: &str, kind: EntryKi
 
 /// Everything known about a contract; its usage records since the last bill only when `with_records`.
 pub(crate) async fn load(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     no: ContractNo,
     with_records: bool,
@@ -109,7 +109,7 @@ pub(crate) async fn load(
     Ok(Some(contract))
 }
 
-async fn newest_seq(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<u64, Error> {
+async fn newest_seq(db: &mut AnyConnection, pool: &str, no: ContractNo) -> Result<u64, Error> {
     let select = "SELECT MAX(seq) FROM entries
         WHERE contract = $1 AND pool = $2 AND kind IN (12, 13) AND refused IS NULL";
     let newest: (Option<i64>,) = sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_one(db).await?;
@@ -128,7 +128,7 @@ fn absorb(contract: &mut Contract, entry: &StoredEntry) -> Result<(), Error> {
 
 /// Everything known about a contract but its usage records, and the rule table it runs by.
 pub(crate) async fn course(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     no: ContractNo,
 ) -> Result<Option<(Contract, RuleTable)>, Error> {
@@ -140,7 +140,7 @@ pub(crate) async fn course(
 }
 
 /// The node of a contract.
-pub(crate) async fn node_of(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<String>, Error> {
+pub(crate) async fn node_of(db: &mut AnyConnection, no: ContractNo) -> Result<Option<String>, Error> {
     let select = "SELECT pool FROM contracts WHERE contract = $1";
     let row: Option<(String,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
     Ok(row.map(|(pool,)| pool))
@@ -148,7 +148,7 @@ pub(crate) async fn node_of(db: &mut SqliteConnection, no: ContractNo) -> Result
 
 /// Keeps the state of a contract.
 pub(crate) async fn set_state(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     no: ContractNo,
     state: &str,

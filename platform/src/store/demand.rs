@@ -1,7 +1,7 @@
 //! Demands of buyers and what nodes answered.
 
 use hufu_trade::if2::Sealed;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::{Error, count, sql};
 
@@ -34,7 +34,7 @@ pub(crate) struct NewDemand<'a> {
 }
 
 /// Keeps a demand under the next place; one that is here keeps its own.
-pub(crate) async fn add(db: &mut SqliteConnection, new: &NewDemand<'_>, now_ns: i64) -> Result<(), Error> {
+pub(crate) async fn add(db: &mut AnyConnection, new: &NewDemand<'_>, now_ns: i64) -> Result<(), Error> {
     let (last,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(place), 0) FROM demands").fetch_one(&mut *db).await?;
     let insert =
         "INSERT INTO demands (place, number, hash, buyer, valid_until, signed, signature, certificates, made_at)
@@ -56,7 +56,7 @@ pub(crate) async fn add(db: &mut SqliteConnection, new: &NewDemand<'_>, now_ns: 
 
 /// Demands after a place that have not lapsed, in the platform's count; at most `limit`.
 pub(crate) async fn open_after(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     after: u64,
     now_ns: i64,
     limit: i64,
@@ -68,14 +68,14 @@ pub(crate) async fn open_after(
 }
 
 /// The demand of a number.
-pub(crate) async fn by_number(db: &mut SqliteConnection, number: &[u8]) -> Result<Option<StoredDemand>, Error> {
+pub(crate) async fn by_number(db: &mut AnyConnection, number: &[u8]) -> Result<Option<StoredDemand>, Error> {
     let select = "SELECT place, signed FROM demands WHERE number = $1";
     let row: Option<(i64, Vec<u8>)> = sqlx::query_as(select).bind(number).fetch_optional(db).await?;
     row.map(|(place, signed)| Ok(StoredDemand { place: count(place)?, signed })).transpose()
 }
 
 /// The demand whose DER has a hash.
-pub(crate) async fn by_hash(db: &mut SqliteConnection, hash: &[u8]) -> Result<Option<StoredDemand>, Error> {
+pub(crate) async fn by_hash(db: &mut AnyConnection, hash: &[u8]) -> Result<Option<StoredDemand>, Error> {
     let select = "SELECT place, signed FROM demands WHERE hash = $1";
     let row: Option<(i64, Vec<u8>)> = sqlx::query_as(select).bind(hash).fetch_optional(db).await?;
     row.map(|(place, signed)| Ok(StoredDemand { place: count(place)?, signed })).transpose()
@@ -94,7 +94,7 @@ pub(crate) struct StoredProposal {
 
 /// Keeps a node's answer; the entry of the one that stands, where it is another.
 pub(crate) async fn answer(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     demand: &[u8],
     new: &StoredProposal,
     now_ns: i64,
@@ -115,7 +115,7 @@ pub(crate) async fn answer(
 }
 
 /// The answers to a demand, by node.
-pub(crate) async fn answers(db: &mut SqliteConnection, demand: &[u8]) -> Result<Vec<StoredProposal>, Error> {
+pub(crate) async fn answers(db: &mut AnyConnection, demand: &[u8]) -> Result<Vec<StoredProposal>, Error> {
     let select = "SELECT pool, entry, response FROM proposals WHERE demand = $1 ORDER BY pool";
     let rows: Vec<(String, Vec<u8>, Vec<u8>)> = sqlx::query_as(select).bind(demand).fetch_all(db).await?;
     Ok(rows.into_iter().map(|(pool, entry, response)| StoredProposal { pool, entry, response }).collect())

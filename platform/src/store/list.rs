@@ -9,7 +9,7 @@ use hufu_trade::{
     usage::UsageRecord,
 };
 use serde::Serialize;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::{Error, count},
@@ -106,7 +106,7 @@ pub(crate) struct AlarmRow {
 }
 
 /// The nodes with the sizes of their logs.
-pub(crate) async fn nodes(db: &mut SqliteConnection) -> Result<Vec<NodeRow>, Error> {
+pub(crate) async fn nodes(db: &mut AnyConnection) -> Result<Vec<NodeRow>, Error> {
     let select = "SELECT n.pool, COALESCE(n.presence, 'unknown'), n.presence_at, n.first_seen,
         (SELECT COUNT(*) FROM blocks b WHERE b.pool = n.pool AND b.log = 0),
         (SELECT COUNT(*) FROM blocks b WHERE b.pool = n.pool AND b.log = 1),
@@ -127,7 +127,7 @@ pub(crate) async fn nodes(db: &mut SqliteConnection) -> Result<Vec<NodeRow>, Err
 }
 
 /// Catalogues with node and presence, as the node reported them.
-pub(crate) async fn catalogues(db: &mut SqliteConnection) -> Result<Vec<(String, String, Catalogue)>, Error> {
+pub(crate) async fn catalogues(db: &mut AnyConnection) -> Result<Vec<(String, String, Catalogue)>, Error> {
     let select = "SELECT c.pool, COALESCE(n.presence, 'unknown'), c.body
         FROM catalogues c LEFT JOIN nodes n ON n.pool = c.pool ORDER BY c.pool LIMIT $1";
     let rows: Vec<(String, String, String)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
@@ -135,7 +135,7 @@ pub(crate) async fn catalogues(db: &mut SqliteConnection) -> Result<Vec<(String,
 }
 
 /// The products of every node.
-pub(crate) async fn products(db: &mut SqliteConnection) -> Result<Vec<ProductRow>, Error> {
+pub(crate) async fn products(db: &mut AnyConnection) -> Result<Vec<ProductRow>, Error> {
     let mut rows = Vec::new();
     for (node, presence, catalogue) in catalogues(db).await? {
         for product in catalogue.products {
@@ -164,7 +164,7 @@ pub(crate) fn contract_no(bytes: &[u8]) -> Result<ContractNo, Error> {
 }
 
 /// The contracts.
-pub(crate) async fn orders(db: &mut SqliteConnection) -> Result<Vec<OrderRow>, Error> {
+pub(crate) async fn orders(db: &mut AnyConnection) -> Result<Vec<OrderRow>, Error> {
     let select = "SELECT contract FROM contracts ORDER BY pool, contract LIMIT $1";
     let rows: Vec<(Vec<u8>,)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(&mut *db).await?;
     let mut orders = Vec::new();
@@ -175,7 +175,7 @@ pub(crate) async fn orders(db: &mut SqliteConnection) -> Result<Vec<OrderRow>, E
 }
 
 /// One contract.
-pub(crate) async fn order(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<OrderRow>, Error> {
+pub(crate) async fn order(db: &mut AnyConnection, no: ContractNo) -> Result<Option<OrderRow>, Error> {
     let select = "SELECT pool, state, buyer FROM contracts WHERE contract = $1";
     let row: Option<(String, String, Vec<u8>)> =
         sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(&mut *db).await?;
@@ -196,7 +196,7 @@ pub(crate) async fn order(db: &mut SqliteConnection, no: ContractNo) -> Result<O
 }
 
 /// The bills with their payments.
-pub(crate) async fn bills(db: &mut SqliteConnection) -> Result<Vec<BillRow>, Error> {
+pub(crate) async fn bills(db: &mut AnyConnection) -> Result<Vec<BillRow>, Error> {
     let select = "SELECT b.number, b.contract, b.pool, b.total, b.due, b.state, b.disputed,
         p.paid_at, p.reference, r.amount AS refunded, r.paid_at AS refunded_at
         FROM bills b LEFT JOIN payments p ON p.number = b.number AND (b.state = 'payable' OR b.due IS NOT NULL)
@@ -235,7 +235,7 @@ pub(crate) async fn bills(db: &mut SqliteConnection) -> Result<Vec<BillRow>, Err
 }
 
 /// The notices of this platform, newest first.
-pub(crate) async fn notices(db: &mut SqliteConnection) -> Result<Vec<NoticeRow>, Error> {
+pub(crate) async fn notices(db: &mut AnyConnection) -> Result<Vec<NoticeRow>, Error> {
     let select = "SELECT contract, pool, act, why, made_at, answer FROM notices ORDER BY made_at DESC, id LIMIT $1";
     type Row = (Vec<u8>, String, String, String, i64, Option<String>);
     let rows: Vec<Row> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
@@ -259,7 +259,7 @@ pub(crate) async fn notices(db: &mut SqliteConnection) -> Result<Vec<NoticeRow>,
 }
 
 /// Usage by contract and resource: the cumulative totals of the newest record.
-pub(crate) async fn usage(db: &mut SqliteConnection) -> Result<Vec<UsageRow>, Error> {
+pub(crate) async fn usage(db: &mut AnyConnection) -> Result<Vec<UsageRow>, Error> {
     let select = "SELECT contract, pool, MAX(seq) FROM entries
         WHERE kind IN (12, 13) AND refused IS NULL AND contract IS NOT NULL
         GROUP BY contract, pool ORDER BY pool, contract LIMIT $1";
@@ -286,7 +286,7 @@ pub(crate) async fn usage(db: &mut SqliteConnection) -> Result<Vec<UsageRow>, Er
 }
 
 /// The alarms, newest first.
-pub(crate) async fn alarms(db: &mut SqliteConnection) -> Result<Vec<AlarmRow>, Error> {
+pub(crate) async fn alarms(db: &mut AnyConnection) -> Result<Vec<AlarmRow>, Error> {
     let select = "SELECT at, pool, code, detail FROM alarms ORDER BY id DESC LIMIT $1";
     let rows: Vec<(i64, String, String, String)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(db).await?;
     Ok(rows.into_iter().map(|(at, node, code, detail)| AlarmRow { at: rfc3339(at), node, code, detail }).collect())

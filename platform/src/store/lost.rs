@@ -11,7 +11,7 @@ use hufu_trade::{
     octets::ContractNo,
     rules::CORRECT,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{alarm, bill, contract, list::contract_no, tree};
 use crate::error::{Error, count, hash, sql};
@@ -25,7 +25,7 @@ const ALARMS_MAX: usize = 100;
 type At<'a> = (&'a str, u8);
 
 /// The largest size that a receipt was given for, in the epoch at hand, and its root.
-pub(crate) async fn receipted(db: &mut SqliteConnection, (pool, log): At<'_>) -> Result<Option<(u64, Hash)>, Error> {
+pub(crate) async fn receipted(db: &mut AnyConnection, (pool, log): At<'_>) -> Result<Option<(u64, Hash)>, Error> {
     let select = "SELECT size, bytes FROM receipts WHERE pool = $1 AND log = $2 ORDER BY size DESC LIMIT 1";
     let row: Option<(i64, Vec<u8>)> = sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_optional(db).await?;
     row.map(|(size, bytes)| Ok((count(size)?, root_of(&bytes)?))).transpose()
@@ -39,7 +39,7 @@ fn root_of(receipt: &[u8]) -> Result<Hash, Error> {
 /// Whether the block that would stand at `height` gives the log another root than a receipt over it says: it is not the one that
 /// was acknowledged.
 pub(crate) async fn contradicts(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): At<'_>,
     height: u64,
     block: &Hash,
@@ -55,7 +55,7 @@ pub(crate) async fn contradicts(
 }
 
 /// The hash that the tree has of the block at a height, whether or not the block itself is held.
-pub(crate) async fn leaf(db: &mut SqliteConnection, (pool, log): At<'_>, height: u64) -> Result<Option<Hash>, Error> {
+pub(crate) async fn leaf(db: &mut AnyConnection, (pool, log): At<'_>, height: u64) -> Result<Option<Hash>, Error> {
     let select = "SELECT hash FROM tree WHERE pool = $1 AND log = $2 AND level = 0 AND place = $3";
     let row: Option<(Vec<u8>,)> =
         sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(height)).fetch_optional(db).await?;
@@ -63,12 +63,7 @@ pub(crate) async fn leaf(db: &mut SqliteConnection, (pool, log): At<'_>, height:
 }
 
 /// Sets aside what follows from blocks of both logs from these heights on, none of which is held.
-pub(crate) async fn set_aside(
-    db: &mut SqliteConnection,
-    pool: &str,
-    sizes: [u64; 2],
-    now_ns: i64,
-) -> Result<(), Error> {
+pub(crate) async fn set_aside(db: &mut AnyConnection, pool: &str, sizes: [u64; 2], now_ns: i64) -> Result<(), Error> {
     let mut concerned = BTreeSet::new();
     for (number, size) in (0_i64..).zip(sizes) {
         let select = "SELECT DISTINCT contract FROM entries
@@ -82,7 +77,7 @@ pub(crate) async fn set_aside(
                 WHERE pool = $1 AND log = $2 AND height >= $3
                 ON CONFLICT (pool, log, height, idx, hash) DO NOTHING",
             "DELETE FROM entries WHERE pool = $1 AND log = $2 AND height >= $3 AND $4 IS NOT NULL",
-            "DELETE FROM tree WHERE pool = $1 AND log = $2 AND ((place + 1) << level) > $3 AND $4 IS NOT NULL",
+            "DELETE FROM tree WHERE pool = $1 AND log = $2 AND ((place + 1) << CAST(level AS INTEGER)) > $3 AND $4 IS NOT NULL",
             "DELETE FROM waits WHERE pool = $1 AND log = $2 AND height >= $3 AND $4 IS NOT NULL",
             "UPDATE bills SET state = 'lost', disputed = 0
                 WHERE pool = $1 AND $2 = 1 AND height >= $3 AND $4 IS NOT NULL",
@@ -105,14 +100,14 @@ pub(crate) async fn set_aside(
 }
 
 /// Puts a contract, its bills and its score where the entries that are left have them; what changed, for the alarm.
-async fn go_back(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Result<Option<String>, Error> {
+async fn go_back(db: &mut AnyConnection, pool: &str, no: ContractNo) -> Result<Option<String>, Error> {
     let select = "SELECT state FROM contracts WHERE contract = $1 AND pool = $2";
     let before: Option<(String,)> =
         sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_optional(&mut *db).await?;
     let Some((before,)) = before else { return Ok(None) };
     // In the order in which they were taken, which is the one that both logs were judged in.
     let select = "SELECT COUNT(*), (SELECT state FROM entries WHERE contract = $1 AND pool = $2 AND state IS NOT NULL
-        ORDER BY rowid DESC LIMIT 1) FROM entries WHERE contract = $1 AND pool = $2";
+        ORDER BY turn DESC LIMIT 1) FROM entries WHERE contract = $1 AND pool = $2";
     let (left, state): (i64, Option<String>) =
         sqlx::query_as(select).bind(no.0.to_vec()).bind(pool).fetch_one(&mut *db).await?;
     let after = match state {
@@ -142,9 +137,16 @@ async fn go_back(db: &mut SqliteConnection, pool: &str, no: ContractNo) -> Resul
     Ok((before != after).then(|| format!("contract {no} goes back from {before} to {after}")))
 }
 
+/// The number of the entry of a node that moved its contract last.
+pub(crate) async fn last_turn(db: &mut AnyConnection, pool: &str) -> Result<i64, Error> {
+    let select = "SELECT COALESCE(MAX(turn), 0) FROM entries WHERE pool = $1";
+    let (turn,): (i64,) = sqlx::query_as(select).bind(pool).fetch_one(db).await?;
+    Ok(turn)
+}
+
 /// An entry is here again as it was: it is not lost.
 pub(crate) async fn found_again(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     (log, height, index): (u8, u64, u32),
     entry: &Hash,
@@ -163,7 +165,7 @@ pub(crate) async fn found_again(
 
 /// Notes the epoch that begins at a height, and sets the receipts aside that were given over what it replaces.
 pub(crate) async fn open_epoch(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): At<'_>,
     (height, receipted): (u64, u64),
     epoch: &Epoch,

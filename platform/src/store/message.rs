@@ -1,6 +1,6 @@
 //! Messages by content id with the answer given, both directions: up (the node asked) and down (the platform asked).
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::Error;
 
@@ -19,7 +19,7 @@ pub(crate) struct StoredMessage {
 pub(crate) type Key<'a> = (&'a str, &'a str, &'a str);
 
 /// The message of an id.
-pub(crate) async fn find(db: &mut SqliteConnection, key: Key<'_>) -> Result<Option<StoredMessage>, Error> {
+pub(crate) async fn find(db: &mut AnyConnection, key: Key<'_>) -> Result<Option<StoredMessage>, Error> {
     let select = "SELECT content, answer, final FROM messages WHERE pool = $1 AND iface = $2 AND id = $3";
     let row: Option<(Vec<u8>, Option<Vec<u8>>, i64)> =
         sqlx::query_as(select).bind(key.0).bind(key.1).bind(key.2).fetch_optional(db).await?;
@@ -28,7 +28,7 @@ pub(crate) async fn find(db: &mut SqliteConnection, key: Key<'_>) -> Result<Opti
 
 /// Keeps a message with its answer so far; a later answer replaces one that was not final.
 pub(crate) async fn put(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     key: Key<'_>,
     bytes: &[u8],
     message: &StoredMessage,
@@ -53,12 +53,7 @@ pub(crate) async fn put(
 }
 
 /// Gives a message its answer; false when nobody asked this, or it has a final one.
-pub(crate) async fn answer(
-    db: &mut SqliteConnection,
-    key: Key<'_>,
-    answer: &[u8],
-    is_final: bool,
-) -> Result<bool, Error> {
+pub(crate) async fn answer(db: &mut AnyConnection, key: Key<'_>, answer: &[u8], is_final: bool) -> Result<bool, Error> {
     let update = "UPDATE messages SET answer = $4, final = $5
         WHERE pool = $1 AND iface = $2 AND id = $3 AND final = 0";
     let done = sqlx::query(update)

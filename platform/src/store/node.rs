@@ -6,7 +6,7 @@ use hufu_trade::{
     entry::{EntryKind, EntryName},
     octets::{Digest, Octets},
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::{
     error::{Error, count, hash, sql},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Makes the node known.
-pub(crate) async fn see(db: &mut SqliteConnection, pool: &str, now_ns: i64) -> Result<(), Error> {
+pub(crate) async fn see(db: &mut AnyConnection, pool: &str, now_ns: i64) -> Result<(), Error> {
     let insert = "INSERT INTO nodes (pool, first_seen) VALUES ($1, $2) ON CONFLICT (pool) DO NOTHING";
     sqlx::query(insert).bind(pool).bind(now_ns).execute(db).await?;
     Ok(())
@@ -23,7 +23,7 @@ pub(crate) async fn see(db: &mut SqliteConnection, pool: &str, now_ns: i64) -> R
 
 /// Keeps a chain, leaf first, whose leaf was verified to be the node's.
 pub(crate) async fn add_certificates(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     chain: &[Certificate],
     now_ns: i64,
@@ -44,7 +44,7 @@ pub(crate) async fn add_certificates(
 }
 
 /// Certificates kept for a node, leaves first; true marks a leaf.
-pub(crate) async fn certificates(db: &mut SqliteConnection, pool: &str) -> Result<Vec<(bool, Certificate)>, Error> {
+pub(crate) async fn certificates(db: &mut AnyConnection, pool: &str) -> Result<Vec<(bool, Certificate)>, Error> {
     let select = "SELECT leaf, der FROM certificates WHERE pool = $1 ORDER BY leaf DESC, added_at, id";
     let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(select).bind(pool).fetch_all(db).await?;
     rows.into_iter().map(|(leaf, der)| Ok((leaf == 1, Certificate::from_der(&der)?))).collect()
@@ -52,7 +52,7 @@ pub(crate) async fn certificates(db: &mut SqliteConnection, pool: &str) -> Resul
 
 /// What is known about a node before any contract is looked at.
 pub(crate) async fn facts(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     identity: &Identity,
     now_ns: i64,
@@ -60,7 +60,8 @@ pub(crate) async fn facts(
     let leaves = certificates(&mut *db, pool).await?.into_iter().filter(|(is_leaf, _)| *is_leaf);
     let mut facts = Facts {
         pool: pool.to_owned(),
-        anchors: identity.anchors.clone(),
+        // Every buyer's browse is verified up to one of them.
+        anchors: identity.anchors.iter().map(|anchor| identity.known.equip(anchor.clone())).collect(),
         platform: Some((identity.cert_id, identity.key.public_key())),
         certificates: leaves.map(|(_, found)| (found.id(), identity.known.equip(found))).collect(),
         now_ns,
@@ -74,7 +75,7 @@ pub(crate) async fn facts(
 }
 
 /// Takes the node's rule tables, certificates and rotations into the facts, in the order of its log.
-pub(crate) async fn standing(db: &mut SqliteConnection, facts: &mut Facts) -> Result<(), Error> {
+pub(crate) async fn standing(db: &mut AnyConnection, facts: &mut Facts) -> Result<(), Error> {
     let select = "SELECT e.height, e.idx, e.kind, e.hash, e.bytes, b.header FROM entries e
         JOIN blocks b ON b.pool = e.pool AND b.log = e.log AND b.height = e.height
         WHERE e.pool = $1 AND e.log = 0 AND e.kind IN ($2, $3, $4) AND e.refused IS NULL ORDER BY e.height, e.idx";
@@ -96,7 +97,7 @@ pub(crate) async fn standing(db: &mut SqliteConnection, facts: &mut Facts) -> Re
 }
 
 /// Size and head of one log.
-pub(crate) async fn log(db: &mut SqliteConnection, pool: &str, log: u8) -> Result<LogFacts, Error> {
+pub(crate) async fn log(db: &mut AnyConnection, pool: &str, log: u8) -> Result<LogFacts, Error> {
     let select = "SELECT height, hash, header FROM blocks WHERE pool = $1 AND log = $2 ORDER BY height DESC LIMIT 1";
     let head: Option<(i64, Vec<u8>, Vec<u8>)> =
         sqlx::query_as(select).bind(pool).bind(i64::from(log)).fetch_optional(&mut *db).await?;
@@ -110,7 +111,7 @@ pub(crate) async fn log(db: &mut SqliteConnection, pool: &str, log: u8) -> Resul
 
 /// Keeps a catalogue unless a newer one is there.
 pub(crate) async fn set_catalogue(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     revision: u64,
     body: &str,
@@ -125,7 +126,7 @@ pub(crate) async fn set_catalogue(
 
 /// Keeps a node's presence; a will of an older session of the same boot changes nothing, nor does a node nobody knows.
 pub(crate) async fn set_presence(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     pool: &str,
     (state, boot, session): (&str, &str, u64),
     now_ns: i64,
@@ -137,7 +138,7 @@ pub(crate) async fn set_presence(
 }
 
 /// Takes the stored entries that others name into the facts.
-pub(crate) async fn named(db: &mut SqliteConnection, facts: &mut Facts, wanted: &[Digest]) -> Result<(), Error> {
+pub(crate) async fn named(db: &mut AnyConnection, facts: &mut Facts, wanted: &[Digest]) -> Result<(), Error> {
     for digest in wanted {
         let select = "SELECT log, height, idx, kind, refused, bytes FROM entries WHERE pool = $1 AND hash = $2 LIMIT 1";
         type Row = (i64, i64, i64, i64, Option<String>, Vec<u8>);
@@ -162,7 +163,7 @@ pub(crate) async fn named(db: &mut SqliteConnection, facts: &mut Facts, wanted: 
 }
 
 /// Whether the node was ever introduced by a certificate that is trusted.
-pub(crate) async fn is_known(db: &mut SqliteConnection, pool: &str) -> Result<bool, Error> {
+pub(crate) async fn is_known(db: &mut AnyConnection, pool: &str) -> Result<bool, Error> {
     let found: Option<(i64,)> =
         sqlx::query_as("SELECT 1 FROM nodes WHERE pool = $1").bind(pool).fetch_optional(db).await?;
     Ok(found.is_some())

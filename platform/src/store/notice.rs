@@ -2,7 +2,7 @@
 
 use hufu_gm::sm3::sm3;
 use hufu_trade::{notice::Notice, octets::ContractNo};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::Error;
 
@@ -20,7 +20,7 @@ pub(crate) struct Pending {
 }
 
 /// Keeps a notice that is to be sent.
-pub(crate) async fn add(db: &mut SqliteConnection, notice: &Notice) -> Result<(), Error> {
+pub(crate) async fn add(db: &mut AnyConnection, notice: &Notice) -> Result<(), Error> {
     let tbs = hufu_trade::encode(notice, "Notice")?;
     let insert = "INSERT INTO notices (id, pool, contract, act, why, made_at, tbs) VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (id) DO NOTHING";
@@ -38,14 +38,14 @@ pub(crate) async fn add(db: &mut SqliteConnection, notice: &Notice) -> Result<()
 }
 
 /// DER of the notice of a contract that still waits for its answer.
-pub(crate) async fn waiting(db: &mut SqliteConnection, no: ContractNo) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) async fn waiting(db: &mut AnyConnection, no: ContractNo) -> Result<Option<Vec<u8>>, Error> {
     let select = "SELECT tbs FROM notices WHERE contract = $1 AND answer IS NULL ORDER BY made_at LIMIT 1";
     let row: Option<(Vec<u8>,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
     Ok(row.map(|(tbs,)| tbs))
 }
 
 /// The notices that wait for their answers, oldest first.
-pub(crate) async fn pending(db: &mut SqliteConnection) -> Result<Vec<Pending>, Error> {
+pub(crate) async fn pending(db: &mut AnyConnection) -> Result<Vec<Pending>, Error> {
     let select = "SELECT id, pool, tbs, signed FROM notices WHERE answer IS NULL ORDER BY made_at, id";
     type Row = (Vec<u8>, String, Vec<u8>, Option<Vec<u8>>);
     let rows: Vec<Row> = sqlx::query_as(select).fetch_all(db).await?;
@@ -53,14 +53,14 @@ pub(crate) async fn pending(db: &mut SqliteConnection) -> Result<Vec<Pending>, E
 }
 
 /// Keeps the signature: sent again, it is the same message.
-pub(crate) async fn sign(db: &mut SqliteConnection, id: &[u8], signed: &[u8]) -> Result<(), Error> {
+pub(crate) async fn sign(db: &mut AnyConnection, id: &[u8], signed: &[u8]) -> Result<(), Error> {
     let update = "UPDATE notices SET signed = $2 WHERE id = $1 AND signed IS NULL";
     sqlx::query(update).bind(id).bind(signed).execute(db).await?;
     Ok(())
 }
 
 /// Keeps the node's answer.
-pub(crate) async fn answer(db: &mut SqliteConnection, id: &[u8], answer: &str) -> Result<(), Error> {
+pub(crate) async fn answer(db: &mut AnyConnection, id: &[u8], answer: &str) -> Result<(), Error> {
     let update = "UPDATE notices SET answer = $2 WHERE id = $1 AND answer IS NULL";
     sqlx::query(update).bind(id).bind(answer).execute(db).await?;
     Ok(())

@@ -5,7 +5,7 @@ use hufu_trade::{
     octets::{ContractNo, Digest, Octets},
     parent::{ParentNo, ParentOrder, Payable},
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::{Error, hash};
 
@@ -38,7 +38,7 @@ pub(crate) struct StoredParentBill {
 }
 
 /// Keeps the place of a child, as its deal says.
-pub(crate) async fn add_child(db: &mut SqliteConnection, pool: &str, deal: &Deal) -> Result<(), Error> {
+pub(crate) async fn add_child(db: &mut AnyConnection, pool: &str, deal: &Deal) -> Result<(), Error> {
     let Some(parent) = deal.requirement.parent else { return Ok(()) };
     let insert = "INSERT INTO children (contract, pool, parent, buyer, payable, children)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (contract) DO NOTHING";
@@ -69,7 +69,7 @@ fn child((contract, pool, parent, buyer, payable, children): Row) -> Result<Chil
 
 /// The children of a parent order, of one buyer or of all who use its number; by buyer, node and contract.
 pub(crate) async fn children(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     parent: ParentNo,
     buyer: Option<Digest>,
 ) -> Result<Vec<ChildOrder>, Error> {
@@ -81,14 +81,14 @@ pub(crate) async fn children(
 }
 
 /// The parent that a contract is a child of.
-pub(crate) async fn of(db: &mut SqliteConnection, contract: &[u8]) -> Result<Option<ParentOrder>, Error> {
+pub(crate) async fn of(db: &mut AnyConnection, contract: &[u8]) -> Result<Option<ParentOrder>, Error> {
     let select = "SELECT contract, pool, parent, buyer, payable, children FROM children WHERE contract = $1";
     let row: Option<Row> = sqlx::query_as(select).bind(contract).fetch_optional(db).await?;
     Ok(row.map(child).transpose()?.map(|child| child.parent))
 }
 
 /// Number and buyer of the parents, at most `rows_max`.
-pub(crate) async fn parents(db: &mut SqliteConnection, rows_max: i64) -> Result<Vec<(ParentNo, Digest)>, Error> {
+pub(crate) async fn parents(db: &mut AnyConnection, rows_max: i64) -> Result<Vec<(ParentNo, Digest)>, Error> {
     let select = "SELECT DISTINCT parent, buyer FROM children ORDER BY parent, buyer LIMIT $1";
     let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(select).bind(rows_max).fetch_all(db).await?;
     rows.iter().map(|(parent, buyer)| Ok((no(parent)?, Octets(hash(buyer)?)))).collect()
@@ -96,7 +96,7 @@ pub(crate) async fn parents(db: &mut SqliteConnection, rows_max: i64) -> Result<
 
 /// Keeps a parent bill that was paid.
 pub(crate) async fn add_bill(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (parent, buyer): (ParentNo, Digest),
     bill: &StoredParentBill,
     tbs: &[u8],
@@ -118,7 +118,7 @@ pub(crate) async fn add_bill(
 
 /// The parent bills of a parent order that were paid, oldest first.
 pub(crate) async fn bills(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (parent, buyer): (ParentNo, Digest),
 ) -> Result<Vec<StoredParentBill>, Error> {
     let select = "SELECT hash, amount, reference, made_at, signed FROM parent_bills
@@ -132,7 +132,7 @@ pub(crate) async fn bills(
 }
 
 /// Marks a payment as made with a parent bill.
-pub(crate) async fn pay_with(db: &mut SqliteConnection, number: &str, bill: Digest) -> Result<(), Error> {
+pub(crate) async fn pay_with(db: &mut AnyConnection, number: &str, bill: Digest) -> Result<(), Error> {
     let update = "UPDATE payments SET parent_bill = $2 WHERE number = $1";
     sqlx::query(update).bind(number).bind(bill.0.to_vec()).execute(db).await?;
     Ok(())
@@ -140,7 +140,7 @@ pub(crate) async fn pay_with(db: &mut SqliteConnection, number: &str, bill: Dige
 
 /// The parent bill that a bill was paid with: its hash, and its DER while it is not signed yet.
 pub(crate) async fn paid_with(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     number: &str,
 ) -> Result<Option<(Digest, Option<Vec<u8>>)>, Error> {
     let select = "SELECT p.parent_bill, CASE WHEN b.signed IS NULL THEN b.tbs END FROM payments p
@@ -150,7 +150,7 @@ pub(crate) async fn paid_with(
 }
 
 /// Keeps the platform's signature on a parent bill; the first one stands.
-pub(crate) async fn set_signed(db: &mut SqliteConnection, bill: Digest, signed: &[u8]) -> Result<(), Error> {
+pub(crate) async fn set_signed(db: &mut AnyConnection, bill: Digest, signed: &[u8]) -> Result<(), Error> {
     let update = "UPDATE parent_bills SET signed = $2 WHERE hash = $1 AND signed IS NULL";
     sqlx::query(update).bind(bill.0.to_vec()).bind(signed).execute(db).await?;
     Ok(())

@@ -9,7 +9,7 @@ use hufu_trade::{
     octets::rfc3339,
 };
 use serde::Serialize;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{
     contract::{self, StoredEntry},
@@ -49,7 +49,7 @@ pub(crate) struct DealRow {
 }
 
 /// The last verified scores of a node, newest first; of all nodes without one.
-pub(crate) async fn scores(db: &mut SqliteConnection, node: Option<&str>) -> Result<Vec<ScoreRow>, Error> {
+pub(crate) async fn scores(db: &mut AnyConnection, node: Option<&str>) -> Result<Vec<ScoreRow>, Error> {
     let select = "SELECT contract, pool, statement, signature, from_node, at FROM scores
         WHERE pool = COALESCE($1, pool) ORDER BY at DESC LIMIT $2";
     type Row = (Vec<u8>, String, Vec<u8>, Vec<u8>, i64, i64);
@@ -91,7 +91,7 @@ fn buyer_chain(entries: &[StoredEntry]) -> Result<Vec<Sealed>, Error> {
 }
 
 /// The proof that an entry stands in its node's log.
-async fn shown(db: &mut SqliteConnection, pool: &str, entry: &StoredEntry) -> Result<EntryProof, Error> {
+async fn shown(db: &mut AnyConnection, pool: &str, entry: &StoredEntry) -> Result<EntryProof, Error> {
     let (proof, receipt) = pack::prove(&mut *db, pool, &entry.name).await?;
     let known = node::certificates(&mut *db, pool).await?;
     Ok(EntryProof {
@@ -106,9 +106,11 @@ async fn shown(db: &mut SqliteConnection, pool: &str, entry: &StoredEntry) -> Re
 }
 
 /// The deals of a node, newest first; of all nodes without one. Whose they are is nobody else's business.
-pub(crate) async fn deals(db: &mut SqliteConnection, node: Option<&str>) -> Result<Vec<DealRow>, Error> {
+pub(crate) async fn deals(db: &mut AnyConnection, node: Option<&str>) -> Result<Vec<DealRow>, Error> {
     let select = "SELECT e.pool, e.bytes, c.state FROM contracts c JOIN entries e ON e.contract = c.contract AND e.seq IS NULL AND e.pool = c.pool
-        WHERE c.pool = COALESCE($1, c.pool) AND e.kind = 3 AND e.refused IS NULL ORDER BY c.rowid DESC LIMIT $2";
+        JOIN blocks b ON b.pool = e.pool AND b.log = e.log AND b.height = e.height
+        WHERE c.pool = COALESCE($1, c.pool) AND e.kind = 3 AND e.refused IS NULL
+        ORDER BY b.received_at DESC, e.pool, e.height DESC LIMIT $2";
     let rows: Vec<(String, Vec<u8>, String)> = sqlx::query_as(select).bind(node).bind(ROWS_MAX).fetch_all(db).await?;
     let row = |(node, bytes, state): (String, Vec<u8>, String)| {
         let deal: Deal = decode(&Entry::from_bytes(&bytes)?.body, "Deal")?;

@@ -4,12 +4,12 @@ use hufu_trade::{
     entry::{ReceivedBill, Refused},
     octets::Octets,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::{Error, count, hash, sql};
 
 /// Most refusals, and most bills, that one receipt lists, so that it stays one message.
-const LISTED_MAX: i64 = 400;
+pub(crate) const LISTED_MAX: i64 = 400;
 
 /// What one receipt lists.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Listed {
 }
 
 /// Entries of a log from height `since` on that are refused, and bills that are not; the newest when there are too many.
-pub(crate) async fn listed(db: &mut SqliteConnection, (pool, log): (&str, u8), since: u64) -> Result<Listed, Error> {
+pub(crate) async fn listed(db: &mut AnyConnection, (pool, log): (&str, u8), since: u64) -> Result<Listed, Error> {
     let select = "SELECT height, hash, refused FROM entries
         WHERE pool = $1 AND log = $2 AND height >= $3 AND refused IS NOT NULL ORDER BY height DESC, idx DESC LIMIT $4";
     let refused: Vec<(i64, Vec<u8>, String)> = sqlx::query_as(select)
@@ -55,7 +55,7 @@ pub(crate) async fn listed(db: &mut SqliteConnection, (pool, log): (&str, u8), s
 
 /// The receipt given before for the same size and start.
 pub(crate) async fn find(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): (&str, u8),
     (size, since): (u64, u64),
 ) -> Result<Option<Vec<u8>>, Error> {
@@ -72,7 +72,7 @@ pub(crate) async fn find(
 
 /// Keeps a receipt.
 pub(crate) async fn add(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): (&str, u8),
     (size, since): (u64, u64),
     bytes: &[u8],
@@ -93,7 +93,7 @@ pub(crate) async fn add(
 
 /// The oldest receipt that covers a height, with its size: what fixes that block in the past.
 pub(crate) async fn covering(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): (&str, u8),
     height: u64,
 ) -> Result<Option<(u64, Vec<u8>)>, Error> {

@@ -7,14 +7,14 @@ use hufu_ledger::{
     PathStep,
     merkle::{self, Frontier},
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::error::{Error, hash, sql};
 
 /// A subtree by level and place.
 type Node = (u32, u64);
 
-async fn node(db: &mut SqliteConnection, pool: &str, log: u8, (level, place): Node) -> Result<Hash, Error> {
+async fn node(db: &mut AnyConnection, pool: &str, log: u8, (level, place): Node) -> Result<Hash, Error> {
     let select = "SELECT hash FROM tree WHERE pool = $1 AND log = $2 AND level = $3 AND place = $4";
     let row: Option<(Vec<u8>,)> = sqlx::query_as(select)
         .bind(pool)
@@ -28,7 +28,7 @@ async fn node(db: &mut SqliteConnection, pool: &str, log: u8, (level, place): No
 
 /// Runs a function that reads subtrees, fetching each one it asks for; such functions ask for at most some hundred.
 async fn with_nodes<T>(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): (&str, u8),
     compute: impl Fn(&dyn Fn(u32, u64) -> Result<Hash, Node>) -> Result<T, Node>,
 ) -> Result<T, Error> {
@@ -46,13 +46,13 @@ async fn with_nodes<T>(
 }
 
 /// Root over the first `size` blocks.
-pub(crate) async fn root(db: &mut SqliteConnection, pool: &str, log: u8, size: u64) -> Result<Hash, Error> {
+pub(crate) async fn root(db: &mut AnyConnection, pool: &str, log: u8, size: u64) -> Result<Hash, Error> {
     with_nodes(db, (pool, log), |read| merkle::root_by(size, &mut |level, place| read(level, place))).await
 }
 
 /// Path from `merkle::leaf(block hash)` of the block at `height` to the root at `size`.
 pub(crate) async fn path(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): (&str, u8),
     height: u64,
     size: u64,
@@ -64,13 +64,13 @@ pub(crate) async fn path(
 }
 
 /// The complete subtrees over the first `size` blocks.
-pub(crate) async fn frontier(db: &mut SqliteConnection, pool: &str, log: u8, size: u64) -> Result<Frontier, Error> {
+pub(crate) async fn frontier(db: &mut AnyConnection, pool: &str, log: u8, size: u64) -> Result<Frontier, Error> {
     with_nodes(db, (pool, log), |read| Frontier::read(size, &mut |level, place| read(level, place))).await
 }
 
 /// Appends a block's hash at `size`.
 pub(crate) async fn append(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     (pool, log): (&str, u8),
     size: u64,
     block: &Hash,

@@ -4,14 +4,17 @@
 
 pub(crate) mod acts;
 mod allocation;
+pub(crate) mod base;
 mod changes;
 mod courses;
 mod demands;
 mod epochs;
 pub(crate) mod far;
+mod intake;
 pub(crate) mod judgement;
 mod parents;
 pub(crate) mod parties;
 mod quality;
 mod rotation;
+mod workers;
 pub(crate) mod world;

@@ -26,11 +26,7 @@ use hufu_trade::{
 };
 
 use super::parties::{Folder, Party, START_S, party};
-use crate::{
-    identity::Identity,
-    inbox::Inbox,
-    store::{Create, Store},
-};
+use crate::{identity::Identity, inbox::Inbox, store::Store};
 
 /// A second, ns.
 pub(crate) const SECOND: i64 = 1_000_000_000;
@@ -107,7 +103,7 @@ impl World {
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
             (party(Some(&root), "s1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
-        let store = Store::open(folder.path(), Create::IfMissing).await.expect("a database");
+        let store = super::base::store(&folder).await;
         let identity = Arc::new(Identity {
             cert_id: platform.id(),
             key: platform.key.clone(),

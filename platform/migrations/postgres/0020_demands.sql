@@ -1,0 +1,21 @@
+-- What buyers look for, and what nodes proposed.
+CREATE TABLE demands (
+  place BIGINT NOT NULL PRIMARY KEY,       -- the platform's own count, from 1
+  number BYTEA NOT NULL,
+  hash BYTEA NOT NULL UNIQUE,               -- SM3 of the DER of Demand
+  buyer BYTEA NOT NULL,                     -- certificate id
+  valid_until BIGINT NOT NULL,
+  signed BYTEA NOT NULL,                    -- Signed over it, by this platform
+  signature BYTEA NOT NULL,                 -- the buyer's, over the same DER
+  certificates TEXT NOT NULL,              -- the buyer's chain, JSON list of base64url, leaf first
+  made_at BIGINT NOT NULL
+);
+CREATE INDEX demands_number ON demands (number);
+CREATE TABLE proposals (
+  demand BYTEA NOT NULL,                    -- hash of the demand
+  pool TEXT NOT NULL,
+  entry BYTEA NOT NULL,                     -- DER of the Entry in the node's trade log
+  response BYTEA NOT NULL,                  -- DER of Response
+  received_at BIGINT NOT NULL,
+  PRIMARY KEY (demand, pool)
+);

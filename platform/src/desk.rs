@@ -1,0 +1,310 @@
+//! What is known of a node while the messages of a batch are judged, so that it is not read anew for every block, and what they add,
+//! so that it is written at once. Here goes the ordinary course alone: a block at the end of its log, of an epoch that goes on, whose
+//! entries ask for nothing that only the database knows. Everything else is `blocks.rs`, after the desk was put away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hufu_ledger::{
+    Block, Entry, Log,
+    merkle::{self, Frontier},
+};
+use hufu_trade::{
+    bill::Bill,
+    decode,
+    entry::{EntryKind, ReceivedBill, Refused},
+    octets::ContractNo,
+    rules::CORRECT,
+};
+use sqlx::AnyConnection;
+
+use crate::{
+    error::Error,
+    identity::Identity,
+    judge::{
+        Facts,
+        block::{self, JudgedEntry, NextBlock, Outcome},
+    },
+    store::{
+        bill, block as stored, contract, lost, node,
+        receipt::{LISTED_MAX, Listed},
+        rows::Rows,
+        tree,
+    },
+};
+
+/// Entries remembered by their hashes, and contracts, of one node; a desk with more is put away.
+const KEPT_MAX: usize = 20_000;
+/// Kinds that are judged by what the desk has. The others ask for what an operator recorded, or change what the node is.
+const ORDINARY: [EntryKind; 13] = [
+    EntryKind::Browse,
+    EntryKind::Offer,
+    EntryKind::Order,
+    EntryKind::Deal,
+    EntryKind::OrderStatus,
+    EntryKind::Usage,
+    EntryKind::Gap,
+    EntryKind::Window,
+    EntryKind::Bill,
+    EntryKind::FinanceLink,
+    EntryKind::Receipt,
+    EntryKind::Allocation,
+    EntryKind::SetAside,
+];
+
+/// One node's.
+#[derive(Debug)]
+struct Desk {
+    facts: Facts,
+    /// Sizes of the logs when it was laid out: what lies above is in `taken`.
+    laid: [u64; 2],
+    trees: [Frontier; 2],
+    /// Contracts that were looked for.
+    sought: BTreeSet<ContractNo>,
+    /// Those that were not there: nothing of them was ever disputed.
+    young: BTreeSet<ContractNo>,
+    /// Those of them that have no bill yet: all their records are at hand.
+    whole: BTreeSet<ContractNo>,
+    turn: i64,
+    waits: bool,
+    /// Refused entries and payable bills of what was taken, by log and height.
+    refused: Vec<(u8, u64, Refused)>,
+    bills: Vec<(u64, ReceivedBill)>,
+    rows: Rows,
+}
+
+/// The desks of one batch, by node.
+#[derive(Debug, Default)]
+pub(crate) struct Desks(BTreeMap<String, Desk>);
+
+impl Desks {
+    /// Writes what a node's messages added, and forgets what was known: the database has it all.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub(crate) async fn put_away(&mut self, db: &mut AnyConnection, pool: &str) -> Result<(), Error> {
+        let Some(desk) = self.0.remove(pool) else { return Ok(()) };
+        desk.rows.write(&mut *db, pool).await?;
+        if desk.waits {
+            for (log, _) in (0_u8..)
+                .zip(desk.laid)
+                .filter(|(log, laid)| desk.facts.logs.get(usize::from(*log)).is_some_and(|held| held.size > *laid))
+            {
+                stored::wait_anew(&mut *db, (pool, log)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for all of them.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub(crate) async fn put_all_away(&mut self, db: &mut AnyConnection) -> Result<(), Error> {
+        let pools: Vec<String> = self.0.keys().cloned().collect();
+        for pool in pools {
+            self.put_away(&mut *db, &pool).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a node has one: it is known, then.
+    pub(crate) fn has(&self, pool: &str) -> bool {
+        self.0.contains_key(pool)
+    }
+
+    /// Takes a block in the ordinary course: false where it is not that, and the desk has been put away.
+    ///
+    /// # Errors
+    /// [`Error`] from the database.
+    pub(crate) async fn take(
+        &mut self,
+        db: &mut AnyConnection,
+        identity: &Identity,
+        now_ns: i64,
+        (pool, log, height): (&str, Log, u64),
+        bytes: &[u8],
+    ) -> Result<bool, Error> {
+        if !self.0.contains_key(pool) {
+            let desk = Desk::lay(&mut *db, identity, now_ns, pool).await?;
+            self.0.insert(pool.to_owned(), desk);
+        }
+        let Some(desk) = self.0.get_mut(pool) else { return Ok(false) };
+        let next = desk.judge(&mut *db, (log, height), bytes).await?;
+        if let Some(next) = next
+            && desk.facts.named.len() < KEPT_MAX
+            && desk.sought.len() < KEPT_MAX
+        {
+            desk.append(&mut *db, (log, height), bytes, &next).await?;
+            return Ok(true);
+        }
+        self.put_away(db, pool).await?;
+        Ok(false)
+    }
+
+    /// The receipt over a log that has grown on the desk, listing from height `since` on; `None` where the database must be asked.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot be signed.
+    pub(crate) fn receipt(
+        &mut self,
+        identity: &Identity,
+        (pool, log): (&str, u8),
+        since: u64,
+        now_ns: i64,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(desk) = self.0.get_mut(pool) else { return Ok(None) };
+        let (Some(held), Some(laid), Some(tree)) = (
+            desk.facts.logs.get_mut(usize::from(log)),
+            desk.laid.get(usize::from(log)),
+            desk.trees.get(usize::from(log)),
+        ) else {
+            return Ok(None);
+        };
+        // A receipt of this size may have been given before.
+        if since < *laid || held.size <= held.receipted {
+            return Ok(None);
+        }
+        let mut refused: Vec<(u64, &Refused)> = desk
+            .refused
+            .iter()
+            .filter(|(of, at, _)| *of == log && *at >= since)
+            .map(|(_, at, found)| (*at, found))
+            .collect();
+        let mut bills: Vec<&(u64, ReceivedBill)> =
+            desk.bills.iter().filter(|(at, _)| log == 1 && *at >= since).collect();
+        let most = usize::try_from(LISTED_MAX).unwrap_or(usize::MAX);
+        refused.drain(..refused.len().saturating_sub(most));
+        bills.drain(..bills.len().saturating_sub(most));
+        let heights = refused.iter().map(|(at, _)| *at).chain(bills.iter().map(|(at, _)| *at));
+        let listed = Listed {
+            first: heights.min(),
+            refused: refused.into_iter().map(|(_, found)| found.clone()).collect(),
+            bills: bills.into_iter().map(|(_, found)| found.clone()).collect(),
+        };
+        let since = listed.first.unwrap_or(held.size);
+        let bytes = crate::receipt::sealed(identity, (pool, log), (held.size, tree.root()), listed, now_ns)?;
+        desk.rows.receipt((pool, log), (held.size, since), &bytes, now_ns);
+        held.receipted = held.size;
+        Ok(Some(bytes))
+    }
+}
+
+impl Desk {
+    async fn lay(db: &mut AnyConnection, identity: &Identity, now_ns: i64, pool: &str) -> Result<Self, Error> {
+        let facts = node::facts(&mut *db, pool, identity, now_ns).await?;
+        let laid = [0, 1].map(|log: usize| facts.logs.get(log).map_or(0, |held| held.size));
+        let [trade, finance] = laid;
+        let trees =
+            [tree::frontier(&mut *db, pool, 0, trade).await?, tree::frontier(&mut *db, pool, 1, finance).await?];
+        let turn = lost::last_turn(&mut *db, pool).await?;
+        let waits = stored::waits(&mut *db, pool).await?;
+        Ok(Self {
+            facts,
+            laid,
+            trees,
+            sought: BTreeSet::new(),
+            young: BTreeSet::new(),
+            whole: BTreeSet::new(),
+            turn,
+            waits,
+            refused: Vec::new(),
+            bills: Vec::new(),
+            rows: Rows::default(),
+        })
+    }
+
+    /// Judges a block; `None` where it is not the ordinary course. What is known may be spoiled then.
+    async fn judge(
+        &mut self,
+        db: &mut AnyConnection,
+        (log, height): (Log, u64),
+        bytes: &[u8],
+    ) -> Result<Option<Box<NextBlock>>, Error> {
+        let Some(held) = self.facts.logs.get(usize::from(log.number())) else { return Ok(None) };
+        let Ok(block) = Block::from_bytes(bytes) else { return Ok(None) };
+        if height != held.size || held.receipted > height || block.header().epoch != held.epoch {
+            return Ok(None);
+        }
+        for bytes in block.entries() {
+            let kind = Entry::from_bytes(bytes).ok().and_then(|entry| EntryKind::from_number(entry.kind));
+            if kind.is_none_or(|kind| !ORDINARY.contains(&kind)) {
+                return Ok(None);
+            }
+        }
+        let needs = block::needs(&block);
+        for (no, with_records) in &needs.contracts {
+            if self.sought.insert(*no) {
+                match contract::load(&mut *db, &self.facts.pool, *no, false).await? {
+                    Some(found) => drop(self.facts.contracts.insert(*no, found)),
+                    None => {
+                        self.young.insert(*no);
+                        self.whole.insert(*no);
+                    }
+                }
+            }
+            if *with_records && !self.whole.contains(no) {
+                return Ok(None);
+            }
+        }
+        let named: Vec<_> = needs.named.into_iter().filter(|hash| !self.facts.named.contains_key(hash)).collect();
+        node::named(&mut *db, &mut self.facts, &named).await?;
+        Ok(match block::judge(&mut self.facts, log, bytes) {
+            Outcome::Next(next) if next.opens.is_none() => Some(next),
+            _ => None,
+        })
+    }
+
+    async fn append(
+        &mut self,
+        db: &mut AnyConnection,
+        (log, height): (Log, u64),
+        bytes: &[u8],
+        next: &NextBlock,
+    ) -> Result<(), Error> {
+        let (pool, now_ns, log) = (self.facts.pool.clone(), self.facts.now_ns, log.number());
+        self.rows.block((&pool, log, height), (&next.hash, &next.header, bytes), now_ns);
+        if let Some(tree) = self.trees.get_mut(usize::from(log)) {
+            for (level, completed) in (0_u32..).zip(tree.push(merkle::leaf(&next.hash))) {
+                self.rows.subtree((&pool, log), (level, height >> level), &completed);
+            }
+        }
+        for entry in &next.entries {
+            self.append_entry(&mut *db, &pool, entry).await?;
+        }
+        crate::blocks::alarm_of_refusals(db, &self.facts, next).await
+    }
+
+    async fn append_entry(&mut self, db: &mut AnyConnection, pool: &str, entry: &JudgedEntry) -> Result<(), Error> {
+        let moved = entry.state.is_some();
+        self.turn = self.turn.saturating_add(i64::from(moved));
+        self.rows.entry(pool, entry, moved.then_some(self.turn));
+        let known = entry.contract.and_then(|no| self.facts.contracts.get(&no));
+        if let (Some(no), Some(state)) = (entry.contract, &entry.state) {
+            let buyer = known.and_then(|contract| contract.buyer.as_ref()).map(|(id, _)| *id);
+            self.rows.state(no, state, buyer);
+        }
+        let may_be_disputed = entry.contract.is_some_and(|no| !self.young.contains(&no))
+            && known.is_some_and(|contract| !contract.bills.is_empty());
+        if let (Some(no), Some(state)) = (entry.contract.filter(|_| may_be_disputed), &entry.state)
+            && self.facts.table(known).is_none_or(|table| table.row(state, CORRECT).is_none())
+        {
+            bill::settle(&mut *db, pool, no).await?;
+        }
+        let (log, height, hash) = (entry.name.log, entry.name.height, entry.name.hash);
+        if let Some(refusal) = &entry.refused {
+            self.refused.push((log, height, Refused { entry: hash, code: refusal.code.name().to_owned() }));
+        }
+        if EntryKind::from_number(entry.kind) != Some(EntryKind::Bill) {
+            return stored::follow(&mut *db, &self.facts, entry).await;
+        }
+        entry.contract.map(|no| self.whole.remove(&no));
+        if let Ok(found) = decode::<Bill>(&Entry::from_bytes(&entry.bytes)?.body, "Bill") {
+            let state = if entry.refused.is_some() { bill::State::Refused } else { bill::State::Payable };
+            self.rows.bill(pool, &entry.name, &found, state);
+            if entry.refused.is_none() {
+                self.bills.push((height, ReceivedBill { entry: hash, number: found.number }));
+            }
+        }
+        Ok(())
+    }
+}
