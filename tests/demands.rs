@@ -56,7 +56,10 @@ fn a_demand_becomes_a_proposal_that_is_held_and_an_order() {
     let contract = buy(&house, &url, "c1", "15s");
     assert_eq!(stock(), before - 1, "what was held is what the order took");
     let told = house.buyer("refund", &url, "c1", &[]).expect(0).json();
-    assert_eq!((text(&told, "payment"), text(&told, "refund_cny"), &told["is_final"]), ("postpaid", "0.00", &false.into()));
+    assert_eq!(
+        (text(&told, "payment"), text(&told, "refund_cny"), &told["is_final"]),
+        ("postpaid", "0.00", &false.into())
+    );
     let early = house.buyer("refund", &url, "c1", &["--at", "2020-01-01T00:00:00Z"]);
     assert_eq!(early.code, 1, "before the term: {early:?}");
     let found = wait::until("the bill is at the platform", 90, || bill(&house, &contract));

@@ -15,6 +15,7 @@ use crate::{
     gpu_shown,
     metrics::Own,
     node::{Core, Service},
+    writer::Writer,
 };
 
 /// Alarms kept for status.
@@ -70,11 +71,32 @@ impl Alarms {
     }
 }
 
-/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does; `own` what the agent costs;
-/// `gpus` what NVML's thread saw last.
+impl Writer {
+    /// How things are, as JSON.
+    pub(crate) fn status(&self) -> String {
+        let waits_for = self.comparing.as_deref();
+        let gpus = self.metrics.seen_gpus();
+        render(
+            &self.core,
+            (&self.alarms, waits_for, self.key_status()),
+            (self.metrics.own(), &gpus[..]),
+            &self.dir,
+            (self.clock.now)(),
+        )
+    }
+
+    /// Every series, as text.
+    pub(crate) fn rendered(&self) -> String {
+        let quality = (self.clock.quality)((self.clock.now)());
+        self.metrics.render(&self.core, &self.alarms, (quality, self.comparing.is_some()))
+    }
+}
+
+/// The status as JSON text. `key` is what signs, `waits_for` what keeps the node from signing, if something does; `own` what the
+/// agent costs; `gpus` what NVML's thread saw last.
 pub(crate) fn render(
     core: &Core,
-    (alarms, waits_for): (&Alarms, Option<&str>),
+    (alarms, waits_for, key): (&Alarms, Option<&str>, Value),
     (own, gpus): (&Own, &[Snapshot]),
     dir: &Path,
     now: Now,
@@ -131,11 +153,13 @@ pub(crate) fn render(
         "at": rfc3339(now.real_ns),
         "linked": core.linked,
         "waits_for": waits_for,
+        "key": key,
         "ledger": dir.display().to_string(),
         "logs": { "trade": log(0), "finance": log(1) },
         "window_end": core.book.window_end.map(rfc3339),
         "conservation_violations": core.violations.to_string(),
         "catalogue_revision": core.book.revision.to_string(),
+        "directory": core.directory.as_ref().map(|known| known.shown(now.real_ns)),
         "hardware": { "fingerprint": core.shop.hardware.fingerprint, "changed": core.shop.hardware.changed },
         "agent": own.each().map(|(name, value)| {
             let shown = value.map_or(Value::Null, |value| if name == "threads" { json!(value) } else { json!(value.to_string()) });

@@ -32,6 +32,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -1,17 +1,19 @@
 //! The only file of the platform that knows MQTT. A message is acknowledged to the broker once it is judged and stored; every
 //! error drops the client and builds a new one, and what was not acknowledged comes again.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use hufu_trade::if2::Topic;
 use rumqttc::{
     AsyncClient, Event, EventLoop, Incoming, LastWill, MqttOptions, NetworkOptions, Publish, QoS, SubscribeReasonCode,
+    TlsConfiguration, Transport,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
     inbox::{Answered, Inbox, Outgoing},
     limit::Limit,
+    tls::{Tls, private},
 };
 
 /// The largest packet that MQTT has. The client fails on a larger one, and the broker would deliver it again on every new
@@ -35,6 +37,10 @@ pub(crate) struct Broker {
     pub(crate) port: u16,
     /// The site this platform serves.
     pub(crate) site: String,
+    /// A name and the file of its password.
+    pub(crate) user: Option<(String, PathBuf)>,
+    /// Without it the line is open.
+    pub(crate) tls: Option<Tls>,
     /// Start of this process, seconds since 1970: tells an old will from this run's.
     pub(crate) boot: i64,
 }
@@ -59,15 +65,20 @@ impl Link {
         let mut lines = Limit::new(1, 1_800_000_000_000);
         loop {
             session = session.saturating_add(1);
-            let (client, events) = connect(&self.broker, session);
-            let mut link = Session { link: &mut self, client, events, session, is_up: false, subscribed: 0 };
-            let why = tokio::select! {
-                why = link.run() => why,
-                () = stopped(&mut stop) => return link.farewell().await,
+            let why = match connect(&self.broker, session) {
+                Err(why) => why,
+                Ok((client, events)) => {
+                    let mut link = Session { link: &mut self, client, events, session, is_up: false, subscribed: 0 };
+                    let why = tokio::select! {
+                        why = link.run() => why,
+                        () = stopped(&mut stop) => return link.farewell().await,
+                    };
+                    if link.is_up {
+                        (pause, lines) = (PAUSE, Limit::new(1, 1_800_000_000_000));
+                    }
+                    why
+                }
             };
-            if link.is_up {
-                (pause, lines) = (PAUSE, Limit::new(1, 1_800_000_000_000));
-            }
             if lines.allow((self.now)()) {
                 tracing::warn!(broker = %format_args!("{}:{}", self.broker.host, self.broker.port), why, "broker link lost; trying again");
             }
@@ -86,8 +97,14 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
 }
 
-fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
+fn connect(broker: &Broker, session: u64) -> Result<(AsyncClient, EventLoop), String> {
     let mut options = MqttOptions::new(format!("hufu-platform-{}", broker.site), broker.host.clone(), broker.port);
+    if let Some((name, file)) = &broker.user {
+        options.set_credentials(name, private(file)?.trim_end_matches(['\r', '\n']));
+    }
+    if let Some(tls) = &broker.tls {
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.config()?)));
+    }
     options.set_keep_alive(Duration::from_secs(30));
     options.set_clean_session(false);
     options.set_manual_acks(true);
@@ -98,7 +115,7 @@ fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     events.set_network_options(network);
-    (client, events)
+    Ok((client, events))
 }
 
 fn state_topic(broker: &Broker) -> String {

@@ -7,6 +7,7 @@ pub mod tree;
 pub mod wait;
 
 pub mod program;
+pub mod slapd;
 
 pub mod broker;
 pub mod house;

@@ -28,6 +28,7 @@ mod pack;
 mod password;
 mod pki;
 mod report;
+mod rotate;
 mod sample;
 mod seal;
 mod signer;

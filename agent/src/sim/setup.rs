@@ -16,6 +16,7 @@ use crate::{
     metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
     places::Places,
+    rotation::Keys,
     sampler::{self, Setting, Thread},
     setup::{self, First},
     signer::NodeKey,
@@ -196,6 +197,8 @@ impl Setup {
             comparing: None,
             unsigned: Unsigned::default(),
             signer_pause_ns: 0,
+            keys: Keys::default(),
+            directory: None,
         };
         let whole = Some(writer.begin_comparing()?);
         let setting = Setting {
