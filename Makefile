@@ -9,7 +9,7 @@ SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: intake fuzz cross tarball hardening reproducible deb vm-test demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
+.PHONY: fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -22,6 +22,7 @@ help:
 	@echo 'make reproducible  the release programs built twice in two directories: the same bytes (many minutes)'
 	@echo 'make cross     arm64, riscv64 and a bare Cortex-M4 under qemu (its own compiler and standard library, many minutes)'
 	@echo 'make vm-test   a machine with systemd under qemu lives through restarts, power cuts and worse; VM_TEST=--short'
+	@echo 'make vm-quota  project quotas of helper and meter, on the kernel of that machine'
 	@echo 'make weigh     figures as ratios: exactness of the meter, cost of verifying'
 	@echo 'make footprint memory, CPU and threads of the agent beside three monitors (18 minutes); FOOTPRINT=--smoke, --flat 10'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
@@ -97,6 +98,10 @@ cross:
 # A Debian machine under qemu: packages installed, an order metered in its slice, and what happens to servers. VM_TEST=--short
 vm-test:
 	tests/vm/run.sh $(VM_TEST)
+
+# The same machine's kernel, for project quotas: what the helper and the meter say of them.
+vm-quota:
+	tests/vm/quota.sh
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing

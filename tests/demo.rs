@@ -51,17 +51,6 @@ fn verify(pack: &Path, trust: &str) -> Ran {
     hufu(&["verify", pack.to_str().expect("text"), "--trust", trust, "--json"])
 }
 
-/// What the pack's own README tells a person with openssl to paste, run in a folder of its members.
-fn checked_by_openssl(members: &Members, trust: &str) -> Ran {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    pack::unpack(members, folder.path());
-    fs::copy(trust, folder.path().join("trust.pem")).expect("a copy of the anchors");
-    let readme = String::from_utf8(members["README.txt"].clone()).expect("README.txt is text");
-    let (_, rest) = readme.split_once("paste from here").expect("a line to paste from");
-    let (_, script) = rest.split_once('\n').expect("lines to paste");
-    program::shell(script, folder.path())
-}
-
 /// One byte of a member changed, away from its ends; one more in an empty member.
 fn flipped(members: &Members, name: &str) -> Members {
     let mut changed = members.clone();
@@ -146,10 +135,10 @@ fn a_demonstration_is_proved_with_hufu_and_with_openssl_and_goes_on_in_its_direc
     assert_eq!(verdict["recomputed_total_cny"], said["total_cny"]);
 
     let members = pack::read(path);
-    let ran = checked_by_openssl(&members, trust);
+    let ran = pack::checked_by_openssl(&members, trust);
     assert!(ran.stdout.contains("ALL CHECKS PASSED") && !ran.stdout.contains("BAD"), "{} {}", ran.stdout, ran.stderr);
     let signed = members.keys().find(|name| name.ends_with(".tbs")).expect("signed bytes");
-    let ran = checked_by_openssl(&flipped(&members, signed), trust);
+    let ran = pack::checked_by_openssl(&flipped(&members, signed), trust);
     assert!(ran.stdout.contains("BAD") && !ran.stdout.contains("ALL CHECKS PASSED"), "{}", ran.stdout);
     every_damage_is_found(&members, trust, folder.path());
 

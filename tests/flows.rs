@@ -124,6 +124,48 @@ fn the_whole_path_over_mosquitto_twice_with_one_ledger() {
     ledger_is_whole(&house, agent);
 }
 
+/// The address that the buyer is told when it sends its order again, once there is one.
+fn address(house: &House, platform: &str, contract: &Contract) -> String {
+    wait::until("the address is told", 60, || {
+        let ran = house.buyer("order", platform, contract.state, &["--term", "60s", "--ceiling", "1000"]);
+        let said = (ran.code != 69).then(|| ran.expect(0).json())?;
+        assert_eq!(said["contract_no"], contract.no.as_str(), "the same order, not another one");
+        said["address"].as_str().map(str::to_owned)
+    })
+}
+
+#[test]
+fn the_buyer_is_told_where_to_go_by_the_sites_command_or_by_its_template() {
+    let mut broker = Mosquitto::new(Memory::Kept);
+    broker.start();
+    let house = House::new(broker.port());
+    let config = house.at("node/hufu.toml");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let text = text.replace("[provision]\n", "[provision]\naddress = \"ssh://{node}.{site}.example/{contract_no}\"\n");
+    fs::write(&config, text).expect("a configuration");
+    // The site's own command, which names an address while the site wants it to.
+    let command = fs::read_to_string(house.at("provision.sh")).expect("a provisioning command");
+    let named = command.replace(r#",\"address\":\"local:$pid\""#, r#"$(cat "$folder/address" 2> /dev/null)"#);
+    assert_ne!(named, command);
+    fs::write(house.at("provision.sh"), named).expect("a provisioning command");
+    let (_platform, url, _) = house.platform(&["--broker", &broker.address()]);
+    let agent = house.agent();
+    let by_template = buy(&house, &url, "c1", "60s");
+    let told = address(&house, &url, &by_template);
+    assert_eq!(told, format!("ssh://n1.s1.example/{}", by_template.no));
+    fs::write(house.at("address"), ",\"address\":\"https://gate.example:8443/a\"").expect("an address");
+    let by_command = buy(&house, &url, "c2", "60s");
+    assert_eq!(address(&house, &url, &by_command), "https://gate.example:8443/a");
+    // The site sees the same, and the first buyer's address is what it was.
+    let status = house.try_status().expect("a status");
+    let shown = |contract: &Contract| {
+        let all = status["contracts"].as_array().expect("contracts");
+        all.iter().find(|one| one["contract_no"] == contract.no.as_str()).expect("the contract")["address"].clone()
+    };
+    assert_eq!((shown(&by_template), shown(&by_command)), (told.into(), "https://gate.example:8443/a".into()));
+    drop(agent);
+}
+
 /// CPU time of a process and of the children it waited for, ns, by the kernel's own book; 0 once it is gone.
 fn cpu_ns(pid: u32) -> u64 {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0 };

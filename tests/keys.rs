@@ -4,7 +4,11 @@
 
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, process::Stdio};
 
-use hufu_tests::program::{Ran, command, hufu, ours, run};
+use hufu_tests::{
+    house::House,
+    program::{Daemon, Ran, command, hufu, ours, run},
+    wait,
+};
 
 struct Bench(tempfile::TempDir);
 
@@ -117,4 +121,57 @@ fn one_call_issues_a_double_certificate() {
     let taken = issue.replace("sign.pem", "other.pem");
     bench.hufu(&format!("{taken} --key-out enc.der")).expect(74);
     assert!(!std::path::Path::new(&bench.path("other.pem")).exists());
+}
+
+#[test]
+fn the_platform_opens_a_key_under_its_password_and_no_other() {
+    let house = House::new(1);
+    let private = |name: &str, text: &str| {
+        fs::write(house.at(name), text).expect("a file");
+        fs::set_permissions(house.at(name), fs::Permissions::from_mode(0o600)).expect("a mode");
+    };
+    private("right.pw", "correct horse\n");
+    private("wrong.pw", "battery staple\n");
+    let (plain, under) = (house.path("platform.key"), house.path("platform.p8"));
+    let right = house.path("right.pw");
+    hufu(&["key", "encrypt", "--key", &plain, "--out", &under, "--password-file", &right]).expect(0);
+    let serve = |key: &str, password: Option<&str>| {
+        let mut command = command(ours("hufu-platform"));
+        command.args(["serve", "--json", "--site", "s1", "--dir", &house.path("platform"), "--key", key]);
+        command.args(password.into_iter().flat_map(|password| ["--key-password", password]));
+        command.args(["--cert", &house.path("platform.pem"), "--trust", &house.path("root.pem")]);
+        command.args(["--listen", "127.0.0.1:0", "--embedded-broker", "--broker-listen", "127.0.0.1:0"]);
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        command
+    };
+    let (wrong, none) = (house.path("wrong.pw"), house.path("none.pw"));
+    for (key, password, code, says) in [
+        (&under, None, 78, "--key-password"),
+        (&under, Some(wrong.as_str()), 78, "does not open"),
+        (&under, Some(none.as_str()), 74, "none.pw"),
+        (&plain, Some(right.as_str()), 78, "not encrypted"),
+        (&under, Some("credential:right.pw"), 78, "LoadCredential="),
+        (&under, Some("credential:../right.pw"), 78, "not a path"),
+    ] {
+        let ran = run(&mut serve(key, password)).expect(code);
+        assert!(ran.stderr.contains(says) && ran.stdout.is_empty(), "{says}: {}", ran.stderr);
+    }
+    // As a file, and as systemd hands it over.
+    for handed in [false, true] {
+        let mut command = serve(
+            if handed { "credential:platform.p8" } else { &under },
+            Some(if handed { "credential:right.pw" } else { &right }),
+        );
+        if handed {
+            command.env("CREDENTIALS_DIRECTORY", house.at("."));
+        }
+        let said = house.at("platform/platform.json");
+        fs::remove_file(&said).ok();
+        let mut daemon = Daemon::start(&mut command, &house.at("platform.log"));
+        wait::until_true("the platform is ready", 60, || {
+            daemon.must_run();
+            said.exists()
+        });
+        assert_eq!(daemon.signal("TERM"), 0);
+    }
 }

@@ -2,18 +2,12 @@
 //! and each way of being wrong has its exit status, in both languages and with `--json`.
 #![allow(clippy::expect_used, reason = "a panic is a failed test")]
 
-use std::{
-    fs,
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Child, Stdio},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use hufu_tests::{
     broker::free_port,
     program::{Ran, command, hufu, run},
-    wait,
+    slapd::{Slapd, authority},
 };
 use serde_json::Value;
 
@@ -208,6 +202,59 @@ fn a_seal_is_made_used_and_checked() {
     assert!(ran.stdout.contains("CN=maker: revoked"), "{}", ran.stdout);
 }
 
+/// EncryptedData of a key that both sides have: openssl opens ours with the key and the vector in the message.
+#[test]
+fn a_file_is_encrypted_under_a_key_that_both_have() {
+    let bench = Bench::new();
+    let key: Vec<u8> = (1..17).collect();
+    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    bench.write("raw.key", &key);
+    bench.write("hex.key", format!("{digits}\n").as_bytes());
+    bench.write("other.key", &[7; 16]);
+    bench.write("short.key", &key[..15]);
+    bench.write("open.key", &key);
+    for name in ["raw.key", "hex.key", "other.key", "short.key"] {
+        fs::set_permissions(bench.path(name), fs::Permissions::from_mode(0o600)).expect("a mode");
+    }
+    fs::set_permissions(bench.path("open.key"), fs::Permissions::from_mode(0o644)).expect("a mode");
+    let made = bench.hufu("cms encrypt --in bill.der --out bill.p7 --key-file raw.key --json").expect(0).json();
+    assert_eq!(made["kind"], "encryptedData");
+    let found = bench.hufu("cms decrypt --in bill.p7 --out back.der --key-file hex.key --json").expect(0).json();
+    assert_eq!((&found["result"], &found["kind"]), (&"valid".into(), &"encryptedData".into()));
+    assert_eq!(bench.read("back.der"), bench.read("bill.der"));
+    assert_eq!(fs::metadata(bench.path("back.der")).expect("a file").permissions().mode() & 0o777, 0o600);
+
+    let openssl = |line: &str| run(command("openssl").args(line.split_whitespace()).current_dir(bench.0.path()));
+    let parsed = openssl("asn1parse -inform DER -in bill.p7").expect(0).stdout;
+    assert!(parsed.contains("1.2.156.10197.6.1.4.2.5"), "{parsed}");
+    let line =
+        |says: &str| parsed.lines().find(|line| line.contains(says)).unwrap_or_else(|| panic!("{says}: {parsed}"));
+    let vector = line("OCTET STRING").rsplit(':').next().expect("hexadecimal").to_owned();
+    // The encrypted content ends the message: one block of it.
+    let whole = bench.read("bill.p7");
+    bench.write("cipher.bin", &whole[whole.len() - 16..]);
+    openssl(&format!("enc -d -sm4-cbc -K {digits} -iv {vector} -in cipher.bin -out opened")).expect(0);
+    assert_eq!(bench.read("opened"), bench.read("bill.der"));
+
+    bench.hufu("cms encrypt --in bill.der --out to.p7m --to enc.pem").expect(0);
+    for (line, code, says) in [
+        ("cms decrypt --in bill.p7 --out x.der --key-file other.key", 1, "cannot be opened"),
+        ("cms decrypt --in bill.p7 --out x.der --key-file short.key", 65, "32 hexadecimal digits"),
+        ("cms decrypt --in bill.p7 --out x.der --key-file open.key", 78, "chmod 600"),
+        ("cms decrypt --in bill.p7 --out x.der --key-file none.key", 74, "none.key"),
+        ("cms decrypt --in bill.p7 --out x.der --key enc.key --cert enc.pem", 65, "--key-file"),
+        ("cms decrypt --in to.p7m --out x.der --key-file raw.key", 65, "--cert"),
+        ("cms decrypt --in bill.p7 --out x.der", 2, "--key"),
+        ("cms decrypt --in bill.p7 --out x.der --key-file raw.key --key enc.key", 2, "--key"),
+        ("cms encrypt --in bill.der --out x.der --key-file raw.key --to enc.pem", 2, "--to"),
+        ("cms encrypt --in bill.der --out x.der", 2, "--to"),
+    ] {
+        let ran = bench.hufu(line).expect(code);
+        assert!(format!("{}{}", ran.stdout, ran.stderr).contains(says), "{line}: {} {}", ran.stdout, ran.stderr);
+    }
+    assert!(!Path::new(&bench.path("x.der")).exists());
+}
+
 #[test]
 fn bare_sm2_is_what_openssl_reads_and_writes() {
     let bench = Bench::new();
@@ -256,49 +303,13 @@ fn a_certificate_is_shown_and_checked() {
     }
 }
 
-/// Debian's `slapd` in the foreground with a database of its own; it ends with the test.
-struct Slapd(Child);
-
-impl Drop for Slapd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn slapd(bench: &Bench, port: u16) -> Slapd {
-    let body = |name: &str| -> String {
-        let text = String::from_utf8(bench.read(name)).expect("PEM");
-        text.lines().filter(|line| !line.starts_with('-')).collect()
-    };
-    fs::create_dir(bench.path("db")).expect("a folder");
-    let config = format!(
-        "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\ndatabase mdb\nsuffix \"dc=ca,dc=example\"\ndirectory {}\nmaxsize 1048576\n",
-        bench.path("db")
-    );
-    bench.write("slapd.conf", config.as_bytes());
-    let entries = format!(
-        "dn: dc=ca,dc=example\nobjectClass: dcObject\nobjectClass: organization\ndc: ca\no: ca\n\n\
-         dn: cn=root,dc=ca,dc=example\nobjectClass: device\nobjectClass: pkiCA\ncn: root\ncACertificate;binary:: {}\ncertificateRevocationList;binary:: {}\n",
-        body("root.pem"),
-        body("root.crl")
-    );
-    bench.write("entries.ldif", entries.as_bytes());
-    let (config, entries) = (bench.path("slapd.conf"), bench.path("entries.ldif"));
-    run(command("/usr/sbin/slapadd").args(["-f", &config, "-l", &entries])).expect(0);
-    let url = format!("ldap://127.0.0.1:{port}/");
-    let child = command("/usr/sbin/slapd").args(["-d", "0", "-h", &url, "-f", &config]).stderr(Stdio::null()).spawn();
-    let server = Slapd(child.expect("slapd"));
-    wait::until_true("slapd listens", 30, || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    server
-}
-
 #[test]
 fn a_directory_says_what_was_revoked_and_its_cache_says_it_on() {
     let bench = Bench::new();
     bench.hufu("pki crl --ca root.pem --ca-key root.key --revoke node.pem --out root.crl").expect(0);
     let port = free_port();
-    let server = slapd(&bench, port);
+    let entries = authority("root", &bench.0.path().join("root.pem"), &bench.0.path().join("root.crl"));
+    let server = Slapd::start(bench.0.path(), port, &entries);
     let check = |name: &str| {
         bench.hufu(&format!("cert check {name}.pem --trust root.pem --directory ldap://127.0.0.1:{port}/dc=ca,dc=example --cache the.cache --json"))
     };

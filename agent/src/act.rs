@@ -16,7 +16,7 @@ use hufu_trade::{
     statement::{Offer, Payment, Requirement, Statement, con_type},
 };
 
-use crate::{contract::Contract, node::Core, stock::reserves};
+use crate::{contract::Contract, directory, node::Core, stock::reserves};
 
 /// A statement older or newer than this against the node's clock is refused: it may be a replay of an old one.
 pub(crate) const FRESH_NS: i64 = 3_600_000_000_000;
@@ -87,6 +87,24 @@ pub(crate) fn unknown(no: ContractNo) -> Problem {
     problem("unknown", Some("contractNo"), format!("no contract {no} here"), format!("本节点没有合约 {no}"))
 }
 
+/// The path of a buyer's certificate to an anchor, none of it taken back as far as a directory is asked.
+fn trusted(
+    core: &Core,
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    now_ns: i64,
+) -> Result<Vec<Certificate>, Problem> {
+    let known = core.directory.as_ref();
+    let crls = known.map(directory::Known::crls).unwrap_or_default();
+    let all = [intermediates, known.map_or(&[][..], directory::Known::issuers)].concat();
+    let path = verify_chain(leaf, &all, &core.identity.anchors, &crls, now_ns, Usage::Signing).map_err(|e| {
+        let zh = format!("证书不被信任：{e}");
+        problem("certificate", Some("certificates"), format!("the certificate is not trusted: {e}"), zh)
+    })?;
+    known.map_or(Ok(()), |known| known.speaks_for(&path, now_ns))?;
+    Ok(path)
+}
+
 /// Paper 2.2 (1): a browse statement becomes a browse entry and a signed offer.
 ///
 /// # Errors
@@ -113,10 +131,16 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
     if Octets(leaf.id()) != statement.buyer {
         return Err(malformed("the certificate is not the one the statement names"));
     }
-    verify_chain(leaf, intermediates, &core.identity.anchors, &[], now_ns, Usage::Signing).map_err(|e| {
-        let zh = format!("证书不被信任：{e}");
-        problem("certificate", Some("certificates"), format!("the certificate is not trusted: {e}"), zh)
-    })?;
+    let path = trusted(core, leaf, intermediates, now_ns)?;
+    // What the directory had to add stands in the entry, too: whoever reads it later has no directory to ask.
+    let is_complete = path.iter().skip(1).all(|one| core.identity.anchors.contains(one) || intermediates.contains(one));
+    let signed = if is_complete {
+        signed
+    } else {
+        let anchored = path.iter().take_while(|one| !core.identity.anchors.contains(one));
+        let chain: Vec<Vec<u8>> = anchored.map(|one| one.der().to_vec()).collect();
+        SignedStatement::new(&request.statement.0, &request.signature.0, &chain).map_err(malformed)?
+    };
     let buyer_signed = leaf.public_key().verify(&request.statement.0, &request.signature.0).is_valid();
     let Some((rules, _, table)) = core.book.table_of(None) else { return Err(own_fault("no rule table")) };
     let facts = Facts { buyer_signed, node_signed: true, window_open: true, ..Facts::default() };

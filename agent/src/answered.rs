@@ -24,9 +24,9 @@ pub(crate) fn plan(answer: &Answer, offered: Result<Target, String>, root: &Path
         (None, None, Err(why), None) => return Err(format!("{why}, and no process was named")),
     };
     let network = answer.network.as_ref().map(|network| match network {
-        hufu_provision::Network::Cgroup => Network::Cgroup,
-        hufu_provision::Network::Interface(Interface { interface, side }) => {
-            Network::Interface { name: interface.clone(), host_side: *side == Side::Host }
+        hufu_provision::Network::Cgroup | hufu_provision::Network::Nft => Network::Cgroup,
+        hufu_provision::Network::Interface(Interface { interface, side, pid }) => {
+            Network::Interface { name: interface.clone(), host_side: *side == Side::Host, netns_pid: *pid }
         }
     });
     let storage = answer.storage.as_deref().map(|path| held_by(root, path)).transpose().map_err(|e| e.to_string())?;
@@ -83,8 +83,15 @@ mod tests {
         let json = r#"{"resolve":"unit:web","network":{"interface":"veth0","side":"host"},"storage":"/srv/a"}"#;
         let found = plan(&Answer::from_json(json.as_bytes()).unwrap(), Err(String::new()), root.path()).unwrap();
         assert_eq!(found.resolved.as_deref(), Some("unit:web.service -> system.slice/web.service"));
-        assert_eq!(found.network, Some(Network::Interface { name: "veth0".to_owned(), host_side: true }));
+        assert_eq!(
+            found.network,
+            Some(Network::Interface { name: "veth0".to_owned(), host_side: true, netns_pid: None })
+        );
         assert_eq!(found.storage, Some(Storage::Directory { path: "/srv/a".into() }));
+        let json = r#"{"network":{"interface":"eth0","side":"order","pid":7}}"#;
+        let found = plan(&Answer::from_json(json.as_bytes()).unwrap(), Ok(found.target), root.path()).unwrap();
+        let inside = Network::Interface { name: "eth0".to_owned(), host_side: false, netns_pid: Some(7) };
+        assert_eq!(found.network, Some(inside));
         let json = r#"{"network":"cgroup"}"#;
         let place = Ok(Target::Cgroup { path: "a".to_owned() });
         let found = plan(&Answer::from_json(json.as_bytes()).unwrap(), place, root.path()).unwrap();

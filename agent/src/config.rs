@@ -13,10 +13,13 @@ use crate::{
     boundary::Boundary,
     bounded,
     catalogue::{self, ProductConfig, RawProduct},
+    directory,
     key_place::{self, KeyPlace, Named, secret},
+    link::Access,
     provision::Means,
     scrape,
     text::Text,
+    tls::Tls,
 };
 
 #[derive(Deserialize)]
@@ -36,6 +39,7 @@ struct Raw {
     #[serde(default)]
     capacity: RawCapacity,
     #[serde(default)]
+    directory: directory::Raw,
     demand: RawDemand,
     #[serde(default)]
     metrics: scrape::Raw,
@@ -84,6 +88,11 @@ struct RawMetering {
 struct RawMqtt {
     host: Option<String>,
     port: Option<u16>,
+    username: Option<String>,
+    password: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
+    tls_certificate: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,10 +207,8 @@ pub(crate) struct Config {
     pub(crate) window_ns: u64,
     /// NVIDIA's management library, a path or a name for the loader.
     pub(crate) nvml: PathBuf,
-    /// Broker host.
-    pub(crate) mqtt_host: String,
-    /// Broker port.
-    pub(crate) mqtt_port: u16,
+    /// The broker, and who this node is there.
+    pub(crate) broker: Access,
     /// The platform's certificate chain, leaf first.
     pub(crate) platform_certificates: PathBuf,
     /// How long the first signature after a start waits for the platform's word on what it holds, ns.
@@ -226,6 +233,8 @@ pub(crate) struct Config {
     pub(crate) memory_bytes: Option<u64>,
     /// Sellable bytes of storage; absent: none.
     pub(crate) storage_bytes: Option<u64>,
+    /// Who is asked for certificates and revocation lists, if somebody is.
+    pub(crate) directory: Option<directory::Setting>,
     /// How demands of the platform are answered.
     pub(crate) demand: crate::demand::Terms,
     /// What monitoring systems may read.
@@ -267,6 +276,7 @@ impl Config {
             (Some(image), Some(signer)) => Some(crate::firmware::load(&at(image), &at(signer))?),
             _ => return Err("node.firmware and node.firmware_signer belong together".to_owned()),
         };
+        let ports = if raw.mqtt.tls_ca.is_some() { 8883 } else { 1883 };
         let (site, node, host, port) = match (&burnt_in, raw.node.site, raw.node.name, raw.mqtt.host, raw.mqtt.port) {
             (Some(record), None, None, None, None) => {
                 (record.site.clone(), record.node.clone(), record.host.clone(), record.port)
@@ -277,7 +287,7 @@ impl Config {
                     .to_owned());
             }
             (None, Some(site), Some(node), host, port) => {
-                (site, node, host.unwrap_or_else(|| "127.0.0.1".to_owned()), port.unwrap_or(1883))
+                (site, node, host.unwrap_or_else(|| "127.0.0.1".to_owned()), port.unwrap_or(ports))
             }
             (None, ..) => return Err("node.site and node.name are required (or node.firmware)".to_owned()),
         };
@@ -295,6 +305,24 @@ impl Config {
         if port == 0 {
             return Err("mqtt.port = 0: 1 to 65535 expected".to_owned());
         }
+        let user = match (raw.mqtt.username, raw.mqtt.password) {
+            (None, None) => None,
+            (Some(name), Some(file)) if !name.is_empty() => Some((name, secret(&file, dir))),
+            _ => return Err("mqtt.username and mqtt.password (a file, or credential:NAME) belong together".to_owned()),
+        };
+        let tls = match (raw.mqtt.tls_ca, raw.mqtt.tls_certificate, raw.mqtt.tls_key) {
+            (None, None, None) => None,
+            (Some(ca), None, None) => Some(Tls { ca: at(&ca), identity: None }),
+            (Some(ca), Some(chain), Some(key)) => {
+                Some(Tls { ca: at(&ca), identity: Some((at(&chain), secret(&key, dir))) })
+            }
+            _ => {
+                return Err("mqtt.tls_ca says whom to believe; mqtt.tls_certificate and mqtt.tls_key need it and \
+                            belong together"
+                    .to_owned());
+            }
+        };
+        let broker = Access { host, port, user, tls };
         if !(100..=60_000).contains(&raw.metering.sample_ms) {
             return Err("metering.sample_ms: 100 to 60000 expected".to_owned());
         }
@@ -363,8 +391,7 @@ impl Config {
             sample_ns: raw.metering.sample_ms * 1_000_000,
             window_ns: window_s * 1_000_000_000,
             nvml: raw.metering.nvml,
-            mqtt_host: host,
-            mqtt_port: port,
+            broker,
             platform_certificates: at(&raw.platform.certificates),
             compare_ns: raw.platform.compare_s * 1_000_000_000,
             socket: at(&raw.local.socket),
@@ -377,6 +404,7 @@ impl Config {
             cpu_millicores: raw.capacity.cpu_millicores,
             memory_bytes: raw.capacity.memory_bytes,
             storage_bytes: raw.capacity.storage_bytes,
+            directory: raw.directory.checked(dir, &at(&raw.ledger.dir))?,
             demand,
             metrics: raw.metrics.checked()?,
             products,
@@ -431,6 +459,7 @@ mod tests {
             "[local]",
             "[provision]",
             "[capacity]",
+            "[directory]",
             "[metrics]",
             "[[template]]",
             "[[product]]",

@@ -16,15 +16,19 @@ use hufu_trade::octets::Octets;
 use crate::{
     clock::{self, Clock},
     config::Config,
-    core_state, firmware,
+    core_state,
+    directory::{Asking, Known},
+    ends, firmware,
     gpus::{self, Followed},
     hardware::{Hardware, Watch},
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},
+    next_key::KeyFiles,
     node::Core,
     places::Places,
     provision::{Provisioner, Turns},
+    rotation::Keys,
     sampler::{self, Setting},
     scrape,
     setup::{self, First, Material},
@@ -60,10 +64,12 @@ fn bug(why: &dyn std::fmt::Display) -> Failure<Text> {
 /// # Errors
 /// The statuses of the command contract; a ledger that failed while running is 74, one that does not replay 70.
 pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Text>> {
-    let material = setup::material(&config)?;
+    let mut material = setup::material(&config)?;
     let dir = config.ledger_dir.clone();
     let failed = |error: hufu_ledger::Error| setup::ledger_failure(&dir, &error);
     let (ledger, recovery) = Ledger::open(&dir, &Options::new(&config.pool())).map_err(failed)?;
+    let unread = |error: WriterError| writer_failure(&dir, &error);
+    let keys = Keys::in_force(KeyFiles::of(&config).ok(), &mut material, &ledger, unread)?;
     // After the ledger's lock is ours: two daemons never write the same floor.
     if let Some((image, revision)) = &config.firmware {
         firmware::floor::accept(&dir, image, *revision)?;
@@ -82,12 +88,14 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     })?;
     let (inputs, inbox) = sync_channel(INPUT_COUNT_MAX);
     let (commands, obeyed) = sync_channel(INPUT_COUNT_MAX);
+    let (ends, quit) = (ends::start(commands.clone()), commands.clone());
+    let ends = ends.inspect_err(|error| tracing::warn!(%error, "ends of cgroups are not heard")).ok();
     let (outbound, sent) = tokio::sync::mpsc::channel(OUTBOUND_COUNT_MAX);
-    let core = core(&config, &material)?;
+    let mut core = core(&config, &material)?;
+    core.directory = config.directory.clone().map(Known::new);
     let counted = Shared::default();
     let broker = Broker {
-        host: config.mqtt_host.clone(),
-        port: config.mqtt_port,
+        access: config.broker.clone(),
         pool: config.pool(),
         boot: clock::now().real_ns / 1_000_000_000,
         jitter_ms: u64::from(u32::from_be_bytes([
@@ -114,6 +122,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let hardware = hardware.map_err(|(path, error)| {
         Failure::new(Exit::Io, Text::FileUnwritable { path: path.display().to_string(), why: error.to_string() })
     })?;
+    let core_asks = core.directory.is_some();
     let writer = Writer {
         core,
         ledger,
@@ -137,6 +146,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         comparing: None,
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
+        keys,
+        directory: core_asks.then(|| Asking::new(inputs.clone())),
     };
     // Where nothing is sold of them, and no order holds one still, the library is not even loaded.
     let are_held = stored.iter().any(|state| !state.gpus.is_empty());
@@ -155,6 +166,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         clock: Clock::SYSTEM,
         counted,
         gpus: followed,
+        nft: crate::boundary::nft_asker(&config),
+        ends,
     };
     let sampling = thread("sampler", move || sampler::run(setting))?;
     let writing = thread("writer", move || writer.run())?;
@@ -171,6 +184,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     drop(runtime);
     std::fs::remove_file(&config.socket).ok();
     let written = writing.join().map_err(|_| bug(&"the writer panicked"))?;
+    // A writer that failed told it nothing; one that ended has, and then nobody is there any more.
+    quit.send(sampler::Command::Quit).ok();
     let sampled = sampling.join().map_err(|_| bug(&"the sampler panicked"))?;
     written.map_err(|error| writer_failure(&config.ledger_dir, &error))?;
     sampled.map_err(|error| Failure::new(Exit::Io, Text::MeterFailed { why: error.to_string() }))?;
@@ -258,6 +273,10 @@ fn writer_failure(dir: &std::path::Path, error: &WriterError) -> Failure<Text> {
         WriterError::Mark { path, source } => {
             let (path, why) = (path.display().to_string(), source.to_string());
             Failure::new(Exit::Io, Text::FileUnwritable { path, why })
+        }
+        WriterError::Rotated(certificate) => {
+            let (certificate, why) = (certificate.clone(), String::new());
+            Failure::new(Exit::Config, Text::KeyRotated { certificate, why })
         }
         other => bug(other),
     }

@@ -115,7 +115,13 @@ impl Core {
         let (re, judged) = match interface {
             Interface::Browse => {
                 let opened = self.open::<Browse>(interface, payload)?;
-                (opened.payload.id, act::browse(self, now.real_ns, &opened.payload.body))
+                let body = &opened.payload.body;
+                let judged = act::browse(self, now.real_ns, body);
+                let judged = judged.map_err(|refused| match refused.code.as_str() {
+                    "certificate" => self.look_up(&body.certificates, now.real_ns).unwrap_or(refused),
+                    _ => refused,
+                });
+                (opened.payload.id, judged)
             }
             Interface::OrderChange => {
                 let opened = self.open::<OrderChange>(interface, payload)?;

@@ -10,6 +10,7 @@ use hufu_trade::{
     entry::{Certificates, EntryKind, SetAside, key_of},
     if2::{Answer, Blocks, Held, PLATFORM},
     party::is_named,
+    rotation::{self, SignedRotation},
 };
 
 use crate::personal::is_personal;
@@ -187,10 +188,14 @@ impl Comparison {
         let head = ledger.head(log);
         let (mut previous, mut epoch) = head.map_or((NO_PARENT, 0), |head| (head.hash, head.header.epoch));
         let (mut frontier, mut kept) = (ledger.frontier(log), Vec::new());
+        // The certificate under which a block is signed may stand in a later one: that of the first key of a node that has changed
+        // it since. An anchor vouches for each, and the platform's root for all blocks together.
+        for bytes in &message.blocks {
+            trust.learn(&Block::from_bytes(bytes.as_bytes())?);
+        }
         for (height, bytes) in (own..).zip(&message.blocks) {
             let bytes = bytes.as_bytes();
             let block = Block::from_bytes(bytes)?;
-            trust.learn(&block);
             let id = block.signed().cert_id();
             let Some(key) = trust.keys.get(&id) else {
                 return wrong(format!("{log} height {height} is signed under a certificate that is not this node's"));
@@ -222,7 +227,11 @@ fn kept_block(block: &Block, bytes: &[u8]) -> Result<KeptBlock, Unusable> {
         let kind = EntryKind::from_number(entry.kind);
         let contract = kind.and_then(|kind| contract_of(kind, &entry.body));
         let tail = || decode::<SetAside>(&entry.body, "SetAside").ok().map(|tail| tail.sm3.0);
-        let own = if kind == Some(EntryKind::SetAside) { tail() } else { None };
+        let own = match kind {
+            Some(EntryKind::SetAside) => tail(),
+            Some(EntryKind::KeyRotation) => Some(rotation::KEY),
+            _ => None,
+        };
         keys.push(own.unwrap_or_else(|| key_of(contract)));
         sealed.push(contract.is_some() && kind.is_some_and(is_personal));
     }
@@ -265,14 +274,23 @@ impl Trust {
         }
     }
 
+    /// A `certificates` entry introduces a certificate for a key, a rotation one for the next key.
     fn introduce(&mut self, entry: &[u8], time_ns: i64) {
-        let Some(entry) = Entry::from_bytes(entry).ok().filter(|e| e.kind == EntryKind::Certificates.number()) else {
-            return;
+        let Ok(entry) = Entry::from_bytes(entry) else { return };
+        let ders = match EntryKind::from_number(entry.kind) {
+            Some(EntryKind::Certificates) => {
+                let listed = decode::<Certificates>(&entry.body, "Certificates").ok();
+                listed.filter(|listed| listed.role != PLATFORM).map(|listed| listed.certificates)
+            }
+            Some(EntryKind::KeyRotation) => {
+                decode::<SignedRotation>(&entry.body, "SignedRotation").ok().map(|signed| signed.certificates)
+            }
+            _ => None,
         };
-        let Ok(listed) = decode::<Certificates>(&entry.body, "Certificates") else { return };
+        let ders = ders.unwrap_or_default();
         let chain: Vec<Certificate> =
-            listed.certificates.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
-        let Some((leaf, rest)) = chain.split_first().filter(|_| listed.role != PLATFORM) else { return };
+            ders.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
+        let Some((leaf, rest)) = chain.split_first() else { return };
         let is_ours = is_named(leaf, &self.pool);
         if is_ours && verify_chain(leaf, rest, &self.anchors, &[], time_ns, Usage::Signing).is_ok() {
             self.keys.insert(leaf.id(), leaf.public_key().clone());

@@ -12,6 +12,9 @@ use crate::signer::Address;
 /// configuration.
 pub(crate) const CREDENTIAL: &str = "credential:";
 
+/// The directory in which systemd hands them over.
+pub(crate) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 /// Where the key is when nothing says where.
 const NODE_KEY: &str = "node.key";
 
@@ -77,7 +80,7 @@ pub(crate) fn user_id(user: &str) -> Option<u32> {
 pub(crate) fn secret(named: &Path, dir: &Path) -> PathBuf {
     match named.to_str().and_then(|named| named.strip_prefix(CREDENTIAL)) {
         Some(name) => {
-            let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            let handed = std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from);
             handed.unwrap_or_else(|| dir.join("credentials")).join(name)
         }
         None => dir.join(named),

@@ -3,6 +3,7 @@
 //! queue when the broker forgets the session.
 
 use std::{
+    path::PathBuf,
     sync::mpsc::{SyncSender, TrySendError},
     time::Duration,
 };
@@ -10,10 +11,16 @@ use std::{
 use hufu_trade::if2::{MESSAGE_BYTES_MAX, PLATFORM, Topic};
 use rumqttc::{
     AsyncClient, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS, SubscribeReasonCode,
+    TlsConfiguration, Transport,
 };
 use tokio::sync::mpsc::Receiver;
 
-use crate::{metrics::Shared, node::Event, writer::Input};
+use crate::{
+    metrics::Shared,
+    node::Event,
+    tls::{Tls, private},
+    writer::Input,
+};
 
 /// The largest packet that MQTT has. The client fails on a larger one, and the broker would deliver it again on every new
 /// connection: one message of anybody's would end the link for good.
@@ -57,11 +64,38 @@ pub(crate) enum Outbound {
     Ack(Stub),
 }
 
+/// A broker, and who this node is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// A name, and the file of its password.
+    pub(crate) user: Option<(String, PathBuf)>,
+    /// Without it the line is open.
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Access {
+    /// Options of a connection under a client id.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and why.
+    fn options(&self, id: String) -> Result<MqttOptions, String> {
+        let mut options = MqttOptions::new(id, self.host.clone(), self.port);
+        if let Some((name, file)) = &self.user {
+            options.set_credentials(name, private(file)?.trim_end_matches(['\r', '\n']));
+        }
+        if let Some(tls) = &self.tls {
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.config()?)));
+        }
+        Ok(options)
+    }
+}
+
 /// Where to connect, and as whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Broker {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) access: Access,
     /// `{site}/{node}`.
     pub(crate) pool: String,
     /// Start of this process, seconds since 1970: tells an old will from this run's.
@@ -78,16 +112,21 @@ pub(crate) async fn run(broker: Broker, mut outbound: Receiver<Outbound>, writer
     let mut connection = 0_u64;
     loop {
         connection += 1;
-        let (client, events) = connect(&broker, connection);
-        let mut session = Session { broker: &broker, client, events, connection, linked: false, subscribed: 0 };
-        let end = session.run(&mut outbound, &writer).await;
-        if session.linked {
-            pause_ms = PAUSE_MS;
-            // The writer may be waiting for room in our queue, never the other way round for long.
-            if let Err(TrySendError::Full(_)) = writer.try_send(Input::Event(Event::Unlinked)) {
-                tracing::warn!("writer is busy");
+        let end = match connect(&broker, connection) {
+            Err(why) => End::Broken(why),
+            Ok((client, events)) => {
+                let mut session = Session { broker: &broker, client, events, connection, linked: false, subscribed: 0 };
+                let end = session.run(&mut outbound, &writer).await;
+                if session.linked {
+                    pause_ms = PAUSE_MS;
+                    // The writer may be waiting for room in our queue, never the other way round for long.
+                    if let Err(TrySendError::Full(_)) = writer.try_send(Input::Event(Event::Unlinked)) {
+                        tracing::warn!("writer is busy");
+                    }
+                }
+                end
             }
-        }
+        };
         match end {
             End::Closed => return,
             End::Broken(why) => tracing::warn!(why, pause_ms, "broker link lost"),
@@ -130,9 +169,8 @@ fn presence(state: &str, boot: i64, session: u64) -> String {
     format!("{{\"state\":\"{state}\",\"boot\":{boot},\"session\":{session}}}")
 }
 
-fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
-    let id = format!("hufu-{}", broker.pool.replace('/', "-"));
-    let mut options = MqttOptions::new(id, broker.host.clone(), broker.port);
+fn connect(broker: &Broker, session: u64) -> Result<(AsyncClient, EventLoop), String> {
+    let mut options = broker.access.options(format!("hufu-{}", broker.pool.replace('/', "-")))?;
     options.set_keep_alive(Duration::from_secs(30));
     options.set_clean_session(false);
     options.set_manual_acks(true);
@@ -143,7 +181,7 @@ fn connect(broker: &Broker, session: u64) -> (AsyncClient, EventLoop) {
     let mut network = rumqttc::NetworkOptions::new();
     network.set_tcp_nodelay(true);
     events.set_network_options(network);
-    (client, events)
+    Ok((client, events))
 }
 
 /// What a broker said to a stranger.
@@ -158,8 +196,11 @@ pub(crate) enum Answered {
 }
 
 /// Connects once under this client id, which must be nobody else's, and leaves again; within `limit`.
-pub(crate) fn probe(host: &str, port: u16, id: &str, limit: Duration) -> Answered {
-    let mut options = MqttOptions::new(id, host, port);
+pub(crate) fn probe(access: &Access, id: &str, limit: Duration) -> Answered {
+    let mut options = match access.options(id.to_owned()) {
+        Ok(options) => options,
+        Err(why) => return Answered::Nothing(why),
+    };
     options.set_clean_session(true);
     let (client, mut events) = AsyncClient::new(options, 4);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

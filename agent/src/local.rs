@@ -26,6 +26,8 @@ pub(crate) enum Question {
     Status,
     /// Accept the hardware as it is.
     Accept,
+    /// Sign with the next key from now on; what became of that, if it was done before.
+    Rotate,
     /// Take something off a bill in dispute.
     Correct {
         /// The bill's number.
@@ -75,6 +77,7 @@ impl Question {
         match self {
             Question::Status => Input::Status(answer),
             Question::Accept => Input::Accept(answer),
+            Question::Rotate => Input::Rotate(answer),
             Question::Reading { act, contracts, why } => {
                 Input::Reading { operation: Operation { operator, act, why }, contracts, answer }
             }

@@ -4,14 +4,18 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use hufu_ledger::Log;
-use hufu_metering::{own::OwnSample, sample::Raw};
+use hufu_metering::{
+    gpu_table::{Snapshot, Table},
+    own::OwnSample,
+    sample::Raw,
+};
 use hufu_trade::{
     entry::EntryKind,
     money::{FEN, Money},
@@ -52,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Counter,
     /// What the agent itself costs.
     pub(crate) own: Own,
+    /// What NVML's thread sees of the GPUs, once there is one.
+    pub(crate) gpus: Arc<OnceLock<Arc<Table>>>,
 }
 
 /// What the agent itself costs, as the sampler read it at the last edge of a window; negative where it could not be read.
@@ -115,6 +121,7 @@ pub(crate) struct Metrics {
     max_error: Real,
     process: Process,
     orders: Option<Orders>,
+    gpus: Arc<OnceLock<Arc<Table>>>,
 }
 
 /// Whether the usage of single orders is shown.
@@ -232,12 +239,18 @@ impl Metrics {
             max_error,
             process,
             orders,
+            gpus: Arc::clone(&shared.gpus),
         }
     }
 
     /// What the agent itself costs.
     pub(crate) fn own(&self) -> &Own {
         &self.process.own
+    }
+
+    /// The GPUs as they were seen last; none where nobody looks.
+    pub(crate) fn seen_gpus(&self) -> Vec<Snapshot> {
+        self.gpus.get().map(|table| table.all()).unwrap_or_default()
     }
 
     /// A block of a log is durable.

@@ -24,6 +24,7 @@ use crate::{
     clock::Now,
     contract::Contract,
     demand::Market,
+    directory::Known,
     hardware::Hardware,
     outbox::Cursor,
     signer::NodeKey,
@@ -172,6 +173,8 @@ pub(crate) struct Core {
     pub(crate) market: Market,
     /// Windows whose order sums exceeded the host's counters.
     pub(crate) violations: u64,
+    /// What a directory says of buyers' certificates; absent where none is asked.
+    pub(crate) directory: Option<Known>,
 }
 
 impl Core {
@@ -198,6 +201,7 @@ impl Core {
             told_revision: None,
             market: Market::default(),
             violations: 0,
+            directory: None,
         }
     }
 

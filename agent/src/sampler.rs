@@ -3,15 +3,20 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    },
     time::Duration,
 };
 
 use hufu_metering::{
     At, Known, OrderState, Plan, Sampler, Target,
     counters::Counters,
+    ends::Ends,
     gpu_meter::Trouble,
     hierarchy::Hierarchies,
+    nft,
     own::{Own, holds_self},
 };
 use hufu_trade::{
@@ -57,6 +62,8 @@ pub(crate) enum Command {
     HandOver { path: String, counters: Counters },
     /// Read an order for the last time.
     Stop { contract: ContractNo },
+    /// Something changed in the cgroup of this number: read the orders in it.
+    Emptied { number: i32 },
     /// Of the orders that were resumed from their states alone only these are metered still.
     Only { contracts: Vec<ContractNo> },
     /// Write the state and end.
@@ -77,6 +84,10 @@ pub(crate) struct Setting {
     pub(crate) counted: Shared,
     /// The GPUs, where products hold them.
     pub(crate) gpus: Option<Followed>,
+    /// Who reads what nftables counted of orders, where this process may not.
+    pub(crate) nft: Option<nft::Ask>,
+    /// What hears of orders' cgroups that are empty.
+    pub(crate) ends: Option<Arc<Ends>>,
 }
 
 fn at(now: Now) -> At {
@@ -146,6 +157,14 @@ impl Thread {
         let mut sampler = Sampler::new(&setting.root, setting.interval_ns, at(now))?;
         if let Some(gpus) = &setting.gpus {
             sampler.follow_gpus(gpus.watch().table().clone());
+            // The first one stays; there is one daemon a process.
+            setting.counted.gpus.set(gpus.watch().table().clone()).ok();
+        }
+        if let Some(ask) = setting.nft.take() {
+            sampler.ask_nft_by(ask);
+        }
+        if let Some(ends) = &setting.ends {
+            sampler.hear(Arc::clone(ends));
         }
         let stored = std::mem::take(&mut setting.stored);
         let (resumed, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|state| sampler.resume(state, at(now)));
@@ -295,6 +314,10 @@ impl Thread {
                 self.sampler.hand_over(&path, counters);
                 true
             }
+            Command::Emptied { number } => {
+                self.sampler.emptied(number, at(now));
+                true
+            }
             Command::Only { contracts } => {
                 let (known, over): (Vec<_>, Vec<_>) = self.resumed.drain(..).partition(|no| contracts.contains(no));
                 self.resumed = known;
@@ -383,6 +406,8 @@ mod tests {
             clock: Clock { now: || NOW.get(), quality },
             counted: Shared::default(),
             gpus: None,
+            nft: None,
+            ends: None,
         };
         (Thread::new(setting).unwrap(), events)
     }

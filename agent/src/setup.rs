@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hufu_audit::{Exit, Failure};
-use hufu_gm::{Usage, cert::Certificate, keyfile, verify_chain};
+use hufu_gm::{cert::Certificate, keyfile};
 use hufu_ledger::{Ledger, Log, NewBlock, NewEntry, Options, Signer};
 use hufu_trade::{
     encode,
@@ -17,6 +17,7 @@ use crate::{
     clock::{self, Clock, ledger_quality},
     config::Config,
     key_place::KeyPlace,
+    next_key::{Asked, KeyFiles, Next, checked_chain},
     node::Identity,
     signer::{Address, Far, Fault, NodeKey},
     text::Text,
@@ -31,6 +32,8 @@ pub(crate) struct Material {
     pub(crate) certificates: Vec<Vec<u8>>,
     /// The platform's chain, DER, leaf first.
     pub(crate) platform: Vec<Vec<u8>>,
+    /// The key that is to come, or why it cannot.
+    pub(crate) next: Result<Option<Next>, Failure<Text>>,
 }
 
 /// A failure to read a file.
@@ -38,7 +41,8 @@ pub(crate) fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Failure<Te
     Failure::new(Exit::Io, Text::FileUnreadable { path: path.display().to_string(), why: why.to_string() })
 }
 
-fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
+/// Status 78: a file that is there and does not fit.
+pub(crate) fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
     Failure::new(Exit::Config, Text::ConfigWrong { path: path.display().to_string(), why: why.to_string() })
 }
 
@@ -69,24 +73,11 @@ pub(crate) fn key_failure(path: &Path, error: &hufu_gm::Error) -> Failure<Text> 
     }
 }
 
-fn read_key(path: &Path, password: Option<&Path>) -> Result<hufu_gm::SecretKey, Failure<Text>> {
+/// The key of a file, under its password if it has one.
+pub(crate) fn read_key(path: &Path, password: Option<&Path>) -> Result<hufu_gm::SecretKey, Failure<Text>> {
     let Some(place) = password else { return keyfile::read(path).map_err(|error| key_failure(path, &error)) };
     let password = keyfile::read_password(place).map_err(|error| key_failure(place, &error))?;
     keyfile::read_encrypted(path, &password).map_err(|error| key_failure(path, &error))
-}
-
-/// The key of the node whose certificate is `leaf`, from where the configuration says. A signer is not asked: it may be away.
-fn key(config: &Config, leaf: &Certificate) -> Result<NodeKey, Failure<Text>> {
-    match &config.key {
-        KeyPlace::Signer(address) => Ok(NodeKey::Far(Far::new(address.clone(), leaf.public_key().clone()))),
-        KeyPlace::File { key: path, password } => {
-            let key = read_key(path, password.as_deref())?;
-            if *leaf.public_key() != key.public_key() {
-                return Err(wrong(&config.certificates, &"the certificate does not belong to the node's key"));
-            }
-            Ok(NodeKey::File(key))
-        }
-    }
 }
 
 /// A signer that does not sign, as a command says it.
@@ -135,33 +126,50 @@ pub(crate) fn material(config: &Config) -> Result<Material, Failure<Text>> {
     for path in &config.trust {
         anchors.extend(certificates(path)?);
     }
-    let chain_of = |path: &Path| -> Result<Vec<Certificate>, Failure<Text>> {
-        let chain = certificates(path)?;
-        let (leaf, rest) = chain.split_first().ok_or_else(|| wrong(path, &"no certificate in it"))?;
-        verify_chain(leaf, rest, &anchors, &[], now_ns, Usage::Signing).map_err(|e| wrong(path, &e))?;
-        Ok(chain)
+    let pool = config.pool();
+    let asked = Asked { anchors: &anchors, pool: &pool, now_ns };
+    let files = KeyFiles::of(config);
+    let mut next = files.as_ref().map_or(Ok(None), |files| files.next(&asked));
+    let (key, node) = match &files {
+        Err(address) => {
+            let chain = checked_chain(&config.certificates, &asked)?;
+            let leaf = chain.first().ok_or_else(|| wrong(&config.certificates, &"no certificate in it"))?;
+            // It is not asked: it may be away.
+            (NodeKey::Far(Far::new((*address).clone(), leaf.public_key().clone())), chain)
+        }
+        Ok(files) => {
+            let pair = match (files.present(&asked), &mut next) {
+                (Ok(pair), _) => pair,
+                // The old key is gone already, and the new one has not got its name yet.
+                (Err(failure), Ok(found)) => found.take().ok_or(failure)?.pair,
+                (Err(failure), Err(_)) => return Err(failure),
+            };
+            (NodeKey::File(pair.key), pair.chain)
+        }
     };
-    let (node, platform) = (chain_of(&config.certificates)?, chain_of(&config.platform_certificates)?);
+    let platform = platform_chain(config, &asked)?;
     let (Some(leaf), Some(platform_leaf)) = (node.first(), platform.first()) else {
         return Err(wrong(&config.certificates, &"no certificate in it"));
     };
-    let key = key(config, leaf)?;
-    // Every verifier refuses what a certificate of another name signed; so it must not sign at all.
-    let pool = config.pool();
-    named(&config.certificates, leaf, &pool)?;
-    named(&config.platform_certificates, platform_leaf, &platform_of(&pool))?;
     Ok(Material {
         identity: Identity {
-            pool: config.pool(),
+            pool: pool.clone(),
             cert_id: Octets(leaf.id()),
             key,
             salt_key,
-            anchors,
             platform: platform_leaf.clone(),
+            anchors: anchors.clone(),
         },
         certificates: node.iter().map(|c| c.der().to_vec()).collect(),
         platform: platform.iter().map(|c| c.der().to_vec()).collect(),
+        next,
     })
+}
+
+/// Every verifier refuses what a certificate of another name signed; so it must not sign at all.
+fn platform_chain(config: &Config, asked: &Asked<'_>) -> Result<Vec<Certificate>, Failure<Text>> {
+    let platform = platform_of(asked.pool);
+    checked_chain(&config.platform_certificates, &Asked { pool: &platform, ..*asked })
 }
 
 /// A ledger error as the command contract wants it.

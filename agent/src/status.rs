@@ -5,14 +5,17 @@ use std::{
     path::Path,
 };
 
+use hufu_metering::gpu_table::Snapshot;
 use hufu_trade::octets::rfc3339;
 use serde_json::{Value, json};
 
 use crate::{
     clock::Now,
     contract::Contract,
+    gpu_shown,
     metrics::Own,
     node::{Core, Service},
+    writer::Writer,
 };
 
 /// Alarms kept for status.
@@ -68,11 +71,33 @@ impl Alarms {
     }
 }
 
-/// The status as JSON text. `waits_for` is what keeps the node from signing, if something does; `own` what the agent costs.
+impl Writer {
+    /// How things are, as JSON.
+    pub(crate) fn status(&self) -> String {
+        let waits_for = self.comparing.as_deref();
+        let gpus = self.metrics.seen_gpus();
+        render(
+            &self.core,
+            (&self.alarms, waits_for, self.key_status()),
+            (self.metrics.own(), &gpus[..]),
+            &self.dir,
+            (self.clock.now)(),
+        )
+    }
+
+    /// Every series, as text.
+    pub(crate) fn rendered(&self) -> String {
+        let quality = (self.clock.quality)((self.clock.now)());
+        self.metrics.render(&self.core, &self.alarms, (quality, self.comparing.is_some()))
+    }
+}
+
+/// The status as JSON text. `key` is what signs, `waits_for` what keeps the node from signing, if something does; `own` what the
+/// agent costs; `gpus` what NVML's thread saw last.
 pub(crate) fn render(
     core: &Core,
-    (alarms, waits_for): (&Alarms, Option<&str>),
-    own: &Own,
+    (alarms, waits_for, key): (&Alarms, Option<&str>, Value),
+    (own, gpus): (&Own, &[Snapshot]),
     dir: &Path,
     now: Now,
 ) -> String {
@@ -128,11 +153,13 @@ pub(crate) fn render(
         "at": rfc3339(now.real_ns),
         "linked": core.linked,
         "waits_for": waits_for,
+        "key": key,
         "ledger": dir.display().to_string(),
         "logs": { "trade": log(0), "finance": log(1) },
         "window_end": core.book.window_end.map(rfc3339),
         "conservation_violations": core.violations.to_string(),
         "catalogue_revision": core.book.revision.to_string(),
+        "directory": core.directory.as_ref().map(|known| known.shown(now.real_ns)),
         "hardware": { "fingerprint": core.shop.hardware.fingerprint, "changed": core.shop.hardware.changed },
         "agent": own.each().map(|(name, value)| {
             let shown = value.map_or(Value::Null, |value| if name == "threads" { json!(value) } else { json!(value.to_string()) });
@@ -142,6 +169,7 @@ pub(crate) fn render(
             let stock = core.shop.stock(&core.book, product);
             json!({ "id": product.id, "stock": stock.units, "why": stock.why })
         }).collect::<Vec<_>>(),
+        "gpus": gpus.iter().map(|seen| gpu_shown::shown(core, seen)).collect::<Vec<_>>(),
         "contracts": contracts,
         "alarms": alarms.last.iter().map(|(at, what, detail)| json!({
             "at": rfc3339(*at), "what": what, "detail": detail,

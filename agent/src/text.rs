@@ -30,6 +30,17 @@ hufu_audit::texts! {
     ArgumentTwice { argument } => "{argument} is given twice", "{argument} 重复给出";
     ArgumentConflict { argument, other } => "{argument} cannot be used with {other}", "{argument} 不能与 {other} 同时使用";
     KeyMade { path } => "key written to {path}; keep it secret, it is never sent anywhere", "密钥已写入 {path}；请妥善保管，它不会被发送到任何地方";
+    KeyRotated { certificate, why } => "the ledger says that the node's key was changed: it signs with certificate {certificate} now, and its key file is not there {why}; put the new key and certificate in place, hufu key rotate says how far it is", "账本表明节点密钥已更换：现用证书为 {certificate}，但未找到其密钥文件 {why}；请放回新密钥与证书，可用 hufu key rotate 查看进度";
+    RotateSigner { socket } => "the signer behind {socket} holds the node's key: there is no key file to rotate; see docs/signer.md", "节点密钥由 {socket} 处的签名器持有，没有可轮换的密钥文件；请看 docs/signer.md";
+    RotateClear {} => "a password is given, but node.key_password is not: the agent could not open the next key", "已给出口令，但未设置 node.key_password：代理将无法打开新密钥";
+    RotateFirst { path } => "{path} is not there; run hufu key rotate without --cert first: it makes the next key and a request", "缺少 {path}；请先不带 --cert 执行 hufu key rotate，以生成新密钥和证书请求";
+    RotateOther { certificate } => "the node signs with certificate {certificate}, not with the one that lies ready; look at hufu status and the files that end in .next", "节点现用证书为 {certificate}，并非备好的证书；请查看 hufu status 及以 .next 结尾的文件";
+    RotateRefused { code } => "the platform refuses the new key (code {code}): both keys are kept; settle it with the operator before anything else", "平台拒绝新密钥（代码 {code}）：两把密钥均予保留；请先与运营方解决";
+    RotateRequested { request } => "next key made; send {request} to the CA, then run: hufu key rotate --cert <CERTIFICATE>", "新密钥已生成；请将 {request} 发送给 CA，然后执行：hufu key rotate --cert <证书>";
+    RotatePlaced {} => "the certificate is in place; the agent does not run and changes keys at its next start. Then run hufu key rotate again", "证书已就位；代理未运行，将在下次启动时更换密钥。之后请再次执行 hufu key rotate";
+    RotateRestart {} => "the certificate is in place; the service gets the next key when it is started: systemctl restart hufu. Then run hufu key rotate again", "证书已就位；服务启动时才能取得新密钥：systemctl restart hufu。之后请再次执行 hufu key rotate";
+    RotateRecorded {} => "the node signs with the new key; the platform's receipt has not come yet, so the old key is kept. Run hufu key rotate again later", "节点已改用新密钥签名；平台回执尚未到达，旧密钥暂予保留。请稍后再次执行 hufu key rotate";
+    RotateDone {} => "the node signs with the new key, the platform has acknowledged it, and the old key is destroyed", "节点已改用新密钥签名，平台已确认，旧密钥已销毁";
     CertificateMade { path, subject } => "certificate of {subject} written to {path}", "{subject} 的证书已写入 {path}";
 
     // Messages, seals and certificates.
@@ -100,6 +111,7 @@ hufu_audit::texts! {
     CapacityNode { id, cpus, memory } => "NUMA node {id}: CPUs {cpus}, {memory}", "NUMA 节点 {id}：CPU {cpus}，{memory}";
     CapacityPhysical { name, kind, size, model } => "disk {name} ({kind}): {size}, {model}", "磁盘 {name}（{kind}）：{size}，{model}";
     HardwareChanged { what } => "the hardware is not what was accepted, nothing is sold: {what}; look at it, then: hufu capacity --accept", "硬件与已接受的不一致，停止出售：{what}；检查后执行：hufu capacity --accept";
+    StatusDirectory { of, age, why } => "revocation list of {of}: fetched {age} s ago{why}", "{of} 的吊销列表：{age} 秒前获得{why}";
     StatusStock { id, stock, why } => "product {id}: {stock} ({why})", "产品 {id}：{stock}（{why}）";
     StatusOwn { cpu_ms, threads, written } => "the agent itself: CPU {cpu_ms} ms, {threads} threads, {written} bytes written", "代理自身：CPU {cpu_ms} 毫秒，{threads} 个线程，写盘 {written} 字节";
     StatusOwnMemory { resident, kernel } => "its memory: {resident} bytes resident, {kernel} bytes in the kernel", "其内存：常驻 {resident} 字节，内核 {kernel} 字节";
@@ -214,6 +226,7 @@ hufu_audit::texts! {
     DoctorFiles { count, orders } => "meters keep files open|{count}, for {orders} orders|raise LimitNOFILE= of the unit", "计量需要保持文件打开|{count}（{orders} 个订单）|调高服务单元的 LimitNOFILE=";
     DoctorMemory { bytes } => "an agent that is killed for memory meters a gap|at least {bytes}|raise MemoryMax= of the unit", "代理因内存被终止会造成计量间隙|至少 {bytes}|调高服务单元的 MemoryMax=";
     DoctorGpus {} => "GPUs are sold and metered through NVML|an answer, or no GPU; each product's own devices (product: kind found/needed)|install the driver's libnvidia-ml; allow the unit its devices (10-gpu.conf); name the kinds that `hufu capacity` shows", "GPU 通过 NVML 出售和计量|有应答，或没有 GPU；各产品所需的设备在位（产品：型号 现有/所需）|安装驱动的 libnvidia-ml；允许服务单元访问其设备（10-gpu.conf）；型号以 `hufu capacity` 所示为准";
+    DoctorDirectory { url } => "it says which buyers' certificates were taken back|an answer for every trust anchor within 10 s|look whether {url} can be reached, and at directory.url; until then the agent's cache answers, up to directory.max_age_s", "它说明哪些买方证书已被吊销|10 秒内对每个信任锚给出应答|检查 {url} 是否可达及 directory.url；在此之前由代理的缓存应答，不超过 directory.max_age_s";
     DoctorBroker { broker } => "without it nothing is sold, and bills wait|an MQTT broker that answers within 5 s|look whether {broker} runs, at the way there, and at its access list", "没有它无法销售，账单也只能等待|5 秒内应答的 MQTT 代理|检查 {broker} 是否运行、网络是否可达及其访问控制";
     DoctorHelper { socket } => "it makes the places of orders|a refusal of a question that nobody may ask|systemctl enable --now hufu-provision.socket; look at {socket} and journalctl -u 'hufu-provision@*'", "它创建订单的运行位置|对不允许的请求予以拒绝|systemctl enable --now hufu-provision.socket；检查 {socket} 及 journalctl -u 'hufu-provision@*'";
     DoctorAgent {} => "it sells, meters and bills|answers, linked, waits for nothing|systemctl status hufu; journalctl -u hufu", "它负责销售、计量与计费|有应答、已连接、无等待|systemctl status hufu；journalctl -u hufu";

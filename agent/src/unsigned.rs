@@ -135,12 +135,16 @@ impl Writer {
             | Input::Status(_)
             | Input::Metrics(_)
             | Input::Hardware(_)
+            | Input::Directory(_)
             | Input::Accept(_)) => self.take(input)?,
             // Whoever sent it sends it again until it is answered.
             Input::Message { stub, .. } => {
                 self.link.try_send(crate::link::Outbound::Ack(stub)).ok();
             }
-            Input::Correct { answer, .. } | Input::Reading { answer, .. } | Input::Erase { answer, .. } => {
+            Input::Correct { answer, .. }
+            | Input::Reading { answer, .. }
+            | Input::Erase { answer, .. }
+            | Input::Rotate(answer) => {
                 let en = "nobody signs for the node now; hufu status says why, ask again later";
                 let away = problem("busy", None, en, "目前无人为本节点签名，原因见 hufu status，请稍后重试");
                 answer.send(serde_json::json!({ "error": away }).to_string()).ok();

@@ -280,10 +280,16 @@ impl Writer {
             Input::Metrics(answer) => {
                 answer.send(self.rendered()).ok();
             }
-            Input::Correct { .. } | Input::Reading { .. } | Input::Erase { .. } | Input::Accept(_) => {
+            Input::Correct { .. }
+            | Input::Reading { .. }
+            | Input::Erase { .. }
+            | Input::Accept(_)
+            | Input::Rotate(_) => {
                 waiting.asked.push(input);
             }
             Input::Hardware(found) => self.note_hardware(found),
+            // It leads to no signature.
+            Input::Directory(found) => self.note_directory(found),
             // The final read of an order is made again, and a place asked for again, by the core that is replayed.
             _ => {}
         }
@@ -414,7 +420,8 @@ fn is_given_up(input: &Input) -> bool {
         Input::Correct { answer, .. }
         | Input::Reading { answer, .. }
         | Input::Erase { answer, .. }
-        | Input::Accept(answer) => answer.is_closed(),
+        | Input::Accept(answer)
+        | Input::Rotate(answer) => answer.is_closed(),
         _ => true,
     }
 }
@@ -425,7 +432,8 @@ fn refuse(input: Input) {
     if let Input::Correct { answer, .. }
     | Input::Reading { answer, .. }
     | Input::Erase { answer, .. }
-    | Input::Accept(answer) = input
+    | Input::Accept(answer)
+    | Input::Rotate(answer) = input
     {
         answer.send(serde_json::json!({ "error": busy }).to_string()).ok();
     }

@@ -26,6 +26,7 @@ use hufu_trade::{
 use crate::{
     change,
     clock::{Clock, Now, ledger_quality},
+    directory::{self, Asking},
     exchange::name_of,
     hardware::{Found, Watch},
     link::{Outbound, Stub},
@@ -35,6 +36,7 @@ use crate::{
     personal::{self, Operation},
     places::Places,
     provision,
+    rotation::Keys,
     sampler::Command,
     setup::First,
     signer::NodeKey,
@@ -66,8 +68,12 @@ pub(crate) enum Input {
     Status(tokio::sync::oneshot::Sender<String>),
     /// The hardware was looked at.
     Hardware(Found),
+    /// The directory was asked.
+    Directory(directory::Found),
     /// The site accepts it as it is.
     Accept(tokio::sync::oneshot::Sender<String>),
+    /// The next key is to sign from now on.
+    Rotate(tokio::sync::oneshot::Sender<String>),
     /// A monitoring system asks for every series.
     Metrics(tokio::sync::oneshot::Sender<String>),
     /// End.
@@ -85,6 +91,8 @@ pub(crate) enum WriterError {
     Sampler,
     #[error("the signer is away")]
     Signer,
+    #[error("the certificate {0} of this node's key was replaced by a rotation; its key file must be the new one")]
+    Rotated(String),
     #[error("an entry of this ledger cannot be read back: {0}")]
     Entry(String),
     #[error("{path}: {source}", path = path.display())]
@@ -127,6 +135,10 @@ pub(crate) struct Writer {
     pub(crate) unsigned: Unsigned,
     /// Pause before a signer that is away is asked again, ns; 0 once something was signed.
     pub(crate) signer_pause_ns: u64,
+    /// Has the directory asked; absent without one.
+    pub(crate) directory: Option<Asking>,
+    /// The key that is to come, and the one that came last.
+    pub(crate) keys: Keys,
 }
 
 /// Blocks of one frame when many are written at once.
@@ -169,6 +181,7 @@ impl Writer {
         *is_whole = true;
         self.record_unsigned()?;
         self.record_set_aside()?;
+        self.rotate_due()?;
         self.work()
     }
 
@@ -177,6 +190,7 @@ impl Writer {
         let mut archive_ns = 0;
         loop {
             self.watch_hardware()?;
+            self.watch_directory();
             let now = self.settle()?;
             if self.core.identity.key.away().is_some() {
                 return Err(WriterError::Signer);
@@ -190,18 +204,6 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.event(Event::Tick)?,
             }
         }
-    }
-
-    /// How things are, as JSON.
-    pub(crate) fn status(&self) -> String {
-        let waits_for = self.comparing.as_deref();
-        status::render(&self.core, (&self.alarms, waits_for), self.metrics.own(), &self.dir, (self.clock.now)())
-    }
-
-    /// Every series, as text.
-    pub(crate) fn rendered(&self) -> String {
-        let quality = (self.clock.quality)((self.clock.now)());
-        self.metrics.render(&self.core, &self.alarms, (quality, self.comparing.is_some()))
     }
 
     /// Does what is due until nothing is.
@@ -325,6 +327,7 @@ impl Writer {
                 Ok(())
             }
             Input::Hardware(found) => self.take_hardware(found),
+            Input::Directory(found) => self.take_directory(found),
             Input::Accept(answer) => {
                 answer.send(self.accept_hardware()?).ok();
                 Ok(())
@@ -333,6 +336,7 @@ impl Writer {
                 answer.send(self.rendered()).ok();
                 Ok(())
             }
+            Input::Rotate(answer) => self.rotate_asked(answer),
             Input::Stop => Ok(()),
         }
     }

@@ -51,6 +51,7 @@ crate::texts! {
     SeqHole { due, found } => "usage record {found} where {due} is due", "应为用量记录 {due}，却是 {found}";
     SeqShort { due, count } => "the bill covers {due} usage records, {count} are here", "账单涵盖 {due} 条用量记录，此处有 {count} 条";
     ChainBroken { seq } => "record {seq} does not name the hash of the record before it", "记录 {seq} 未指明前一条记录的哈希";
+    Meter { why } => "not of counters that are known: {why}", "计量器身份不明：{why}";
     PlaceOrder { seq } => "record {seq} stands before the record that it follows", "记录 {seq} 的位置在其前一条之前";
     TimeHole { seq } => "record {seq} does not begin where the record before it ends", "记录 {seq} 的起点不是前一条的终点";
     RulesUnknown { why } => "cannot judge the contract's course: {why}", "无法判断合约过程：{why}";

@@ -21,6 +21,7 @@ use crate::{
     asn1::{EC_PUBLIC_KEY, SM2_CURVE},
     pbes2::{self, Password},
     sm2::SecretKey,
+    sm4,
 };
 
 const PLAIN: &str = "PRIVATE KEY";
@@ -207,6 +208,30 @@ fn secret32(path: &Path, owner: Owner) -> Result<Secret32, Error> {
     }
     secret.copy_from_slice(&bytes);
     Ok(Secret32(secret))
+}
+
+/// Reads an SM4 key that two parties share: 16 bytes as they are, or 32 hexadecimal digits, which a line feed may end.
+///
+/// # Errors
+/// As [`read`]; [`Error::KeyFileMalformed`] for anything else.
+pub fn read_sm4_key(path: &Path) -> Result<sm4::Key, Error> {
+    let bytes = read_private(path, Owner::Us)?;
+    let malformed = || Error::KeyFileMalformed { path: path.into() };
+    let mut key = Zeroizing::new([0_u8; sm4::KEY_BYTES]);
+    if bytes.len() == key.len() {
+        key.copy_from_slice(&bytes);
+        return Ok(sm4::Key::from_bytes(*key));
+    }
+    let digits = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    if digits.len() != key.len() * 2 {
+        return Err(malformed());
+    }
+    for (octet, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| pair.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        let value = digit(0).zip(digit(1)).map(|(high, low)| high * 16 + low);
+        *octet = value.and_then(|value| u8::try_from(value).ok()).ok_or_else(malformed)?;
+    }
+    Ok(sm4::Key::from_bytes(*key))
 }
 
 /// Writes a raw secret of 32 bytes into a new file of mode 0600, synced like [`write_new`].

@@ -9,7 +9,7 @@ use crate::{
     net::Boundary,
     order::Context,
     plan::{Network, Plan, Storage},
-    sample::{At, Raw, Sample, Target},
+    sample::{Raw, Sample, Target},
     storage::StorageMeter,
 };
 
@@ -61,12 +61,21 @@ impl Attached {
         }
     }
 
-    /// Sets its kinds to values or reasons; no allocation in the steady state.
-    fn read(&mut self, at: At, buffer: &mut [u8], sample: &mut Sample) {
+    /// More than so much a second no counter of it can count up; `None` where nothing but what every machine bears limits it.
+    fn most_per_second(&self) -> Option<u64> {
         match self {
-            Self::Network(boundary) => boundary.read(buffer, sample),
-            Self::Storage(meter) => meter.read(buffer, sample),
-            Self::Gpus(gpus) => gpus.read(at, buffer, sample),
+            Self::Network(boundary) => boundary.most_bytes_s(),
+            Self::Storage(_) | Self::Gpus(_) => None,
+        }
+    }
+
+    /// Sets its kinds to values or reasons; no allocation in the steady state.
+    fn read(&mut self, context: &mut Context<'_>, sample: &mut Sample) {
+        let at = context.at;
+        match self {
+            Self::Network(boundary) => boundary.read(context.buffer, (context.nft, at, context.depth), sample),
+            Self::Storage(meter) => meter.read(context.buffer, sample),
+            Self::Gpus(gpus) => gpus.read(at, context.buffer, sample),
         }
     }
 }
@@ -167,6 +176,11 @@ impl Slot {
         }
     }
 
+    /// The most that a counter of it can count up in a second, where it is open and something limits it.
+    pub(crate) fn most_per_second(&self) -> Option<u64> {
+        self.source.as_ref().and_then(Attached::most_per_second)
+    }
+
     /// What its raw values belong to.
     pub(crate) fn known(&self) -> &[SourceIdentity] {
         &self.known
@@ -203,7 +217,7 @@ impl Slot {
             self.kinds().iter().for_each(|kind| sample.set(*kind, Raw::Missing(self.part.absent())));
             return came;
         };
-        source.read(context.at, context.buffer, sample);
+        source.read(context, sample);
         if source.is_gone() {
             let why = self.kinds().iter().find_map(|kind| match sample.of(*kind) {
                 Raw::Missing(why) => Some(why),

@@ -16,8 +16,10 @@ const UUID_BYTES_MAX: usize = 48;
 
 const UUID_WORDS: usize = UUID_BYTES_MAX / 8;
 const PID_WORDS: usize = PID_COUNT_MAX / 2;
+/// Of each process its memory, and one byte of its utilisation.
+const FIGURE_WORDS: usize = PID_COUNT_MAX + PID_COUNT_MAX / 8;
 const READINGS: usize = 5;
-const WORDS: usize = UUID_WORDS + 1 + 2 * READINGS + PID_WORDS;
+const WORDS: usize = UUID_WORDS + 1 + 2 * READINGS + PID_WORDS + FIGURE_WORDS;
 /// A slot that was written to meanwhile is looked at again this often; it is written to once a second.
 const READS_MAX: u32 = 16;
 
@@ -143,6 +145,11 @@ pub struct Snapshot {
     pub process_count: Option<u32>,
     /// Ids of the first of them in the host's own namespace, then zeros.
     pub pids: [u32; PID_COUNT_MAX],
+    /// Device memory that each of these uses, bytes; [`None`] where NVML does not say.
+    pub pid_memory_bytes: [Option<u64>; PID_COUNT_MAX],
+    /// Mean share of the time since the round before in which a kernel of each ran, percent; [`None`] where NVML sampled nothing
+    /// of it, as on MIG instances.
+    pub pid_busy_percent: [Option<u8>; PID_COUNT_MAX],
 }
 
 impl Snapshot {
@@ -158,6 +165,8 @@ impl Snapshot {
             power_limit_mw: 0,
             process_count: None,
             pids: [0; PID_COUNT_MAX],
+            pid_memory_bytes: [None; PID_COUNT_MAX],
+            pid_busy_percent: [None; PID_COUNT_MAX],
         }
     }
 
@@ -181,6 +190,15 @@ impl Snapshot {
         }
         for pair in self.pids.chunks_exact(2) {
             put(pair.iter().fold(0, |word, pid| word << 32 | u64::from(*pid)));
+        }
+        // Both are kept one higher, 0 for none.
+        for memory in self.pid_memory_bytes {
+            put(memory.map_or(0, |bytes| bytes.saturating_add(1)));
+        }
+        for eight in self.pid_busy_percent.chunks_exact(8) {
+            put(eight
+                .iter()
+                .fold(0, |word, busy| word << 8 | u64::from(busy.map_or(0, |busy| busy.saturating_add(1)))));
         }
         words
     }
@@ -207,10 +225,19 @@ impl Snapshot {
             power_limit_mw,
             process_count: count.checked_sub(1),
             pids: [0; PID_COUNT_MAX],
+            pid_memory_bytes: [None; PID_COUNT_MAX],
+            pid_busy_percent: [None; PID_COUNT_MAX],
         };
         for pair in snapshot.pids.chunks_exact_mut(2) {
             let (high, low) = halves(next.next()?);
             pair.copy_from_slice(&[high, low]);
+        }
+        for memory in &mut snapshot.pid_memory_bytes {
+            *memory = next.next()?.checked_sub(1);
+        }
+        for eight in snapshot.pid_busy_percent.chunks_exact_mut(8) {
+            let bytes = next.next()?.to_be_bytes();
+            eight.iter_mut().zip(bytes).for_each(|(busy, byte)| *busy = byte.checked_sub(1));
         }
         Some(snapshot)
     }
@@ -338,6 +365,8 @@ mod tests {
             energy_mj: if number.is_multiple_of(3) { Err(Why::Stale) } else { Ok(number) },
             process_count: pid.checked_sub(1),
             pids: [pid; PID_COUNT_MAX],
+            pid_memory_bytes: [number.checked_sub(1); PID_COUNT_MAX],
+            pid_busy_percent: [u8::try_from(number % 101).ok().filter(|_| number.is_multiple_of(2)); PID_COUNT_MAX],
             power_limit_mw: pid,
             ..Snapshot::unread(uuid(1), Why::NotRead)
         }

@@ -12,8 +12,14 @@ use std::{
 };
 
 use nvml_wrapper::{
-    Device, Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::Sampling, enums::device::SampleValue,
-    error::NvmlError, structs::device::FieldId, sys_exports::field_id::NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION,
+    Device, Nvml,
+    bitmasks::device::ThrottleReasons,
+    enum_wrappers::device::Sampling,
+    enums::device::{SampleValue, UsedGpuMemory},
+    error::NvmlError,
+    struct_wrappers::device::ProcessUtilizationSample,
+    structs::device::FieldId,
+    sys_exports::field_id::NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION,
 };
 
 use crate::{
@@ -143,6 +149,10 @@ struct Seen {
     busy: Sensor,
     /// The newest mean, until there are newer samples.
     busy_percent: Reading,
+    /// Time of the newest sample of a process that was taken.
+    processes_read_us: u64,
+    /// The newest means of processes, percent, until there are newer samples of any.
+    processes_busy: Vec<(u32, u8)>,
     power_limit_mw: u32,
     is_here: bool,
 }
@@ -230,6 +240,8 @@ impl Rounds<'_> {
                 energy: Sensor::default(),
                 busy: Sensor::default(),
                 busy_percent: Err(Why::NotRead),
+                processes_read_us: 0,
+                processes_busy: Vec::new(),
                 power_limit_mw: limit.unwrap_or(0),
                 is_here: true,
             });
@@ -294,9 +306,15 @@ impl Seen {
         };
         let processes = device.running_compute_processes().ok();
         let mut pids = [0; PID_COUNT_MAX];
-        for (to, process) in pids.iter_mut().zip(processes.iter().flatten()) {
+        let mut pid_memory_bytes = [None; PID_COUNT_MAX];
+        for ((to, memory), process) in pids.iter_mut().zip(&mut pid_memory_bytes).zip(processes.iter().flatten()) {
             *to = process.pid;
+            *memory = match process.used_gpu_memory {
+                UsedGpuMemory::Used(bytes) => Some(bytes),
+                UsedGpuMemory::Unavailable => None,
+            };
         }
+        let pid_busy_percent = self.busy_of(device, &pids);
         let snapshot = Snapshot {
             uuid: self.uuid,
             answered,
@@ -307,6 +325,8 @@ impl Seen {
             power_limit_mw: self.power_limit_mw,
             process_count: processes.and_then(|found| u32::try_from(found.len()).ok()),
             pids,
+            pid_memory_bytes,
+            pid_busy_percent,
         };
         // A device that is lost while it is asked gives some answers and not others: it is lost.
         let readings = [snapshot.memory_bytes, snapshot.energy_mj, snapshot.busy_percent, snapshot.throttled_ns];
@@ -334,6 +354,28 @@ impl Seen {
             return Err(Why::Stale);
         }
         whole(&value).ok_or(Why::Absurd)
+    }
+
+    /// Mean of the driver's newest samples of each process. Its ring holds entries beyond all sense, too.
+    fn busy_of(&mut self, device: &Device<'_>, pids: &[u32; PID_COUNT_MAX]) -> [Option<u8>; PID_COUNT_MAX] {
+        if self.uuid.is_instance() || pids.iter().all(|pid| *pid == 0) {
+            return [None; PID_COUNT_MAX];
+        }
+        // No new sample, or none at all on this device: nothing new is said of anybody.
+        let since_us = self.processes_read_us;
+        let samples = device.process_utilization_stats(since_us).unwrap_or_default();
+        let new: Vec<&ProcessUtilizationSample> =
+            samples.iter().filter(|sample| sample.timestamp > since_us && sample.sm_util <= 100).collect();
+        if let Some(newest) = new.iter().map(|sample| sample.timestamp).max() {
+            self.processes_read_us = newest;
+            let mean = |pid: u32| {
+                let of = new.iter().filter(|sample| sample.pid == pid);
+                let (count, sum) = of.fold((0, 0), |(count, sum), sample| (count + 1, sum + u64::from(sample.sm_util)));
+                Some((pid, u8::try_from(sum.checked_div(count)?).ok()?))
+            };
+            self.processes_busy = pids.iter().filter(|pid| **pid != 0).filter_map(|pid| mean(*pid)).collect();
+        }
+        pids.map(|pid| self.processes_busy.iter().find(|(of, _)| *of == pid).map(|(_, busy)| *busy))
     }
 
     /// Mean of the driver's own samples since the last round; where it keeps none, its last figure.

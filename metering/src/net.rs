@@ -1,4 +1,4 @@
-//! The traffic of one order at one named boundary: counters attached to its cgroup (`counters.rs`), or the network interface
+//! The traffic of one order at one named boundary: counters attached to its cgroup (`counters.rs`, `nft.rs`), or the network interface
 //! that is its only way out. Which of them an order has, its plan says; what the numbers add up to is `usage.rs`.
 //!
 //! Both count from the order's side: `net_rx` is what it receives. The two differ: a cgroup's counters see IP packets at the
@@ -11,13 +11,15 @@ use hufu_trade::{resource::Kind, usage::SourceIdentity};
 use crate::{
     Error,
     bpf::Counters,
+    cgroup::Depth,
     counters,
     file::{self, Kept, Text},
     hierarchy::Hierarchies,
+    nft,
     order::Context,
     plan::{Network, Plan},
     process,
-    sample::{Raw, Sample, Target},
+    sample::{At, Raw, Sample, Target},
 };
 
 /// Longest name of an interface, bytes: the kernel's IFNAMSIZ without its end.
@@ -27,11 +29,15 @@ const ENDED: &str = "the process in the order's network namespace has ended";
 
 /// The source name of counters attached to a cgroup.
 pub const CGROUP_SKB: &str = "cgroup-skb";
+/// The source name of counters in nftables that match a cgroup.
+pub const NFT: &str = "nft-cgroup";
 /// The source name of an interface's counters.
 pub const INTERFACE: &str = "interface";
 
 /// What offers call traffic that is counted at the order's cgroup.
 pub const CGROUP_SOURCE: &str = "cgroup_skb: IP bytes at the host stack";
+/// What offers call traffic that is counted at the order's cgroup by nftables, where the kernel attaches no counters to cgroups.
+pub const NFT_SOURCE: &str = "nft socket cgroupv2: IP bytes at the host stack";
 /// What offers call traffic that is counted at an interface which the site names for each order.
 pub const INTERFACE_SOURCE: &str = "interface: bytes of Ethernet frames at the order's interface";
 
@@ -40,7 +46,18 @@ pub(crate) fn source(hierarchies: &Hierarchies) -> Result<String, String> {
     if hierarchies.root() != Path::new("/") {
         return Err("the kernel is asked on a running host only".to_owned());
     }
-    counters::available(hierarchies).map(|()| CGROUP_SOURCE.to_owned()).map_err(|e| e.to_string())
+    at_cgroups(hierarchies).map(str::to_owned).map_err(|e| e.to_string())
+}
+
+/// What offers call traffic counted at cgroups by this process: by counters attached to them, else by nftables.
+///
+/// # Errors
+/// Why neither can be had: of the attached ones, since those are what a site should mend.
+pub fn at_cgroups(hierarchies: &Hierarchies) -> Result<&'static str, Error> {
+    match counters::available(hierarchies) {
+        Ok(()) => Ok(CGROUP_SOURCE),
+        Err(error) => nft::available(hierarchies).map(|()| NFT_SOURCE).map_err(|_| error),
+    }
 }
 
 /// Which end of the order's way out a named interface is.
@@ -107,6 +124,8 @@ impl Interface {
 enum From {
     /// Counters in the kernel.
     Cgroup(Counters),
+    /// Counters in nftables: which cgroup, and which of them.
+    Nft { cgroup: u64, made: u64 },
     /// Files of an interface in this network namespace.
     Sysfs { interface: Interface, received: Kept, sent: Kept },
     /// `net/dev` of a process in another one.
@@ -119,30 +138,37 @@ pub struct Boundary {
     from: From,
     identity: SourceIdentity,
     is_gone: bool,
+    /// Where a card tells how fast its link is.
+    speed: Option<Kept>,
+    /// The fastest that its link was since it was opened, bytes a second.
+    most_bytes_s: Option<u64>,
 }
 
 impl Boundary {
     /// Opens the boundary that a plan names: its cgroup's counters as they were handed over, or, where this process may, by
     /// attaching or finding them itself.
     pub(crate) fn open(network: &Network, plan: &Plan, context: &mut Context<'_>) -> Result<Self, Error> {
-        let (name, host_side) = match network {
+        let (name, host_side, netns_pid) = match network {
             Network::Cgroup => {
                 let Target::Cgroup { path } = &plan.target else {
                     return Err(Error::NotMetered { what: "network of an order without a cgroup" });
                 };
-                let counters = match context.handed.iter().position(|(of, _)| of == path) {
-                    Some(index) => context.handed.swap_remove(index).1,
-                    None => {
-                        let unknown = || Error::UnknownCgroup { path: format!("{path} of version 2") };
-                        Counters::map(counters::attach(&context.hierarchies.unified(path).ok_or_else(unknown)?)?)?
-                    }
+                if let Some(index) = context.handed.iter().position(|(of, _)| of == path) {
+                    return Ok(Self::cgroup(path, context.handed.swap_remove(index).1));
+                }
+                let unknown = || Error::UnknownCgroup { path: format!("{path} of version 2") };
+                let directory = context.hierarchies.unified(path).ok_or_else(unknown)?;
+                return match counters::attach(&directory) {
+                    Ok(fd) => Ok(Self::cgroup(path, Counters::map(fd)?)),
+                    // Only where no cgroup of this machine can have any: offers name one of the two.
+                    Err(error) if counters::available(context.hierarchies).is_ok() => Err(error),
+                    Err(error) => Self::nft(path, &directory, context).ok_or(error),
                 };
-                return Ok(Self::cgroup(path, counters));
             }
-            Network::Interface { name, host_side } => (name.clone(), *host_side),
+            Network::Interface { name, host_side, netns_pid } => (name.clone(), *host_side, *netns_pid),
         };
         let side = if host_side { Side::Host } else { Side::Order };
-        Self::interface(context.root, Interface { name, side, netns_pid: None })
+        Self::interface(context.root, Interface { name, side, netns_pid })
     }
 
     /// The counters attached to the cgroup at `path` below its hierarchy.
@@ -151,8 +177,22 @@ impl Boundary {
         Self::of(From::Cgroup(counters), CGROUP_SKB, path.to_owned(), instance)
     }
 
+    /// Counters in nftables: made or found by this process, or told by whoever may read them.
+    fn nft(path: &str, directory: &Path, context: &mut Context<'_>) -> Option<Self> {
+        let found = match nft::attach(context.hierarchies, path) {
+            Ok(found) => {
+                context.nft.look_again();
+                found
+            }
+            Err(_) => context.nft.of((file::inode(directory)?, None), context.at, context.depth).ok()?,
+        };
+        let nft::Counted { cgroup, made, .. } = found;
+        Some(Self::of(From::Nft { cgroup, made }, NFT, path.to_owned(), made))
+    }
+
     fn of(from: From, source: &str, path: String, instance: u64) -> Self {
-        Self { from, identity: SourceIdentity { source: source.to_owned(), path, instance }, is_gone: false }
+        let identity = SourceIdentity { source: source.to_owned(), path, instance };
+        Self { from, identity, is_gone: false, speed: None, most_bytes_s: None }
     }
 
     /// An interface below `root` (`/` on a real host).
@@ -180,7 +220,13 @@ impl Boundary {
         let (received, sent) = (open("rx_bytes")?, open("tx_bytes")?);
         let path = format!("{} ({} side)", interface.name, interface.side.word());
         let instance = link << 32 | index & 0xffff_ffff;
-        Ok(Self::of(From::Sysfs { interface, received, sent }, INTERFACE, path, instance))
+        let mut found = Self::of(From::Sysfs { interface, received, sent }, INTERFACE, path, instance);
+        // Software devices tell a speed, too, that limits nothing.
+        if directory.join("device").exists() {
+            found.speed = Kept::open(&directory.join("speed"))?;
+            found.look_at_link(&mut vec![0; file::BUFFER_BYTES]);
+        }
+        Ok(found)
     }
 
     fn dev(root: &Path, interface: Interface, pid: u32) -> Result<Self, Error> {
@@ -193,10 +239,24 @@ impl Boundary {
         Ok(found)
     }
 
-    /// Whose counters these are: of attached ones the map's id, of an interface its index and its link's, of one in another
+    /// Whose counters these are: of attached ones the map's id, of nftables' a number drawn when they were made, of an interface its index and its link's, of one in another
     /// namespace the start of the process in it.
     pub fn identity(&self) -> SourceIdentity {
         self.identity.clone()
+    }
+
+    /// Asks the card for the speed of its link, which may be negotiated anew; without a link it does not tell.
+    fn look_at_link(&mut self, buffer: &mut [u8]) {
+        let text = self.speed.as_ref().map(|speed| speed.read(buffer));
+        let Some(Text::Bytes(text)) = text else { return };
+        // Megabits a second; -1 where it is not known.
+        let speed = file::single(text).and_then(|megabits| megabits.checked_mul(125_000)).filter(|speed| *speed > 0);
+        self.most_bytes_s = self.most_bytes_s.max(speed);
+    }
+
+    /// The most bytes a second that either direction can have carried, where a link limits it.
+    pub(crate) fn most_bytes_s(&self) -> Option<u64> {
+        self.most_bytes_s
     }
 
     /// True once the interface, or the process in its namespace, exists no more.
@@ -209,13 +269,17 @@ impl Boundary {
     /// # Errors
     /// Why it cannot be read.
     pub fn look(&self) -> Result<(u64, u64), &'static str> {
-        self.traffic(&mut vec![0; file::BUFFER_BYTES])
+        let mut nft = nft::Reader::new();
+        self.traffic(&mut vec![0; file::BUFFER_BYTES], (&mut nft, At::default(), Depth::All))
     }
 
     /// Reads into `net_rx` and `net_tx`; no allocation for a cgroup or an interface in this namespace.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], sample: &mut Sample) {
-        let found = self.traffic(buffer);
-        self.is_gone = matches!(found, Err(GONE | ENDED));
+    pub(crate) fn read(&mut self, buffer: &mut [u8], nft: (&mut nft::Reader, At, Depth), sample: &mut Sample) {
+        if nft.2 == Depth::All {
+            self.look_at_link(buffer);
+        }
+        let found = self.traffic(buffer, nft);
+        self.is_gone = found.is_err_and(|why| matches!(why, GONE | ENDED) || nft::Reader::is_gone(why));
         let of = |value: fn((u64, u64)) -> u64| match found {
             Ok(found) => Raw::Value(value(found)),
             Err(why) => Raw::Missing(why),
@@ -224,8 +288,15 @@ impl Boundary {
         sample.set(Kind::NetTx, of(|(_, sent)| sent));
     }
 
-    fn traffic(&self, buffer: &mut [u8]) -> Result<(u64, u64), &'static str> {
+    fn traffic(
+        &self,
+        buffer: &mut [u8],
+        (nft, at, depth): (&mut nft::Reader, At, Depth),
+    ) -> Result<(u64, u64), &'static str> {
         match &self.from {
+            From::Nft { cgroup, made } => {
+                nft.of((*cgroup, Some(*made)), at, depth).map(|found| (found.rx_bytes, found.tx_bytes))
+            }
             From::Cgroup(counters) => {
                 let traffic = counters.read();
                 Ok((traffic.rx_bytes, traffic.tx_bytes))
@@ -327,11 +398,11 @@ mod tests {
         let SourceIdentity { source, path, instance } = found.identity();
         assert_eq!((source.as_str(), path.as_str(), instance), (INTERFACE, "veth0 (host side)", 8 << 32 | 7));
         let mut sample = Sample::default();
-        let mut buffer = vec![0; file::BUFFER_BYTES];
-        found.read(&mut buffer, &mut sample);
+        let (mut buffer, mut nft) = (vec![0; file::BUFFER_BYTES], nft::Reader::new());
+        found.read(&mut buffer, (&mut nft, At::default(), Depth::Usage), &mut sample);
         assert_eq!(sample.of(Kind::NetTx), Raw::Missing("the interface's counter holds unexpected text"));
         std::fs::write(directory.join("statistics/tx_bytes"), "3\n").unwrap();
-        found.read(&mut buffer, &mut sample);
+        found.read(&mut buffer, (&mut nft, At::default(), Depth::Usage), &mut sample);
         assert_eq!((sample.of(Kind::NetRx), sample.of(Kind::NetTx)), (Raw::Value(3), Raw::Value(10)));
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     gpu_meter::{GpuMeter, Trouble},
     gpu_table::Table,
     hierarchy::Hierarchies,
+    nft,
     plan::Plan,
     process::ProcessTree,
     sample::{At, Sample, Target, is_gauge},
@@ -53,6 +54,8 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: Limits,
     /// Counters of cgroups that somebody with more rights handed over, by the cgroup's path.
     pub(crate) handed: &'a mut Vec<(String, Counters)>,
+    /// Counters in nftables, read once a tick for all orders.
+    pub(crate) nft: &'a mut nft::Reader,
     pub(crate) depth: Depth,
     /// Whether an order that is opened now keeps its files open.
     pub(crate) keep_files: bool,
@@ -218,6 +221,11 @@ impl Order {
         self.plan == *plan && self.usage.meters_as(usage)
     }
 
+    /// What it is metered by.
+    pub(crate) fn target(&self) -> &Target {
+        &self.plan.target
+    }
+
     /// What somebody must know of its GPUs.
     pub(crate) fn troubles(&mut self) -> Vec<Trouble> {
         self.attached.iter_mut().filter_map(Slot::gpus).flat_map(GpuMeter::take_troubles).collect()
@@ -279,6 +287,10 @@ impl Order {
         let mut changed = false;
         for slot in &mut self.attached {
             let came = slot.read(&self.plan, context, sample);
+            if slot.kinds().contains(&Kind::NetRx) {
+                let most = slot.most_per_second();
+                slot.kinds().iter().for_each(|kind| self.usage.bound(*kind, most));
+            }
             changed |= came != Came::Same;
             if came == Came::Anew {
                 self.usage.rebase_kinds(slot.kinds(), slot.replaced());

@@ -31,6 +31,8 @@ pub enum Network {
         name: String,
         /// True for the host's end of a pair: what the order received, this end sent.
         host_side: bool,
+        /// A process in the network namespace that it is in, a container's or a pod's, where that is not the agent's own.
+        netns_pid: Option<u32>,
     },
 }
 

@@ -125,11 +125,16 @@ impl OrderState {
         let (tag, name) = match &self.network {
             None => (0, ""),
             Some(Network::Cgroup) => (1, ""),
-            Some(Network::Interface { name, host_side: false }) => (2, name.as_str()),
-            Some(Network::Interface { name, host_side: true }) => (3, name.as_str()),
+            // Two more where a namespace of its own is named, whose process follows.
+            Some(Network::Interface { name, host_side, netns_pid }) => {
+                (2 + u8::from(*host_side) + 2 * u8::from(netns_pid.is_some()), name.as_str())
+            }
         };
         out.push(tag);
         put_text(out, name);
+        if let Some(Network::Interface { netns_pid: Some(pid), .. }) = &self.network {
+            out.extend(pid.to_be_bytes());
+        }
         let (tag, path) = match &self.storage {
             None => (0, None),
             Some(Storage::Directory { path }) => (1, Some(path)),
@@ -234,7 +239,11 @@ impl Input<'_> {
         state.network = match tag {
             0 if name.is_empty() => None,
             1 if name.is_empty() => Some(Network::Cgroup),
-            2 | 3 => Some(Network::Interface { name, host_side: tag == 3 }),
+            2 | 3 => Some(Network::Interface { name, host_side: tag == 3, netns_pid: None }),
+            4 | 5 => {
+                let netns_pid = Some(u32::from_be_bytes(self.array("network")?));
+                Some(Network::Interface { name, host_side: tag == 5, netns_pid })
+            }
             _ => return bad("network"),
         };
         let ([tag], path) = (self.array("storage")?, self.bytes("storage")?);

@@ -22,14 +22,16 @@ use crate::{
     conservation::HostWindow,
     disk::Disks,
     draft::OrderDraft,
+    ends::{Ends, Heard},
     file,
     gpu_meter::Trouble,
     gpu_table::Table,
     hierarchy::{Hierarchies, Mode},
     host::Host,
+    nft,
     order::{Context, Known, Order, Reader, is_same, metered_kinds},
     plan::Plan,
-    sample::{At, Sample},
+    sample::{At, Sample, Target},
     state::OrderState,
     usage::{Limits, Usage},
 };
@@ -75,6 +77,8 @@ pub struct Sampler {
     ticks: u32,
     /// Network counters that were handed over and that no order has taken yet, by their cgroup's path.
     handed: Vec<(String, Counters)>,
+    nft: nft::Reader,
+    heard: Heard,
     orders: Vec<Order>,
     window: HostWindow,
     /// The last tick.
@@ -105,6 +109,8 @@ impl Sampler {
             cpus,
             ticks: 0,
             handed,
+            nft: nft::Reader::new(),
+            heard: Heard::default(),
             orders,
             window,
             at,
@@ -117,6 +123,30 @@ impl Sampler {
     /// Reads the GPUs of orders that hold some from what NVML's thread leaves in `table`.
     pub fn follow_gpus(&mut self, table: Arc<Table>) {
         self.gpus = Some(table);
+    }
+
+    /// Has cgroups of orders that start from now on listened to: [`Sampler::emptied`] is then told of what `ends` hears.
+    pub fn hear(&mut self, ends: Arc<Ends>) {
+        self.heard.by(ends);
+    }
+
+    /// Something changed in the cgroup of this number, most likely its last process ended: the orders in it are read at once,
+    /// since whoever made the cgroup may be about to remove it.
+    pub fn emptied(&mut self, number: i32, at: At) {
+        self.at = at;
+        for key in self.heard.orders(number).collect::<Vec<_>>() {
+            let Some(index) = self.orders.iter().position(|known| known.key == key) else { continue };
+            let (orders, mut context) = self.context(Depth::All);
+            if let Some(order) = orders.get_mut(index) {
+                order.tick(at, &mut context);
+            }
+        }
+    }
+
+    /// Where this process may not read the counters that nftables keeps of orders, `ask` does: whenever a window or an order
+    /// ends, and with each sample that reads all.
+    pub fn ask_nft_by(&mut self, ask: nft::Ask) {
+        self.nft.ask_by(ask);
     }
 
     /// What somebody must know of orders' GPUs, each once; it allocates only then.
@@ -189,6 +219,9 @@ impl Sampler {
             }
         }
         let identity = started.identity().clone();
+        if let Target::Cgroup { path } = started.target() {
+            self.heard.start(order, &self.hierarchies, path);
+        }
         self.orders.push(started);
         Ok(identity)
     }
@@ -233,6 +266,7 @@ impl Sampler {
     pub fn let_go(&mut self, order: [u8; 16]) -> Option<OrderState> {
         let index = self.orders.iter().position(|known| known.key == order)?;
         self.window.spans_restart = true;
+        self.heard.stop(order);
         Some(self.orders.swap_remove(index).state())
     }
 
@@ -253,6 +287,7 @@ impl Sampler {
             gpus: self.gpus.as_ref(),
             limits,
             handed: &mut self.handed,
+            nft: &mut self.nft,
             depth,
             keep_files,
             stolen,
@@ -339,6 +374,7 @@ impl Sampler {
     pub fn stop(&mut self, order: [u8; 16], at: At) -> Result<Vec<OrderDraft>, Error> {
         let index = self.orders.iter().position(|known| known.key == order).ok_or(Error::UnknownOrder)?;
         self.at = at;
+        self.heard.stop(order);
         let mut stopped = self.orders.swap_remove(index);
         stopped.stop(at, &mut self.context(Depth::All).1);
         for ((ended, kind), base) in self.window.ended.iter_mut().zip(KINDS).zip(stopped.window_base) {

@@ -261,6 +261,22 @@ int nvmlDeviceGetEnforcedPowerLimit(const struct gpu *gpu, unsigned *milliwatts)
     return code < 0 ? NOT_SUPPORTED : code;
 }
 
+/* One sample of one process, `sm` PERCENT, and one entry that was never filled. */
+struct used { unsigned pid; unsigned long long read_us; unsigned sm, memory, encoder, decoder; };
+int nvmlDeviceGetProcessUtilization(const struct gpu *gpu, struct used *used, unsigned *count, unsigned long long after_us) {
+    unsigned long long pid, value;
+    long long read_us;
+    int code = asked(gpu) ? asked(gpu) : replayed(gpu, "sm", &value, &read_us);
+    if (code) return code < 0 ? NOT_SUPPORTED : code;
+    if (replayed(gpu, "process", &pid, &(long long){0}) || (unsigned long long)read_us <= after_us) return NOT_FOUND;
+    unsigned room = *count;
+    *count = 2;
+    if (!used || room < 2) return INSUFFICIENT_SIZE;
+    used[0] = (struct used){(unsigned)pid, (unsigned long long)read_us, (unsigned)value, 0, 0, 0};
+    used[1] = (struct used){(unsigned)pid, (unsigned long long)read_us, 2147483632u, 0, 0, 0};
+    return OK;
+}
+
 /* One process, or none for 0. */
 struct process { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; };
 int nvmlDeviceGetComputeRunningProcesses_v3(const struct gpu *gpu, unsigned *count, struct process *processes) {

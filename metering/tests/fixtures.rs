@@ -7,7 +7,7 @@ use std::{
 };
 
 use hufu_metering::{
-    At, Error, OrderState, Sampler, Target,
+    At, Error, Network, OrderState, Plan, Sampler, Target,
     capacity::{capacity, trusted_sources},
     hierarchy::{Hierarchies, Mode},
     sample::Raw,
@@ -418,4 +418,81 @@ fn a_quarantined_value_is_a_gap_and_never_usage() {
     let shown: Vec<_> = pieces.iter().map(|piece| (piece.reason, piece.totals[0].total.unwrap() / 1_000_000)).collect();
     assert_eq!(shown, [(Reason::Continue, 100), (Reason::Gap, 100), (Reason::End, 200)]);
     assert!(pieces[1].why.as_ref().unwrap().starts_with("cpu counter went from"));
+}
+
+#[test]
+fn traffic_beyond_a_cards_link_is_a_gap_and_what_the_link_carries_is_usage() {
+    // Megabits a second, whether it is a card, bytes received in the second second, whether that is believed.
+    for (speed, is_card, bytes, good) in [
+        ("1000", true, 130_000_000_u64, true),
+        ("1000", true, 1_300_000_000, false),
+        ("1000", false, 1_300_000_000, true),
+        ("-1", true, 1_300_000_000, true),
+        ("nonsense", true, 1_300_000_000, true),
+        ("100000", true, 1_300_000_000, true),
+    ] {
+        let tree = Tree::of("v2");
+        let card = "sys/class/net/ens1";
+        for directory in ["statistics", if is_card { "device" } else { "queues" }] {
+            fs::create_dir_all(tree.root().join(card).join(directory)).unwrap();
+        }
+        for (name, text) in [("ifindex", "2"), ("iflink", "2"), ("speed", speed)] {
+            tree.put(&format!("{card}/{name}"), &format!("{text}\n"));
+        }
+        let put = |received: u64| {
+            tree.put(&format!("{card}/statistics/rx_bytes"), &format!("{received}\n"));
+            tree.put(&format!("{card}/statistics/tx_bytes"), "0\n");
+        };
+        put(5_000);
+        let network = Network::Interface { name: "ens1".to_owned(), host_side: false, netns_pid: None };
+        let plan = Plan { network: Some(network), ..target().into() };
+        let mut sampler = Sampler::new(tree.root(), SECOND, at(100)).unwrap();
+        sampler.start([7; 16], plan, &[Resource::used(Kind::NetRx)], &[], None, at(100)).unwrap();
+        for (seconds, more) in [(101, 0), (102, bytes), (103, bytes)] {
+            put(6_000 + more);
+            sampler.tick(at(seconds));
+        }
+        put(7_000 + bytes);
+        let pieces = sampler.stop([7; 16], at(104)).unwrap();
+        let gaps: Vec<_> = pieces.iter().filter(|piece| piece.reason == Reason::Gap).collect();
+        let total = pieces.last().unwrap().totals[0].total;
+        assert_eq!(
+            (gaps.is_empty(), total),
+            (good, Some(2_000 + if good { u128::from(bytes) } else { 0 })),
+            "{speed} {is_card}"
+        );
+        assert!(gaps.iter().all(|gap| gap.why.as_ref().unwrap().starts_with("net_rx counter went from")), "{gaps:?}");
+    }
+}
+
+#[test]
+fn a_link_that_is_negotiated_anew_may_carry_more() {
+    let tree = Tree::of("v2");
+    let card = "sys/class/net/ens1";
+    for directory in ["statistics", "device"] {
+        fs::create_dir_all(tree.root().join(card).join(directory)).unwrap();
+    }
+    for (name, text) in [
+        ("ifindex", "2"),
+        ("iflink", "2"),
+        ("speed", "1000"),
+        ("statistics/tx_bytes", "0"),
+        ("statistics/rx_bytes", "0"),
+    ] {
+        tree.put(&format!("{card}/{name}"), &format!("{text}\n"));
+    }
+    let network = Network::Interface { name: "ens1".to_owned(), host_side: false, netns_pid: None };
+    let plan = Plan { network: Some(network), ..target().into() };
+    let mut sampler = Sampler::new(tree.root(), SECOND, at(100)).unwrap();
+    sampler.start([7; 16], plan, &[Resource::used(Kind::NetRx)], &[], None, at(100)).unwrap();
+    tree.put(&format!("{card}/speed"), "10000\n");
+    for second in 101..=120 {
+        tree.put(
+            &format!("{card}/statistics/rx_bytes"),
+            &format!("{}\n", (second - 111_u64.min(second)) * 1_000_000_000),
+        );
+        sampler.tick(at(second));
+    }
+    let pieces = sampler.stop([7; 16], at(121)).unwrap();
+    assert_eq!(pieces.last().unwrap().totals[0].total, Some(9_000_000_000), "{pieces:?}");
 }

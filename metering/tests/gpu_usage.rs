@@ -319,6 +319,28 @@ fn drivers_without_times_or_samples_are_read_all_the_same() {
 }
 
 #[test]
+fn of_each_process_its_memory_and_utilisation_are_told_where_nvml_samples_them() {
+    if is_static() {
+        return;
+    }
+    // A sample at 5 us, none newer, one of nonsense, one of another process at the same place.
+    let replay = "0 process 70 70 70 71\n0 sm 40@5 40@5 200@9 60@12\n";
+    let mut server = Server::start(replay, &[], &[GPU_0], None);
+    for (step, pid, busy) in [(0, 70, Some(40)), (1, 70, Some(40)), (2, 70, Some(40)), (3, 71, Some(60))] {
+        server.second(step);
+        let snapshot = server.table().find(uuid(GPU_0), 0).unwrap().0;
+        assert_eq!(
+            (snapshot.pids[0], snapshot.pid_memory_bytes[0], snapshot.pid_busy_percent[0]),
+            (pid, Some(1 << 20), busy)
+        );
+        assert_eq!((snapshot.pids[1], snapshot.pid_memory_bytes[1], snapshot.pid_busy_percent[1]), (0, None, None));
+    }
+    let mut without = Server::start("0 process 70\n", &[], &[GPU_0], None);
+    without.second(0);
+    assert_eq!(without.table().find(uuid(GPU_0), 0).unwrap().0.pid_busy_percent[0], None);
+}
+
+#[test]
 fn a_process_of_somebody_else_on_a_held_card_is_said() {
     if is_static() {
         return;

@@ -212,14 +212,18 @@ proptest! {
     }
 
     #[test]
-    fn stored_state_reads_back(order in any::<[u8; 16]>(), boot in any::<[u8; 16]>(), path in "\\PC{0,40}", numbers in prop::collection::vec((any::<u64>(), any::<u128>(), any::<Option<u64>>(), any::<bool>()), 0..12), resolved in any::<Option<String>>(), tags in (0..4_u8, 0..3_u8), gpus in prop::collection::vec("\\PC{0,20}", 0..4)) {
+    fn stored_state_reads_back(order in any::<[u8; 16]>(), boot in any::<[u8; 16]>(), path in "\\PC{0,40}", numbers in prop::collection::vec((any::<u64>(), any::<u128>(), any::<Option<u64>>(), any::<bool>()), 0..12), resolved in any::<Option<String>>(), tags in (0..6_u8, 0..3_u8), gpus in prop::collection::vec("\\PC{0,20}", 0..4)) {
         let meters = numbers.iter().zip(KINDS).map(|((boot_ns, sum, raw, read), kind)| Stored { resource: Resource::used(kind), raw: *raw, raw_boot_ns: *boot_ns, sum: *sum, read: *read }).collect();
         let attached = gpus.iter().map(|path| SourceIdentity { source: "x".to_owned(), path: path.clone(), instance: 3 }).collect::<Vec<_>>();
         let attached = (!attached.is_empty()).then_some(attached);
         let network = match tags.0 {
             0 => None,
             1 => Some(Network::Cgroup),
-            tag => Some(Network::Interface { name: path.clone(), host_side: tag == 3 }),
+            tag => Some(Network::Interface {
+                name: path.clone(),
+                host_side: tag % 2 == 1,
+                netns_pid: (tag > 3).then_some(7),
+            }),
         };
         let storage = match tags.1 {
             0 => None,

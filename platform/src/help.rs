@@ -35,7 +35,14 @@ const TABLE: &[(&str, &str)] = &[
         "使用 PostgreSQL 时：工作进程消失多少秒后由其他进程接管其节点",
     ),
     ("The site this platform serves, 1 to 64 of a-z 0-9 _ -", "本平台服务的站点，1 至 64 个 a-z 0-9 _ - 字符"),
-    ("The platform's secret key file", "平台私钥文件"),
+    (
+        "The platform's secret key file, or credential:NAME for one that systemd hands over",
+        "平台私钥文件，或以 credential:NAME 指明由 systemd 提供的凭据",
+    ),
+    (
+        "File with the password of an encrypted key in one line, mode 0600, or credential:NAME",
+        "存放加密私钥口令的文件（一行，权限 0600），或 credential:NAME",
+    ),
     ("The platform's certificate chain (PEM), leaf first", "平台证书链（PEM），终端证书在前"),
     ("Trust anchors for nodes and buyers (PEM); may be given several times", "节点和买方的信任锚（PEM）；可多次给出"),
     (

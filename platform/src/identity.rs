@@ -41,14 +41,14 @@ impl Identity {
     /// 74 for a file that cannot be read, 78 for one that does not fit.
     pub(crate) fn load(
         site: &str,
-        (key, cert): (&Path, &Path),
+        (key, password, cert): (&Path, Option<&Path>, &Path),
         trust: &[PathBuf],
         now_ns: i64,
     ) -> Result<Self, Failure<Text>> {
         if !segment_ok(site) {
             return Err(wrong("--site", "1 to 64 of a-z, 0-9, _ and - expected"));
         }
-        let secret = keyfile::read(key).map_err(|error| key_failure(key, error))?;
+        let secret = read_key(&handed(key)?, password.map(handed).transpose()?.as_deref())?;
         let chain = certificates(cert)?;
         let mut anchors = Vec::new();
         for path in trust {
@@ -89,12 +89,43 @@ fn key_failure(path: &Path, error: hufu_gm::Error) -> Failure<Text> {
         hufu_gm::Error::KeyFileMode { mode, .. } => {
             Failure::new(Exit::Config, Text::KeyFileMode { path: shown, mode: format!("{mode:04o}") })
         }
-        _ => wrong(&shown, "not an SM2 secret key file"),
+        hufu_gm::Error::KeyFileOwner { uid, .. } => {
+            Failure::new(Exit::Config, Text::KeyFileOwner { path: shown, uid: uid.to_string() })
+        }
+        hufu_gm::Error::KeyFileEncrypted { .. } => Failure::new(Exit::Config, Text::KeyFileEncrypted { path: shown }),
+        hufu_gm::Error::KeyFileClear { .. } => Failure::new(Exit::Config, Text::KeyFileClear { path: shown }),
+        hufu_gm::Error::KeyFilePassword { .. } => Failure::new(Exit::Config, Text::KeyFilePassword { path: shown }),
+        hufu_gm::Error::KeyFileMalformed { .. } => wrong(&shown, "not an SM2 secret key file"),
+        other => wrong(&shown, &other.to_string()),
     }
 }
 
+/// The secret key, under its password if it has one.
+fn read_key(path: &Path, password: Option<&Path>) -> Result<SecretKey, Failure<Text>> {
+    let Some(place) = password else { return keyfile::read(path).map_err(|error| key_failure(path, error)) };
+    let password = keyfile::read_password(place).map_err(|error| key_failure(place, error))?;
+    keyfile::read_encrypted(path, &password).map_err(|error| key_failure(path, error))
+}
+
+/// Before the name of a secret that systemd hands over (`LoadCredential=`).
+const CREDENTIAL: &str = "credential:";
+
+/// The file of a secret, which may be one that systemd hands over.
+fn handed(named: &Path) -> Result<PathBuf, Failure<Text>> {
+    let Some(name) = named.to_str().and_then(|named| named.strip_prefix(CREDENTIAL)) else {
+        return Ok(named.to_owned());
+    };
+    let is_name = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+    if !is_name {
+        return Err(wrong(&named.display().to_string(), "the name of a credential expected, not a path"));
+    }
+    let dir = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let without = "systemd hands over no credentials here; the unit's LoadCredential= names them";
+    dir.map(|dir| dir.join(name)).ok_or_else(|| wrong(&named.display().to_string(), without))
+}
+
 /// No file of certificates is larger; what is behind that is not read.
-const PEM_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const PEM_BYTES_MAX: u64 = 4 << 20;
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
     let shown = path.display().to_string();

@@ -34,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 mod worker;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -3,17 +3,19 @@
 //! judged together. Of several workers each hears all and handles the messages of the nodes that it holds: the others are
 //! acknowledged and dropped, for whoever sent them goes by the signed answer and sends again until it comes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use hufu_trade::if2::Topic;
 use rumqttc::{
     AsyncClient, Event, EventLoop, Incoming, LastWill, MqttOptions, NetworkOptions, Publish, QoS, SubscribeReasonCode,
+    TlsConfiguration, Transport,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
     inbox::{Answered, BATCH_MAX, Inbox, Outgoing, Received},
     limit::Limit,
+    tls::{Tls, private},
     worker::Worker,
 };
 
@@ -38,6 +40,10 @@ pub(crate) struct Broker {
     pub(crate) port: u16,
     /// The site this platform serves.
     pub(crate) site: String,
+    /// A name and the file of its password.
+    pub(crate) user: Option<(String, PathBuf)>,
+    /// Without it the line is open.
+    pub(crate) tls: Option<Tls>,
     /// Start of this process, seconds since 1970: tells an old will from this run's.
     pub(crate) boot: i64,
 }
@@ -64,15 +70,20 @@ impl Link {
         let mut lines = Limit::new(1, 1_800_000_000_000);
         loop {
             session = session.saturating_add(1);
-            let (client, events) = connect(&self.broker, self.worker.as_ref(), session);
-            let mut link = Session { link: &mut self, client, events, session, is_up: false, subscribed: 0 };
-            let why = tokio::select! {
-                why = link.run() => why,
-                () = stopped(&mut stop) => return link.farewell().await,
+            let why = match connect(&self.broker, self.worker.as_ref(), session) {
+                Err(why) => why,
+                Ok((client, events)) => {
+                    let mut link = Session { link: &mut self, client, events, session, is_up: false, subscribed: 0 };
+                    let why = tokio::select! {
+                        why = link.run() => why,
+                        () = stopped(&mut stop) => return link.farewell().await,
+                    };
+                    if link.is_up {
+                        (pause, lines) = (PAUSE, Limit::new(1, 1_800_000_000_000));
+                    }
+                    why
+                }
             };
-            if link.is_up {
-                (pause, lines) = (PAUSE, Limit::new(1, 1_800_000_000_000));
-            }
             if lines.allow((self.now)()) {
                 tracing::warn!(broker = %format_args!("{}:{}", self.broker.host, self.broker.port), why, "broker link lost; trying again");
             }
@@ -102,10 +113,16 @@ async fn changed(held: &mut Option<watch::Receiver<BTreeSet<i64>>>) {
     }
 }
 
-fn connect(broker: &Broker, worker: Option<&Worker>, session: u64) -> (AsyncClient, EventLoop) {
+fn connect(broker: &Broker, worker: Option<&Worker>, session: u64) -> Result<(AsyncClient, EventLoop), String> {
     let own = worker.map(|worker| format!("-{}", worker.name)).unwrap_or_default();
     let id = format!("hufu-platform-{}{own}", broker.site);
     let mut options = MqttOptions::new(id, broker.host.clone(), broker.port);
+    if let Some((name, file)) = &broker.user {
+        options.set_credentials(name, private(file)?.trim_end_matches(['\r', '\n']));
+    }
+    if let Some(tls) = &broker.tls {
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.config()?)));
+    }
     options.set_keep_alive(Duration::from_secs(30));
     // What waits for a worker that was away has been handled by the others.
     options.set_clean_session(worker.is_some());
@@ -117,7 +134,7 @@ fn connect(broker: &Broker, worker: Option<&Worker>, session: u64) -> (AsyncClie
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     events.set_network_options(network);
-    (client, events)
+    Ok((client, events))
 }
 
 fn state_topic(broker: &Broker) -> String {

@@ -32,6 +32,7 @@ use crate::{
     relay::Relay,
     store::{Create, Kind, Place, place::VARIABLE},
     text::Text,
+    tls::Tls,
     worker::{self, Worker},
 };
 
@@ -53,9 +54,12 @@ pub(crate) struct Args {
     /// The site this platform serves, 1 to 64 of a-z 0-9 _ -
     #[arg(long, value_name = "SITE")]
     site: String,
-    /// The platform's secret key file
+    /// The platform's secret key file, or credential:NAME for one that systemd hands over
     #[arg(long, value_name = "F")]
     key: PathBuf,
+    /// File with the password of an encrypted key in one line, mode 0600, or credential:NAME
+    #[arg(long, value_name = "F")]
+    key_password: Option<PathBuf>,
     /// The platform's certificate chain (PEM), leaf first
     #[arg(long, value_name = "F")]
     cert: PathBuf,
@@ -68,6 +72,21 @@ pub(crate) struct Args {
     /// The MQTT broker
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port, required_unless_present = "embedded_broker")]
     broker: Option<(String, u16)>,
+    /// Who the platform is at the broker
+    #[arg(long, value_name = "NAME", requires = "broker_password")]
+    broker_user: Option<String>,
+    /// File of that name's password, for the owner alone
+    #[arg(long, value_name = "F", requires = "broker_user")]
+    broker_password: Option<PathBuf>,
+    /// Whom to believe that it is the broker (PEM); without it the line is open
+    #[arg(long, value_name = "CA.pem")]
+    broker_ca: Option<PathBuf>,
+    /// The platform's certificate chain for the broker (PEM), leaf first
+    #[arg(long, value_name = "F", requires_all = ["broker_ca", "broker_key"])]
+    broker_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "F", requires = "broker_cert")]
+    broker_key: Option<PathBuf>,
     /// Run an MQTT broker inside; it keeps nothing on disk
     #[arg(long, conflicts_with = "broker")]
     embedded_broker: bool,
@@ -110,7 +129,12 @@ struct Ready {
 /// 74 for a directory, port or file that cannot be used, 78 for wrong configuration.
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<Text>> {
     log_to_stderr();
-    let identity = Identity::load(&args.site, (&args.key, &args.cert), &args.trust, clock::now_ns())?;
+    let identity = Identity::load(
+        &args.site,
+        (&args.key, args.key_password.as_deref(), &args.cert),
+        &args.trust,
+        clock::now_ns(),
+    )?;
     let identity = Arc::new(identity);
     let _lock = lock(&args.dir)?;
     let variable = std::env::var(VARIABLE).ok();
@@ -147,8 +171,17 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     let (kept, signer) = (store.clone(), Arc::clone(&identity));
     let courier = Courier { store: kept, identity: signer, relay: relay.clone(), worker: worker.clone() };
     let api = Api { store: store.clone(), identity: Arc::clone(&identity), relay, now: clock::now_ns };
-    let broker =
-        link::Broker { host: host.clone(), port, site: args.site.clone(), boot: clock::now_ns() / 1_000_000_000 };
+    let broker = link::Broker {
+        host: host.clone(),
+        port,
+        site: args.site.clone(),
+        user: args.broker_user.clone().zip(args.broker_password.clone()),
+        tls: args
+            .broker_ca
+            .clone()
+            .map(|ca| Tls { ca, identity: args.broker_cert.clone().zip(args.broker_key.clone()) }),
+        boot: clock::now_ns() / 1_000_000_000,
+    };
     let inbox = Inbox::new(store.clone(), identity).of_worker(worker.as_ref().map(|worker| worker.name.clone()));
     let link = Link { broker, inbox, outgoing: sent, answered, worker, now: clock::now_ns };
     let mut linked = tokio::spawn(link.run(stopped.clone()));

@@ -6,6 +6,10 @@ hufu_audit::texts! {
     FileUnwritable { path, why } => "cannot write {path}: {why}; choose another place or free it", "无法写入 {path}：{why}；请另选位置或释放空间";
     DirUnwritable { path, why } => "cannot use directory {path}: {why}; choose a directory this user may write", "无法使用目录 {path}：{why}；请选择当前用户可写的目录";
     KeyFileMode { path, mode } => "key file {path} has mode {mode}, others can read it; run: chmod 600 {path}", "密钥文件 {path} 的权限为 {mode}，他人可读；请执行：chmod 600 {path}";
+    KeyFileOwner { path, uid } => "{path} belongs to user {uid}, who could put another in its place; run: chown root {path}", "{path} 属于用户 {uid}，其可被替换；请执行：chown root {path}";
+    KeyFileEncrypted { path } => "the key in {path} is encrypted; say where its password is: --key-password", "{path} 中的密钥已加密；请用 --key-password 指明口令位置";
+    KeyFileClear { path } => "a password is given, but the key in {path} is not encrypted; run: hufu key encrypt, or leave --key-password out", "已给出口令，但 {path} 中的密钥未加密；请执行 hufu key encrypt，或不给 --key-password";
+    KeyFilePassword { path } => "the password does not open {path}, or the file is damaged", "口令无法打开 {path}，或文件已损坏";
     ConfigWrong { path, why } => "{path}: {why}", "{path} 有误：{why}";
     NotNamed { path, subject, party, dns } => "{path}: the certificate is of {subject}; it must name {party}: common name {party} or DNS name {dns}", "{path} 有误：证书属于 {subject}，须指明 {party}：通用名为 {party} 或 DNS 名为 {dns}";
     NoDatabase { path } => "no database at {path}; start hufu-platform serve with this directory first", "{path} 处没有数据库；请先用该目录启动 hufu-platform serve";

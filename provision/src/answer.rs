@@ -1,6 +1,9 @@
 //! What a site's command or the helper answers, and what of it is believed. Nothing of it is run, and no path of it is written to.
 
-use std::path::{Component, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Component, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,17 +38,24 @@ pub struct Answer {
     /// Where the buyer reaches the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// What nftables counted, of all orders at once, to the verb `traffic`: by what names their counters (a cgroup's id and the
+    /// number drawn for it, `ID_HEX`), bytes received and sent, `"RX TX"`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub traffic: BTreeMap<String, String>,
     /// Why the helper says no; a command says so by its exit status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// The boundary of an order's traffic: `"cgroup"`, or `{"interface": NAME, "side": "host" | "order"}`.
+/// The boundary of an order's traffic: `"cgroup"`, or `{"interface": NAME, "side": "host" | "order"}`, with
+/// `"pid": N` where it is in the network namespace of that process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// Counters attached to the order's cgroup.
+    /// Counters at the order's cgroup.
     Cgroup,
+    /// The same in nftables, where the kernel attaches none to cgroups: the helper's answer to `probe`, and nobody else's.
+    Nft,
     /// An interface of the order.
     #[serde(untagged)]
     Interface(Interface),
@@ -55,10 +65,13 @@ pub enum Network {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
-    /// Its name on the host.
+    /// Its name.
     pub interface: String,
     /// Which end of the pair it is: on the host's, what the order sends is received.
     pub side: Side,
+    /// A process in the network namespace that the interface is in, a container's or a pod's; without it the host's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
 }
 
 /// An end of a pair of interfaces.
@@ -113,7 +126,10 @@ impl Answer {
         if self.address.as_deref().is_some_and(|text| !is_text(text)) {
             return wrong("address", "1 to 512 bytes without control characters expected");
         }
-        if let Some(Network::Interface(Interface { interface, .. })) = &self.network {
+        if let Some(Network::Interface(Interface { interface, pid, .. })) = &self.network {
+            if *pid == Some(0) {
+                return wrong("network", "a process id above zero expected");
+            }
             let is_name = interface.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':'));
             if !(1..=INTERFACE_BYTES_MAX).contains(&interface.len()) || !is_name || part(interface) {
                 return wrong("network", "the name of a network interface expected");
@@ -156,6 +172,9 @@ mod tests {
             (r#"{"network":"cgroup"}"#, ""),
             (r#"{"network":{"interface":"veth0","side":"host"}}"#, ""),
             (r#"{"network":{"interface":"veth0","side":"order"}}"#, ""),
+            (r#"{"network":{"interface":"eth0","side":"order","pid":7}}"#, ""),
+            (r#"{"network":{"interface":"eth0","side":"order","pid":0}}"#, "network"),
+            (r#"{"network":{"interface":"eth0","side":"order","pid":-7}}"#, "did not match"),
             (r#"{"network":{"interface":"../veth0","side":"host"}}"#, "network"),
             (r#"{"network":{"interface":"..","side":"host"}}"#, "network"),
             (r#"{"network":{"interface":"a-very-long-name","side":"host"}}"#, "network"),

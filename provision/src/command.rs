@@ -19,7 +19,7 @@ use rustix::{
 
 use crate::{Answer, Error, Request, descriptor::receive_line};
 
-/// Longest answer, bytes.
+/// Longest answer, bytes; what nftables counted of an order takes 60.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long the output of a command that ended may take to come.
 const OUTPUT: Duration = Duration::from_secs(2);

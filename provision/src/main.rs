@@ -21,7 +21,7 @@ use std::{
     process::ExitCode,
 };
 
-use hufu_provision::{Answer, Network, Request, Verb};
+use hufu_provision::{Answer, Request, Verb};
 
 use crate::settings::Settings;
 
@@ -85,8 +85,10 @@ fn answer(asker: u32, settings: &Settings, locks: &Path) -> Result<(Answer, Opti
     let request: Request = serde_json::from_str(&line).map_err(|e| format!("malformed request: {e}"))?;
     request.check().map_err(|e| e.to_string())?;
     if request.verb == Verb::Probe {
-        counters::probe()?;
-        return Ok((Answer { network: Some(Network::Cgroup), ..Answer::default() }, None));
+        return Ok((Answer { network: Some(counters::probe()?), ..Answer::default() }, None));
+    }
+    if request.verb == Verb::Traffic {
+        return Ok((Answer { traffic: counters::traffic()?, ..Answer::default() }, None));
     }
     let _turn = turn(locks, &request.contract_no)?;
     place::fulfil(&request, settings)

@@ -94,16 +94,19 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, 
             let storage = files.map(|bytes| directory::make(settings, &request.contract_no, bytes)).transpose()?;
             let (site, cgroup) = maker.start(request, &limits)?;
             // Before the workload's first packet.
-            let counters = cgroup.as_deref().and_then(|cgroup| count(cgroup, counters::attach));
+            let counters = cgroup.as_deref().and_then(|cgroup| count(cgroup, counters::count));
             let answer = tell(&Request { storage: storage.clone(), ..site })?;
             let counters = match (&answer.network, &answer.resolve, &answer.cgroup) {
                 (Some(Network::Interface(_)), ..) => None,
-                (_, Some(named), _) => count(named, counters::attach_named),
-                (_, _, Some(own)) if Some(own) != cgroup.as_ref() => count(own, counters::attach),
+                (_, Some(named), _) => count(named, counters::count_named),
+                (_, _, Some(own)) if Some(own) != cgroup.as_ref() => count(own, counters::count),
                 _ => counters,
             };
             // Also without counters: whoever looks for them says why there are none.
-            let network = answer.network.clone().unwrap_or(Network::Cgroup);
+            let network = match &answer.network {
+                Some(Network::Interface(own)) => Network::Interface(own.clone()),
+                Some(Network::Cgroup | Network::Nft) | None => Network::Cgroup,
+            };
             let (cgroup, storage) = (answer.cgroup.clone().or(cgroup), answer.storage.clone().or(storage));
             Ok((Answer { cgroup, storage, network: Some(network), ..answer }, counters))
         }
@@ -112,11 +115,12 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, 
             maker.suspend(&request.contract_no)?;
             Ok((answer, None))
         }
-        Verb::Probe => Err("a probe is of no order".to_owned()),
+        Verb::Probe | Verb::Traffic => Err("this is asked of no order".to_owned()),
         Verb::Stop => {
             // A command that fails must not keep the machine busy with what nobody pays for.
             let told = tell(request);
             maker.stop(&request.contract_no)?;
+            counters::sweep();
             let answer = told?;
             // Only now does nothing run any more that writes there; a command that failed is asked again first.
             directory::end(settings, &request.contract_no)?;
@@ -126,8 +130,8 @@ pub(crate) fn fulfil(request: &Request, settings: &Settings) -> Result<(Answer, 
 }
 
 /// An order without these is metered all the same: its traffic is missing, with the reason.
-fn count(cgroup: &str, attach: fn(&str) -> Result<OwnedFd, String>) -> Option<OwnedFd> {
-    attach(cgroup).inspect_err(|why| eprintln!("hufu-provision: {cgroup}: {why}")).ok()
+fn count(cgroup: &str, count: fn(&str) -> Result<Option<OwnedFd>, String>) -> Option<OwnedFd> {
+    count(cgroup).inspect_err(|why| eprintln!("hufu-provision: {cgroup}: {why}")).ok().flatten()
 }
 
 fn limits(request: &Request, settings: &Settings) -> Result<Limits, String> {

@@ -33,6 +33,9 @@ pub enum Verb {
     /// Say whether traffic of orders can be counted at their cgroups. Asked of the helper alone, and of no order: its number is
     /// all zeros.
     Probe,
+    /// Say what nftables counted of all orders. Asked of the helper alone, and of no order, where [`Verb::Probe`] said `nft`: an
+    /// agent may not read those counters.
+    Traffic,
 }
 
 /// What a command or the helper reads.

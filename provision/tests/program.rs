@@ -16,13 +16,15 @@ use serde_json::{Value, json};
 
 struct Helper {
     dir: tempfile::TempDir,
+    /// What it is run by, where it is to lack rights.
+    by: &'static [&'static str],
 }
 
 impl Helper {
     fn new(settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("provision.toml"), settings).unwrap();
-        Self { dir }
+        Self { dir, by: &[] }
     }
 
     /// One request, as one process answers it.
@@ -35,7 +37,9 @@ impl Helper {
     fn ask_for(&self, line: &str) -> (Value, Option<OwnedFd>, ExitStatus) {
         let (mut here, there) = UnixStream::pair().unwrap();
         let output: OwnedFd = there.try_clone().unwrap().into();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hufu-provision"))
+        let words = [self.by, &[env!("CARGO_BIN_EXE_hufu-provision")]].concat();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .args([self.dir.path().join("provision.toml"), self.dir.path().join("locks")])
             .stdin(OwnedFd::from(there))
             .stdout(output)
@@ -264,4 +268,44 @@ fn the_counters_of_the_orders_traffic_come_with_the_answer_and_are_the_same_agai
         fs::remove_dir(mount.path().join("hufu-test-provision-net")).ok();
     }
     fs::remove_dir("/sys/fs/cgroup/hufu-test-provision-net").ok();
+}
+
+#[test]
+fn where_bpf_is_forbidden_nftables_counts_and_is_asked_and_cleared() {
+    use hufu_metering::{hierarchy::Hierarchies, nft};
+
+    let hierarchies = Hierarchies::detect(Path::new("/")).unwrap();
+    let mut helper = Helper::new("parent = \"hufu-test-provision-nft\"\n");
+    helper.by = &["setpriv", "--bounding-set", "-sys_admin,-bpf,-perfmon"];
+    let zeros = "0".repeat(32);
+    let (answer, status) = match nft::available(&hierarchies) {
+        Ok(()) if Path::new("/usr/bin/setpriv").exists() => helper.ask(&simple("probe", &zeros)),
+        found => return eprintln!("nftables cannot count here: not tried ({found:?})"),
+    };
+    if answer["network"] == "cgroup" {
+        return eprintln!("bpf(2) needs no right here: not tried");
+    }
+    assert_eq!((answer, status.code()), (json!({ "network": "nft" }), Some(0)));
+    let order = format!("{:032x}", u64::from(std::process::id()) << 32 | 7);
+    let (answer, counters, _) = helper.ask_for(&start(&order));
+    assert_eq!((&answer["network"], counters.is_none()), (&json!("cgroup"), true), "{answer}");
+    let cgroup = hierarchies.unified(answer["cgroup"].as_str().unwrap()).unwrap();
+    let own = format!("{}_", std::os::unix::fs::MetadataExt::ino(&fs::metadata(&cgroup).unwrap()));
+    // Another process of the same helper knows what was counted; so does the agent's, which asks for all.
+    let told = || helper.ask(&simple("traffic", &zeros)).0["traffic"].clone();
+    let of = |told: &Value| -> Vec<(String, Value)> {
+        let all = told.as_object().cloned().unwrap_or_default();
+        all.into_iter().filter(|(key, _)| key.starts_with(&own)).collect()
+    };
+    let first = of(&told());
+    assert_eq!(first.iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), ["0 0"]);
+    let (again, _) = helper.ask(&start(&order));
+    assert_eq!((&again["cgroup"], of(&told())), (&answer["cgroup"], first), "found again, not made anew");
+    let (stopped, _) = helper.ask(&simple("stop", &order));
+    assert_eq!(stopped, json!({}));
+    assert_eq!(of(&told()), Vec::new(), "what was of the order is gone with it");
+    for mount in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        fs::remove_dir(mount.path().join("hufu-test-provision-nft")).ok();
+    }
+    fs::remove_dir("/sys/fs/cgroup/hufu-test-provision-nft").ok();
 }

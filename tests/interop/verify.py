@@ -1715,14 +1715,26 @@ def check_completeness(pack, ev, proven, out):
                 out.warn(ev.bill_entry.name, "no receipt of the platform covers the bill yet")
 
 
+def known_meter(record, before):
+    """Whether a record's meter is SM3 of the identity it brings, else that of the record before; the first brings one."""
+    if record.identity is None:
+        return record.orderSeq > 0 and before in (None, record.meter)
+    octets = record.identity.octets
+    size = len(octets)
+    width = (size.bit_length() + 7) // 8
+    length = bytes([size]) if size < 128 else bytes([0x80 | width]) + size.to_bytes(width, "big")
+    return sm3(b"\x30" + length + octets)[:16] == record.meter
+
+
 def check_records(bill, ev, out):
     """Section 6: the chain of usage records, from the deal or the bill before to the last one billed."""
-    carried, before = None, (ev.deal.hash, None) if ev.deal else None
+    carried, meter, before = None, None, (ev.deal.hash, None) if ev.deal else None
     if ev.bill_before():
         carried = ev.bill_before().value.lastSeq
         found = next((found for found in ev.records if found.value.orderSeq == carried), None)
         out.check(found, "bill.der#previousBill", "its last usage record is missing")
         before = (found.hash, found.value.end) if found else None
+        meter = found.value.meter if found else None
     else:
         out.check(bill.firstSeq == 0, "bill.der#firstSeq", "the first bill begins with record 0")
     due, last, count = bill.firstSeq, None, 0
@@ -1735,6 +1747,8 @@ def check_records(bill, ev, out):
         if before:
             out.check(record.previous == before[0], found.field("previous"), "not the hash of the record before")
             out.check(before[1] in (None, record.start), found.field("start"), "not the end of the record before")
+        out.check(known_meter(record, meter), found.field("meter"), "not of counters that are known")
+        meter = record.meter
         out.check(last is None or last.place < found.place, found.name, "stands before the record that it follows")
         before, due, last = (found.hash, record.end), record.orderSeq + 1, found
     out.check(bill.lastSeq - bill.firstSeq + 1 == count, "bill.der#lastSeq", f"{count} usage records are here")

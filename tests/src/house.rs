@@ -153,7 +153,8 @@ impl House {
         self.issue(&csr, &self.path(&format!("{name}.pem")));
     }
 
-    fn issue(&self, csr: &str, out: &str) {
+    /// Has the root certify a request.
+    pub fn issue(&self, csr: &str, out: &str) {
         let (ca, key) = (self.path("root.pem"), self.path("root.key"));
         hufu(&["pki", "issue", "--ca", &ca, "--ca-key", &key, "--csr", csr, "--out", out]).expect(0);
     }

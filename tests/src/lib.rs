@@ -8,6 +8,7 @@ pub mod wait;
 
 pub mod postgres;
 pub mod program;
+pub mod slapd;
 
 pub mod broker;
 pub mod house;

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use crate::program::{self, Ran};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// The members of a pack by name.
@@ -44,4 +45,15 @@ pub fn unpack(members: &Members, folder: &Path) {
         std::fs::create_dir_all(path.parent().expect("a member is in a folder")).expect("a folder");
         std::fs::write(path, bytes).expect("a file");
     }
+}
+
+/// What the pack's own README tells a person with openssl to paste, run in a folder of its members.
+pub fn checked_by_openssl(members: &Members, trust: &str) -> Ran {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    unpack(members, folder.path());
+    std::fs::copy(trust, folder.path().join("trust.pem")).expect("a copy of the anchors");
+    let readme = String::from_utf8(members["README.txt"].clone()).expect("README.txt is text");
+    let (_, rest) = readme.split_once("paste from here").expect("a line to paste from");
+    let (_, script) = rest.split_once('\n').expect("lines to paste");
+    program::shell(script, folder.path())
 }

@@ -3,13 +3,13 @@
 import io
 import json
 import zipfile
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 from machine import VmError
 from node import BUYER, ORDERS
 
-# The price of setup.sh, CNY per core-hour, and what the order may use, thousandths of a core.
-PRICE, MILLICORES = 36, 200
+# The prices of setup.sh, CNY per core-hour and GiB, with the base units in one; and what the order may use, thousandths of a core.
+PRICES, MILLICORES = {"cpu": (36, 3600 * 10**9), "disk_write": (1, 2**30)}, 200
 # How far meter and truth may be apart where nothing was lost: both read five times a second or less often, and throttling comes
 # in steps of a tenth of a second.
 APART_NS = 500_000_000
@@ -42,7 +42,11 @@ def metered(node, bill):
           f"gaps {len(bill['gaps'])}, total {bill['total']} CNY", flush=True)
     if not -APART_NS <= lost_ns <= may_lose_ns:
         raise VmError(f"{lost_ns} ns lost, at most {may_lose_ns} may be")
-    total = (Decimal(billed_ns) * PRICE / 3600 / 10**9).quantize(Decimal("0.01"), ROUND_DOWN)
+    amounts = [(Decimal(lines[resource]["quantity"]) * price / base).quantize(Decimal("0.00000001"), ROUND_HALF_EVEN)
+               for resource, (price, base) in PRICES.items() if resource in lines]
+    total = sum(amounts).quantize(Decimal("0.01"), ROUND_DOWN)
+    if node.written and int(lines["disk_write"]["quantity"]) < node.written:
+        raise VmError(f"billed {lines['disk_write']['quantity']} bytes written, at least {node.written} were")
     if Decimal(bill["total"]) != total:
         raise VmError(f"total {bill['total']}, by its price {total}")
 

@@ -18,6 +18,8 @@ class Node:
         self.pid = self.unit = self.contract = None
         # CPU microseconds that the kernel counted in the boots before this one; cold boots with the order in force.
         self.burnt_us = self.boots = 0
+        # Bytes that the order is known to have written to the disk.
+        self.written = 0
 
     def json(self, command, limit=120):
         """The JSON object that a command writes, with its exit status in `exit`."""
@@ -55,7 +57,11 @@ class Node:
 
     def used_ns(self, status):
         """CPU time of the order by its newest record."""
-        return next(int(u["quantity"] or 0) for u in self.of(status)["usage"] or [] if u["resource"] == "cpu")
+        return self.used(status, "cpu")
+
+    def used(self, status, resource):
+        """Total of a resource by the order's newest record, base units."""
+        return next(int(u["quantity"] or 0) for u in self.of(status)["usage"] or [] if u["resource"] == resource)
 
     def serving(self, more=2):
         """The order is metered: `more` windows beyond those there are now."""

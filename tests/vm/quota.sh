@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Project quotas, which few kernels of build machines have, in the virtual machine of this folder: boots its image once with a second
-# disk whose ext4 has them, and runs there what `hufu-provision` and `hufu-metering` test of them. Usage: quota.sh [IMAGE-DIRECTORY]; the
+# Project quotas, and an io controller of cgroup version 2 over a real disk, which few build machines have, in the virtual machine of this
+# folder: boots its image once with a second disk whose ext4 has quotas, and runs there what `hufu-provision` and `hufu-metering` test of both. Usage: quota.sh [IMAGE-DIRECTORY]; the
 # image is made by image.sh if it is not there. Needs root, qemu, mkfs.ext4 and the package quota. Ends with the tests' status.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,12 +11,14 @@ command -v setquota > /dev/null || apt-get install -qq -y --no-install-recommend
 binaries() { cargo test -p "$1" "${@:2}" --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))$/\1/p'; }
 provision=$(binaries hufu-provision --bin hufu-provision)
 storage=$(binaries hufu-metering --test storage)
+disk=$(binaries hufu-metering --test disk)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/payload/lib"
 cp "$provision" "$work/payload/provision"
 cp "$storage" "$work/payload/storage"
+cp "$disk" "$work/payload/disk"
 cp "$(command -v setquota)" "$(command -v chattr)" "$(command -v lsattr)" "$work/payload/"
 for program in "$work"/payload/*; do
   [ -d "$program" ] || ldd "$program" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | xargs -r -I{} cp -Ln {} "$work/payload/lib/"
@@ -30,7 +32,9 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>
 cp -n /mnt/setquota /usr/sbin/; cp -n /mnt/chattr /mnt/lsattr /usr/bin/; cp -n /mnt/lib/* /usr/lib/x86_64-linux-gnu/
 modprobe quota_v2
 mkdir -p /quota && mount -o prjquota /dev/vdc /quota || echo "no quota filesystem"
+mount -t cgroup2 cgroup2 /sys/fs/cgroup && echo '+cpu +memory +io +pids' > /sys/fs/cgroup/cgroup.subtree_control
 status=0
+HUFU_TEST_DISK=/var/tmp /mnt/disk --nocapture || status=1
 for test in "provision where_there_are_project" "storage a_project_quota"; do
   set -- $test
   HUFU_TEST_PRJQUOTA=/quota /mnt/"$1" "$2" --nocapture || status=1

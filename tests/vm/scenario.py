@@ -2,9 +2,9 @@
 """A node's life on a real machine: installed, set up, one order sold and metered in a real slice, and everything that
 happens to servers. Judged at the end: one bill, right by the kernel's own counter, a clean ledger, the same at the platform.
 
-usage: scenario.py IMAGE PAYLOAD WORK [--short | --ci]
+usage: scenario.py IMAGE PAYLOAD WORK [--short | --ci | --disk]
 
---short does what needs no power cut, --ci what fits into a CI; without either, clocks, suspend, full disk, an old ledger put
+--short does what needs no power cut, --ci what fits into a CI, --disk only what is written to a disk; without either, clocks, suspend, full disk, an old ledger put
 back, removal, power cuts too. The console's text and, where a step failed, the journal are left in WORK.
 """
 
@@ -127,6 +127,26 @@ def configuration(node):
     node.vm.run("cat /run/hufu.toml > /etc/hufu/hufu.toml && systemctl start hufu")
     node.serving()
     node.same_workload("a wrong configuration")
+
+
+@step("bytes written to the disk, direct, synced and late, are metered to the byte")
+def disk(node):
+    before = node.used(node.serving(), "disk_write")
+    for how, mebibytes, arguments, after in (("direct", 16, "oflag=direct", ""), ("fsync", 12, "conv=fsync", ""), ("written back late", 20, "", "sync")):
+        # In a service of its own below the order's slice, which is gone when the last bytes are written back.
+        node.vm.run(f"systemd-run --quiet --wait --collect --slice={node.slice()} "
+                    f"dd if=/dev/zero of=/var/tmp/hufu-written bs=1M count={mebibytes} status=none {arguments}", 300)
+        if after:
+            node.vm.run(after, 300)
+        used = node.used(node.serving(), "disk_write")
+        metered, written = used - before, mebibytes << 20
+        print(f"vm: {how}: wrote {written}, metered {metered}", flush=True)
+        if metered != written:
+            raise VmError(f"{how}: {written} bytes were written, {metered} metered")
+        node.written, before = node.written + written, used
+        node.vm.run("rm /var/tmp/hufu-written && sync")
+        before = node.used(node.serving(), "disk_write")
+    node.same_workload("writing")
 
 
 @step("wrong requests to root's helper are refused")
@@ -261,8 +281,12 @@ def end(node):
 
 SHORT = [install, order, restarts, upgrade, helper, configuration, broker, end]
 CI = [install, order, restarts, upgrade, helper, end]
-LONG = [install, order, restarts, upgrade, helper, configuration, broker, clock, suspend, full_disk, rollback, removal, power_cut,
+DISK = [install, order, disk, end]
+LONG = [install, order, restarts, disk, upgrade, helper, configuration, broker, clock, suspend, full_disk, rollback, removal, power_cut,
         half_installed, wrong_clock, end]
+
+
+CHOICES = {"--ci": CI, "--short": SHORT, "--disk": DISK}
 
 
 def left_behind(machine, work):
@@ -287,7 +311,7 @@ def main():
         start = time.monotonic()
         machine.boot()
         print(f"vm: booted: {time.monotonic() - start:.0f} s", flush=True)
-        for part in CI if "--ci" in sys.argv else SHORT if "--short" in sys.argv else LONG:
+        for part in next((steps for name, steps in CHOICES.items() if name in sys.argv), LONG):
             try:
                 part(node)
             except VmError as error:

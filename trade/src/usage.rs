@@ -190,6 +190,30 @@ pub struct UsageRecord {
     pub delivered: Option<Vec<Delivered>>,
 }
 
+impl UsageRecord {
+    /// Whether its `meter` is of counters that are known: of the identity that it brings, else of the record before, whose meter
+    /// is `before`. Only the first record of an order must bring one; where the record before is not at hand nothing is compared.
+    ///
+    /// # Errors
+    /// [`Error::Field`] `meter` of another identity, or changed without one; [`Error::Field`] `identity` of a first record
+    /// without it.
+    pub fn check_meter(&self, before: Option<Octets<16>>) -> Result<(), Error> {
+        let wrong = |field: &'static str, why: &str| {
+            let why = format!("record {}: {why}", self.order_seq);
+            Err(Error::Field { what: "UsageRecord", field, why })
+        };
+        match (&self.identity, before) {
+            (Some(identity), _) if identity.id()? != self.meter => {
+                wrong("meter", "not the SM3 of the identity it brings")
+            }
+            (Some(_), _) => Ok(()),
+            (None, _) if self.order_seq == 0 => wrong("identity", "the first record brings none"),
+            (None, Some(before)) if before != self.meter => wrong("meter", "changed without an identity"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
 /// Host totals of one resource in one window: what all orders together cannot exceed.
 #[derive(Clone, Debug, PartialEq, Eq, Sequence, Serialize)]
 pub struct HostTotal {

@@ -56,13 +56,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "C")]
         cert: Vec<PathBuf>,
     },
-    /// Encrypt a file to certificates: EnvelopedData; signed as well with --key and --cert: SignedAndEnvelopedData
+    /// Encrypt a file to certificates: EnvelopedData; signed as well with --key and --cert: SignedAndEnvelopedData; under a key
+    /// that both sides have: EncryptedData
     Encrypt {
         #[command(flatten)]
         files: Files,
         /// Encryption certificate of a recipient (PEM); may be given several times
-        #[arg(long, value_name = "CERT", required = true)]
+        #[arg(long, value_name = "CERT", required_unless_present = "key_file")]
         to: Vec<PathBuf>,
+        /// File with the SM4 key that the reader has, too, mode 0600: 16 bytes, or 32 hexadecimal digits
+        #[arg(long, value_name = "F", conflicts_with_all = ["to", "key", "cert", "alg"])]
+        key_file: Option<PathBuf>,
         /// Secret key file of whoever signs
         #[arg(long, value_name = "K", requires = "cert")]
         key: Option<PathBuf>,
@@ -78,11 +82,14 @@ pub(super) enum Command {
         #[command(flatten)]
         files: Files,
         /// Secret key file of the recipient
-        #[arg(long, value_name = "K")]
-        key: PathBuf,
+        #[arg(long, value_name = "K", required_unless_present = "key_file", requires = "cert")]
+        key: Option<PathBuf>,
         /// Certificate of that key (PEM)
-        #[arg(long, value_name = "C")]
-        cert: PathBuf,
+        #[arg(long, value_name = "C", requires = "key")]
+        cert: Option<PathBuf>,
+        /// File with the SM4 key that the reader has, too, mode 0600: 16 bytes, or 32 hexadecimal digits
+        #[arg(long, value_name = "F", conflicts_with_all = ["key", "cert"])]
+        key_file: Option<PathBuf>,
         #[command(flatten)]
         trust: TrustArgs,
     },
@@ -137,11 +144,20 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
             let wanted = Wanted { content: content.as_deref(), detached: *detached, out: out.as_deref() };
             verify(input, &wanted, trust, cert, context)
         }
-        Command::Encrypt { files, to, key, cert, alg } => {
+        Command::Encrypt { files, key_file: Some(secret), .. } => encrypt_under(files, secret, context),
+        Command::Encrypt { files, to, key, cert, alg, key_file: None } => {
             let signer = key.as_deref().zip(cert.as_deref());
             encrypt(files, to, signer, alg.algorithm(), context)
         }
-        Command::Decrypt { files, key, cert, trust } => decrypt(files, key, cert, trust, context),
+        Command::Decrypt { files, key, cert, key_file, trust } => {
+            let holds = match (key_file, key, cert) {
+                (Some(secret), ..) => Holds::Secret(secret),
+                (None, Some(key), Some(cert)) => Holds::Key { key, cert },
+                // The command line has been read: one of the two is there.
+                _ => return Err(super::bug(&"neither --key-file nor --key with --cert")),
+            };
+            decrypt(files, &holds, trust, context)
+        }
     }
 }
 
@@ -239,21 +255,45 @@ fn encrypt(
     write(&files.out, &made, ContentType::SignedAndEnvelopedData, context)
 }
 
-fn decrypt(files: &Files, key: &Path, cert: &Path, trust: &TrustArgs, context: &Context) -> Outcome {
+/// EncryptedData: no recipient and no key in the message.
+fn encrypt_under(files: &Files, secret: &Path, context: &Context) -> Outcome {
+    let key = hufu_gm::keyfile::read_sm4_key(secret).map_err(|e| file::secret_failure(secret, &e))?;
+    let content = file::read(&files.input)?;
+    let made = message::encrypt_with(&content, &key, random::fill).map_err(|e| not_made(&files.input, &e))?;
+    write(&files.out, &made, ContentType::EncryptedData, context)
+}
+
+/// What the reader of a message has.
+enum Holds<'a> {
+    /// A secret key and its certificate.
+    Key { key: &'a Path, cert: &'a Path },
+    /// The SM4 key of an EncryptedData.
+    Secret(&'a Path),
+}
+
+fn decrypt(files: &Files, holds: &Holds<'_>, trust: &TrustArgs, context: &Context) -> Outcome {
     let bytes = file::read(&files.input)?;
     let kind = message::kind(&bytes).map_err(|why| file::malformed(&files.input, &why))?;
-    let key = file::read_key(key)?;
-    let certificate = certificate_and_along(cert)?.0;
-    let opened = match kind {
-        ContentType::EnvelopedData => {
-            let judgement = message::open(&bytes, &certificate, &key);
+    let unfit = |why: &str| Err(file::malformed(&files.input, &format!("{} {why}", kind.name())));
+    let opened = match (kind, holds) {
+        (ContentType::EncryptedData, Holds::Secret(secret)) => {
+            let key = hufu_gm::keyfile::read_sm4_key(secret).map_err(|e| file::secret_failure(secret, &e))?;
+            judged(&files.input, message::decrypt_with(&bytes, &key), context)?.map(|content| (content, Vec::new()))
+        }
+        (ContentType::EnvelopedData, Holds::Key { key, cert }) => {
+            let judgement = message::open(&bytes, &certificate_and_along(cert)?.0, &file::read_key(key)?);
             judged(&files.input, judgement, context)?.map(|content| (content, Vec::new()))
         }
-        ContentType::SignedAndEnvelopedData => {
-            let trusted = trust.read(&[])?;
+        (ContentType::SignedAndEnvelopedData, Holds::Key { key, cert }) => {
+            let (trusted, key) = (trust.read(&[])?, file::read_key(key)?);
+            let certificate = certificate_and_along(cert)?.0;
             judged(&files.input, message::open_signed(&bytes, &certificate, &key, &trusted.trust()), context)?
         }
-        other => return Err(file::malformed(&files.input, &format!("{} is not encrypted to anybody", other.name()))),
+        (ContentType::EncryptedData, Holds::Key { .. }) => return unfit("is under a key of its own: give --key-file"),
+        (ContentType::EnvelopedData | ContentType::SignedAndEnvelopedData, Holds::Secret(_)) => {
+            return unfit("is encrypted to a certificate: give --key and --cert");
+        }
+        _ => return unfit("is not encrypted to anybody"),
     };
     let (content, signers) = match opened {
         Ok(opened) => opened,

@@ -57,6 +57,16 @@ pub(crate) fn gm_failure(path: &Path, error: &GmError) -> Failure<Text> {
     }
 }
 
+/// As [`gm_failure`], of a file that holds a symmetric key.
+pub(crate) fn secret_failure(path: &Path, error: &GmError) -> Failure<Text> {
+    match error {
+        GmError::KeyFileMalformed { .. } => {
+            malformed(path, &"16 bytes or 32 hexadecimal digits of an SM4 key expected")
+        }
+        other => gm_failure(path, other),
+    }
+}
+
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure<Text>> {
     let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;

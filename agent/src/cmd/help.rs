@@ -29,6 +29,16 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Show what this node's configuration would offer", "显示本节点配置将提供的产品"),
     ("Set up a node", "建立节点"),
+    (
+        "Change the node's key: a new one, its certificate, and the entry that both keys sign; run it again until it is done",
+        "更换节点密钥：新密钥、其证书，以及由新旧密钥共同签名的条目；可反复执行直至完成",
+    ),
+    ("The certificate chain (PEM) that came for the next key, leaf first", "为新密钥签发的证书链（PEM），终端证书在前"),
+    ("Why the key is changed, for whoever reads the ledger", "更换密钥的原因，供账本阅读者参考"),
+    (
+        "Seconds to wait for the platform's receipt, after which the old key is destroyed",
+        "等待平台回执的秒数；收到回执后销毁旧密钥",
+    ),
     ("Completions for a shell, on standard output", "在标准输出写出命令行补全脚本"),
     ("Which shell", "哪种 shell"),
     (
@@ -81,8 +91,12 @@ const TABLE: &[(&str, &str)] = &[
         "消息中可能缺少的证书（PEM）；可多次给出",
     ),
     (
-        "Encrypt a file to certificates: EnvelopedData; signed as well with --key and --cert: SignedAndEnvelopedData",
-        "向证书加密文件：EnvelopedData；给出 --key 和 --cert 时同时签名：SignedAndEnvelopedData",
+        "Encrypt a file to certificates: EnvelopedData; signed as well with --key and --cert: SignedAndEnvelopedData; under a key that both sides have: EncryptedData",
+        "向证书加密文件：EnvelopedData；给出 --key 和 --cert 时同时签名：SignedAndEnvelopedData；使用双方共有的密钥：EncryptedData",
+    ),
+    (
+        "File with the SM4 key that the reader has, too, mode 0600: 16 bytes, or 32 hexadecimal digits",
+        "存放双方共有的 SM4 密钥的文件，权限 0600：16 字节，或 32 位十六进制",
     ),
     ("Encryption certificate of a recipient (PEM); may be given several times", "接收方的加密证书（PEM）；可多次给出"),
     ("Secret key file of whoever signs", "签名者的私钥文件"),
@@ -199,6 +213,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("Meter a Kubernetes pod, by its UID", "计量 Kubernetes Pod，给出其 UID"),
     ("Meter a virtual machine, as virsh or machinectl names it", "计量虚拟机，名称与 virsh 或 machinectl 所示一致"),
+    ("Meter the files in this directory, too", "同时计量此目录中的文件"),
     ("Stop after so many seconds", "若干秒后停止"),
     ("The command to run and meter", "要运行并计量的命令"),
     ("The configuration file", "配置文件"),

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Rounds of PBKDF2 when nobody says how many.
-const ITERATIONS: u32 = ITERATIONS_WRITE_MIN;
+pub(super) const ITERATIONS: u32 = ITERATIONS_WRITE_MIN;
 
 /// How long a signer may take: somebody may have to touch a token.
 const SIGNER_LIMIT: Duration = Duration::from_secs(20);
@@ -89,6 +89,8 @@ pub(super) enum Command {
         #[command(flatten)]
         password: PasswordArgs,
     },
+    /// Change the node's key: a new one, its certificate, and the entry that both keys sign; run it again until it is done
+    Rotate(super::rotate::Args),
     /// Show the public side of a key, certificate or request file
     Show {
         /// File to read
@@ -130,6 +132,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
             };
             request(&key, subject, dns, out.as_deref(), context)?;
         }
+        Command::Rotate(args) => return super::rotate::run(args, context),
         Command::Show { file, password } => {
             let found = describe(file, password)?;
             context.show(&found, || lines(&found))?;
@@ -146,14 +149,21 @@ fn made(out: &Path, key: &SecretKey, context: &Context) -> Result<(), Failure<Te
     })
 }
 
-fn write_failure(path: &Path, error: &hufu_gm::Error) -> Failure<Text> {
+/// A key file that could not be written.
+pub(super) fn write_failure(path: &Path, error: &hufu_gm::Error) -> Failure<Text> {
     match error {
         hufu_gm::Error::Io { source, .. } => file::unwritable(path, source),
         other => bug(other),
     }
 }
 
-fn write_encrypted(out: &Path, key: &SecretKey, password: &Password, iterations: u32) -> Result<(), Failure<Text>> {
+/// A new key file under a password.
+pub(super) fn write_encrypted(
+    out: &Path,
+    key: &SecretKey,
+    password: &Password,
+    iterations: u32,
+) -> Result<(), Failure<Text>> {
     let terms = pbes2::Terms::generate(iterations, hufu_gm::random::fill).map_err(|e| bug(&e))?;
     keyfile::write_encrypted_new(out, key, password, &terms).map_err(|e| write_failure(out, &e))
 }

@@ -156,7 +156,8 @@ fn check_all(dir: &Path, trust: &[PathBuf], kept: &[PathBuf], context: &Context)
         context.say(&Text::SelfConsistentOnly {});
     }
     context.show(&report_json(&report, (keys.is_some(), &told)), || report_text(&report, &told, context))?;
-    Ok(if report.problems.is_empty() && told.refused.is_empty() { Exit::Done } else { Exit::No })
+    let holds = report.problems.is_empty() && told.refused.is_empty() && told.meters.refused.is_empty();
+    Ok(if holds { Exit::Done } else { Exit::No })
 }
 
 fn log_json(log: &LogReport) -> Value {
@@ -167,7 +168,8 @@ fn report_json(report: &Report, (trusted, keys): (bool, &Keys)) -> Value {
     let rotations =
         keys.refused.iter().map(|(height, why)| json!({ "where": format!("trade height {height}"), "what": why }));
     let problems = report.problems.iter().map(|p| json!({ "where": p.place(), "what": p.fault.to_string() }));
-    let problems = problems.chain(rotations);
+    let meters = keys.meters.refused.iter().map(|(place, why)| json!({ "where": place, "what": why }));
+    let problems = problems.chain(rotations).chain(meters);
     let set_aside = report
         .set_aside
         .iter()
@@ -206,10 +208,13 @@ fn report_text(report: &Report, keys: &Keys, context: &Context) -> String {
     for (height, why) in &keys.refused {
         out.push_str(&format!("trade height {height}: {why}\n"));
     }
+    for (place, why) in &keys.meters.refused {
+        out.push_str(&format!("{place}: {why}\n"));
+    }
     let count = |n: usize| n.to_string();
     let (entries, signatures) = (report.entries.to_string(), report.signatures.to_string());
-    let summary =
-        Text::LedgerChecked { entries, signatures, problems: count(report.problems.len() + keys.refused.len()) };
+    let problems = count(report.problems.len() + keys.refused.len() + keys.meters.refused.len());
+    let summary = Text::LedgerChecked { entries, signatures, problems };
     out.push_str(&summary.render(context.lang));
     out
 }

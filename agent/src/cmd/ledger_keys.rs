@@ -13,6 +13,8 @@ use hufu_trade::{
     rotation::{SignedRotation, Signers},
 };
 
+use super::ledger_meters::Meters;
+
 /// What the ledger says of its keys.
 #[derive(Default)]
 pub(super) struct Keys {
@@ -21,6 +23,8 @@ pub(super) struct Keys {
     signers: Signers,
     /// Trade height and reason of each rotation that does not hold.
     pub(super) refused: Vec<(u64, String)>,
+    /// Whose counters the records of the same log hold: it is read once.
+    pub(super) meters: Meters,
 }
 
 impl Keys {
@@ -29,8 +33,10 @@ impl Keys {
         let mut keys = Self::default();
         let Ok(ledger) = Ledger::open_read_only(dir).map(Ledger::without_keys) else { return keys };
         for block in (0..ledger.size(Log::Trade)).map_while(|height| ledger.held(Log::Trade, height).ok()) {
-            let plain = block.entries().iter().filter_map(HeldEntry::plain);
-            for entry in plain.filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
+            let plain = block.entries().iter().map(HeldEntry::plain).enumerate();
+            let plain = plain.filter_map(|(index, bytes)| Some((index, Entry::from_bytes(bytes?).ok()?)));
+            for (index, entry) in plain {
+                keys.meters.take((block.header().height, index), &entry);
                 if entry.kind == EntryKind::Certificates.number() {
                     keys.certificates(&entry.body, block.header(), anchors);
                 } else if entry.kind == EntryKind::KeyRotation.number()

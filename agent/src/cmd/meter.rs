@@ -15,7 +15,9 @@ use std::{
 };
 
 use hufu_audit::{Exit, Failure};
-use hufu_metering::{At, Error, Network, Place, Plan, Sampler, Target, hierarchy::Hierarchies, resolve};
+use hufu_metering::{
+    At, Error, Network, Place, Plan, Sampler, Storage, Target, hierarchy::Hierarchies, resolve, storage::held_by,
+};
 use hufu_trade::{
     resource::{Kind, Resource},
     tariff::Tariff,
@@ -77,6 +79,9 @@ pub(super) struct Args {
     /// Meter a virtual machine, as virsh or machinectl names it
     #[arg(long, value_name = "NAME", conflicts_with_all = ["pod", "container", "unit", "cgroup", "pid", "workload"], requires = "seconds")]
     machine: Option<String>,
+    /// Meter the files in this directory, too
+    #[arg(long, value_name = "DIR")]
+    storage: Option<PathBuf>,
     /// Stop after so many seconds
     #[arg(long, value_name = "N", conflicts_with = "workload", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     seconds: Option<u64>,
@@ -226,6 +231,12 @@ impl Workload {
     }
 }
 
+/// What holds the files of a directory.
+fn storage(root: &Path, dir: &Path) -> Result<Storage, Failure<Text>> {
+    let full = dir.canonicalize().map_err(|e| file::unreadable(dir, &e))?;
+    held_by(root, &full).map_err(|e| failure(&e))
+}
+
 /// Runs the command.
 pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     let tariff = args.tariff.as_deref().map(read_tariff).transpose()?;
@@ -233,9 +244,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     let hierarchies = Hierarchies::detect(root).map_err(|e| failure(&e))?;
     let interval_ns = u64::try_from(args.interval.as_nanos()).unwrap_or(u64::MAX);
     let mut sampler = Sampler::new(root, interval_ns, at()).map_err(|e| failure(&e))?;
-    let metered = KINDS.map(Resource::used);
+    let storage = args.storage.as_deref().map(|dir| storage(root, dir)).transpose()?;
+    let metered: Vec<_> =
+        KINDS.into_iter().chain(storage.as_ref().map(|_| Kind::Storage)).map(Resource::used).collect();
     let mut start = |plan: &Plan| {
-        let begun = sampler.start(ORDER, plan.clone(), &metered, &[], None, at());
+        let plan = Plan { storage: storage.clone(), ..plan.clone() };
+        let begun = sampler.start(ORDER, plan, &metered, &[], None, at());
         begun.map(drop).map_err(|e| failure(&e))
     };
     let workload = match args.workload.first() {

@@ -125,6 +125,11 @@ fn status_text(status: &Value, context: &Context) -> String {
     if !changed.is_empty() {
         out.push_str(&format!("{}\n", Text::HardwareChanged { what: changed.join("; ") }.render(context.lang)));
     }
+    for list in status["directory"]["lists"].as_array().into_iter().flatten() {
+        let why = list["cached_because"].as_str().map_or_else(String::new, |why| format!(" ({why})"));
+        let line = Text::StatusDirectory { of: text(&list["of"]), age: text(&list["age_s"]), why };
+        out.push_str(&format!("{}\n", line.render(context.lang)));
+    }
     for product in status["products"].as_array().into_iter().flatten() {
         let (id, stock, why) = (text(&product["id"]), text(&product["stock"]), text(&product["why"]));
         out.push_str(&format!("{}\n", Text::StatusStock { id, stock, why }.render(context.lang)));

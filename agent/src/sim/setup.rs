@@ -16,6 +16,7 @@ use crate::{
     metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
     places::Places,
+    rotation::Keys,
     sampler::{self, Setting, Thread},
     setup::{self, First},
     signer::NodeKey,
@@ -196,6 +197,8 @@ impl Setup {
             comparing: None,
             unsigned: Unsigned::default(),
             signer_pause_ns: 0,
+            keys: Keys::default(),
+            directory: None,
         };
         let whole = Some(writer.begin_comparing()?);
         let setting = Setting {
@@ -208,6 +211,8 @@ impl Setup {
             clock: self.clock,
             counted,
             gpus: None,
+            nft: None,
+            ends: None,
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);

@@ -53,8 +53,8 @@ fn changed_hardware_sells_nothing_and_names_what_is_open() {
     assert_eq!(market.alarms.len(), 2);
     let status = status::render(
         &market.core,
-        (&status::Alarms::default(), None),
-        &Own::default(),
+        (&status::Alarms::default(), None, serde_json::Value::Null),
+        (&Own::default(), &[]),
         market.dir.path(),
         market.now(),
     );

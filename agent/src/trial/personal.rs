@@ -120,6 +120,8 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         comparing: None,
         unsigned: crate::unsigned::Unsigned::default(),
         signer_pause_ns: 0,
+        keys: crate::rotation::Keys::default(),
+        directory: None,
     };
     (writer, inputs, obeyed)
 }

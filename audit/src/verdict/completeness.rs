@@ -74,6 +74,7 @@ fn papers(evidence: &Evidence<'_>, out: &mut Verdict) {
 /// The chain of usage records, `order_seq` by `order_seq`.
 fn records(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
     let carried = evidence.earlier.last().map(|before| before.value.last_seq);
+    let mut meter = None;
     let mut before: Option<(Hash, i64)> = match carried {
         Some(last) => {
             let found = evidence.records.iter().find(|found| found.value.order_seq == last);
@@ -81,6 +82,7 @@ fn records(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
                 let what = format!("usage record {last} of the bill before");
                 out.fail(format!("{}#previousBill", layout::BILL), Text::EntryMissing { what });
             }
+            meter = found.map(|found| found.value.meter);
             found.map(|found| (found.hash, found.value.end))
         }
         None => evidence.deal.as_ref().map(|deal| (deal.hash, i64::MIN)),
@@ -111,6 +113,10 @@ fn records(bill: &Bill, evidence: &Evidence<'_>, out: &mut Verdict) {
             let joined = end == i64::MIN || end == record.start;
             out.check(joined, found.field("start"), || Text::TimeHole { seq: seq() });
         }
+        if let Err(error) = record.check_meter(meter) {
+            out.fail(found.field("meter"), Text::Meter { why: error.to_string() });
+        }
+        meter = Some(record.meter);
         let later = last.is_none_or(|last: &Found<'_, _>| last.place < found.place);
         out.check(later, found.name, || Text::PlaceOrder { seq: seq() });
         before = Some((found.hash, record.end));

@@ -4,6 +4,7 @@ use hufu_audit::Exit;
 use hufu_trade::{
     bill::Bill,
     money::Money,
+    octets::Octets,
     quality::{Delivered, QualityLine},
     rules,
     usage::{Reason, Status, TimeState, UsageRecord},
@@ -13,7 +14,7 @@ use crate::{
     judge, pack_of,
     parties::{NAMES, Name, Names, parties},
     results, said,
-    synthetic::{Plan, SECOND, play},
+    synthetic::{Plan, SECOND, identity, play},
 };
 
 pub(crate) const OTHER: &str = include_str!("../../../trade/testdata/rules/other.toml");
@@ -90,6 +91,16 @@ fn gapped(record: &mut UsageRecord) {
 
 pub(crate) fn line(bill: &mut Bill) -> &mut QualityLine {
     bill.quality.as_mut().unwrap().first_mut().unwrap()
+}
+
+/// One record tells another meter.
+fn meter(number: u64) -> Plan {
+    let signed = move |record: &mut UsageRecord| {
+        if record.order_seq == number {
+            record.meter = Octets([7; 16]);
+        }
+    };
+    Plan { signed: Box::new(signed), ..Plan::default() }
 }
 
 /// The node bills what it measured and signs something else in the fourth record.
@@ -174,6 +185,20 @@ pub(crate) fn causes() -> Vec<Cause> {
         ),
         ("quality told", served(), "pppp", "recomputed"),
         ("quality told, with a gap", Plan { record: gapped, ..served() }, "ppwp", "agent was down"),
+        ("the first record of other counters than it says", meter(0), "pfpp", "not the SM3 of the identity"),
+        ("counters changed without a word", meter(3), "pfpp", "changed without an identity"),
+        (
+            "an identity brought again",
+            Plan { record: |record| record.identity = Some(identity()), ..plan() },
+            "pppp",
+            "recomputed",
+        ),
+        (
+            "nobody knows whose counters",
+            Plan { record: |record| record.identity = None, ..plan() },
+            "pfpp",
+            "brings none",
+        ),
         ("a quality line of another time", Plan { bill: |bill| line(bill).ns -= 1, ..served() }, "pppf", "#quality"),
         ("a quality line read for longer", Plan { bill: |b| line(b).elapsed_ns *= 2, ..served() }, "pppf", "#quality"),
         ("no quality lines", Plan { bill: |bill| bill.quality = None, ..served() }, "pppf", "#quality"),

@@ -35,6 +35,8 @@ use hufu_trade::{
 };
 #[allow(unused_imports, reason = "the examples tell the plain story only")]
 pub(crate) use steps::{By, Rotated, Step, correct, notice, pay, refund};
+#[allow(unused_imports, reason = "the examples tell the plain story only")]
+pub(crate) use usage::identity;
 
 use crate::parties::{NAMES, Names, Parties, Party};
 

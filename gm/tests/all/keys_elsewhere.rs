@@ -79,12 +79,12 @@ fn bouncycastle_and_we_agree_on_keys_signatures_and_cipher_texts() {
         java.ask(&bench, &["key-decrypt", "ours.p8e", "wrong", "node.key"]).is_err(),
         "it refuses another password"
     );
-    says("Encrypted PKCS#8, PRF 401.2", BC, OURS, "ok");
+    says("Encrypted PKCS#8, PRF 401.2, joined by hand from primitives", BC, OURS, "ok");
     java.ask(&bench, &["key-encrypt", "node.key", "theirs.p8e", "secret", "20000"]).unwrap();
     set_mode(&bench.path("theirs.p8e"), 0o600);
     let opened = keyfile::read_encrypted(&bench.path("theirs.p8e"), &password).unwrap();
     assert_eq!(opened.public_key(), key(3).public_key());
-    says("Encrypted PKCS#8, PRF 401.2", BC, THEIRS, "ok");
+    says("Encrypted PKCS#8, PRF 401.2, joined by hand from primitives", BC, THEIRS, "ok");
 }
 
 #[test]

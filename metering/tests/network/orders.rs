@@ -12,9 +12,9 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::setup::{HEADERS_BYTES, Net, Own, SYN_BYTES, attach, ip, own, transfer};
 
 const INTERVAL_NS: u64 = 100_000_000;
-const ORDER: [u8; 16] = [1; 16];
+pub(crate) const ORDER: [u8; 16] = [1; 16];
 
-fn now() -> At {
+pub(crate) fn now() -> At {
     let ns = |clock| {
         let time = clock_gettime(clock);
         time.tv_sec * 1_000_000_000 + time.tv_nsec
@@ -26,19 +26,19 @@ fn now() -> At {
     }
 }
 
-fn metered() -> Vec<Resource> {
+pub(crate) fn metered() -> Vec<Resource> {
     [Kind::Cpu, Kind::NetRx, Kind::NetTx].map(Resource::used).to_vec()
 }
 
-fn sampler() -> Sampler {
+pub(crate) fn sampler() -> Sampler {
     Sampler::new(Path::new("/"), INTERVAL_NS, now()).unwrap()
 }
 
-fn plan(target: &Target, network: Network) -> Plan {
+pub(crate) fn plan(target: &Target, network: Network) -> Plan {
     Plan { network: Some(network), ..target.clone().into() }
 }
 
-fn of(totals: &[Total], kind: Kind) -> &Total {
+pub(crate) fn of(totals: &[Total], kind: Kind) -> &Total {
     totals.iter().find(|total| total.resource == Resource::used(kind)).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn pause(sampler: &mut Sampler) {
     sampler.tick(now());
 }
 
-fn start(sampler: &mut Sampler, own: &Own, network: Network, state: Option<OrderState>) {
+pub(crate) fn start(sampler: &mut Sampler, own: &Own, network: Network, state: Option<OrderState>) {
     sampler.start(ORDER, plan(&own.place.target, network), &metered(), &[], state, now()).unwrap();
 }
 
@@ -85,7 +85,7 @@ fn a_recreated_interface_starts_its_own_kinds_anew_and_leaves_the_others_alone()
     let (Some(own), Some(net)) = (own("anew"), Net::make()) else { return };
     let mut sampler = self::sampler();
     // From the host's side the order is whoever is in the namespace; here the place sends to it, and so the order receives.
-    start(&mut sampler, &own, Network::Interface { name: net.veth.clone(), host_side: true }, None);
+    start(&mut sampler, &own, Network::Interface { name: net.veth.clone(), host_side: true, netns_pid: None }, None);
     let first = transfer(&own, &net);
     pause(&mut sampler);
     let measured = of(&sampler.close(now(), now().real_ns).orders[0].totals, Kind::NetRx).clone();
@@ -120,7 +120,12 @@ fn a_recreated_interface_starts_its_own_kinds_anew_and_leaves_the_others_alone()
 fn a_boundary_that_cannot_be_had_is_a_missing_reading_with_its_reason() {
     let Some(own) = own("none") else { return };
     let mut sampler = self::sampler();
-    start(&mut sampler, &own, Network::Interface { name: "hufu-none0".to_owned(), host_side: false }, None);
+    start(
+        &mut sampler,
+        &own,
+        Network::Interface { name: "hufu-none0".to_owned(), host_side: false, netns_pid: None },
+        None,
+    );
     pause(&mut sampler);
     let pieces = sampler.stop(ORDER, now()).unwrap();
     let last = pieces.last().unwrap();

@@ -46,6 +46,7 @@ pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
         ));
     }
     let last = last.map(|(_, record)| record);
+    record.check_meter(last.map(|last| last.meter)).map_err(|error| Refusal::new(Code::Malformed, error))?;
     record.readings.iter().try_for_each(|reading| total(&record, reading, last))?;
     quality::check(&record, last).map_err(|error| Refusal::new(Code::Amount, error))?;
     Ok(None)

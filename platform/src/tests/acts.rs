@@ -14,7 +14,7 @@ use hufu_trade::{
     rating::{Terms, rate},
     rules::{self, RuleTable},
     statement::{ContractValue, Payment as Paying, ScoreCard, ScoreItem, Statement, con_type},
-    usage::{self, Reading, Reason, Status, UsageRecord},
+    usage::{self, MeterIdentity, Reading, Reason, Status, UsageRecord},
 };
 
 use super::{
@@ -239,6 +239,18 @@ pub(crate) fn signed(notice: &Notice, signer: &Party) -> Signed {
     Signed::seal(encode(notice, "Notice").expect("DER"), &signer.id(), &signer.key).expect("a signature")
 }
 
+/// Whose counters the records hold.
+pub(crate) fn identity() -> MeterIdentity {
+    MeterIdentity {
+        boot_id: Octets([9; 16]),
+        source: "cgroup-v2".to_owned(),
+        path: "hufu-orders/1".to_owned(),
+        instance: 9,
+        resolved: None,
+        attached: None,
+    }
+}
+
 fn usage(contract_no: ContractNo, seq: u64, previous: Digest, start: i64, reason: Reason) -> UsageRecord {
     let reading = |code: u8, step: u128| Reading {
         code,
@@ -258,8 +270,8 @@ fn usage(contract_no: ContractNo, seq: u64, previous: Digest, start: i64, reason
         reason,
         elapsed_ns: 60_000_000_000,
         quality: usage::TimeQuality { state: usage::TimeState::Synchronised, max_error_ns: Some(1000) },
-        meter: Octets([9; 16]),
-        identity: None,
+        meter: identity().id().expect("an identity"),
+        identity: (seq == 0).then(identity),
         why: None,
         readings: vec![reading(0, 57_600_000_000), reading(1, 257_698_037_760)],
         delivered: None,

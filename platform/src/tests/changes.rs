@@ -210,6 +210,7 @@ async fn nothing_is_used_while_a_contract_is_suspended() {
     // Right in every respect, but for a suspension that uses something.
     (record.order_seq, record.previous, record.reason) = (1, name.hash, Reason::Suspended);
     (record.start, record.end) = (record.end, record.end + 60 * SECOND);
+    record.identity = None;
     for reading in &mut record.readings {
         reading.total = reading.total.map(|total| total + reading.delta.unwrap_or(0));
     }

@@ -69,3 +69,36 @@ async fn a_record_whose_quality_does_not_follow_is_refused() {
         assert!(codes.iter().any(|code| code == "amount"), "{name}: {codes:?}");
     }
 }
+
+#[tokio::test]
+async fn a_record_of_counters_that_are_not_known_is_refused() {
+    use hufu_trade::octets::Octets;
+
+    type Row = (&'static str, fn(&mut UsageRecord), &'static [&'static str]);
+    let table: [Row; 5] = [
+        ("as it is", |_| {}, &[]),
+        ("an identity again", |record| record.identity = Some(super::acts::identity()), &[]),
+        ("of another identity", |record| record.meter = Octets([7; 16]), &["malformed"]),
+        ("without one", |record| record.identity = None, &["malformed"]),
+        (
+            "changed without one",
+            |record| {
+                if record.order_seq == 1 {
+                    record.meter = Octets([7; 16]);
+                }
+            },
+            &["malformed"],
+        ),
+    ];
+    for (name, change, want) in table {
+        let mut world = World::open().await;
+        world.told = change;
+        let mut sold = world.deal();
+        world.serve(&mut sold);
+        world.send_all().await;
+        // What follows the refused record is refused because it follows it.
+        let codes = alarm_codes(&world).await;
+        assert!(want.iter().all(|code| codes.iter().any(|found| found == code)), "{name}: {codes:?}");
+        assert_eq!(codes.is_empty(), want.is_empty(), "{name}: {codes:?}");
+    }
+}

@@ -39,6 +39,9 @@ memory_bytes = 67108864
 [[product.tariff.price]]
 resource = "cpu"
 price = "36"
+[[product.tariff.price]]
+resource = "disk_write"
+price = "1"
 END
 install -m 755 /opt/t/workload.sh /usr/local/sbin/hufu-workload
 printf 'command = ["/usr/local/sbin/hufu-workload"]\n' > /etc/hufu/provision.toml

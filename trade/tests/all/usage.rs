@@ -31,6 +31,35 @@ pub(crate) fn identity() -> MeterIdentity {
     }
 }
 
+#[test]
+fn a_meter_is_that_of_an_identity_that_was_brought() {
+    let own = identity().id().unwrap();
+    let other = Octets([7; 16]);
+    let record = |seq, meter, brings: bool| {
+        let name = (seq, Octets([0; 32]));
+        let mut made = self::record(Octets([1; 16]), name, (0, 1), Reason::Continue, Vec::new()).unwrap().1;
+        (made.meter, made.identity) = (meter, brings.then(identity));
+        made
+    };
+    for (seq, meter, brings, before, wrong) in [
+        (0, own, true, None, ""),
+        (0, own, false, None, "brings none"),
+        (0, other, true, None, "not the SM3"),
+        (1, own, false, Some(own), ""),
+        (1, own, false, None, ""),
+        (1, own, true, Some(other), ""),
+        (1, own, false, Some(other), "changed without"),
+        (1, other, true, Some(other), "not the SM3"),
+    ] {
+        match record(seq, meter, brings).check_meter(before) {
+            Ok(()) => assert_eq!(wrong, "", "{seq} {brings} {before:?}"),
+            Err(error) => {
+                assert!(!wrong.is_empty() && error.to_string().contains(wrong), "{seq} {brings} {before:?}: {error}")
+            }
+        }
+    }
+}
+
 /// One record; the place of its entry is its number plus ten.
 pub(crate) fn record(
     contract_no: ContractNo,

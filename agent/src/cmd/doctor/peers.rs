@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use hufu_gm::directory::DirectoryError;
 use hufu_provision::{Request, Verb};
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use crate::{
     link::{self, Answered},
     local::Question,
     provision::Means,
+    setup,
     text::Text,
 };
 
@@ -42,6 +44,7 @@ pub(super) fn daemon(patient: &Patient<'_>) -> Daemon {
 pub(super) fn checks(patient: &Patient<'_>, daemon: &Daemon) -> Vec<Check> {
     let mut checks = vec![broker(patient)];
     checks.extend(helper(patient));
+    checks.extend(directory(patient, daemon));
     checks.extend(agent(patient, daemon));
     checks
 }
@@ -49,15 +52,14 @@ pub(super) fn checks(patient: &Patient<'_>, daemon: &Daemon) -> Vec<Check> {
 /// Connects as somebody else than the daemon, so that the broker does not send that one away.
 fn broker(patient: &Patient<'_>) -> Check {
     let config = patient.config;
-    let name = format!("{}:{}", config.mqtt_host, config.mqtt_port);
+    let name = format!("{}:{}", config.broker.host, config.broker.port);
     let text = Text::DoctorBroker { broker: name.clone() };
     let (answer, answered) = sync_channel(1);
-    let (host, port, pool) = (config.mqtt_host.clone(), config.mqtt_port, config.pool());
+    let (access, pool) = (config.broker.clone(), config.pool());
     // Names are resolved without a time limit: on a thread that may be left behind.
     let asking = std::thread::Builder::new().spawn(move || {
-        let reached = reach(&host, port);
-        let found =
-            reached.map(|()| link::probe(&host, port, &format!("hufu-doctor-{}", pool.replace('/', "-")), WAIT));
+        let reached = reach(&access.host, access.port);
+        let found = reached.map(|()| link::probe(&access, &format!("hufu-doctor-{}", pool.replace('/', "-")), WAIT));
         answer.send(found).ok();
     });
     let judged = match asking.map(|_| answered.recv_timeout(WAIT * 3)) {
@@ -69,6 +71,31 @@ fn broker(patient: &Patient<'_>) -> Check {
         Err(error) => (State::Fail, error.to_string()),
     };
     patient.check("broker", judged, &text)
+}
+
+/// Asks the directory as the daemon does, without its cache; what the daemon has in there is told by the daemon.
+fn directory(patient: &Patient<'_>, daemon: &Daemon) -> Option<Check> {
+    let setting = patient.config.directory.as_ref()?;
+    let url = setting.address.to_string();
+    let asked = setting.without_cache();
+    let anchors = patient.config.trust.iter().filter_map(|path| setup::certificates(path).ok()).flatten();
+    let now_s = patient.now.real_ns / 1_000_000_000;
+    let mut failed = None;
+    for anchor in anchors {
+        match asked.crl(&anchor, now_s) {
+            Ok(_) | Err(DirectoryError::NotFound) => {}
+            Err(error) => failed = failed.or(Some(format!("{url}: {}: {error}", anchor.subject()))),
+        }
+    }
+    let lists = daemon.status.as_ref().ok().and_then(|status| status["directory"]["lists"].as_array().cloned());
+    let ages = lists.iter().flatten().filter_map(|list| list["age_s"].as_str()?.parse::<u64>().ok());
+    let kept = ages.max().map(|age_s| format!("the agent's oldest list was fetched {age_s} s ago"));
+    let judged = match (failed, kept) {
+        (None, kept) => (State::Ok, kept.map_or(url.clone(), |kept| format!("{url}; {kept}"))),
+        (Some(why), Some(kept)) => (State::Warn, format!("{why}; {kept}")),
+        (Some(why), None) => (State::Fail, why),
+    };
+    Some(patient.check("directory", judged, &Text::DoctorDirectory { url }))
 }
 
 fn reach(host: &str, port: u16) -> Result<(), String> {

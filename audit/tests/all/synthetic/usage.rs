@@ -3,7 +3,7 @@
 use hufu_gm::Hash;
 use hufu_trade::{
     octets::{ContractNo, Octets},
-    usage::{self, Reading, Reason, Status, UsageRecord},
+    usage::{self, MeterIdentity, Reading, Reason, Status, UsageRecord},
 };
 
 /// What one minute uses: half of two cores, 4 GiB, and the traffic of a small service; five resources.
@@ -29,6 +29,18 @@ pub(super) fn readings(seq: u64) -> Vec<Reading> {
     ]
 }
 
+/// Whose counters the records hold.
+pub(crate) fn identity() -> MeterIdentity {
+    MeterIdentity {
+        boot_id: Octets([9; 16]),
+        source: "cgroup-v2".to_owned(),
+        path: "hufu-orders/1".to_owned(),
+        instance: 9,
+        resolved: None,
+        attached: None,
+    }
+}
+
 /// One record, so long, of `last` + 1.
 pub(super) fn usage(
     seq: u64,
@@ -52,8 +64,8 @@ pub(super) fn usage(
         },
         elapsed_ns: length.unsigned_abs(),
         quality: usage::TimeQuality { state: usage::TimeState::Synchronised, max_error_ns: Some(500_000) },
-        meter: Octets([9; 16]),
-        identity: None,
+        meter: identity().id().expect("an identity"),
+        identity: (seq == 0).then(identity),
         why: None,
         readings,
         delivered: None,
