@@ -9,7 +9,7 @@ SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: fuzz cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
+.PHONY: fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make footprint memory, CPU and threads of the agent beside three monitors (18 minutes); FOOTPRINT=--smoke, --flat 10'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
 	@echo 'make fuzz      everything gm parses under libFuzzer, 60 s a parser (its own build); FUZZ="10 certificate"'
+	@echo 'make intake    the platform taking in a recorded file of messages on PostgreSQL, beside the SM2 verifications in it'
 	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has these 200'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
@@ -40,9 +41,10 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-# The flows run the programs of `build`, never link them. A failed test lets the others go on: one run tells all.
+# The flows run the programs of `build`, never link them. The platform's own tests run on both its databases. A failed test lets the others go on: one run tells all.
 test: setup check build
 	HUFU_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --no-fail-fast
+	scripts/with-postgres $(CARGO) test -p hufu-platform --lib --locked --no-fail-fast
 	$(MAKE) --no-print-directory asn1
 
 # The golden files of the evidence under an ASN.1 compiler that is not ours.
@@ -55,6 +57,10 @@ setup:
 
 release:
 	. packaging/flags.sh && $(CARGO) build --workspace --bins --locked --release
+
+intake:
+	$(CARGO) test --profile cross -p hufu-platform --lib --no-run --locked
+	for run in 1 2 3; do scripts/with-postgres $(CARGO) test --profile cross -p hufu-platform --lib --locked -- --ignored --nocapture intake_beside; done
 
 doc-hash:
 	scripts/doc-hash.sh

@@ -1,5 +1,5 @@
 //! What intake costs beside what it must do: a recorded file of a node's messages, in batches of at most 64 a commit, against the SM2
-//! verifications in it alone on the same cores in the same run. A bench, run by `benches/intake.sh`; it asserts nothing of speed.
+//! verifications in it alone on the same cores in the same run. A bench, run by `make intake`; it asserts nothing of speed.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(clippy::float_arithmetic, reason = "ratios for a person")]
 
