@@ -14,6 +14,7 @@ mod erase;
 mod file;
 mod firmware;
 mod help;
+mod help_market;
 mod init;
 mod key;
 mod layout;
