@@ -13,6 +13,8 @@ use crate::{
 
 /// Greatest size of a message on the wire, bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Longest id of a message that a receiver takes, characters.
+const ID_CHARACTERS_MAX: usize = 64;
 
 /// `{ "v": 1, "payload": base64url, "cert_id": hex, "sig": base64url }`, base64url without padding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +164,7 @@ impl Envelope {
     /// Verifies under `key` and reads the payload. `received` are the bytes this envelope was parsed from.
     ///
     /// # Errors
-    /// [`Error::Field`] for a wrong signature, a payload of another interface, receiver or shape.
+    /// [`Error::Field`] for a wrong signature, a payload of another interface, receiver or shape, an id of another length.
     pub fn open<T: DeserializeOwned>(
         &self,
         key: &PublicKey,
@@ -181,6 +183,9 @@ impl Envelope {
         }
         if payload.to != to {
             return Err(wrong("to", format!("{} is not {to}", payload.to)));
+        }
+        if !(1..=ID_CHARACTERS_MAX).contains(&payload.id.chars().count()) {
+            return Err(wrong("id", format!("1 to {ID_CHARACTERS_MAX} characters expected")));
         }
         Ok(Opened { payload, received: received.to_vec() })
     }

@@ -75,6 +75,10 @@ fn everything_else_is_refused_for_its_field() {
         around(&format!(r#"{{"id":"00","iface":"payment-confirm","from":"a/b","to":"platform","at":"x",{changed}}}"#))
     };
     let body = r#""body":{"bill_no":"b"}"#;
+    let named = |id: &str| {
+        let rest = r#""iface":"payment-confirm","from":"a/b","to":"platform","at":"x","body":{"bill_no":"b"}"#;
+        around(&format!(r#"{{"id":"{id}",{rest}}}"#))
+    };
     let part =
         |name: &str| serde_json::from_slice::<serde_json::Value>(&good).unwrap()[name].as_str().unwrap().to_owned();
     let with = |name: &str, value: &str| text.replace(&part(name), value).into_bytes();
@@ -102,6 +106,9 @@ fn everything_else_is_refused_for_its_field() {
         ("an unknown member in the body", payload(r#""body":{"bill_no":"b","w":1}"#), "payload"),
         ("a body of another shape", payload(r#""body":{"bill":"b"}"#), "payload"),
         ("no body", payload(r#""re":"00""#), "payload"),
+        ("an empty id", named(""), "id"),
+        ("an id of 64 characters", named(&"账".repeat(64)), ""),
+        ("an id of 65 characters", named(&"a".repeat(65)), "id"),
     ] {
         assert_eq!(check(&bytes, &key(1), ASKS, PLATFORM), want, "{name}");
     }
