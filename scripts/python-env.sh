@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes target/py, a Python environment with the one outside ASN.1 compiler that checks docs/evidence.asn1. Needs python3 with
-# venv, and the network the first time. `make asn1` runs it and the check.
+# Makes target/py, a Python environment with the one outside ASN.1 compiler that checks docs/evidence.asn1 and an MQTT client
+# for the operator's end of tests/interop. Needs python3 with venv, and the network the first time. `make asn1` runs it and the check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 want=tests/asn1/requirements.txt
 # A half-made environment, or one of other versions, is made anew.
-cmp -s $want target/py/requirements.txt && target/py/bin/python -c 'import asn1tools' 2> /dev/null && exit 0
+cmp -s $want target/py/requirements.txt && target/py/bin/python -c 'import asn1tools, paho.mqtt' 2> /dev/null && exit 0
 say() { echo "scripts/python-env.sh: $*" >&2; }
 command -v python3 > /dev/null || { say 'please install python3'; exit 1; }
 mkdir -p target
