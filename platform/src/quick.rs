@@ -107,7 +107,7 @@ pub(crate) async fn take(
         },
         Interface::AuthCode => match call.open::<AuthCode>(&mut *db).await? {
             Ok(opened) => {
-                let answer = said(session::authorise(&mut *db, (pool, now_ns), &opened.payload.body).await?);
+                let answer = said(session::authorise(&mut *db, identity, (pool, now_ns), &opened.payload.body).await?);
                 call.reply(&mut *db, &opened, &answer, false).await
             }
             Err(refusal) => Ok(Err(refusal)),

@@ -1,7 +1,7 @@
 //! 统一认证: codes and tokens of nodes, tokens of users, and whether a message shows one that holds. What a token is, is
 //! `trade::token`; who a node is its signature says, with or without a token.
 
-use hufu_gm::{Signed, random};
+use hufu_gm::{Signed, sm3::sm3};
 use hufu_trade::{
     encode,
     if2::{AuthCode, Authorised, Interface, Logout, Sealed, TokenGiven, TokenRequest, UserInfo, UserState},
@@ -33,9 +33,12 @@ pub(crate) struct LoggedOut {
     state: &'static str,
 }
 
-fn random_id() -> Result<Octets<16>, Error> {
+/// What nobody can guess who has not the platform's key, and what the same course of events always gives: the platform signs what
+/// it is for, and the signature, which is determined by key and content, stays here.
+fn unguessable(identity: &Identity, what: &str) -> Result<Octets<16>, Error> {
+    let secret = sm3(&[&identity.key.sign(what.as_bytes())?]);
     let mut id = [0; 16];
-    random::fill(&mut id)?;
+    id.copy_from_slice(&secret[..16]);
     Ok(Octets(id))
 }
 
@@ -76,16 +79,18 @@ pub(crate) async fn admit(
 /// A code for a node.
 ///
 /// # Errors
-/// [`Error`] from the database or the kernel's randomness; inside, the [`Refusal`].
+/// [`Error`] from the database or the key; inside, the [`Refusal`].
 pub(crate) async fn authorise(
     db: &mut AnyConnection,
+    identity: &Identity,
     (pool, now_ns): (&str, i64),
     asked: &AuthCode,
 ) -> Result<Result<Authorised, Refusal>, Error> {
     if asked.scope != SCOPE_IF2 {
         return Ok(Err(Refusal::new(Code::Malformed, "scope: if2 is expected")));
     }
-    let (code, expires_at) = (random_id()?, now_ns.saturating_add(CODE_NS));
+    let code = unguessable(identity, &format!("hufu-auth-code-v1\n{pool}\n{now_ns}"))?;
+    let expires_at = now_ns.saturating_add(CODE_NS);
     token::add_code(db, (&code.0, pool), expires_at, now_ns).await?;
     Ok(Ok(Authorised { code: code.to_string(), expires: rfc3339(expires_at) }))
 }
@@ -119,9 +124,10 @@ async fn make(
     (subject, audience, issuer, scope): (String, String, String, String),
     (now_ns, life_ns): (i64, i64),
 ) -> Result<TokenGiven, Error> {
+    let what = format!("hufu-token-id-v1\n{subject}\n{audience}\n{scope}\n{now_ns}");
     let token = Token {
         version: 1,
-        token_id: random_id()?,
+        token_id: unguessable(identity, &what)?,
         issuer,
         subject,
         audience,
@@ -138,7 +144,7 @@ async fn make(
 /// A token with which the user of a contract comes to its node.
 ///
 /// # Errors
-/// [`Error`] from the database or the kernel's randomness.
+/// [`Error`] from the database or the key.
 pub(crate) async fn for_user(
     db: &mut AnyConnection,
     identity: &Identity,

@@ -22,7 +22,7 @@ pub const SCOPE_CONTRACT: &str = "contract:";
 pub struct Token {
     /// Format version, 1.
     pub version: u8,
-    /// Its id, random.
+    /// Its id, which nobody can guess.
     pub token_id: Octets<16>,
     /// Who signs: `{site}/platform`.
     pub issuer: String,

@@ -96,8 +96,10 @@ pub(super) async fn show(
         });
     }
     let catalogues = list::catalogues(&mut tx).await?.into_iter();
-    let sold: Vec<_> =
-        catalogues.filter(|(_, presence, _)| presence == "online").map(|(node, _, sold)| (node, sold)).collect();
+    let sold: Vec<_> = catalogues
+        .filter(|(_, presence, _)| !["offline", "lost"].contains(&presence.as_str()))
+        .map(|(node, _, sold)| (node, sold))
+        .collect();
     let plans = compose(&asked, &sold);
     let is_open = asked.valid_until > (api.now)();
     Ok(Json(DemandView { demand: asked, signed: Sealed(found.signed), is_open, responses, plans }))

@@ -28,7 +28,7 @@ pub(crate) async fn add_code(
     now_ns: i64,
 ) -> Result<(), Error> {
     sqlx::query("DELETE FROM auth_codes WHERE expires_at <= $1").bind(now_ns).execute(&mut *db).await?;
-    let insert = "INSERT INTO auth_codes (code, pool, expires_at) VALUES ($1, $2, $3)";
+    let insert = "INSERT INTO auth_codes (code, pool, expires_at) VALUES ($1, $2, $3) ON CONFLICT (code) DO NOTHING";
     sqlx::query(insert).bind(code).bind(pool).bind(expires_at).execute(db).await?;
     Ok(())
 }
@@ -44,7 +44,8 @@ pub(crate) async fn use_code(db: &mut AnyConnection, code: &[u8], pool: &str, no
 pub(crate) async fn add(db: &mut AnyConnection, token: &Token) -> Result<(), Error> {
     let delete = "DELETE FROM tokens WHERE subject = $1 AND not_after <= $2";
     sqlx::query(delete).bind(&token.subject).bind(token.not_before).execute(&mut *db).await?;
-    let insert = "INSERT INTO tokens (id, subject, audience, scope, not_after) VALUES ($1, $2, $3, $4, $5)";
+    let insert = "INSERT INTO tokens (id, subject, audience, scope, not_after) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (id) DO NOTHING";
     sqlx::query(insert)
         .bind(token.token_id.0.to_vec())
         .bind(&token.subject)

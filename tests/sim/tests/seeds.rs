@@ -110,7 +110,13 @@ fn found(plant: Plant, says: &[&str]) {
 fn an_acknowledgement_before_the_sync_is_found() {
     found(
         Plant::AckBeforeSync,
-        &["acknowledged blocks are lost", "signed twice", "the platform holds", "missing or damaged"],
+        &[
+            "acknowledged blocks are lost",
+            "signed twice",
+            "the platform holds",
+            "missing or damaged",
+            "index and stored bytes differ",
+        ],
     );
 }
 
