@@ -9,7 +9,7 @@ SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
+.PHONY: fleet fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make vm-quota  project quotas of helper and meter, on the kernel of that machine'
 	@echo 'make weigh     figures as ratios: exactness of the meter, cost of verifying'
 	@echo 'make footprint memory, CPU and threads of the agent beside three monitors (18 minutes); FOOTPRINT=--smoke, --flat 10'
+	@echo 'make fleet     agents against three NATS brokers of which one is killed, bills counted in PostgreSQL; FLEET="200 60"'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
 	@echo 'make fuzz      everything gm parses under libFuzzer, 60 s a parser (its own build); FUZZ="10 certificate"'
 	@echo 'make intake    the platform taking in a recorded file of messages on PostgreSQL, beside the SM2 verifications in it'
@@ -60,7 +61,7 @@ release:
 
 intake:
 	$(CARGO) test --profile cross -p hufu-platform --lib --no-run --locked
-	for run in 1 2 3; do scripts/with-postgres $(CARGO) test --profile cross -p hufu-platform --lib --locked -- --ignored --nocapture intake_beside; done
+	for run in 1 2 3; do HUFU_INTAKE=1 scripts/with-postgres $(CARGO) test --profile cross -p hufu-platform --lib --locked -- --nocapture intake_beside; done
 
 doc-hash:
 	scripts/doc-hash.sh
@@ -102,6 +103,11 @@ vm-test:
 # The same machine's kernel, for project quotas: what the helper and the meter say of them.
 vm-quota:
 	tests/vm/quota.sh
+
+# Root, network namespaces. FLEET='NODES SECONDS'.
+fleet: release
+	scripts/setup nats-server
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/fleet.py $(FLEET)
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing

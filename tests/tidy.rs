@@ -59,6 +59,8 @@ const LICENCES: &[&str] = &[
     "0BSD OR MIT OR Apache-2.0",
     "Apache-2.0",
     "Apache-2.0 / MIT",
+    "Apache-2.0 AND ISC",
+    "Apache-2.0 OR ISC OR MIT",
     "Apache-2.0 OR BSL-1.0",
     "Apache-2.0 OR BSL-1.0 OR MIT",
     "Apache-2.0 OR MIT",

@@ -40,6 +40,7 @@ struct Raw {
     capacity: RawCapacity,
     #[serde(default)]
     directory: directory::Raw,
+    #[serde(default)]
     demand: RawDemand,
     #[serde(default)]
     metrics: scrape::Raw,

@@ -211,6 +211,7 @@ impl Core {
             return;
         }
         effects.extend(self.tell_catalogue(now));
+        effects.extend(self.tell_session(now));
         effects.extend(self.push_bills(now));
         effects.extend(self.ask_payments(now));
         effects.extend(self.tell_demands(now));
@@ -250,6 +251,7 @@ impl Core {
             times.extend(self.asks.values().map(|(at, _)| *at));
             times.extend(self.pushed.values().copied());
             times.extend(self.market.due_ns());
+            times.push(self.session.due_ns());
         }
         times.extend(self.book.demands.values().filter_map(|known| known.held()).map(|held| in_real(held.hold_until)));
         let ahead = times.into_iter().filter(|at| *at > now.mono_ns);

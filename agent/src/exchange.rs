@@ -60,6 +60,10 @@ impl Core {
                 self.question(now, interface, payload, |core, asked| core.refund_amount(now, asked))
             }
             Interface::BillQuery => self.question(now, interface, payload, |core, asked| core.bill_query(asked)),
+            Interface::AuthCode => self.authorised(now, payload),
+            Interface::Token => self.token_given(now, payload),
+            // Nothing hangs on the answer: a token that is not given back expires.
+            Interface::Logout | Interface::UserInfo => Ok(Vec::new()),
             Interface::Demands => self.demands_told(payload),
             Interface::DemandResponse => self.response_taken(payload),
             Interface::Blocks => self.receipt(payload),
@@ -69,6 +73,9 @@ impl Core {
             Interface::ProductReport | Interface::Fetch => Ok(Vec::new()),
         };
         outcome.unwrap_or_else(|problem| {
+            if self.session.is_refused(&problem) {
+                return Vec::new();
+            }
             let detail = format!("{} {}: {}", interface.name(), problem.code, problem.remedy.en);
             vec![Effect::Alarm { what: "message refused", detail }]
         })
@@ -209,7 +216,9 @@ impl Core {
     ) -> Option<Effect> {
         let asked = (interface.is_question() && re.is_none()).then_some(now.real_ns);
         let identity = &self.identity;
-        let sealed = Envelope::seal(
+        let token = self.session.shown(now.real_ns).filter(|_| interface.needs_token() && re.is_none());
+        let sealed = Envelope::seal_under(
+            token.as_deref(),
             interface,
             &identity.pool,
             PLATFORM,

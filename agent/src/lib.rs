@@ -49,6 +49,7 @@ mod rotation;
 mod sampler;
 mod scrape;
 mod served;
+mod session;
 mod setup;
 mod signer;
 pub mod sim;

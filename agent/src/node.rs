@@ -27,6 +27,7 @@ use crate::{
     directory::Known,
     hardware::Hardware,
     outbox::Cursor,
+    session::Session,
     signer::NodeKey,
     stock::Shop,
 };
@@ -169,6 +170,8 @@ pub(crate) struct Core {
     pub(crate) pushed: BTreeMap<Digest, u64>,
     /// Revision of the catalogue the platform has.
     pub(crate) told_revision: Option<u64>,
+    /// The node's token.
+    pub(crate) session: Session,
     /// The conversation about demands.
     pub(crate) market: Market,
     /// Windows whose order sums exceeded the host's counters.
@@ -199,6 +202,7 @@ impl Core {
             asks: BTreeMap::new(),
             pushed: BTreeMap::new(),
             told_revision: None,
+            session: Session::default(),
             market: Market::default(),
             violations: 0,
             directory: None,
@@ -256,6 +260,7 @@ impl Core {
                 self.told_revision = None;
                 self.asks.clear();
                 self.market.relinked();
+                self.session.relinked();
                 Ok(Vec::new())
             }
             Event::Unlinked => {

@@ -36,7 +36,13 @@ impl Core {
     /// The [`Problem`] with what it says.
     pub(crate) fn payment(&mut self, now: Now, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
         let opened = self.open::<Answer<PaymentState>>(Interface::PaymentConfirm, payload)?;
-        let Answer::Ok(state) = opened.payload.body else { return Ok(Vec::new()) };
+        let state = match opened.payload.body {
+            Answer::Ok(state) => state,
+            Answer::Error(problem) => {
+                self.session.is_refused(&problem);
+                return Ok(Vec::new());
+            }
+        };
         let found = self.book.contracts.values().find_map(|contract| {
             let billed = contract.bills.iter().find(|billed| billed.bill.number == state.bill_no)?;
             Some((contract, billed))
@@ -130,6 +136,9 @@ impl Core {
     /// The [`Problem`] with what it says.
     pub(crate) fn push_answered(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Problem> {
         let opened = self.open::<Answer<serde_json::Value>>(Interface::BillPush, payload)?;
+        if let Answer::Error(problem) = &opened.payload.body {
+            self.session.is_refused(problem);
+        }
         if let Answer::Ok(state) = opened.payload.body {
             let number = state.get("bill_no").and_then(serde_json::Value::as_str).unwrap_or_default();
             let mut bills = self.book.contracts.values().flat_map(|contract| &contract.bills);

@@ -68,6 +68,8 @@ hufu_audit::texts! {
     SuggestFails { pack } => "{pack} does not hold, so it suggests nothing; see: hufu verify {pack} --trust CA.pem", "{pack} 未通过验证，不能据以建议评分；请运行 hufu verify {pack} --trust CA.pem";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";
+    TokenHolds { user, contract, until } => "user {user} may enter for contract {contract} until {until}", "用户 {user} 可凭合约 {contract} 进入，有效期至 {until}";
+    TokenWritten { path } => "token written to {path}; it is shown at the service's entry", "令牌已写入 {path}；在服务入口出示";
     DemandPublished { number, until } => "demand {number} published, answers are taken until {until}; see: hufu buyer proposals {number}", "需求 {number} 已发布，响应截止 {until}；查看：hufu buyer proposals {number}";
     ProposalColumns {} => "node|proposal|estimate, CNY|held until|verified", "节点|方案|估价（元）|保留至|已验证";
     PlanColumns {} => "plan|estimate, CNY|orders", "组合方案|估价（元）|订单";

@@ -169,6 +169,9 @@ impl Writer {
             }
         }
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        if let Some(said) = self.core.log_out((self.clock.now)()) {
+            self.execute(said)?;
+        }
         self.keep_state(true);
         self.sampler.send(Command::Quit).map_err(|_| WriterError::Sampler)
     }

@@ -106,6 +106,6 @@ pub(crate) fn read<T: DeserializeOwned>(
     }
     let content = sm3(&[payload.body.to_string().as_bytes()]).to_vec();
     let body = serde_json::from_value(payload.body).map_err(|error| Refusal::new(Code::Malformed, error))?;
-    let Payload { id, iface, from, to, at, re, expires, .. } = payload;
-    Ok(Opened { payload: Payload { id, iface, from, to, at, re, expires, body }, content })
+    let Payload { id, iface, from, to, at, re, expires, token, .. } = payload;
+    Ok(Opened { payload: Payload { id, iface, from, to, at, re, expires, token, body }, content })
 }

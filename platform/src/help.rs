@@ -50,6 +50,18 @@ const TABLE: &[(&str, &str)] = &[
         "面向买方的 HTTP 接口地址；端口 0 由内核分配",
     ),
     ("The MQTT broker", "MQTT 消息代理"),
+    ("Who the platform is at the broker", "平台在消息代理处的用户名"),
+    ("File of that name's password, for the owner alone", "该用户名的口令文件，仅所有者可读"),
+    (
+        "Whom to believe that it is the broker (PEM); without it the line is open",
+        "消息代理的信任锚（PEM）；缺省时链路不加密",
+    ),
+    (
+        "The platform's certificate chain for the broker (PEM), leaf first",
+        "平台用于消息代理的证书链（PEM），终端证书在前",
+    ),
+    ("Its key", "其私钥"),
+    ("Refuse messages of nodes that show no token", "拒绝未出示令牌的节点消息"),
     ("Run an MQTT broker inside; it keeps nothing on disk", "在进程内运行 MQTT 消息代理；不在磁盘保存任何内容"),
     ("Address of the broker inside; port 0 lets the kernel choose", "内置消息代理的地址；端口 0 由内核分配"),
     ("List the nodes", "列出节点"),

@@ -26,6 +26,8 @@ pub(crate) struct Identity {
     pub(crate) cert_id: Hash,
     /// Who may issue certificates of nodes and buyers.
     pub(crate) anchors: Vec<Certificate>,
+    /// Whether messages of nodes must show a token.
+    pub(crate) needs_tokens: bool,
     /// Tables of the nodes' keys, under which every block and message is checked.
     pub(crate) known: KnownKeys,
 }
@@ -67,7 +69,7 @@ impl Identity {
             return Err(Failure::new(Exit::Config, Text::NotNamed { path: shown, subject, party, dns }));
         }
         let known = KnownKeys::new(KNOWN_KEY_COUNT_MAX);
-        Ok(Self { key: secret, cert_id: leaf.id(), chain, anchors, known })
+        Ok(Self { key: secret, cert_id: leaf.id(), chain, anchors, needs_tokens: false, known })
     }
 
     /// The certificate id as evidence writes it.

@@ -29,6 +29,7 @@ mod quick;
 mod receipt;
 mod relay;
 mod serve;
+mod session;
 pub mod sim;
 mod store;
 #[cfg(test)]

@@ -4,8 +4,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hufu_gm::{Certificate, Signed};
 use hufu_trade::{
     if2::{
-        Answer, BillPush, Catalogue, DemandResponse, Demands, Envelope, Interface, MESSAGE_BYTES_MAX, PaymentConfirm,
-        PaymentState,
+        Answer, AuthCode, BillPush, Catalogue, DemandResponse, Demands, Envelope, Interface, Logout, MESSAGE_BYTES_MAX,
+        PaymentConfirm, PaymentState, TokenRequest, UserInfo,
     },
     octets::rfc3339,
 };
@@ -19,6 +19,7 @@ use crate::{
     identity::Identity,
     inbox::trust,
     judge::{Code, Refusal},
+    session,
     store::{
         bill::{self, Moved, State, StoredBill},
         contract, list,
@@ -64,7 +65,7 @@ pub(crate) async fn take(
             }
             Err(refusal) => Ok(Err(refusal)),
         },
-        Interface::BillPush => match open::<BillPush>(&mut *db, (pool, interface), received).await? {
+        Interface::BillPush => match call.open::<BillPush>(&mut *db).await? {
             Ok(opened) => {
                 let push = &opened.payload.body;
                 let answer = match pushed(&mut *db, pool, push).await? {
@@ -76,7 +77,7 @@ pub(crate) async fn take(
             }
             Err(refusal) => Ok(Err(refusal)),
         },
-        Interface::PaymentConfirm => match open::<PaymentConfirm>(&mut *db, (pool, interface), received).await? {
+        Interface::PaymentConfirm => match call.open::<PaymentConfirm>(&mut *db).await? {
             Ok(opened) => {
                 let (answer, is_final) = match paid(&mut *db, identity, pool, &opened.payload.body.bill_no).await? {
                     Ok((state, is_settled)) => (Answer::Ok(state), is_settled),
@@ -86,14 +87,14 @@ pub(crate) async fn take(
             }
             Err(refusal) => Ok(Err(refusal)),
         },
-        Interface::Demands => match open::<Demands>(&mut *db, (pool, interface), received).await? {
+        Interface::Demands => match call.open::<Demands>(&mut *db).await? {
             Ok(opened) => {
                 let told = Answer::Ok(demand::list(&mut *db, now_ns, pool, opened.payload.body.after).await?);
                 call.reply(&mut *db, &opened, &told, false).await
             }
             Err(refusal) => Ok(Err(refusal)),
         },
-        Interface::DemandResponse => match open::<DemandResponse>(&mut *db, (pool, interface), received).await? {
+        Interface::DemandResponse => match call.open::<DemandResponse>(&mut *db).await? {
             Ok(opened) => {
                 let answer = match demand::answered(&mut *db, (pool, now_ns), &opened.payload.body).await? {
                     Ok(taken) => Answer::Ok(taken),
@@ -104,11 +105,56 @@ pub(crate) async fn take(
             }
             Err(refusal) => Ok(Err(refusal)),
         },
+        Interface::AuthCode => match call.open::<AuthCode>(&mut *db).await? {
+            Ok(opened) => {
+                let answer = said(session::authorise(&mut *db, (pool, now_ns), &opened.payload.body).await?);
+                call.reply(&mut *db, &opened, &answer, false).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        Interface::Token => match call.open::<TokenRequest>(&mut *db).await? {
+            Ok(opened) => {
+                let given = session::give(&mut *db, identity, (pool, now_ns), &opened.payload.body).await?;
+                call.reply(&mut *db, &opened, &said(given), false).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        Interface::Logout => match call.open::<Logout>(&mut *db).await? {
+            Ok(opened) => {
+                let answer = said(session::end(&mut *db, (pool, now_ns), &opened.payload.body).await?);
+                call.reply(&mut *db, &opened, &answer, false).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        Interface::UserInfo => match call.open::<UserInfo>(&mut *db).await? {
+            Ok(opened) => {
+                let answer = said(session::user(&mut *db, (pool, now_ns), &opened.payload.body).await?);
+                call.reply(&mut *db, &opened, &answer, false).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        },
         _ => Ok(Err(Refusal::new(Code::Malformed, "not an interface of a node"))),
     }
 }
 
+fn said<T>(judged: Result<T, Refusal>) -> Answer<T> {
+    match judged {
+        Ok(said) => Answer::Ok(said),
+        Err(refusal) => Answer::Error(refusal.problem()),
+    }
+}
+
 impl Call<'_> {
+    /// Verifies the message and its token, and reads its body.
+    async fn open<T: DeserializeOwned>(&self, db: &mut AnyConnection) -> Result<Result<Opened<T>, Refusal>, Error> {
+        let opened = match open::<T>(&mut *db, (self.pool, self.interface), self.received).await? {
+            Ok(opened) => opened,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let (place, shown) = ((self.pool, self.interface, self.now_ns), opened.payload.token.as_deref());
+        Ok(session::admit(db, self.identity, place, shown).await?.map(|()| opened))
+    }
+
     /// The answer to a message: the one given before where it was final, otherwise this one. The same id with other content
     /// is refused. Only final answers are kept: a question that is asked every minute leaves nothing behind.
     async fn reply<T, A: Serialize>(

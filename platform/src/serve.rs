@@ -87,6 +87,9 @@ pub(crate) struct Args {
     /// Its key
     #[arg(long, value_name = "F", requires = "broker_cert")]
     broker_key: Option<PathBuf>,
+    /// Refuse messages of nodes that show no token
+    #[arg(long)]
+    require_tokens: bool,
     /// Run an MQTT broker inside; it keeps nothing on disk
     #[arg(long, conflicts_with = "broker")]
     embedded_broker: bool,
@@ -129,12 +132,13 @@ struct Ready {
 /// 74 for a directory, port or file that cannot be used, 78 for wrong configuration.
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<Text>> {
     log_to_stderr();
-    let identity = Identity::load(
+    let mut identity = Identity::load(
         &args.site,
         (&args.key, args.key_password.as_deref(), &args.cert),
         &args.trust,
         clock::now_ns(),
     )?;
+    identity.needs_tokens = args.require_tokens;
     let identity = Arc::new(identity);
     let _lock = lock(&args.dir)?;
     let variable = std::env::var(VARIABLE).ok();

@@ -107,6 +107,7 @@ impl Platform {
             cert_id: certificate.id(),
             chain: vec![certificate.clone()],
             anchors: anchors.to_vec(),
+            needs_tokens: false,
             known: hufu_gm::known::KnownKeys::new(crate::identity::KNOWN_KEY_COUNT_MAX),
         });
         let store = runtime.block_on(Store::open(dir, Create::IfMissing))?;

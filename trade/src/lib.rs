@@ -40,6 +40,7 @@ pub mod rules;
 pub mod score;
 pub mod statement;
 pub mod tariff;
+pub mod token;
 pub mod usage;
 mod version;
 

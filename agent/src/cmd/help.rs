@@ -402,7 +402,7 @@ const TABLE: &[(&str, &str)] = &[
 
 fn translated(english: Option<&StyledStr>) -> Option<&'static str> {
     let english = english?.to_string();
-    TABLE.iter().find(|(text, _)| *text == english).map(|(_, chinese)| *chinese)
+    TABLE.iter().chain(super::help_market::TABLE).find(|(text, _)| *text == english).map(|(_, chinese)| *chinese)
 }
 
 fn argument(arg: Arg) -> Arg {
@@ -452,6 +452,6 @@ mod tests {
     fn every_help_text_has_its_chinese() {
         let mut found = Vec::new();
         missing(&super::super::Cli::command(), &mut found);
-        assert!(found.is_empty(), "add to TABLE in cmd/help.rs: {found:#?}");
+        assert!(found.is_empty(), "add to TABLE in cmd/help.rs or help_market.rs: {found:#?}");
     }
 }

@@ -14,6 +14,7 @@ mod erase;
 mod file;
 mod firmware;
 mod help;
+mod help_market;
 mod init;
 mod key;
 mod layout;
@@ -34,6 +35,7 @@ mod seal;
 mod signer;
 mod sm2;
 mod term;
+mod token;
 mod trust;
 mod usage;
 mod verify;
@@ -106,6 +108,9 @@ enum Command {
     /// Bare SM2: sign, verify, encrypt, decrypt
     #[command(subcommand)]
     Sm2(sm2::Command),
+    /// Tokens with which users enter services
+    #[command(subcommand)]
+    Token(token::Command),
     /// The node's burnt-in record
     #[command(subcommand)]
     Firmware(firmware::Command),
@@ -180,6 +185,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Cms(command) => cms::run(command, &context),
         Command::Seal(command) => seal::run(command, &context),
         Command::Sm2(command) => sm2::run(command, &context),
+        Command::Token(command) => token::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),
         Command::Ledger(command) => ledger::run(command, &context),
         Command::Pack(args) => pack::run(args, &context),

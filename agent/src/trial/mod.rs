@@ -14,6 +14,7 @@ mod period;
 mod personal;
 mod prepaid;
 mod served;
+mod session;
 mod settled;
 mod week;
 

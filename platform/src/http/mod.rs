@@ -9,6 +9,7 @@ mod packs;
 mod questions;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -50,6 +51,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/contracts/{no}/bills", get(questions::bills))
         .route("/v1/bills/{no}", get(lists::bill))
         .route("/v1/bills/{no}/pack", post(packs::pack))
+        .route("/v1/tokens", post(tokens::give))
         .route("/v1/demands", post(demands::publish))
         .route("/v1/demands/{no}", get(demands::show))
         .route("/v1/nodes/{site}/{node}/browse", post(asks::browse))

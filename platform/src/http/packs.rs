@@ -56,7 +56,9 @@ pub(super) async fn pack(
     let no = list::contract_no(&found.contract)?;
     let buyer = contract::load(&mut tx, &found.pool, no, false).await?.and_then(|contract| contract.buyer);
     let (id, key) = buyer.ok_or_else(|| Refusal::new(Code::Certificate, "the contract has no buyer"))?;
-    is_buyer(&request, &number, (&id.0, &key), (api.now)())?;
+    let said = format!("hufu-pack-v1\n{number}\n{}", request.at);
+    let proof = (&request.certificates[..], request.at.as_str(), &request.signature);
+    is_signed(&said, proof, (&id.0, &key), (api.now)())?;
     let input = collect(&mut tx, &number, &api.identity.chain).await?;
     drop(tx);
     let lacking = |lack| match lack {
@@ -72,20 +74,27 @@ pub(super) async fn pack(
     Ok(([(CONTENT_TYPE, "application/zip")], bytes))
 }
 
-/// Whether the contract's buyer asks now.
-fn is_buyer(request: &PackRequest, number: &str, (id, key): (&Hash, &PublicKey), now_ns: i64) -> Result<(), Refusal> {
-    let leaf = request.certificates.first().map(|der| sm3(&[&der.0]));
+/// Whether the contract's buyer says this now: its certificate, the time, its signature.
+///
+/// # Errors
+/// The [`Refusal`].
+pub(super) fn is_signed(
+    said: &str,
+    (certificates, at, signature): (&[Sealed], &str, &Sealed),
+    (id, key): (&Hash, &PublicKey),
+    now_ns: i64,
+) -> Result<(), Refusal> {
+    let leaf = certificates.first().map(|der| sm3(&[&der.0]));
     if leaf.as_ref() != Some(id) {
         return Err(Refusal::new(Code::Certificate, "not the certificate of the contract's buyer"));
     }
     let at: jiff::Timestamp =
-        request.at.parse().map_err(|_| Refusal::new(Code::Malformed, "at: a time in RFC 3339 is expected"))?;
+        at.parse().map_err(|_| Refusal::new(Code::Malformed, "at: a time in RFC 3339 is expected"))?;
     let away_ns = at.as_nanosecond().abs_diff(i128::from(now_ns));
     if away_ns > FRESH_NS.unsigned_abs().into() {
         return Err(Refusal::new(Code::Signature, "at: more than five minutes from the platform's clock"));
     }
-    let said = format!("hufu-pack-v1\n{number}\n{}", request.at);
-    if key.verify(said.as_bytes(), &request.signature.0).is_valid() {
+    if key.verify(said.as_bytes(), &signature.0).is_valid() {
         Ok(())
     } else {
         Err(Refusal::new(Code::Signature, "the request is not signed by the contract's buyer"))

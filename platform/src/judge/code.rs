@@ -34,6 +34,8 @@ codes! {
     Duplicate = "duplicate", "this is taken by other content; send the first content or use a new id", "已被其他内容占用；请发送原内容或使用新编号";
     /// Names something that is not here.
     Unknown = "unknown", "send first what this refers to", "请先发送其所引用的内容";
+    /// The token that a message must show is missing, expired or logged out.
+    Token = "token", "ask for a token (auth-code, token) and show it", "请获取令牌（auth-code、token）并在消息中出示";
     /// No answer in time.
     Busy = "busy", "ask again later with the same content", "请稍后用相同内容重试";
 }

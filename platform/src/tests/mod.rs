@@ -16,5 +16,6 @@ mod parents;
 pub(crate) mod parties;
 mod quality;
 mod rotation;
+mod session;
 mod workers;
 pub(crate) mod world;

@@ -109,6 +109,7 @@ impl World {
             key: platform.key.clone(),
             chain: vec![platform.certificate.clone()],
             anchors: vec![root.certificate.clone()],
+            needs_tokens: false,
             known: hufu_gm::known::KnownKeys::new(2),
         });
         let inbox = Inbox::new(store.clone(), Arc::clone(&identity));

@@ -48,6 +48,9 @@ pub struct Payload<T> {
     /// Questions only: not to be answered after this, RFC 3339 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
+    /// Id of the node's token (`crate::token`), 32 hexadecimal digits, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// The interface's own part.
     pub body: T,
 }
@@ -87,6 +90,26 @@ impl Envelope {
         key: &dyn Sign,
         cert_id: Digest,
     ) -> Result<(String, Vec<u8>), Error> {
+        Self::seal_under(None, interface, from, to, at_ns, re, asked_ns, body, key, cert_id)
+    }
+
+    /// The same, by a node that shows its token.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    #[allow(clippy::too_many_arguments, reason = "the members of the payload, one each")]
+    pub fn seal_under<T: Serialize>(
+        token: Option<&str>,
+        interface: Interface,
+        from: &str,
+        to: &str,
+        at_ns: i64,
+        re: Option<&str>,
+        asked_ns: Option<i64>,
+        body: &T,
+        key: &dyn Sign,
+        cert_id: Digest,
+    ) -> Result<(String, Vec<u8>), Error> {
         let json = serde_json::to_vec(body).map_err(|e| wrong("payload", e))?;
         let id = match asked_ns {
             None => content_id(interface, &json),
@@ -100,6 +123,7 @@ impl Envelope {
             at: rfc3339(at_ns),
             re: re.map(str::to_owned),
             expires: None,
+            token: token.map(str::to_owned),
             body,
         };
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&payload).map_err(|e| wrong("payload", e))?);

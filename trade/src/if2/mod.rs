@@ -7,6 +7,7 @@ mod envelope;
 mod message;
 pub mod protected;
 mod question;
+mod session;
 mod topic;
 
 pub use blocks::Blocks;
@@ -17,4 +18,5 @@ pub use message::{
     PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla, Remedy, Sealed, SendOrder,
 };
 pub use question::{BillList, BillQuery, BillView, RefundAmount, RefundState};
+pub use session::{AuthCode, Authorised, Logout, TokenGiven, TokenRequest, UserInfo, UserState};
 pub use topic::{Delivery, Interface, PLATFORM, Topic, segment_ok};

@@ -31,6 +31,14 @@ macro_rules! interfaces {
     };
 }
 interfaces! {
+    /// 认证服务器授权码获取: the node asks for a code that it can change for a token.
+    AuthCode = "auth-code", up true, Ephemeral;
+    /// 认证服务器 token 获取: the node changes its code for a token.
+    Token = "token", up true, Ephemeral;
+    /// 认证服务器登出: the node gives its token back.
+    Logout = "logout", up true, Ephemeral;
+    /// 用户信息获取: the node asks whose token a user showed, and whether it holds.
+    UserInfo = "user-info", up true, Ephemeral;
     /// 产品上报: the signed catalogue; also retained on the products topic.
     ProductReport = "product-report", up true, Ephemeral;
     /// Ledger blocks (DER, see [`super::Blocks`]); the answer is the platform's signed receipt.
@@ -65,12 +73,24 @@ impl Interface {
     pub fn is_question(self) -> bool {
         matches!(
             self,
-            Interface::PaymentConfirm
+            Interface::AuthCode
+                | Interface::Token
+                | Interface::UserInfo
+                | Interface::PaymentConfirm
                 | Interface::Fetch
                 | Interface::Demands
                 | Interface::RefundAmount
                 | Interface::BillQuery
         )
+    }
+}
+
+impl Interface {
+    /// Whether a message of a node must show a token where the platform asks for tokens: what introduces the node or leads to
+    /// a token cannot.
+    pub fn needs_token(self) -> bool {
+        use Interface::{AuthCode, Blocks, Fetch, ProductReport, Token};
+        self.is_up() && !matches!(self, AuthCode | Token | ProductReport | Fetch | Blocks)
     }
 }
 

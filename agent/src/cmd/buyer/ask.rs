@@ -1,16 +1,19 @@
-//! `hufu buyer refund|bills`: what the node says of a contract now, through the platform. Nothing of it is evidence: a bill is
+//! `hufu buyer refund|bills|token`: what the node says of a contract now, through the platform, and the way into its service. Nothing of it is evidence: a bill is
 //! proven by its pack.
+
+use std::path::Path;
 
 use hufu_audit::Exit;
 use hufu_trade::{
-    if2::{BillList, RefundState},
-    octets::ContractNo,
+    if2::{BillList, RefundState, Sealed, TokenGiven},
+    octets::{ContractNo, rfc3339},
 };
 use serde_json::json;
 
 use super::{Channel, Common, check, list::table, missing, state::State};
 use crate::{
-    cmd::{Context, Outcome},
+    clock,
+    cmd::{Context, Outcome, bug, file},
     text::Text,
 };
 
@@ -71,5 +74,21 @@ pub(super) fn bills(common: &Common, named: Option<&str>, context: &Context) -> 
             vec![bill.bill_no.clone(), bill.total_cny.clone(), bill.due_cny.clone(), bill.state.clone()]
         })
     })?;
+    Ok(Exit::Done)
+}
+
+/// A token for the service of the contract, in a file of the owner's.
+pub(super) fn token(common: &Common, named: Option<&str>, output: &Path, context: &Context) -> Outcome {
+    let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
+    let (number, buyer) = (number(common, named)?, common.buyer()?);
+    let at = rfc3339(clock::now().real_ns);
+    let signature = buyer.key.sign(format!("hufu-token-v1\n{number}\n{at}").as_bytes()).map_err(|e| bug(&e))?;
+    let body = json!({
+        "contract_no": number, "certificates": buyer.chain(), "at": at, "signature": Sealed(signature),
+    });
+    let TokenGiven { token } = platform.post("/v1/tokens", &body)?;
+    file::replace_private(output, &token.0)?;
+    let path = output.display().to_string();
+    context.show(&json!({ "file": path }), || Text::TokenWritten { path: path.clone() }.render(context.lang))?;
     Ok(Exit::Done)
 }

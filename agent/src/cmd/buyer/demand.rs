@@ -41,7 +41,7 @@ pub(in crate::cmd) struct Wanted {
     /// Units
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     quantity: u32,
-    /// Term of service
+    /// Term of service, for example 90s, 30m, 12h, 30d
     #[arg(long, value_parser = term::parse, value_name = "TERM", default_value = "1h")]
     term: u64,
     /// Service may start from now until after this

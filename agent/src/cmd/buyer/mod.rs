@@ -105,6 +105,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "TIME", value_parser = moment)]
         at: Option<String>,
     },
+    /// A token with which you enter the service of a contract, for a quarter of an hour
+    Token {
+        #[command(flatten)]
+        common: Common,
+        /// Contract number; without it the contract of the papers in --state
+        #[arg(long, value_name = "NO")]
+        contract: Option<String>,
+        /// File to write
+        #[arg(short, long, value_name = "F", default_value = "hufu.token")]
+        output: PathBuf,
+    },
     /// The bills of a contract, asked of its node
     Bills {
         #[command(flatten)]
@@ -227,6 +238,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Demand(wanted) => demand::publish(wanted, context),
         Command::Proposals { common, demand_no } => demand::proposals(common, demand_no, context),
         Command::Refund { common, contract, at } => ask::refund(common, contract.as_deref(), at.as_deref(), context),
+        Command::Token { common, contract, output } => ask::token(common, contract.as_deref(), output, context),
         Command::Bills { common, contract } => ask::bills(common, contract.as_deref(), context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
     }

@@ -1,0 +1,50 @@
+//! The Chinese help of what stands beside a contract: demands, questions, tokens. What is done with it is `help.rs`.
+
+/// English help, Chinese help.
+pub(super) const TABLE: &[(&str, &str)] = &[
+    ("Publish what you look for; nodes answer with proposals", "发布需求；各节点以方案响应"),
+    ("What was proposed for a demand", "查看对某一需求的方案"),
+    ("The demand's number", "需求编号"),
+    ("What of a contract's money goes back, asked of its node", "向节点查询合约可退的金额"),
+    ("The bills of a contract, asked of its node", "向节点查询合约的账单"),
+    (
+        "A token with which you enter the service of a contract, for a quarter of an hour",
+        "进入合约所购服务的令牌，有效期十五分钟",
+    ),
+    ("File to write", "写入的文件"),
+    ("Contract number; without it the contract of the papers in --state", "合约编号；缺省为 --state 中文件所属的合约"),
+    (
+        "For service that ends then, RFC 3339, such as 2026-12-01T00:00:00Z",
+        "假定服务在此刻结束，RFC 3339，例如 2026-12-01T00:00:00Z",
+    ),
+    ("Class of the product: IaaS, PaaS or SaaS", "产品类别：IaaS、PaaS 或 SaaS"),
+    (
+        "RESOURCE=LEAST of each unit, in base units: cpu=2000 (thousandths of a core), memory=4294967296, gpu=1; several times",
+        "每个单位的最低资源，基本单位：cpu=2000（千分之一核）、memory=4294967296、gpu=1；可多次给出",
+    ),
+    ("Service may start from now until after this", "服务可在从现在起的这段时间内开始"),
+    ("Answers are taken for so long", "接受响应的时长"),
+    ("The most that all of it may cost, CNY; told to the nodes", "总价上限（元），会告知各节点"),
+    (
+        "Only this node may see it; several times. Without it the demand is public",
+        "仅该节点可见，可多次给出；缺省为公开",
+    ),
+    ("Template that the attributes belong to", "属性所属的模板"),
+    (
+        "NAME=VALUE, a wish in the template's words; several times. Never who or where you are",
+        "NAME=VALUE，以模板用语表达的要求，可多次给出；切勿写明身份或地点",
+    ),
+    (
+        "The site whose platform passes it on; without it the one whose nodes the platform lists",
+        "由哪个站点的平台转发；缺省为平台所列节点的站点",
+    ),
+    ("Tokens with which users enter services", "用户进入服务所用的令牌"),
+    (
+        "Check a user's token at the entry of a service: signature, audience, contract, time",
+        "在服务入口检查用户令牌：签名、受众、合约、时间",
+    ),
+    ("The token: DER, or base64url as the platform gives it", "令牌：DER，或平台给出的 base64url"),
+    ("Trust anchors for the platform (PEM); may be given several times", "平台的信任锚（PEM）；可多次给出"),
+    ("The node whose service this is, SITE/NODE", "提供该服务的节点，SITE/NODE"),
+    ("The contract that the user comes for; without it any", "用户前来使用的合约；缺省为任意"),
+];
