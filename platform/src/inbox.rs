@@ -121,6 +121,8 @@ impl Inbox {
         };
         let (mut all, mut desks) = (Vec::with_capacity(messages.len()), Desks::default());
         for (topic, payload) in messages {
+            // A batch is judged in one go, and buyers are served by the same thread.
+            tokio::task::yield_now().await;
             let is_held = held
                 .as_ref()
                 .is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));

@@ -213,6 +213,10 @@ impl Session<'_> {
                     self.is_up = true;
                     tracing::info!("broker link up");
                     self.say("online")?;
+                    if self.link.worker.is_some() {
+                        // What was retained may have come before the first lease.
+                        self.hear_anew()?;
+                    }
                 }
                 Ok(())
             }

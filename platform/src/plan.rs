@@ -71,7 +71,7 @@ pub(crate) fn compose(demand: &Demand, catalogues: &[(String, Catalogue)]) -> Ve
             found.push((total, nodes, parts));
         }
     }
-    found.sort_by(|a, b| (a.0, a.1, place(&a.2)).cmp(&(b.0, b.1, place(&b.2))));
+    found.sort_by_key(|(total, nodes, parts)| (*total, *nodes, place(parts)));
     let ranked = (1_usize..).zip(found).take(PLANS_MAX);
     ranked
         .map(|(rank, (total, nodes, parts))| Plan {

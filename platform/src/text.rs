@@ -55,6 +55,9 @@ hufu_audit::texts! {
     ParentOpen { number, due } => "{number}: {due} CNY, open", "{number}：{due} 元，未支付";
     Paid { number, amount } => "bill {number} paid: {amount} CNY", "账单 {number} 已支付：{amount} 元";
     Ready { http, broker } => "ready: http {http}, broker {broker}", "已就绪：http {http}，消息代理 {broker}";
+    InvoiceState { number, state } => "invoice of bill {number}: {state}", "账单 {number} 的发票状态：{state}";
+    InvoiceAct { number, act, state } => "no {act} for the invoice of bill {number}, which is {state}; request, issue, reverse follow each other", "账单 {number} 的发票处于 {state}，不能 {act}；顺序为 request、issue、reverse";
+    InvoiceTaken { invoice } => "invoice number {invoice} is taken; each invoice has its own", "发票号 {invoice} 已被使用；每张发票须有自己的号码";
     FocusWritten { path, count } => "{count} bills in {path}", "{count} 份账单已写入 {path}";
     Nothing {} => "nothing yet", "暂无数据";
 }

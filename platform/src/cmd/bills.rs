@@ -15,7 +15,7 @@ use crate::{
     error::{Error, hash},
     file,
     focus::{self, Billed},
-    store::{bill, contract, list},
+    store::{bill, contract, invoice, list},
     text::Text,
 };
 
@@ -98,13 +98,15 @@ pub(crate) async fn collect(db: &mut AnyConnection, period: Option<&str>) -> Res
         }
         let paid = bill::payment(&mut *db, &bill.number).await?.is_some();
         let refunded = bill::refund(&mut *db, &bill.number).await?.is_some();
+        let issued = invoice::last(&mut *db, &found.hash).await?.filter(|last| last.act == invoice::Act::Issue);
+        let issued = issued.and_then(|last| last.invoice);
         bills.push(Billed {
             hash: own,
             due: found.due.parse()?,
             state: bill::shown((found.state, found.is_disputed), (paid, refunded)),
             corrections,
             product: offer.product_id,
-            invoice: None,
+            invoice: issued,
             period: (month.start, month.end),
             bill,
         });

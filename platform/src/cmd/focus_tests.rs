@@ -1,4 +1,4 @@
-//! Bills as FOCUS: every mandatory column, and rows that add up to what is due. Tests only.
+//! Bills as FOCUS: every mandatory column, and rows that add up to what is due; and their invoices. Tests only.
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use std::{collections::BTreeMap, path::Path};
@@ -9,9 +9,10 @@ use hufu_trade::money::Money;
 use super::{
     bills::{Args, run},
     disputes::dispute,
-    tests::{billed, place},
+    invoice::{Told, settle},
+    tests::{billed, named, place},
 };
-use crate::cli::Context;
+use crate::{cli::Context, store::invoice::Act, tests::world::START};
 
 /// Mandatory in 1.2, and what later versions put in place of two of them.
 const NOT_NULL: [&str; 18] = [
@@ -83,6 +84,42 @@ async fn written(dir: &Path, period: Option<&str>) -> Vec<BTreeMap<String, Strin
 
 fn sum(rows: &[BTreeMap<String, String>], column: &str) -> Money {
     rows.iter().map(|row| row[column].parse::<Money>().expect("money")).try_fold(Money(0), Money::plus).expect("a sum")
+}
+
+#[tokio::test]
+async fn an_invoice_is_requested_issued_and_reversed_in_this_order() {
+    let (world, _, bill) = billed(|_| {}).await;
+    let at = place(world.folder.path());
+    let done = async |act, words: &str, number: &str| {
+        let done = settle(&at, number, Told { act, words }, START).await;
+        done.map(|done| (done.act.state(), done.invoice, done.amount)).map_err(|failure| named(Err::<(), _>(failure)))
+    };
+    let number = bill.number.as_str();
+    let total = bill.total.to_string();
+    let refused = |exit: u8, text: &str| Err((exit, text.to_owned()));
+    assert_eq!(done(Act::Issue, "F-1", number).await, refused(1, "InvoiceAct"));
+    assert_eq!(done(Act::Request, "a company", "ab-1").await, refused(1, "UnknownBill"));
+    assert_eq!(done(Act::Request, " ", number).await, refused(2, "Usage"));
+    let requested = Ok(("requested", None, total.clone()));
+    assert_eq!(done(Act::Request, "a company", number).await, requested);
+    assert_eq!(done(Act::Request, "a company", number).await, requested, "the same again");
+    assert_eq!(done(Act::Request, "another", number).await, refused(1, "InvoiceAct"));
+    assert_eq!(done(Act::Issue, "F-1", number).await, Ok(("issued", Some("F-1".to_owned()), total.clone())));
+    let rows = written(world.folder.path(), None).await;
+    assert!(rows.iter().all(|row| row["InvoiceId"] == "F-1"));
+    assert_eq!(done(Act::Reverse, "wrong name", number).await, Ok(("reversed", Some("F-1".to_owned()), total.clone())));
+    assert!(written(world.folder.path(), None).await.iter().all(|row| row["InvoiceId"].is_empty()));
+    assert_eq!(done(Act::Request, "another", number).await, Ok(("requested", None, total.clone())));
+    assert_eq!(done(Act::Issue, "F-1", number).await, refused(1, "InvoiceTaken"));
+    assert_eq!(done(Act::Issue, "F-2", number).await, Ok(("issued", Some("F-2".to_owned()), total)));
+}
+
+#[tokio::test]
+async fn a_refused_bill_has_no_invoice() {
+    let (world, _, bill) = billed(|bill| bill.total.0 += hufu_trade::money::FEN).await;
+    let told = Told { act: Act::Request, words: "a company" };
+    let refused = settle(&place(world.folder.path()), &bill.number, told, START).await;
+    assert_eq!(named(refused), (1, "BillRefused".to_owned()));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `hufu-platform nodes|products|orders|bills|usage|notices|alarms`: what the database holds, as a table or as one JSON object with
+//! `hufu-platform nodes|products|orders|bills|usage|notices|alarms|invoices`: what the database holds, as a table or as one JSON object with
 //! one list, named as the command is.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use sqlx::AnyConnection;
 use super::{DirArgs, Outcome, failed, open};
 use crate::{
     cli::{Context, bug},
-    store::list,
+    store::{invoice, list},
     text::Text,
 };
 
@@ -35,13 +35,23 @@ pub(super) enum List {
     Notices,
     /// Alarms, newest first.
     Alarms,
+    /// Acts on invoices, newest first.
+    Invoices,
 }
 
 impl List {
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [List; 7] =
-        [List::Nodes, List::Products, List::Orders, List::Bills, List::Usage, List::Notices, List::Alarms];
+    pub(super) const ALL: [List; 8] = [
+        List::Nodes,
+        List::Products,
+        List::Orders,
+        List::Bills,
+        List::Usage,
+        List::Notices,
+        List::Alarms,
+        List::Invoices,
+    ];
 
     /// Name of the command and of the list in JSON.
     pub(super) fn name(self) -> &'static str {
@@ -53,6 +63,7 @@ impl List {
             List::Usage => "usage",
             List::Notices => "notices",
             List::Alarms => "alarms",
+            List::Invoices => "invoices",
         }
     }
 
@@ -113,6 +124,14 @@ impl List {
             List::Alarms => {
                 &[("at", "at", "时间"), ("node", "node", "节点"), ("code", "code", "代码"), ("detail", "what", "内容")]
             }
+            List::Invoices => &[
+                ("at", "at", "时间"),
+                ("bill_no", "bill", "账单"),
+                ("state", "state", "状态"),
+                ("invoice", "invoice", "发票号"),
+                ("amount_cny", "amount, CNY", "金额（元）"),
+                ("note", "note", "备注"),
+            ],
         }
     }
 
@@ -126,6 +145,7 @@ impl List {
             List::Usage => Rows::Usage(list::usage(db).await?),
             List::Notices => Rows::Notices(list::notices(db).await?),
             List::Alarms => Rows::Alarms(list::alarms(db).await?),
+            List::Invoices => Rows::Invoices(invoice::all(db).await?),
         })
     }
 }
@@ -148,6 +168,8 @@ pub(super) enum Rows {
     Notices(Vec<list::NoticeRow>),
     /// See [`List::Alarms`].
     Alarms(Vec<list::AlarmRow>),
+    /// See [`List::Invoices`].
+    Invoices(Vec<invoice::InvoiceRow>),
 }
 
 /// Reads a list and shows it.

@@ -5,6 +5,7 @@ pub(crate) mod bills;
 mod disputes;
 #[cfg(test)]
 mod focus_tests;
+pub(crate) mod invoice;
 mod lists;
 pub(crate) mod manual;
 pub(crate) mod notice;
@@ -56,6 +57,10 @@ pub(crate) enum Command {
     Pay(pay::Args),
     /// Record that what was paid above a corrected bill went back
     Refund(refund::Args),
+    /// Record what is done about a bill's invoice
+    Invoice(invoice::Args),
+    /// List what was done about invoices
+    Invoices(DirArgs),
     /// Move a contract in the platform's name
     Notice(notice::Args),
     /// Write the evidence pack of a bill
@@ -107,6 +112,8 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
             None => pay::run(args, clock::now_ns(), context).await,
         },
         Command::Refund(args) => refund::run(args, clock::now_ns(), context).await,
+        Command::Invoice(args) => invoice::run(args, clock::now_ns(), context).await,
+        Command::Invoices(args) => lists::show(lists::List::Invoices, args, context).await,
         Command::Notice(args) => notice::run(args, clock::now_ns(), context).await,
         Command::Pack(args) => pack::run(args, context).await,
     }

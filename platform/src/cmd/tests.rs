@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use super::{
     Command, DirArgs,
+    invoice::{self, Told},
     lists::{List, read, table},
     pack, pay,
 };
 use crate::{
-    store::{alarm, node, notice},
+    store::{alarm, invoice::Act, node, notice},
     tests::{
         base,
         parties::Folder,
@@ -74,6 +75,13 @@ fn the_command_table_is_well_formed() {
         ("p notice 00 revoke --dir d", false),
         ("p pack 1-1 -o f --dir d", true),
         ("p pack 1-1 --dir d", false),
+        ("p bills --focus -o f --dir d --period 2026-11", true),
+        ("p bills --focus --dir d", false),
+        ("p bills --focus -o f --dir d --period 2026-13", false),
+        ("p bills --database postgresql://a/b", true),
+        ("p bills --database postgresql://a/b --database-file f", false),
+        ("p invoice issue 1-1 --dir d --number n", true),
+        ("p invoice issue 1-1 --dir d", false),
     ] {
         assert_eq!(Line::try_parse_from(line.split(' ')).is_ok(), is_right, "{line}");
     }
@@ -195,6 +203,8 @@ async fn every_list_shows_what_its_columns_name() {
     notice::add(&mut tx, &world.notice(&sold, "uphold")).await.expect("a notice");
     alarm::raise(&mut tx, POOL, "fork", "a second past", START).await.expect("an alarm");
     tx.commit().await.expect("a commit");
+    let told = Told { act: Act::Request, words: "a company" };
+    invoice::settle(&place(dir), &bill.number, told, START).await.expect("a request");
     for list in List::ALL {
         let rows = read(list, &place(dir)).await.expect("a list");
         let json = serde_json::to_value(&rows).expect("JSON");
@@ -204,7 +214,7 @@ async fn every_list_shows_what_its_columns_name() {
         }
         for lang in [Lang::En, Lang::Zh] {
             let shown = table(list.columns(), &rows, lang).expect("a table");
-            assert!(shown.contains(POOL) || list == List::Products, "{list:?}: {shown}");
+            assert!(shown.contains(POOL) || [List::Products, List::Invoices].contains(&list), "{list:?}: {shown}");
             assert!(!shown.contains('\u{7}'), "a control character reaches the terminal");
         }
     }

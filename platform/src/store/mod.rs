@@ -8,6 +8,7 @@ pub(crate) mod block;
 pub(crate) mod contract;
 pub(crate) mod demand;
 pub(crate) mod held;
+pub(crate) mod invoice;
 pub(crate) mod lease;
 pub(crate) mod list;
 pub(crate) mod lost;
