@@ -26,6 +26,7 @@ use crate::{
     catalogue::ProductConfig,
     clock::Now,
     node::{Core, Effect, Fatal},
+    outbox::LINK_NS,
     stock::reserves,
 };
 
@@ -65,8 +66,8 @@ pub(crate) struct Market {
 
 impl Market {
     /// A new link: the platform may be another, or have lost what it knew.
-    pub(crate) fn relinked(&mut self) {
-        *self = Self { terms: self.terms, ..Self::default() };
+    pub(crate) fn relinked(&mut self, mono_ns: u64) {
+        *self = Self { terms: self.terms, ask_ns: mono_ns.saturating_add(LINK_NS), ..Self::default() };
     }
 
     /// When something is due, CLOCK_MONOTONIC ns.

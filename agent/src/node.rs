@@ -259,8 +259,8 @@ impl Core {
                 self.cursors.iter_mut().for_each(Cursor::relinked);
                 self.told_revision = None;
                 self.asks.clear();
-                self.market.relinked();
-                self.session.relinked();
+                self.market.relinked(now.mono_ns);
+                self.session.relinked(now.mono_ns);
                 Ok(Vec::new())
             }
             Event::Unlinked => {

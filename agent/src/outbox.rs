@@ -9,6 +9,8 @@ use hufu_trade::if2::MESSAGE_BYTES_MAX;
 const PAUSE_NS: u64 = 2_000_000_000;
 /// Longest pause, ns.
 const PAUSE_MAX_NS: u64 = 60_000_000_000;
+/// Questions that nothing hangs on wait so long on a new link, ns: what must arrive goes first over a line that soon breaks.
+pub(crate) const LINK_NS: u64 = 3_000_000_000;
 /// Octets of blocks in the first message on a link and in every repetition; a receipt doubles them, up to what a message holds.
 const ROOM_MIN: usize = 4096;
 

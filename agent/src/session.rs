@@ -13,6 +13,7 @@ use crate::{
     act::malformed,
     clock::Now,
     node::{Core, Effect},
+    outbox::LINK_NS,
 };
 
 /// Pause before a question without an answer is asked again, ns; doubles to [`PAUSE_MAX_NS`].
@@ -29,9 +30,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A new link: what was asked may be lost; a token holds on.
-    pub(crate) fn relinked(&mut self) {
-        (self.ask_ns, self.pause_ns) = (0, 0);
+    /// A new link: what was asked may be lost; a token holds on, and is renewed when its time comes.
+    pub(crate) fn relinked(&mut self, mono_ns: u64) {
+        if self.held.is_none() {
+            self.ask_ns = mono_ns.saturating_add(LINK_NS);
+        }
+        self.pause_ns = 0;
     }
 
     /// Id of the token that is shown at a time, ns since 1970-01-01Z.

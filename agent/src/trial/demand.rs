@@ -88,6 +88,7 @@ fn stock(market: &Market) -> u32 {
 fn a_demand_that_can_be_served_is_answered_with_a_price_and_held_until_its_time_passed() {
     let mut market = Market::open();
     market.event(Event::Linked);
+    market.pass(3 * SECOND);
     assert_eq!(said(&market, Interface::Demands), [json!({ "after": 0 })]);
     let asked = demand(&market, |_| ());
     let (revision, before) = (market.core.book.revision, stock(&market));

@@ -59,6 +59,7 @@ fn shown(market: &mut Market) -> Option<String> {
 fn a_token_is_asked_for_shown_renewed_early_and_given_back() {
     let mut market = Market::open();
     market.event(Event::Linked);
+    market.pass(3 * SECOND);
     assert_eq!(said(&market, Interface::AuthCode), [(None, json!({ "scope": "if2" }))]);
     assert_eq!(shown(&mut market), None, "without one it speaks all the same");
     let authorised = Authorised { code: "ab".repeat(16), expires: String::new() };
