@@ -184,8 +184,12 @@ fn an_answer_is_exactly_one_of_ok_and_error() {
 #[test]
 fn every_interface_has_a_name_of_the_alphabet_and_one_direction() {
     let names: Vec<&str> = Interface::ALL.iter().map(|interface| interface.name()).collect();
-    assert_eq!(names[..5], ["product-report", "blocks", "bill-push", "payment-confirm", "fetch"]);
-    assert_eq!(names[5..], ["browse", "order", "score", "order-change"]);
+    let up = Interface::ALL.iter().filter(|interface| interface.is_up()).count();
+    assert_eq!(names[..4], ["auth-code", "token", "logout", "user-info"]);
+    assert_eq!(names[4..9], ["product-report", "blocks", "bill-push", "payment-confirm", "fetch"]);
+    assert_eq!(names[9..11], ["demands", "demand-response"]);
+    assert_eq!(names[11..], ["browse", "order", "score", "order-change", "refund-amount", "bill-query"]);
+    assert_eq!(up, 11, "those of a node come first");
     for interface in Interface::ALL {
         assert!(segment_ok(interface.name()));
         assert_eq!(Interface::from_name(interface.name()), Some(*interface));
