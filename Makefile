@@ -45,7 +45,7 @@ check:
 # The flows run the programs of `build`, never link them. The platform's own tests run on both its databases. A failed test lets the others go on: one run tells all.
 test: setup check build
 	HUFU_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --no-fail-fast
-	scripts/with-postgres $(CARGO) test -p hufu-platform --lib --locked --no-fail-fast
+	tests=$$(scripts/test-binary hufu_platform) && cd platform && ../scripts/with-postgres "$$tests"
 	$(MAKE) --no-print-directory asn1
 
 # The golden files of the evidence under an ASN.1 compiler that is not ours.
