@@ -1,7 +1,8 @@
 //! The outbox: a cursor over each log that moves only on the platform's signed receipt. There is no second queue; what must
 //! arrive is an entry. One message a log is in flight at a time, sent again with a growing pause until a receipt answers.
 //! A message grows only while receipts come: over a line that breaks, or through a broker that keeps what such a line cannot
-//! carry, a large one would never arrive and would hold up all that follow it.
+//! carry, a large one would never arrive and would hold up all that follow it. Where a receipt comes and nothing was taken, the line is
+//! sound: then as much goes as a message holds, for what is lacking may stand in the blocks behind.
 
 use hufu_trade::if2::MESSAGE_BYTES_MAX;
 
@@ -24,11 +25,13 @@ pub(crate) struct Cursor {
     pause_ns: u64,
     /// Octets of blocks that the next message may take.
     room: usize,
+    /// A receipt came for what is in flight, and did not move.
+    heard: bool,
 }
 
 impl Default for Cursor {
     fn default() -> Self {
-        Self { acked: None, again_ns: None, pause_ns: 0, room: ROOM_MIN }
+        Self { acked: None, again_ns: None, pause_ns: 0, room: ROOM_MIN, heard: false }
     }
 }
 
@@ -58,6 +61,7 @@ impl Cursor {
             }
             (self.again_ns, self.pause_ns) = (None, 0);
         }
+        self.heard = !moved;
         self.acked = Some(size);
     }
 
@@ -67,8 +71,9 @@ impl Cursor {
             return Want::Nothing;
         }
         if self.again_ns.is_some() {
-            self.room = ROOM_MIN;
+            self.room = if self.heard { MESSAGE_BYTES_MAX } else { ROOM_MIN };
         }
+        self.heard = false;
         self.pause_ns = (self.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
         self.again_ns = Some(mono_ns.saturating_add(self.pause_ns));
         self.acked.map_or(Want::Receipt, |acked| Want::From(acked, self.room))
@@ -98,7 +103,12 @@ mod tests {
         assert_eq!(cursor.want(2, 3), Want::From(1, ROOM_MIN));
         cursor.receipt(1);
         assert_eq!(cursor.want(3, 3), Want::Nothing, "a receipt that does not move waits for the pause");
-        assert_eq!(cursor.want(2 + PAUSE_NS, 3), Want::From(1, ROOM_MIN), "smaller when it is sent again");
+        assert_eq!(
+            cursor.want(2 + PAUSE_NS, 3),
+            Want::From(1, MESSAGE_BYTES_MAX),
+            "all that fits, since the line is sound"
+        );
+        assert_eq!(cursor.want(2 + 3 * PAUSE_NS, 3), Want::From(1, ROOM_MIN), "little, since nothing was heard");
         cursor.receipt(3);
         assert_eq!(cursor.want(u64::MAX, 3), Want::Nothing);
         cursor.relinked();
