@@ -18,6 +18,7 @@ use super::{
 use crate::node::Event;
 
 /// The answer, or the code of the refusal; a question leaves no entry.
+#[allow(clippy::panic_in_result_fn, reason = "a panic is a failed test")]
 fn put<Q: Serialize, A: DeserializeOwned>(market: &mut Market, interface: Interface, body: &Q) -> Result<A, String> {
     let before = market.appended.len();
     let said = market.say(interface, body).expect("an answer");

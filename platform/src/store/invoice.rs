@@ -38,8 +38,8 @@ impl Act {
     }
 
     fn of(name: &str) -> Result<Self, Error> {
-        let acts = [Act::Request, Act::Issue, Act::Reverse].into_iter();
-        acts.filter(|act| act.name() == name).last().ok_or(Error::Damaged("act of an invoice"))
+        let mut acts = [Act::Request, Act::Issue, Act::Reverse].into_iter();
+        acts.rfind(|act| act.name() == name).ok_or(Error::Damaged("act of an invoice"))
     }
 
     /// Whether it may follow what was done last.

@@ -1,4 +1,5 @@
 //! What the synthetic order uses each minute, and the record that says so.
+#![allow(clippy::expect_used, reason = "a panic is a failed test")]
 
 use hufu_gm::Hash;
 use hufu_trade::{
