@@ -70,8 +70,11 @@ impl Cursor {
         if self.acked.is_some_and(|acked| acked >= obligation) || self.again_ns.is_some_and(|again| mono_ns < again) {
             return Want::Nothing;
         }
-        if self.again_ns.is_some() {
-            self.room = if self.heard { MESSAGE_BYTES_MAX } else { ROOM_MIN };
+        match self.again_ns {
+            Some(_) => self.room = if self.heard { MESSAGE_BYTES_MAX } else { ROOM_MIN },
+            // To whom this log is new the certificates that its first blocks need stand behind them.
+            None if self.acked == Some(0) => self.room = MESSAGE_BYTES_MAX,
+            None => {}
         }
         self.heard = false;
         self.pause_ns = (self.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
@@ -119,7 +122,7 @@ mod tests {
         let mut cursor = Cursor::default();
         let mut rooms = Vec::new();
         cursor.want(0, 100);
-        for size in 0..8 {
+        for size in 1..9 {
             cursor.receipt(size);
             let Want::From(_, room) = cursor.want(1, 100) else { panic!("there is more to send") };
             rooms.push(room / 1024);
@@ -127,7 +130,16 @@ mod tests {
         assert_eq!(rooms, [4, 8, 16, 32, 64, 64, 64, 64]);
         cursor.relinked();
         cursor.want(2, 100);
-        cursor.receipt(8);
-        assert_eq!(cursor.want(3, 100), Want::From(8, ROOM_MIN), "a new link begins small");
+        cursor.receipt(9);
+        assert_eq!(cursor.want(3, 100), Want::From(9, ROOM_MIN), "a new link begins small");
+        let mut fresh = Cursor::default();
+        fresh.want(0, 100);
+        fresh.receipt(0);
+        assert_eq!(
+            fresh.want(1, 100),
+            Want::From(0, MESSAGE_BYTES_MAX),
+            "a log that is new there begins with all that fits"
+        );
+        assert_eq!(fresh.want(1 + PAUSE_NS, 100), Want::From(0, ROOM_MIN));
     }
 }
