@@ -8,6 +8,7 @@ use hufu_trade::{
     allocation::Allocation,
     bill::Bill,
     contract::{Facts, replay},
+    contract_of,
     correction::{Correction, RefundPaid},
     decode,
     entry::{Deal, EntryKind, EntryName, FinanceLink, OrderStatus, Payment, Receipt, Rules, SignedStatement},
@@ -53,6 +54,9 @@ pub(crate) struct Book {
     pub(crate) revision: u64,
     /// Heights of trade entries that name a finance entry back, with that entry's height; few, the last of each contract.
     pub(crate) links: Vec<(u64, u64)>,
+    /// Finance entries that no trade entry names back, by height: after a restore the platform may have held the one and not the
+    /// other. While there are any, the order in which the logs were written is not in them.
+    pub(crate) unlinked: BTreeMap<u64, (ContractNo, EntryKind, EntryName)>,
     /// Demands that have not lapsed or hold capacity, with the node's answers, by SM3 of the demand's DER.
     pub(crate) demands: BTreeMap<Digest, Demanded>,
     /// The newest erasure; only it may have been interrupted.
@@ -96,7 +100,25 @@ impl Book {
                 tracing::warn!(height = at.height, why, "a finance entry rests on what is lost");
                 Ok(())
             }
-            done => done.map_err(|why| Unreplayable { at: at.clone(), kind, why }),
+            done => {
+                self.note_link(at, kind, body);
+                done.map_err(|why| Unreplayable { at: at.clone(), kind, why })
+            }
+        }
+    }
+
+    /// Finance entries of contracts that are known must be named back.
+    fn note_link(&mut self, at: &EntryName, kind: u16, body: &[u8]) {
+        let Some(kind) = EntryKind::from_number(kind) else { return };
+        if at.log == 1
+            && let Some(no) = contract_of(kind, body).filter(|no| self.contracts.contains_key(no))
+        {
+            self.unlinked.insert(at.height, (no, kind, at.clone()));
+        }
+        if kind == EntryKind::FinanceLink
+            && let Ok(link) = decode::<FinanceLink>(body, "FinanceLink")
+        {
+            self.unlinked.remove(&link.finance.height);
         }
     }
 

@@ -13,7 +13,7 @@ use hufu_trade::{
 };
 
 use crate::{
-    books::BookError,
+    books::{BookError, link},
     clock::Now,
     contract::Contract,
     devices::Need,
@@ -96,6 +96,9 @@ impl Core {
     pub(crate) fn due(&mut self, now: Now, quality: TimeQuality) -> Result<Vec<Effect>, Fatal> {
         self.quality = quality;
         let mut effects = Vec::new();
+        if let Some(links) = self.relink()? {
+            return Ok(vec![links]);
+        }
         for (no, contract) in &self.book.contracts {
             let Some((.., table)) = self.book.table_of(Some(contract)) else { continue };
             if self.is_period_over(contract, table, now) && !self.billing.contains(no) {
@@ -204,6 +207,19 @@ impl Core {
         let mut batch = self.batch();
         batch.entry(Log::Trade, (EntryKind::OrderStatus, Some(contract.no), body)).map_err(BookError::from)?;
         Ok(Effect::Append(batch.finish()))
+    }
+
+    /// Names finance entries back that nothing names, in their order. After an epoch what named them may be lost, and what they
+    /// rest on with it: then they stand as they are.
+    fn relink(&self) -> Result<Option<Effect>, Fatal> {
+        if self.book.has_lost || self.book.unlinked.is_empty() {
+            return Ok(None);
+        }
+        let mut batch = self.batch();
+        for (no, kind, name) in self.book.unlinked.values() {
+            link(&mut batch, *no, *kind, name.clone())?;
+        }
+        Ok(Some(Effect::Append(batch.finish())))
     }
 
     fn send_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
