@@ -6,7 +6,7 @@ use der::{Decode, Reader, Tag, Tagged, asn1::AnyRef};
 use crate::Error;
 
 /// The structures of `docs/evidence.asn1` whose first field is `version`, apart from the ledger's own.
-const VERSIONED: [&str; 21] = [
+const VERSIONED: [&str; 22] = [
     "Allocation",
     "Bill",
     "Blocks",
@@ -25,6 +25,7 @@ const VERSIONED: [&str; 21] = [
     "Rules",
     "Statement",
     "Tariff",
+    "Token",
     "UsageRecord",
     "UserOperation",
     "Window",
@@ -140,6 +141,7 @@ mod tests {
             crate::entry::Rules = "Rules",
             crate::statement::Statement = "Statement",
             crate::tariff::Tariff = "Tariff",
+            crate::token::Token = "Token",
             crate::usage::UsageRecord = "UsageRecord",
             crate::entry::UserOperation = "UserOperation",
             crate::usage::Window = "Window",

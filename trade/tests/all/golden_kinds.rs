@@ -9,6 +9,7 @@ use hufu_trade::{
     parent::{Child, ChildBill, ParentNoInput, ParentOrder, Payable, parent_bill, parent_no},
     rotation::{KeyRotation, SignedRotation},
     statement::{Requirement, Reservation},
+    token::{SCOPE_CONTRACT, SCOPE_IF2, Token},
 };
 
 use crate::{
@@ -102,8 +103,35 @@ pub(crate) fn rotated(old: &Party, new: &Party) -> Outcome<(KeyRotation, SignedR
     Ok((rotation, signed))
 }
 
+/// The token of a node, and that of a user for a contract.
+fn tokens(parties: &Parties) -> [Token; 2] {
+    let own = Token {
+        version: 1,
+        token_id: Octets([0x51; 16]),
+        issuer: "site-1/platform".to_owned(),
+        subject: POOL.to_owned(),
+        audience: "site-1/platform".to_owned(),
+        scope: SCOPE_IF2.to_owned(),
+        not_before: T0,
+        not_after: T0 + 60 * MINUTE,
+    };
+    let user = Token {
+        token_id: Octets([0x52; 16]),
+        subject: parties.buyer.id().to_string(),
+        audience: POOL.to_owned(),
+        scope: format!("{SCOPE_CONTRACT}{}", Octets([0x53; 16])),
+        not_after: T0 + 15 * MINUTE,
+        ..own.clone()
+    };
+    [own, user]
+}
+
 /// Makes everything.
 pub(crate) fn kinds(files: &mut Files, parties: &Parties, order: &Requirement, bill: ChildBill) -> Outcome<()> {
+    for (which, token) in ["", "-user"].into_iter().zip(tokens(parties)) {
+        token.check()?;
+        files.signed(&format!("Token{which}"), &parties.platform.seal(encode(&token, "Token")?)?)?;
+    }
     let demand = demand(parties.buyer.id())?;
     demand.check()?;
     files.der("DemandItem", demand.items.first().ok_or("no item")?)?;
