@@ -26,6 +26,7 @@ use hufu_trade::{
         ScoreItem, Statement,
     },
     tariff::{Price, Tariff, Tier},
+    token::Token,
     usage::{HostTotal, MeterIdentity, Reading, SourceIdentity, TimeQuality, UsageRecord, Window},
 };
 use proptest::prelude::{ProptestConfig, TestCaseError, any, prop_assert, prop_assert_eq, proptest};
@@ -177,6 +178,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Tariff,
         Tier,
         TimeQuality,
+        Token,
         UsageRecord,
         UserOperation,
         Window
