@@ -5,6 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 want=tests/asyncapi/package-lock.json
+# Tests that run beside each other ask for it at once: one makes it, the others wait.
+mkdir -p target
+exec 9> target/node.lock
+flock 9
 cmp -s $want target/node/made-from && exit 0
 say() { echo "scripts/node-env.sh: $*" >&2; }
 command -v npm > /dev/null || { say 'please install node and npm (Debian and Ubuntu: apt-get install nodejs npm)'; exit 1; }

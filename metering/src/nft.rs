@@ -220,24 +220,45 @@ fn dump(socket: &mut Socket, found: &mut Vec<Counted>) -> Result<(), Errno> {
 }
 
 /// Removes the rules and counters of cgroups that are there no more. Nothing is done, and no program run, where there are none.
+/// Others may sweep at the same time: what they removed first is removed.
 ///
 /// # Errors
 /// [`Error::Counters`] with what nft said; [`Error::NoCgroups`].
 pub fn sweep(hierarchies: &Hierarchies) -> Result<(), Error> {
+    let mut over = forsaken(hierarchies)?;
+    while !over.is_empty() {
+        // nft does all of a script or nothing, and nothing where another process was faster with one of its lines.
+        match removal(&over).and_then(|script| nft("remove", &["--file", "-"], &script)) {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                let left = forsaken(hierarchies)?;
+                if left == over {
+                    return Err(error);
+                }
+                over = left;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keys of counters whose cgroups are there no more.
+fn forsaken(hierarchies: &Hierarchies) -> Result<Vec<String>, Error> {
     let known = list()?;
     if known.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let there = ids_below(&mount(hierarchies)?);
-    let over: Vec<&Counted> = known.iter().filter(|known| !there.contains(&known.cgroup)).collect();
-    if over.is_empty() {
-        return Ok(());
-    }
+    Ok(known.iter().filter(|known| !there.contains(&known.cgroup)).map(Counted::key).collect())
+}
+
+/// The script that removes the counters of these keys and the rules that name them.
+fn removal(keys: &[String]) -> Result<String, Error> {
     let listed = nft("look for", &["--handle", "list", "table", "inet", TABLE], "")?;
     let mut script = String::new();
-    for gone in over {
+    for key in keys {
         for (chain, counter) in [("input", "rx"), ("output", "tx")] {
-            let name = format!("{counter}_{}", gone.key());
+            let name = format!("{counter}_{key}");
             let of = listed.lines().filter(|line| line.contains(&format!("counter name \"{name}\"")));
             for handle in of.filter_map(|line| line.rsplit_once("# handle ")).map(|(_, handle)| handle.trim()) {
                 script += &format!("delete rule inet {TABLE} {chain} handle {handle}\n");
@@ -245,7 +266,7 @@ pub fn sweep(hierarchies: &Hierarchies) -> Result<(), Error> {
             script += &format!("delete counter inet {TABLE} {name}\n");
         }
     }
-    nft("remove", &["--file", "-"], &script).map(drop)
+    Ok(script)
 }
 
 /// The ids of all cgroups below a directory.

@@ -56,6 +56,27 @@ fn nft_counts_what_attached_counters_count_and_is_removed_with_the_cgroup() {
     assert!(matches!(nft::attach(&hierarchies(), "hufu-none/x"), Err(hufu_metering::Error::UnknownCgroup { .. })));
 }
 
+/// A helper's request and an agent's end come at once: nobody fails because another was faster.
+#[test]
+fn many_sweep_at_once() {
+    if !nft_is_there() {
+        return;
+    }
+    for round in 0..3 {
+        let orders: Vec<Own> = (0..4).filter_map(|index| own(&format!("swept-{round}-{index}"))).collect();
+        let made: Vec<u64> =
+            orders.iter().map(|own| nft::attach(&hierarchies(), &path(own)).unwrap().cgroup).collect();
+        drop(orders);
+        std::thread::scope(|scope| {
+            let sweepers: Vec<_> = (0..6).map(|_| scope.spawn(|| nft::sweep(&hierarchies()))).collect();
+            for sweeper in sweepers {
+                sweeper.join().unwrap().unwrap();
+            }
+        });
+        assert!(made.iter().all(|cgroup| known(*cgroup).is_none()), "{made:?}");
+    }
+}
+
 /// Runs in a process of its own, which has all rights but those of bpf(2).
 #[test]
 fn an_order_is_counted_by_nft_where_no_counters_can_be_attached() {
