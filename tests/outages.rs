@@ -140,6 +140,30 @@ fn a_line_that_breaks_in_the_middle_of_messages() {
     assert!(node.broken() > 0 && platform.broken() > 0, "{} and {} breaks", node.broken(), platform.broken());
 }
 
+/// What the broker kept for the platform is more than any connection of it carries, and comes first on each.
+#[test]
+fn a_queue_that_no_connection_carries() {
+    let mut broker = Mosquitto::new(Memory::Kept);
+    broker.start();
+    let line = Line::to(broker.port());
+    let house = House::new(broker.port());
+    let more = ["--broker", &line.address(), "--listen", &format!("127.0.0.1:{}", free_port())];
+    let (mut platform, url, _) = house.platform(&more);
+    let agent = house.agent();
+    let contract = buy(&house, &url, "c1", "16s");
+    platform.kill();
+    let port = broker.port().to_string();
+    for _ in 0..12 {
+        let topic = "hufu/v1/s1/stranger/presence";
+        let said = ["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", topic, "-m", &"x".repeat(4000)];
+        program::run(program::command("mosquitto_pub").args(said)).expect(0);
+    }
+    line.breaks_within(16_000);
+    let (_platform, url, _) = house.platform(&more);
+    everything_arrived_once(&house, &url, &contract, agent, 240);
+    assert!(line.broken() > 0, "no connection broke");
+}
+
 #[test]
 fn a_line_that_swallows_for_a_while() {
     let mut broker = Mosquitto::new(Memory::None);

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use hufu_trade::if2::Topic;
 use rumqttc::{
-    AsyncClient, Event, EventLoop, Incoming, LastWill, MqttOptions, NetworkOptions, Publish, QoS, SubscribeReasonCode,
-    TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, NetworkOptions, Publish, QoS,
+    SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -28,6 +28,10 @@ const SENT_BYTES_MAX: usize = 1 << 20;
 /// and a message leads to three: a platform that comes back to a full queue must hold them all, or it loses them with the
 /// connection and begins anew. Room is taken as it is needed.
 const REQUESTS_MAX: usize = 1 << 16;
+/// After so many connections in a row that broke before the subscriptions stood, the broker is told to forget what it kept for
+/// us. It sends that first, all at once, and over a line that breaks sooner than it is through no acknowledgement would ever
+/// arrive. Whoever sent it sends again until it is answered.
+const CUT_MAX: u32 = 2;
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -65,19 +69,23 @@ pub(crate) struct Link {
 impl Link {
     /// Keeps the link up until `stop` is true, then says goodbye.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let (mut pause, mut session) = (PAUSE, 0_u64);
+        let (mut pause, mut session, mut cut) = (PAUSE, 0_u64, 0_u32);
         // A broker that is away for a day is two lines an hour in the log.
         let mut lines = Limit::new(1, 1_800_000_000_000);
         loop {
             session = session.saturating_add(1);
-            let why = match connect(&self.broker, self.worker.as_ref(), session) {
+            // What waits for a worker that was away has been handled by the others.
+            let clean = self.worker.is_some() || cut >= CUT_MAX;
+            let why = match connect(&self.broker, self.worker.as_ref(), session, clean) {
                 Err(why) => why,
                 Ok((client, events)) => {
-                    let mut link = Session { link: &mut self, client, events, session, is_up: false, subscribed: 0 };
+                    let (is_up, is_cut, subscribed) = (false, false, 0);
+                    let mut link = Session { link: &mut self, client, events, session, is_up, is_cut, subscribed };
                     let why = tokio::select! {
                         why = link.run() => why,
                         () = stopped(&mut stop) => return link.farewell().await,
                     };
+                    cut = if link.is_cut && !link.is_up { cut.saturating_add(1) } else { 0 };
                     if link.is_up {
                         (pause, lines) = (PAUSE, Limit::new(1, 1_800_000_000_000));
                     }
@@ -113,7 +121,13 @@ async fn changed(held: &mut Option<watch::Receiver<BTreeSet<i64>>>) {
     }
 }
 
-fn connect(broker: &Broker, worker: Option<&Worker>, session: u64) -> Result<(AsyncClient, EventLoop), String> {
+/// `clean`: what the broker kept for us is forgotten, and it keeps nothing when this connection ends.
+fn connect(
+    broker: &Broker,
+    worker: Option<&Worker>,
+    session: u64,
+    clean: bool,
+) -> Result<(AsyncClient, EventLoop), String> {
     let own = worker.map(|worker| format!("-{}", worker.name)).unwrap_or_default();
     let id = format!("hufu-platform-{}{own}", broker.site);
     let mut options = MqttOptions::new(id, broker.host.clone(), broker.port);
@@ -124,8 +138,7 @@ fn connect(broker: &Broker, worker: Option<&Worker>, session: u64) -> Result<(As
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.config()?)));
     }
     options.set_keep_alive(Duration::from_secs(30));
-    // What waits for a worker that was away has been handled by the others.
-    options.set_clean_session(worker.is_some());
+    options.set_clean_session(clean);
     options.set_manual_acks(true);
     options.set_max_packet_size(RECEIVED_BYTES_MAX, SENT_BYTES_MAX);
     let lost = state("lost", broker.boot, session);
@@ -152,6 +165,8 @@ struct Session<'a> {
     events: EventLoop,
     session: u64,
     is_up: bool,
+    /// The broker was reached, and the connection broke.
+    is_cut: bool,
     subscribed: usize,
 }
 
@@ -165,7 +180,7 @@ impl Session<'_> {
                     Ok(Event::Incoming(Incoming::Publish(first))) => self.publishes(first).await,
                     Ok(Event::Incoming(incoming)) => self.incoming(incoming),
                     Ok(Event::Outgoing(_)) => Ok(()),
-                    Err(error) => Err(error.to_string()),
+                    Err(error) => Err(self.lost(&error)),
                 },
                 () = changed(&mut held) => self.hear_anew(),
                 // Buyers' requests are asked again by the relay; one that finds no link is dropped here.
@@ -175,6 +190,11 @@ impl Session<'_> {
                 return why;
             }
         }
+    }
+
+    fn lost(&mut self, error: &ConnectionError) -> String {
+        self.is_cut = matches!(error, ConnectionError::MqttState(_));
+        error.to_string()
     }
 
     fn filters(&self) -> Vec<String> {
@@ -241,7 +261,7 @@ impl Session<'_> {
                 }
                 Ok(Event::Outgoing(_)) => {}
                 Err(error) => {
-                    then = Err(error.to_string());
+                    then = Err(self.lost(&error));
                     break;
                 }
             }

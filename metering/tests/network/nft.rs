@@ -64,8 +64,7 @@ fn many_sweep_at_once() {
     }
     for round in 0..3 {
         let orders: Vec<Own> = (0..4).filter_map(|index| own(&format!("swept-{round}-{index}"))).collect();
-        let made: Vec<u64> =
-            orders.iter().map(|own| nft::attach(&hierarchies(), &path(own)).unwrap().cgroup).collect();
+        let made: Vec<u64> = orders.iter().map(|own| nft::attach(&hierarchies(), &path(own)).unwrap().cgroup).collect();
         drop(orders);
         std::thread::scope(|scope| {
             let sweepers: Vec<_> = (0..6).map(|_| scope.spawn(|| nft::sweep(&hierarchies()))).collect();
