@@ -10,8 +10,8 @@ use std::{
 
 use hufu_trade::if2::{MESSAGE_BYTES_MAX, PLATFORM, Topic};
 use rumqttc::{
-    AsyncClient, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS, SubscribeReasonCode,
-    TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS,
+    SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::mpsc::Receiver;
 
@@ -33,6 +33,10 @@ const REQUESTS_MAX: usize = 1 << 16;
 /// The writer is asked again after this long whether it has room, and so often.
 const WRITER_PAUSE: Duration = Duration::from_millis(5);
 const WRITER_TIMES: u32 = 2000;
+/// After so many connections in a row that broke before the subscriptions stood, the broker is told to forget what it kept for
+/// us. It sends that first, all at once, and over a line that breaks sooner than it is through no acknowledgement would ever
+/// arrive. Whoever sent it sends again until it is answered.
+const CUT_MAX: u32 = 2;
 const PAUSE_MS: u64 = 500;
 const PAUSE_MS_MAX: u64 = 60_000;
 
@@ -109,14 +113,16 @@ pub(crate) struct Broker {
 /// Keeps the link up until `outbound` closes.
 pub(crate) async fn run(broker: Broker, mut outbound: Receiver<Outbound>, writer: SyncSender<Input>) {
     let mut pause_ms = PAUSE_MS;
-    let mut connection = 0_u64;
+    let (mut connection, mut cut) = (0_u64, 0_u32);
     loop {
         connection += 1;
-        let end = match connect(&broker, connection) {
+        let end = match connect(&broker, connection, cut >= CUT_MAX) {
             Err(why) => End::Broken(why),
             Ok((client, events)) => {
-                let mut session = Session { broker: &broker, client, events, connection, linked: false, subscribed: 0 };
+                let (linked, is_cut, subscribed) = (false, false, 0);
+                let mut session = Session { broker: &broker, client, events, connection, linked, is_cut, subscribed };
                 let end = session.run(&mut outbound, &writer).await;
+                cut = if session.is_cut && !session.linked { cut.saturating_add(1) } else { 0 };
                 if session.linked {
                     pause_ms = PAUSE_MS;
                     // The writer may be waiting for room in our queue, never the other way round for long.
@@ -169,10 +175,11 @@ fn presence(state: &str, boot: i64, session: u64) -> String {
     format!("{{\"state\":\"{state}\",\"boot\":{boot},\"session\":{session}}}")
 }
 
-fn connect(broker: &Broker, session: u64) -> Result<(AsyncClient, EventLoop), String> {
+/// `clean`: what the broker kept for us is forgotten, and it keeps nothing when this connection ends.
+fn connect(broker: &Broker, session: u64, clean: bool) -> Result<(AsyncClient, EventLoop), String> {
     let mut options = broker.access.options(format!("hufu-{}", broker.pool.replace('/', "-")))?;
     options.set_keep_alive(Duration::from_secs(30));
-    options.set_clean_session(false);
+    options.set_clean_session(clean);
     options.set_manual_acks(true);
     options.set_max_packet_size(RECEIVED_BYTES_MAX, SENT_BYTES_MAX);
     let topic = Topic::Presence { pool: broker.pool.clone() }.to_string();
@@ -216,7 +223,7 @@ pub(crate) fn probe(access: &Access, id: &str, limit: Duration) -> Answered {
                     return Answered::Welcome;
                 }
                 Ok(_) => {}
-                Err(rumqttc::ConnectionError::ConnectionRefused(code)) => {
+                Err(ConnectionError::ConnectionRefused(code)) => {
                     return Answered::Refused(format!("{code:?}"));
                 }
                 Err(error) => return Answered::Nothing(error.to_string()),
@@ -238,6 +245,8 @@ struct Session<'a> {
     events: EventLoop,
     connection: u64,
     linked: bool,
+    /// The broker was reached, and the connection broke.
+    is_cut: bool,
     subscribed: usize,
 }
 
@@ -252,7 +261,10 @@ impl Session<'_> {
                         }
                     }
                     Ok(MqttEvent::Outgoing(_)) => {}
-                    Err(error) => return End::Broken(error.to_string()),
+                    Err(error) => {
+                        self.is_cut = matches!(error, ConnectionError::MqttState(_));
+                        return End::Broken(error.to_string());
+                    }
                 },
                 out = outbound.recv() => match out {
                     None => {
