@@ -24,6 +24,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("libsm", &["gm"]),
     ("sm2", &["gm"]),
     ("sm3", &["gm"]),
+    ("sha2", &["gm"]),
     ("sm4", &["gm"]),
     ("ctr", &["gm"]),
     ("cbc", &["gm"]),

@@ -12,6 +12,7 @@ use hufu_gm::{
     seal::{self, Design, Picture},
     sm2::SecretKey,
     sm4,
+    time_stamp::{self, Answer, Authority, Request},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -80,6 +81,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let made = seal::make(&design, &key, &leaf)?;
     put("seal", "seal", &made)?;
     put("seal", "used", &seal::sign(&made, &[7; 32], "file", 1_780_000_000, &key, &leaf)?)?;
+    let timer = ca::issue(&root, &key, Role::TimeStamper, "CN=t,O=site", &key.public_key(), &terms(&[4; 16]))?;
+    let request =
+        Request { imprint: [7; 32], nonce: Some(vec![5; 8]), policy: None, with_certificate: true }.to_der()?;
+    let authority = Authority { key: &key, certificate: &timer, policy: "1.2.3" };
+    let answer = time_stamp::respond(&request, &authority, 7, 1_780_000_000)?;
+    if let Answer::Granted(token) = Answer::from_der(&answer)? {
+        put("time_stamp", "token", &token)?;
+    }
+    put("time_stamp", "request", &request)?;
+    put("time_stamp", "answer", &answer)?;
     // One entry with a certificate, and the end.
     let mut answer = vec![0x30, 0x82, 0, 0, 2, 1, 1, 0x64, 0x82, 0, 0, 4, 1, b'x', 0x30, 0x82, 0, 0, 0x30, 0x82, 0, 0];
     answer.extend([4, 15]);

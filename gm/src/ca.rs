@@ -10,7 +10,9 @@ use x509_cert::{
     crl::{RevokedCert, TbsCertList},
     ext::{
         Extensions,
-        pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage as UsageBits, SubjectKeyIdentifier},
+        pkix::{
+            AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage as UsageBits, SubjectKeyIdentifier,
+        },
     },
     name::Name,
     serial_number::SerialNumber,
@@ -21,7 +23,10 @@ use x509_cert::{
 use crate::{
     Error,
     asn1::{self, make_extension, sm2_with_sm3},
-    cert::{AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, Certificate, KEY_USAGE, KeyUsage, SUBJECT_ALT_NAME, SUBJECT_KEY_ID},
+    cert::{
+        AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, Certificate, EXTENDED_KEY_USAGE, KEY_USAGE, KeyUsage, SUBJECT_ALT_NAME,
+        SUBJECT_KEY_ID, TIME_STAMPING,
+    },
     crl::{CRL_NUMBER, Crl},
     csr::Csr,
     enveloped_key, name,
@@ -44,6 +49,8 @@ pub enum Role {
     Signer,
     /// The encryption half of a double certificate: keyEncipherment, dataEncipherment, keyAgreement. It signs nothing.
     Recipient,
+    /// A time-stamping authority: digitalSignature and nonRepudiation, and a critical extendedKeyUsage of timeStamping alone.
+    TimeStamper,
 }
 
 /// What the issuer decides for one certificate.
@@ -282,7 +289,7 @@ fn role_extensions(role: Role) -> Result<Extensions, Error> {
             let constraints = BasicConstraints { ca: true, path_len_constraint: path_len };
             (Some(constraints), KeyUsage::CERT_SIGN.with(KeyUsage::CRL_SIGN))
         }
-        Role::Signer => (None, KeyUsage::DIGITAL_SIGNATURE.with(KeyUsage::NON_REPUDIATION)),
+        Role::Signer | Role::TimeStamper => (None, KeyUsage::DIGITAL_SIGNATURE.with(KeyUsage::NON_REPUDIATION)),
         Role::Recipient => {
             (None, KeyUsage::KEY_ENCIPHERMENT.with(KeyUsage::DATA_ENCIPHERMENT).with(KeyUsage::KEY_AGREEMENT))
         }
@@ -292,6 +299,9 @@ fn role_extensions(role: Role) -> Result<Extensions, Error> {
         extensions.push(make_extension(BASIC_CONSTRAINTS, true, &constraints)?);
     }
     extensions.push(make_extension(KEY_USAGE, true, &UsageBits(FlagSet::new_truncated(usage.bits())))?);
+    if role == Role::TimeStamper {
+        extensions.push(make_extension(EXTENDED_KEY_USAGE, true, &ExtendedKeyUsage(vec![TIME_STAMPING]))?);
+    }
     Ok(extensions)
 }
 

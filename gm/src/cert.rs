@@ -6,7 +6,10 @@ use x509_cert::{
     TbsCertificate, Version,
     ext::{
         Extension,
-        pkix::{AuthorityKeyIdentifier, BasicConstraints, SubjectAltName, SubjectKeyIdentifier, name::GeneralName},
+        pkix::{
+            AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, SubjectAltName, SubjectKeyIdentifier,
+            name::GeneralName,
+        },
     },
     name::Name,
 };
@@ -24,6 +27,9 @@ pub(crate) const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5
 pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 pub(crate) const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
+pub(crate) const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+/// id-kp-timeStamping.
+pub(crate) const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 const KNOWN_CRITICAL: [ObjectIdentifier; 3] = [KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS];
 const LABEL: &str = "CERTIFICATE";
 
@@ -279,9 +285,22 @@ impl Certificate {
         self.parsed.version() == Version::V1
     }
 
-    /// A critical extension that [`crate::chain`] does not know how to honour.
+    /// True for a certificate of a time-stamping authority: an extendedKeyUsage that is critical and names that purpose and no
+    /// other (RFC 3161 2.3).
+    pub fn is_for_time_stamping(&self) -> bool {
+        let critical = self.extensions().iter().any(|found| found.extn_id == EXTENDED_KEY_USAGE && found.critical);
+        let usage = asn1::extension::<ExtendedKeyUsage>(self.extensions(), EXTENDED_KEY_USAGE).ok().flatten();
+        critical && usage.is_some_and(|usage| usage.0 == [TIME_STAMPING])
+    }
+
+    /// A critical extension that [`crate::chain`] does not know how to honour. extendedKeyUsage is honoured where it names the
+    /// one purpose that is asked for.
     pub(crate) fn unknown_critical(&self) -> Option<ObjectIdentifier> {
-        let unknown = |extension: &&Extension| extension.critical && !KNOWN_CRITICAL.contains(&extension.extn_id);
+        let unknown = |extension: &&Extension| {
+            extension.critical
+                && !KNOWN_CRITICAL.contains(&extension.extn_id)
+                && !(extension.extn_id == EXTENDED_KEY_USAGE && self.is_for_time_stamping())
+        };
         self.extensions().iter().find(unknown).map(|extension| extension.extn_id)
     }
 

@@ -23,6 +23,9 @@ pub enum Usage {
     Encryption,
     /// It issues certificates: a CA with keyCertSign.
     Issuing,
+    /// It says when something existed: keyUsage must hold digitalSignature or nonRepudiation, and time-stamping must be its one
+    /// purpose, critical (RFC 3161 2.3).
+    TimeStamping,
 }
 
 impl Usage {
@@ -30,7 +33,11 @@ impl Usage {
         // No keyUsage would mean "anything" to RFC 5280; evidence needs a certificate that says what it is for.
         let Some(usage) = certificate.key_usage() else { return false };
         let encryption = KeyUsage::KEY_ENCIPHERMENT.with(KeyUsage::DATA_ENCIPHERMENT).with(KeyUsage::KEY_AGREEMENT);
+        let signs = KeyUsage::DIGITAL_SIGNATURE.with(KeyUsage::NON_REPUDIATION);
         match self {
+            // What says the time says nothing else.
+            Self::TimeStamping => usage.meets(signs) && certificate.is_for_time_stamping(),
+            _ if certificate.is_for_time_stamping() => false,
             Self::Signing => usage.contains(KeyUsage::DIGITAL_SIGNATURE),
             Self::Encryption => usage.meets(encryption),
             Self::Issuing => certificate.is_ca() && usage.contains(KeyUsage::CERT_SIGN),

@@ -131,6 +131,18 @@ impl<'a> Fields<'a> {
         u32::from_der(value.whole).map_err(|_| Malformed::new(part, "not a number from 0 to 4294967295"))
     }
 
+    /// An INTEGER of any length that is not negative: its octets, without leading zeros.
+    pub(crate) fn natural(&mut self, part: &'static str) -> Result<&'a [u8], Malformed> {
+        let value = self.take(INTEGER, part)?;
+        let (first, second) = (value.content.first(), value.content.get(1));
+        match (first, second) {
+            (Some(0), Some(second)) if *second < 0x80 => Err(Malformed::new(part, "not the shortest form of a number")),
+            (Some(0), _) => Ok(value.content.get(1..).unwrap_or(&[])),
+            (Some(first), _) if *first < 0x80 => Ok(value.content),
+            _ => Err(Malformed::new(part, "not a number from 0 on")),
+        }
+    }
+
     /// The version, which must be `wanted`.
     pub(crate) fn version(&mut self, wanted: u32, part: &'static str) -> Result<(), Malformed> {
         let found = self.number(part)?;
@@ -242,6 +254,14 @@ pub(crate) fn number(value: u32) -> Result<Vec<u8>, der::Error> {
     value.to_der()
 }
 
+/// An INTEGER of the octets of a number that is not negative.
+pub(crate) fn natural(octets: &[u8]) -> Vec<u8> {
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    let octets = octets.get(zeros..).unwrap_or(&[]);
+    let sign: &[u8] = if octets.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };
+    value(INTEGER, &[sign, octets])
+}
+
 /// A GeneralizedTime, `YYYYMMDDHHMMSSZ`; `None` outside the years 1970 to 9999.
 pub(crate) fn general_time(unix_s: i64) -> Option<Vec<u8>> {
     let since = std::time::Duration::from_secs(u64::try_from(unix_s).ok()?);
@@ -286,6 +306,13 @@ mod tests {
         assert_eq!(integer(&[2, 2, 0, 5]), None, "not the shortest");
         assert_eq!(integer(&[2, 1, 0xff]), None, "negative");
         assert_eq!(integer(&[2, 0]), None);
+        for number in [&[][..], &[5], &[0x80], &[1, 0]] {
+            assert_eq!(Fields::of(&natural(number)).natural("n").unwrap(), number);
+        }
+        assert_eq!(natural(&[0, 0, 5]), [2, 1, 5]);
+        for wrong in [&[2, 2, 0, 5][..], &[2, 1, 0xff], &[2, 0]] {
+            assert!(Fields::of(wrong).natural("n").is_err(), "{wrong:x?}");
+        }
         let time = |text: &[u8]| Fields::of(&value(GENERAL_TIME, &[text])).time_s("t").ok();
         assert_eq!(time(b"20261129170000Z"), Some(1_795_971_600));
         for wrong in

@@ -80,6 +80,12 @@ pub enum Refusal {
     /// The digest that was signed is not that of the content.
     #[error("the content is not what {0} signed: its digest is another")]
     Digest(String),
+    /// A time-stamp over other data.
+    #[error("the time-stamp is over other data")]
+    Imprint,
+    /// A signature that is not SM2's and that nobody here can check.
+    #[error("signed with algorithm {0}, which is not SM2 with SM3: `openssl ts -verify` checks it")]
+    ForeignAlgorithm(String),
     /// Not this signer's signature.
     #[error("not the signature of {0}")]
     Signature(String),

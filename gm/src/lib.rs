@@ -3,7 +3,8 @@
 //! **What**: everything a party of the trade needs to sign evidence and to check it. Hashes ([`sm3`]), encryption at rest
 //! ([`sm4`]), signatures ([`sm2`], [`signed`]), key files ([`keyfile`]), certificates ([`cert`], [`csr`], [`crl`]), trust
 //! ([`chain`]), and a CA for sites and tests that have none ([`ca`]). Messages of GM/T 0010 ([`message`]) and electronic seals
-//! ([`seal`]) with one way to judge both ([`judgement`]), and certificates from an LDAP [`directory`].
+//! ([`seal`]) with one way to judge both ([`judgement`]), time-stamps of RFC 3161 ([`time_stamp`]), and certificates from an
+//! LDAP [`directory`].
 //!
 //! **Why**: the facts that decide whether others accept our bytes stand here once: the user id `1234567812345678` is always
 //! given, signatures are strict DER and never raw `r || s`, SM2-with-SM3 is written without parameters, end entities carry
@@ -86,6 +87,8 @@ pub mod judgement;
 pub mod message;
 
 pub mod seal;
+
+pub mod time_stamp;
 
 pub mod directory;
 

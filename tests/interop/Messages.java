@@ -10,6 +10,8 @@
 //   envelop       CERT CONTENT OUT OID         EnvelopedData, key encryption algorithm OID
 //   seal-verify   SIGNATURE DOCUMENT           SES_Signature of GB/T 38540 by hand
 //   seal-make     KEY CERT DOCUMENT OUT        a seal and a signature with it, in the encoding of ofdrw: critical FALSE written
+//   stamp         KEY CERT REQUEST OUT POLICY  the answer of a time-stamping authority (RFC 3161), its TSP interface
+//   stamp-verify  REQUEST RESPONSE CERT        such an answer, as its TSP interface judges it
 import java.io.*;
 import java.math.BigInteger;
 import java.nio.file.*;
@@ -22,7 +24,7 @@ import javax.crypto.spec.*;
 import org.bouncycastle.asn1.*;
 import org.bouncycastle.asn1.x509.Certificate;
 import org.bouncycastle.cert.*;
-import org.bouncycastle.cert.jcajce.JcaCertStore;
+import org.bouncycastle.cert.jcajce.*;
 import org.bouncycastle.cms.*;
 import org.bouncycastle.cms.jcajce.*;
 import org.bouncycastle.crypto.engines.SM2Engine;
@@ -30,6 +32,8 @@ import org.bouncycastle.crypto.params.*;
 import org.bouncycastle.crypto.util.*;
 import org.bouncycastle.jce.provider.BouncyCastleProvider;
 import org.bouncycastle.operator.jcajce.*;
+import org.bouncycastle.tsp.*;
+import org.bouncycastle.util.CollectionStore;
 
 public class Messages {
     static final String ARC = "1.2.156.10197.6.1.4.2.";
@@ -59,6 +63,8 @@ public class Messages {
             case "envelop": return write(w[3], envelop(certificate(w[1]), read(w[2]), w[4]));
             case "seal-verify": return sealVerify(read(w[1]), read(w[2]));
             case "seal-make": return write(w[4], sealMake(key(w[1]), certificate(w[2]), read(w[3])));
+            case "stamp": return write(w[4], stamp(key(w[1]), certificate(w[2]), read(w[3]), w[5]));
+            case "stamp-verify": return stampVerify(read(w[1]), read(w[2]), certificate(w[3]));
             default: throw new IllegalArgumentException(w[0]);
         }
     }
@@ -73,6 +79,27 @@ public class Messages {
         return KeyFactory.getInstance("EC", "BC").generatePrivate(new PKCS8EncodedKeySpec(pem(path)));
     }
     static X509CertificateHolder certificate(String path) throws Exception { return new X509CertificateHolder(pem(path)); }
+
+    static byte[] stamp(PrivateKey key, X509CertificateHolder by, byte[] request, String policy) throws Exception {
+        SignerInfoGenerator signer = new JcaSimpleSignerInfoGeneratorBuilder().setProvider("BC")
+            .build("SM3WITHSM2", key, new JcaX509CertificateConverter().setProvider("BC").getCertificate(by));
+        TimeStampTokenGenerator tokens = new TimeStampTokenGenerator(signer,
+            new JcaDigestCalculatorProviderBuilder().setProvider("BC").build()
+                .get(new org.bouncycastle.asn1.x509.AlgorithmIdentifier(new ASN1ObjectIdentifier(SM3))),
+            new ASN1ObjectIdentifier(policy));
+        tokens.setAccuracyMillis(500);
+        tokens.addCertificates(new CollectionStore<>(Collections.singletonList(by)));
+        TimeStampResponseGenerator answers = new TimeStampResponseGenerator(tokens, Collections.singleton(SM3));
+        return answers.generate(new TimeStampRequest(request), BigInteger.valueOf(7), new Date(1790000000000L)).getEncoded();
+    }
+
+    static String stampVerify(byte[] request, byte[] answer, X509CertificateHolder by) throws Exception {
+        TimeStampResponse response = new TimeStampResponse(answer);
+        response.validate(new TimeStampRequest(request));
+        TimeStampToken token = response.getTimeStampToken();
+        token.validate(new JcaSimpleSignerInfoVerifierBuilder().setProvider("BC").build(by));
+        return " " + token.getTimeStampInfo().getGenTime().getTime();
+    }
     static void must(boolean holds, String what) { if (!holds) throw new IllegalStateException(what); }
     static byte[] sm3(byte[] bytes) throws Exception { return MessageDigest.getInstance("SM3", "BC").digest(bytes); }
     static boolean signed(X509CertificateHolder by, byte[] message, byte[] signature) throws Exception {

@@ -21,6 +21,11 @@ pub use signed_data::{SignedContent, sign, verify};
 pub use signed_enveloped::{open_signed, sign_and_envelop};
 pub use signer::{Algorithm, Attributes, Signer, Signing};
 
+pub(crate) use signer::{
+    CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2, SM2_SIGNATURE, SM2_WITH_SM3, SM3, SignedAttributes, is_named,
+    read_attributes, read_issuer_and_serial,
+};
+
 use crate::fields::{self, Fields, Malformed, NULL, SEQUENCE, constructed};
 
 /// Longest message that is read or written, bytes.
@@ -129,7 +134,7 @@ fn algorithm(oid: ObjectIdentifier) -> Result<Vec<u8>, crate::Error> {
 }
 
 /// Reads an `AlgorithmIdentifier` with parameters absent or NULL.
-fn plain_algorithm(fields: &mut Fields<'_>, part: &'static str) -> Result<ObjectIdentifier, Malformed> {
+pub(crate) fn plain_algorithm(fields: &mut Fields<'_>, part: &'static str) -> Result<ObjectIdentifier, Malformed> {
     let value = fields.take(SEQUENCE, part)?;
     let mut inside = Fields::of(value.content);
     let found = inside.oid(part)?;
@@ -143,7 +148,7 @@ fn plain_algorithm(fields: &mut Fields<'_>, part: &'static str) -> Result<Object
 }
 
 /// Bytes of a distinguished name, for a person; hexadecimal where it is none.
-fn shown_name(der: &[u8]) -> String {
+pub(crate) fn shown_name(der: &[u8]) -> String {
     x509_cert::name::Name::from_der(der)
         .map_or_else(|_| der.iter().map(|byte| format!("{byte:02x}")).collect(), |name| name.to_string())
 }

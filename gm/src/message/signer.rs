@@ -12,12 +12,14 @@ use crate::{
     sm3::{Hash, sm3},
 };
 
-pub(super) const SM3: ObjectIdentifier = oid("1.2.156.10197.1.401");
-const SM2_SIGNATURE: ObjectIdentifier = oid("1.2.156.10197.1.301.1");
-const SM2_WITH_SM3: ObjectIdentifier = oid("1.2.156.10197.1.501");
-const CONTENT_TYPE: ObjectIdentifier = oid("1.2.840.113549.1.9.3");
-const MESSAGE_DIGEST: ObjectIdentifier = oid("1.2.840.113549.1.9.4");
+pub(crate) const SM3: ObjectIdentifier = oid("1.2.156.10197.1.401");
+pub(crate) const SM2_SIGNATURE: ObjectIdentifier = oid("1.2.156.10197.1.301.1");
+pub(crate) const SM2_WITH_SM3: ObjectIdentifier = oid("1.2.156.10197.1.501");
+pub(crate) const CONTENT_TYPE: ObjectIdentifier = oid("1.2.840.113549.1.9.3");
+pub(crate) const MESSAGE_DIGEST: ObjectIdentifier = oid("1.2.840.113549.1.9.4");
 const SIGNING_TIME: ObjectIdentifier = oid("1.2.840.113549.1.9.5");
+/// ESS signingCertificateV2 (RFC 5816).
+pub(crate) const SIGNING_CERTIFICATE_V2: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.47");
 const ATTRIBUTES_MAX: usize = 32;
 
 /// How the signature algorithm is called in a message; the signature is the same.
@@ -150,12 +152,14 @@ pub(super) struct SignerInfo<'a> {
 }
 
 #[derive(Debug)]
-struct SignedAttributes<'a> {
+pub(crate) struct SignedAttributes<'a> {
     /// The content of the set, which is signed behind the tag and length of a SET.
-    content: &'a [u8],
+    pub(crate) content: &'a [u8],
     kind: Option<ObjectIdentifier>,
     digest: Option<&'a [u8]>,
     time_s: Option<i64>,
+    /// DER of `SigningCertificateV2`.
+    pub(crate) signing_certificate: Option<&'a [u8]>,
 }
 
 /// Reads the set of signers, `signerInfos`.
@@ -211,7 +215,7 @@ fn read_signer(content: &[u8]) -> Result<SignerInfo<'_>, Malformed> {
 }
 
 /// `IssuerAndSerialNumber`: the DER of the name, and the content of the number without leading zeros.
-pub(super) fn read_issuer_and_serial<'a>(fields: &mut Fields<'a>) -> Result<(&'a [u8], &'a [u8]), Malformed> {
+pub(crate) fn read_issuer_and_serial<'a>(fields: &mut Fields<'a>) -> Result<(&'a [u8], &'a [u8]), Malformed> {
     const PART: &str = "issuerAndSerialNumber";
     let mut inside = Fields::of(fields.take(SEQUENCE, PART)?.content);
     let issuer = inside.take(SEQUENCE, PART)?.whole;
@@ -222,7 +226,7 @@ pub(super) fn read_issuer_and_serial<'a>(fields: &mut Fields<'a>) -> Result<(&'a
 }
 
 /// Attributes must stand in the order of a DER SET, each kind once: otherwise two readers could see two messages.
-fn read_attributes(content: &[u8]) -> Result<SignedAttributes<'_>, Malformed> {
+pub(crate) fn read_attributes(content: &[u8]) -> Result<SignedAttributes<'_>, Malformed> {
     const PART: &str = "attributes";
     let all = Fields::of(content).all(SEQUENCE, ATTRIBUTES_MAX, PART)?;
     if all.is_empty() {
@@ -232,7 +236,7 @@ fn read_attributes(content: &[u8]) -> Result<SignedAttributes<'_>, Malformed> {
         return Err(Malformed::new(PART, "not in the order of a DER set"));
     }
     let mut kinds = Vec::with_capacity(all.len());
-    let mut found = SignedAttributes { content, kind: None, digest: None, time_s: None };
+    let mut found = SignedAttributes { content, kind: None, digest: None, time_s: None, signing_certificate: None };
     for one in all {
         let mut attribute = Fields::of(one.content);
         let kind = attribute.oid(PART)?;
@@ -247,6 +251,9 @@ fn read_attributes(content: &[u8]) -> Result<SignedAttributes<'_>, Malformed> {
             CONTENT_TYPE => found.kind = Some(values.oid("contentType attribute")?),
             MESSAGE_DIGEST => found.digest = Some(values.take(OCTETS, "messageDigest attribute")?.content),
             SIGNING_TIME => found.time_s = Some(values.time_s("signingTime attribute")?),
+            SIGNING_CERTIFICATE_V2 => {
+                found.signing_certificate = Some(values.take(SEQUENCE, "signingCertificateV2 attribute")?.whole);
+            }
             _ => {
                 while !values.is_empty() {
                     values.any(PART)?;
@@ -279,7 +286,7 @@ impl SignerInfo<'_> {
         let verdict = match &self.attributes {
             None => certificate.public_key().verify(content, self.signature),
             Some(attributes) => {
-                attributes.check(&sm3(&[content]), certificate)?;
+                attributes.check(ContentType::Data.oid(), &sm3(&[content]), certificate)?;
                 certificate.public_key().verify(&fields::value(SET, &[attributes.content]), self.signature)
             }
         };
@@ -304,11 +311,12 @@ impl SignerInfo<'_> {
 }
 
 impl SignedAttributes<'_> {
-    fn check(&self, digest: &Hash, signer: &Certificate) -> Result<(), Refusal> {
+    /// Whether they are over a content of this type and digest.
+    pub(crate) fn check(&self, kind: ObjectIdentifier, digest: &Hash, signer: &Certificate) -> Result<(), Refusal> {
         let attribute = |attribute, why| Refusal::Attribute { attribute, why };
         match self.kind {
             None => return Err(attribute("contentType", "is missing")),
-            Some(kind) if kind != ContentType::Data.oid() => {
+            Some(found) if found != kind => {
                 return Err(attribute("contentType", "is not the type of the content"));
             }
             Some(_) => {}
@@ -322,7 +330,7 @@ impl SignedAttributes<'_> {
 }
 
 /// True when name and number are those of `certificate`.
-pub(super) fn is_named(certificate: &Certificate, issuer: &[u8], serial: &[u8]) -> bool {
+pub(crate) fn is_named(certificate: &Certificate, issuer: &[u8], serial: &[u8]) -> bool {
     certificate.serial() == serial && certificate.issuer_name().to_der().is_ok_and(|name| name == issuer)
 }
 

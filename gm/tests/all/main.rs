@@ -40,4 +40,6 @@ mod sm2_cipher;
 #[cfg(test)]
 mod strict;
 #[cfg(test)]
+mod time_stamp;
+#[cfg(test)]
 mod vectors;
