@@ -15,8 +15,6 @@ use hufu_trade::{
     money::Money,
     octets::{Digest, Octets},
     party::platform_of,
-    resource::Resource,
-    statement::Reservation,
 };
 
 use crate::{
@@ -305,8 +303,7 @@ impl Core {
             return no(0, "unknown", format!("{} is of class {}", product.id, product.class));
         }
         let unit = reserves(product);
-        let minima = demand.items.iter().flat_map(|item| &item.minima);
-        if let Some(lacking) = minima.into_iter().find(|least| !has(&unit, least)) {
+        if let Some(lacking) = demand.items.iter().find_map(|item| item.lacking(&unit)) {
             return no(1, "unknown", format!("a unit of {} has less {}", product.id, lacking.resource));
         }
         if demand.term_ns > product.term_max_ns {
@@ -331,20 +328,6 @@ impl Core {
         }
         Ok((units, estimate))
     }
-}
-
-/// Whether a unit has the least of a resource. `gpu` without a kind is met by any.
-fn has(unit: &[Reservation], least: &Reservation) -> bool {
-    let wanted = least.resource.parse::<Resource>();
-    unit.iter().any(|one| {
-        let same = one.resource == least.resource
-            || wanted.as_ref().is_ok_and(|wanted| {
-                let own = one.resource.parse::<Resource>();
-                wanted.qualifier.is_none()
-                    && own.is_ok_and(|own| own.kind == wanted.kind && own.reserved == wanted.reserved)
-            });
-        same && one.quantity >= least.quantity
-    })
 }
 
 fn refusal(code: &str, why: String) -> DemandRefusal {

@@ -47,6 +47,8 @@ hufu_audit::texts! {
     NotValid { path, why } => "{path} is not valid: {why}", "{path} 无效：{why}";
     MessageMade { kind, path } => "{kind} written to {path}", "已写入 {path}（{kind}）";
     SealMade { path } => "seal written to {path}", "印章数据已写入 {path}";
+    StampGot { path, at } => "time-stamp of {at} written to {path}", "时间戳（{at}）已写入 {path}";
+    StampRefused { tsa, status, why } => "{tsa} gives no time-stamp (status {status}): {why}", "{tsa} 拒绝签发时间戳（状态 {status}）：{why}";
     FileMade { path } => "written to {path}", "已写入 {path}";
 
     // The buyer.

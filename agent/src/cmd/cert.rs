@@ -69,6 +69,8 @@ pub(super) enum UsageArg {
     Encryption,
     /// Issuing certificates
     Issuing,
+    /// Stamping the time
+    TimeStamping,
 }
 
 pub(super) fn run(command: &Command, context: &Context) -> Outcome {
@@ -84,6 +86,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
                 UsageArg::Signing => Usage::Signing,
                 UsageArg::Encryption => Usage::Encryption,
                 UsageArg::Issuing => Usage::Issuing,
+                UsageArg::TimeStamping => Usage::TimeStamping,
             };
             let directory = directory.as_deref().map(|url| open(url, cache.clone())).transpose()?;
             check(file, trust, when, usage, directory.as_ref(), context)

@@ -34,6 +34,7 @@ mod sample;
 mod seal;
 mod signer;
 mod sm2;
+mod stamp;
 mod term;
 mod token;
 mod trust;
@@ -105,6 +106,9 @@ enum Command {
     /// Electronic seals of GB/T 38540: make, use, check
     #[command(subcommand)]
     Seal(seal::Command),
+    /// Time-stamps of RFC 3161 over SM3: get, check, answer
+    #[command(subcommand)]
+    Stamp(stamp::Command),
     /// Bare SM2: sign, verify, encrypt, decrypt
     #[command(subcommand)]
     Sm2(sm2::Command),
@@ -184,6 +188,7 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Cert(command) => cert::run(command, &context),
         Command::Cms(command) => cms::run(command, &context),
         Command::Seal(command) => seal::run(command, &context),
+        Command::Stamp(command) => stamp::run(command, &context),
         Command::Sm2(command) => sm2::run(command, &context),
         Command::Token(command) => token::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),

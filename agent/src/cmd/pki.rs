@@ -99,6 +99,8 @@ pub(super) enum RoleArg {
     Authority,
     /// Receives encrypted data
     Recipient,
+    /// Stamps the time, and signs nothing else
+    TimeStamper,
 }
 
 pub(super) fn run(command: &Command, context: &Context) -> Outcome {
@@ -117,6 +119,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
                 RoleArg::Signer => Role::Signer,
                 RoleArg::Authority => Role::Authority { path_len: Some(0) },
                 RoleArg::Recipient => Role::Recipient,
+                RoleArg::TimeStamper => Role::TimeStamper,
             };
             let names: Vec<&str> = request.dns_names().iter().map(String::as_str).collect();
             let serial = serial()?;
