@@ -6,7 +6,6 @@ use hufu_trade::{
     estimate::all_held,
     if2::{Catalogue, Product},
     money::Money,
-    resource::Resource,
     statement::Reservation,
     tariff::Tariff,
 };
@@ -136,7 +135,7 @@ fn fitting<'a>(node: &'a str, catalogue: &'a Catalogue, item: &DemandItem, term_
                 Some(Reservation { resource: resource.clone(), quantity: quantity.parse().ok()? })
             })
             .collect::<Option<_>>()?;
-        if !item.minima.iter().all(|least| meets(&reserves, least)) {
+        if item.lacking(&reserves).is_some() {
             return None;
         }
         let tariff = tariff(product)?;
@@ -144,20 +143,6 @@ fn fitting<'a>(node: &'a str, catalogue: &'a Catalogue, item: &DemandItem, term_
         Some(Candidate { node, product, reserves, tariff, unit })
     };
     catalogue.products.iter().filter_map(of).collect()
-}
-
-/// Whether a unit has the least of a resource. `gpu` without a kind is met by any.
-fn meets(reserves: &[Reservation], least: &Reservation) -> bool {
-    let Ok(wanted) = least.resource.parse::<Resource>() else { return false };
-    reserves.iter().any(|one| {
-        let own = one.resource.parse::<Resource>();
-        let same = own.is_ok_and(|own| {
-            own.kind == wanted.kind
-                && own.reserved == wanted.reserved
-                && (wanted.qualifier.is_none() || own.qualifier == wanted.qualifier)
-        });
-        same && one.quantity >= least.quantity
-    })
 }
 
 /// The price terms that a catalogue shows.

@@ -10,6 +10,7 @@ use crate::{
     if2::{PLATFORM, segment_ok},
     money::Money,
     octets::{self, Digest, Octets},
+    resource::Resource,
     statement::{Reservation, TERM_NS_MAX},
 };
 
@@ -111,6 +112,24 @@ fn is_text(text: &str, least: usize) -> bool {
 fn rises<T: Ord>(values: impl Iterator<Item = T>) -> bool {
     let values: Vec<T> = values.collect();
     values.is_sorted_by(|a, b| a < b)
+}
+
+impl DemandItem {
+    /// The first of the minima that a unit with these reservations does not have. `gpu` without a kind is met by any; a name that
+    /// is no resource by none.
+    pub fn lacking(&self, unit: &[Reservation]) -> Option<&Reservation> {
+        self.minima.iter().find(|least| {
+            let Ok(wanted) = least.resource.parse::<Resource>() else { return true };
+            !unit.iter().any(|one| {
+                let same = one.resource.parse::<Resource>().is_ok_and(|own| {
+                    own.kind == wanted.kind
+                        && own.reserved == wanted.reserved
+                        && (wanted.qualifier.is_none() || own.qualifier == wanted.qualifier)
+                });
+                same && one.quantity >= least.quantity
+            })
+        })
+    }
 }
 
 impl Demand {
