@@ -9,7 +9,7 @@ SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: fleet fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
+.PHONY: drain fleet fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make vm-quota  project quotas of helper and meter, on the kernel of that machine'
 	@echo 'make weigh     figures as ratios: exactness of the meter, cost of verifying'
 	@echo 'make footprint memory, CPU and threads of the agent beside three monitors (18 minutes); FOOTPRINT=--smoke, --flat 10'
+	@echo 'make drain     a day of a node without its platform, sent afterwards, beside mosquitto_pub (24 minutes); DRAIN="240 4"'
 	@echo 'make fleet     agents against three NATS brokers of which one is killed, bills counted in PostgreSQL; FLEET="200 60"'
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
 	@echo 'make fuzz      everything gm parses under libFuzzer, 60 s a parser (its own build); FUZZ="10 certificate"'
@@ -76,6 +77,10 @@ weigh: release
 footprint: release
 	scripts/setup prometheus-node-exporter
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/footprint.py $(FOOTPRINT)
+
+drain: release
+	scripts/setup
+	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/drain.py $(DRAIN)
 
 # Debian packages, in target/debian.
 deb:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from socket import create_connection, socket
@@ -44,6 +45,10 @@ price = "36"
 resource = "memory"
 price = "1"
 """
+
+
+# Told to stop, a bench ends as by ctrl-c: with everything that it started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def program(name):

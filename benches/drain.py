@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""How fast a node's backlog drains after an outage of its platform, against mosquitto_pub over the same broker in the same run.
+
+usage: benches/drain.py [WINDOWS [BILLS]]         1440 windows and 24 bills, as a day of minutes has; each window is a second here,
+                                                  so that the outage lasts WINDOWS seconds. HUFU_BIN_DIR names the programs.
+
+Real programs: mosquitto, the platform on SQLite, one node with BILLS orders that end one after the other. The platform is killed
+once all are sold and comes back when all are billed. Drained is the backlog when its last block has a receipt: every signature
+verified, every bill recomputed, everything stored. The reference publishes as many messages of the blocks' mean size with QoS 1
+to a subscriber that does nothing with them. Bars: 0.5 of the reference's rate; the agent's memory grows by less than 4 MiB.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+from house import House, tool, until
+
+RATE_BAR, GROWTH_BAR_KIB = 0.5, 4096
+
+
+def resident(process):
+    lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))
+
+
+def logs(house):
+    return house.status()["logs"]
+
+
+def is_drained(house):
+    return all(log["receipted"] == log["size"] for log in logs(house).values())
+
+
+def mosquitto_pub(house, port, count, size):
+    """Seconds for `count` messages of `size` octets, published with QoS 1 and delivered."""
+    where = ["-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", "bench/drain"]
+    lines = house.at / "lines"
+    lines.write_text(("x" * size + "\n") * count)
+    heard = subprocess.Popen([tool("mosquitto_sub"), *where, "-C", str(count)], stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    begun = time.monotonic()
+    with open(lines, "rb") as text:
+        subprocess.run([tool("mosquitto_pub"), *where, "-l"], stdin=text, check=True)
+    if heard.wait(120):
+        raise SystemExit("mosquitto_sub failed")
+    return time.monotonic() - begun
+
+
+def main():
+    windows = int(sys.argv[1]) if len(sys.argv) > 1 else 1440
+    bills = int(sys.argv[2]) if len(sys.argv) > 2 else 24
+    with House(window_s=1, sample_ms=500, mosquitto=True) as house:
+        began = time.monotonic()
+        for number in range(bills):
+            house.order(number, f"{max(windows * (number + 1) // bills - int(time.monotonic() - began), 5)}s")
+        until("all receipts", lambda: is_drained(house))
+        house.platform.kill()
+        house.platform.wait(30)
+        before, memory = logs(house), resident(house.agent)
+        until("all bills", lambda: all(c["state"] == "billed" for c in house.status()["contracts"]), windows + 120)
+        after, grown = logs(house), resident(house.agent) - memory
+        blocks = sum(int(after[log]["size"]) - int(before[log]["size"]) for log in after)
+        stored = sum(path.stat().st_size for path in (house.at / "node" / "ledger").glob("seg-*"))
+        size = stored // sum(int(log["size"]) for log in after.values())
+        port = house.ready["broker"].rsplit(":", 1)[1]
+        reference = min(mosquitto_pub(house, port, blocks, size) for _ in range(3))
+        log = house.at / f"{len(house.processes)}.log"
+        house.platform = house.start(*house.platform.args)
+        until("the platform's link", lambda: "broker link up" in log.read_text(errors="replace"))
+        begun = time.monotonic()
+        while not is_drained(house):
+            if time.monotonic() > begun + 600:
+                raise SystemExit(f"not drained after 600 s: {logs(house)}")
+            time.sleep(0.02)
+        drained = time.monotonic() - begun
+        ratio = reference / drained
+        grown = max(grown, resident(house.agent) - memory)
+        result = {"windows": windows, "bills": bills, "blocks": blocks, "mean_block_bytes": size, "drain_s": round(drained, 2),
+                  "mosquitto_pub_s": round(reference, 2), "ratio": round(ratio, 3), "agent_grew_kib": grown}
+        print(json.dumps(result), flush=True)
+        return 0 if ratio >= RATE_BAR and grown < GROWTH_BAR_KIB else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
