@@ -11,11 +11,13 @@ pub(crate) const CONTRACT: &str = "contract.toml";
 pub(crate) const SIGNATURES: &str = "signed/index.tsv";
 /// One line a proven entry.
 pub(crate) const PROOFS: &str = "proofs/index.tsv";
+/// Time-stamps: `stamps/X.tst` is over `signed/X.sig`.
+pub(crate) const STAMPS: &str = "stamps/";
 /// Stands where a proof has no log part yet.
 pub(crate) const NONE: &str = "-";
 
 const TOP: [&str; 5] = [README, BILL_JSON, BILL, TARIFF, CONTRACT];
-const FOLDERS: [&str; 5] = ["signed/", "entries/", "proofs/", "certs/", "crls/"];
+const FOLDERS: [&str; 6] = ["signed/", "entries/", "proofs/", "certs/", "crls/", STAMPS];
 
 /// True for a name that a pack may have; everything else in a container is never looked at.
 pub(crate) fn belongs(name: &str) -> bool {
@@ -37,6 +39,18 @@ pub(crate) fn stem(place: Place, kind: &str) -> String {
 /// `entries/{log}-{height}-{index}-{kind}.der`.
 pub(crate) fn entry(place: Place, kind: &str) -> String {
     format!("entries/{}.der", stem(place, kind))
+}
+
+/// The time-stamp over the signature of `signed/{stem}.tbs`.
+pub(crate) fn stamp_of(tbs: &str) -> Option<String> {
+    let stem = tbs.strip_prefix("signed/")?.strip_suffix(".tbs")?;
+    Some(format!("{STAMPS}{stem}.tst"))
+}
+
+/// The signed bytes whose signature a time-stamp is over.
+pub(crate) fn stamped(stamp: &str) -> Option<String> {
+    let stem = stamp.strip_prefix(STAMPS)?.strip_suffix(".tst")?;
+    Some(format!("signed/{stem}.tbs"))
 }
 
 /// The place and kind that an entry's name tells.
@@ -82,6 +96,7 @@ pub(crate) fn bytes_max(name: &str) -> u64 {
         README | BILL_JSON | SIGNATURES | PROOFS => 1 << 20,
         _ if name.starts_with("proofs/") => 8 << 10,
         _ if name.starts_with("crls/") => 256 << 10,
+        _ if name.starts_with(STAMPS) => 32 << 10,
         _ if records_number(name).is_some() || record_list_number(name).is_some() => MEMBER_BYTES_MAX,
         _ => 64 << 10,
     }
@@ -89,7 +104,7 @@ pub(crate) fn bytes_max(name: &str) -> u64 {
 
 /// Most members of a folder whose members are each looked at together with all others.
 pub(crate) fn count_max(name: &str) -> Option<(&'static str, u64)> {
-    [("certs/", 64), ("crls/", 4)].into_iter().find(|(folder, _)| name.starts_with(folder))
+    [("certs/", 64), ("crls/", 4), (STAMPS, 8)].into_iter().find(|(folder, _)| name.starts_with(folder))
 }
 
 /// One line of `signed/index.tsv`.

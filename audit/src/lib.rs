@@ -49,4 +49,4 @@ pub use lang::{Lang, wanted_lang};
 pub use named::{BillName, bill_of};
 pub use report::report;
 pub use suggestion::{SuggestedScore, Suggestion, suggest};
-pub use verdict::{Options, Verdicts, verify};
+pub use verdict::{Options, Stamped, Verdicts, verify};

@@ -37,6 +37,17 @@ pub struct Proof {
     pub log_size: u64,
     /// From `merkle::leaf(block hash)` to that root.
     pub log_path: Vec<PathStep>,
+    /// Size and path to a second root: that of a receipt with a time-stamp.
+    pub stamped: Option<(u64, Vec<PathStep>)>,
+}
+
+/// A receipt and a time-stamp over its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// DER of `Signed` over `Receipt`.
+    pub receipt: Vec<u8>,
+    /// The token (RFC 3161), DER.
+    pub token: Vec<u8>,
 }
 
 /// Everything a pack is made from. Certificates are DER, leaves first; anchors need not be there.
@@ -51,6 +62,8 @@ pub struct PackInput {
     pub receipts: Vec<Vec<u8>>,
     /// The node's checkpoints: DER of `Signed` over `Checkpoint`.
     pub checkpoints: Vec<Vec<u8>>,
+    /// Receipts with time-stamps.
+    pub stamps: Vec<Stamp>,
     /// The node's certificates and their issuers.
     pub node_certificates: Vec<Vec<u8>>,
     /// The platform's certificates and their issuers.

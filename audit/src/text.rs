@@ -33,6 +33,9 @@ crate::texts! {
     LogPathWrong { root } => "the block is not under the signed root of {root}", "该区块不在 {root} 的已签名根之下";
     HeaderUnsigned { header } => "{header} carries no valid signature of the node", "{header} 没有节点的有效签名";
     RootUnsigned { root } => "{root} carries no valid signature", "{root} 没有有效签名";
+    StampWrong { why } => "the time-stamp does not hold: {why}", "时间戳不成立：{why}";
+    StampUntrusted { why } => "nothing that was trusted vouches for the time-stamping authority: {why}; give its anchor with --trust", "没有信任锚为时间戳机构担保：{why}；请用 --trust 指定其信任锚";
+    StampUnjudged { why } => "the time-stamp was not judged: {why}", "时间戳未判定：{why}";
     // completeness
     EntryMissing { what } => "the {what} is missing", "缺少 {what}";
     EntryMalformed { why } => "the entry does not decode: {why}", "条目无法解码：{why}";
@@ -70,6 +73,7 @@ crate::texts! {
     Reading { resource, status, why } => "{resource} is {status}: {why}", "{resource} 为 {status}：{why}";
     TimeUncertain { state } => "the clock was {state} and nothing corroborates it", "时钟状态为 {state}，且没有旁证";
     TimeContradicted { block, stored } => "block time {block} lies after {stored}, when the platform already held it", "区块时间 {block} 晚于平台已持有它的时间 {stored}";
+    TimeStamped { time, stamp, at } => "{time} lies after {at}, when {stamp} says that it existed", "{time} 晚于 {stamp} 所证明的存在时间 {at}";
     TimeUnset {} => "the clock was never set when this was billed", "出账时时钟从未设置";
     Length { wall, monotonic } => "the interval is {wall} ns long by the wall clock, {monotonic} ns by the monotonic one", "该区间按墙上时钟为 {wall} 纳秒，按单调时钟为 {monotonic} 纳秒";
     Backwards {} => "the interval ends before it begins", "区间的终点早于起点";
@@ -186,5 +190,7 @@ crate::texts! {
     ChildOf { parent, children } => "one of {children} children of parent order {parent}; payable by itself", "父订单 {parent} 的 {children} 个子订单之一；单独支付";
     ChildOfPayable { parent, children } => "one of {children} children; payable through parent {parent}", "{children} 个子订单之一；通过父订单 {parent} 支付";
     Totals { billed, recomputed } => "billed {billed} CNY, recomputed {recomputed} CNY", "账单金额 {billed} 元，重新计算 {recomputed} 元";
+    StampedBill { at, authority, file } => "the bill existed by {at}, says {authority} ({file})", "{authority} 证明账单不晚于 {at} 已存在（{file}）";
+    StampedReceipt { at, authority, file } => "a receipt existed by {at}, says {authority} ({file})", "{authority} 证明收条不晚于 {at} 已存在（{file}）";
     Party { role, subject } => "{role}: {subject}", "{role}：{subject}";
 }

@@ -9,6 +9,7 @@ mod proofs;
 mod quality;
 mod rotation;
 pub(crate) mod signatures;
+mod stamps;
 
 use std::io::{Read, Seek};
 
@@ -16,10 +17,12 @@ use hufu_gm::Certificate;
 use hufu_trade::{
     confirm,
     money::Money,
-    octets::Digest,
+    octets::{Digest, rfc3339},
     parent::{ParentOrder, Payable},
 };
 use serde::Serialize;
+
+pub use stamps::Stamped;
 
 use crate::{
     Error, Exit, Lang,
@@ -56,6 +59,8 @@ pub struct Verdicts {
     pub due_total: Option<Money>,
     /// The parent order that the bill's contract is a child of, as its deal says.
     pub parent: Option<ParentShown>,
+    /// The time-stamps that hold.
+    pub stamps: Vec<Stamped>,
     /// Role and subject of every certificate that signed something that holds.
     pub parties: Vec<(&'static str, String)>,
 }
@@ -97,6 +102,7 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
     links::check(members, &evidence, &authentic, &mut findings.signatures);
     rotation::check(members, &evidence, &authentic, &mut findings.signatures);
     let proven = proofs::check(members, &evidence, &authentic, &mut findings);
+    let stamps = stamps::check(members, anchors, (&evidence, &authentic), &proven, &mut findings);
     completeness::check(members, &evidence, &proven, &mut findings.completeness);
     let table = course::table(members, &mut findings.completeness);
     let metered = table.as_ref().map(|table| course::check(table, &evidence, &proven, &mut findings.completeness));
@@ -116,6 +122,7 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
         recomputed_total,
         due_total,
         parent,
+        stamps,
         parties,
     };
     for verdict in verdicts.each_mut() {
@@ -155,6 +162,7 @@ impl Verdicts {
             "recomputed_total_cny": self.recomputed_total,
             "due_total_cny": self.due_total,
             "parent": self.parent,
+            "stamps": self.stamps,
         })
     }
 
@@ -172,6 +180,15 @@ impl Verdicts {
             let line = match order.payable {
                 Payable::Parent => Text::ChildOfPayable { parent, children },
                 Payable::Child => Text::ChildOf { parent, children },
+            };
+            lines.push(line.render(lang));
+        }
+        for Stamped { at, authority, file, covers_bill } in &self.stamps {
+            let (at, authority, file) = (rfc3339(*at), authority.clone(), file.clone());
+            let line = if *covers_bill {
+                Text::StampedBill { at, authority, file }
+            } else {
+                Text::StampedReceipt { at, authority, file }
             };
             lines.push(line.render(lang));
         }

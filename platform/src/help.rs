@@ -61,6 +61,11 @@ const TABLE: &[(&str, &str)] = &[
         "平台用于消息代理的证书链（PEM），终端证书在前",
     ),
     ("Its key", "其私钥"),
+    (
+        "Time-stamping service (RFC 3161) that is asked when receipts existed: http://HOST[:PORT][/PATH]",
+        "时间戳服务（RFC 3161），用于证明收条的存在时间：http://HOST[:PORT][/PATH]",
+    ),
+    ("Seconds between two time-stamps of one log", "同一账本两次时间戳之间的秒数"),
     ("Refuse messages of nodes that show no token", "拒绝未出示令牌的节点消息"),
     ("Run an MQTT broker inside; it keeps nothing on disk", "在进程内运行 MQTT 消息代理；不在磁盘保存任何内容"),
     ("Address of the broker inside; port 0 lets the kernel choose", "内置消息代理的地址；端口 0 由内核分配"),

@@ -31,6 +31,7 @@ mod relay;
 mod serve;
 mod session;
 pub mod sim;
+mod stamper;
 mod store;
 #[cfg(test)]
 mod tests;

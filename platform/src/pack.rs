@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hufu_audit::pack::{ENTRY_FILES_MAX, Located, PackInput, Proof, build};
+use hufu_audit::pack::{ENTRY_FILES_MAX, Located, PackInput, Proof, Stamp, build};
 use hufu_gm::{Certificate, Signed, sm3::sm3};
 use hufu_ledger::{Block, Entry};
 use hufu_trade::{
@@ -23,7 +23,7 @@ use crate::{
         bill::{self, StoredBill},
         block,
         contract::{self, StoredEntry},
-        list, node, receipt, tree,
+        list, node, receipt, stamp, tree,
     },
 };
 
@@ -61,6 +61,7 @@ pub(crate) async fn collect(
         entries: Vec::new(),
         receipts: Vec::new(),
         checkpoints: Vec::new(),
+        stamps: Vec::new(),
         node_certificates: Vec::new(),
         platform_certificates: platform.iter().map(|found| found.der().to_vec()).collect(),
         buyer_certificates: Vec::new(),
@@ -76,6 +77,13 @@ pub(crate) async fn collect(
             found.proof = Some(roots.prove(&mut *db, &entry.name).await?);
         }
         input.entries.push(found);
+    }
+    if let Some(proof) = input.bill.proof.as_mut() {
+        stamped(&mut *db, &stored.pool, &papers.bill.name, (proof, &mut input.stamps)).await?;
+    }
+    let last = |found: &&mut Located| (found.log, found.height, found.index) == place(&papers.last_record);
+    if let Some(proof) = input.entries.iter_mut().find(last).and_then(|found| found.proof.as_mut()) {
+        stamped(&mut *db, &stored.pool, &papers.last_record, (proof, &mut input.stamps)).await?;
     }
     input.receipts = roots.receipts.into_values().flatten().map(|(_, bytes)| bytes).collect();
     input.receipts.dedup();
@@ -93,6 +101,25 @@ pub(crate) fn zip(input: &PackInput) -> Result<Result<Vec<u8>, Lack>, Error> {
         Err(hufu_audit::Error::Input { what, why }) => Ok(Err(Lack::Piece(format!("{what}: {why}")))),
         Err(error) => Err(error.into()),
     }
+}
+
+fn place(name: &EntryName) -> (u8, u64, u32) {
+    (name.log, name.height, name.index)
+}
+
+/// Shows an entry below the root of the oldest receipt over it that has a time-stamp, if there is one.
+async fn stamped(
+    db: &mut AnyConnection,
+    pool: &str,
+    name: &EntryName,
+    (proof, stamps): (&mut Proof, &mut Vec<Stamp>),
+) -> Result<(), Error> {
+    let Some((size, receipt, token)) = stamp::covering(&mut *db, (pool, name.log), name.height).await? else {
+        return Ok(());
+    };
+    proof.stamped = Some((size, tree::path(&mut *db, (pool, name.log), name.height, size).await?));
+    stamps.push(Stamp { receipt, token });
+    Ok(())
 }
 
 fn located(entry: &StoredEntry) -> Located {
@@ -258,7 +285,7 @@ impl Roots<'_> {
             0 => Vec::new(),
             size => tree::path(&mut *db, (self.pool, log), height, size).await?,
         };
-        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path })
+        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path, stamped: None })
     }
 
     /// Size of the log under the receipt that covers a height; 0 when none does yet.

@@ -30,6 +30,7 @@ use crate::{
     inbox::Inbox,
     link::{self, Link},
     relay::Relay,
+    stamper::Stamper,
     store::{Create, Kind, Place, place::VARIABLE},
     text::Text,
     tls::Tls,
@@ -90,6 +91,12 @@ pub(crate) struct Args {
     /// Refuse messages of nodes that show no token
     #[arg(long)]
     require_tokens: bool,
+    /// Time-stamping service (RFC 3161) that is asked when receipts existed: http://HOST[:PORT][/PATH]
+    #[arg(long, value_name = "URL", value_parser = http_url)]
+    tsa: Option<String>,
+    /// Seconds between two time-stamps of one log
+    #[arg(long, value_name = "S", default_value_t = 3600, requires = "tsa", value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    tsa_every_s: u32,
     /// Run an MQTT broker inside; it keeps nothing on disk
     #[arg(long, conflicts_with = "broker")]
     embedded_broker: bool,
@@ -108,6 +115,10 @@ pub(crate) struct Args {
     /// Also end when standard input does: never outlive the parent
     #[arg(long)]
     exit_with_parent: bool,
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    if text.starts_with("http://") { Ok(text.to_owned()) } else { Err("http://HOST[:PORT][/PATH]".to_owned()) }
 }
 
 fn host_port(text: &str) -> Result<(String, u16), String> {
@@ -187,9 +198,15 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
         boot: clock::now_ns() / 1_000_000_000,
     };
     let inbox = Inbox::new(store.clone(), identity).of_worker(worker.as_ref().map(|worker| worker.name.clone()));
+    let stamping = worker.clone();
     let link = Link { broker, inbox, outgoing: sent, answered, worker, now: clock::now_ns };
     let mut linked = tokio::spawn(link.run(stopped.clone()));
     let mut carried = tokio::spawn(courier.run(stopped.clone()));
+    let stamper = args.tsa.clone().map(|url| {
+        let every = Duration::from_secs(u64::from(args.tsa_every_s));
+        Stamper { store: store.clone(), url, every, worker: stamping, now: clock::now_ns }
+    });
+    let stamping = stamper.map(|stamper| tokio::spawn(stamper.run(stopped.clone())));
     let mut quiet = stopped;
     let shutdown = async move { link::stopped(&mut quiet).await };
     let served = axum::serve(listener, http::router(Arc::new(api))).with_graceful_shutdown(shutdown);
@@ -212,6 +229,9 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     stop.send_replace(true);
     linked.await.map_err(|error| bug(&error))?;
     carried.await.map_err(|error| bug(&error))?;
+    if let Some(stamping) = stamping {
+        stamping.await.map_err(|error| bug(&error))?;
+    }
     if let Some(leased) = leased {
         leased.await.map_err(|error| bug(&error))?;
     }

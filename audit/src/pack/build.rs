@@ -20,7 +20,7 @@ use hufu_trade::{
 use crate::{
     Error,
     layout::{self, ProofRow, SignatureRow},
-    pack::{Located, PackInput, certs::Certs, readme, write},
+    pack::{Located, PackInput, PathStep, Stamp, certs::Certs, readme, write},
     records::Together,
     signed::{Kind, Role},
 };
@@ -46,6 +46,9 @@ pub fn build(input: &PackInput, out: impl Write + Seek) -> Result<(), Error> {
     for signed in &input.receipts {
         draft.receipt(signed)?;
     }
+    for Stamp { receipt, token } in &input.stamps {
+        draft.stamp(receipt, token)?;
+    }
     for entry in &located {
         draft.proof(entry)?;
     }
@@ -68,6 +71,7 @@ struct Draft {
     together: bool,
     records: Together,
     proofs: Vec<Member>,
+    stamps: Vec<Member>,
     signatures: Vec<SignatureRow>,
     proven: Vec<ProofRow>,
     certs: Certs,
@@ -140,7 +144,7 @@ impl Draft {
                 }
             }
             EntryKind::KeyRotation => self.rotation(&entry.body)?,
-            EntryKind::Receipt => self.receipt(&entry.body)?,
+            EntryKind::Receipt => drop(self.receipt(&entry.body)?),
             EntryKind::Payment => {
                 let payment: Payment = hufu_trade::decode(&entry.body, "Payment")?;
                 self.confirmation(payment.confirmation.as_bytes())?;
@@ -237,13 +241,23 @@ impl Draft {
         Ok(())
     }
 
-    fn receipt(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// A token over the signature of a receipt.
+    fn stamp(&mut self, receipt: &[u8], token: &[u8]) -> Result<(), Error> {
+        let name = self.receipt(receipt)?;
+        let stamp = layout::stamp_of(&name).ok_or_else(|| input("time-stamp", "of no signed bytes"))?;
+        if !self.stamps.iter().any(|(there, _)| *there == stamp) {
+            self.stamps.push((stamp, token.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn receipt(&mut self, bytes: &[u8]) -> Result<String, Error> {
         let signed = Signed::from_bytes(bytes)?;
         let found: Receipt = hufu_trade::decode(signed.tbs(), "Receipt")?;
         let name = self.signed(&signed, Kind::Receipt, &format!("receipt-{}-{}", found.log, found.size))?;
         // The platform's word is worth more than the node's own.
-        self.roots.insert((found.log, found.size), name);
-        Ok(())
+        self.roots.insert((found.log, found.size), name.clone());
+        Ok(name)
     }
 
     fn proof(&mut self, located: &Located) -> Result<(), Error> {
@@ -256,19 +270,28 @@ impl Draft {
         let kind = EntryKind::from_number(entry.kind).map_or("", EntryKind::name);
         let entry_path = format!("proofs/{}.path", layout::stem((log, height, index), kind));
         self.put_proof(&entry_path, path_to_text(&proof.entry_path));
-        let log_part = match proof.log_size {
+        let mut parts = vec![match proof.log_size {
             0 => None,
-            size => {
-                let root = self.roots.get(&(log, size)).cloned();
-                let missing = || input(format!("proof of {log}-{height}-{index}"), format!("no root of size {size}"));
-                let name = format!("proofs/{log}-{height}-in-{size}.path");
-                self.put_proof(&name, path_to_text(&proof.log_path));
-                Some((name, root.ok_or_else(missing)?))
-            }
-        };
+            size => Some(self.log_part((log, height), size, &proof.log_path)?),
+        }];
+        if let Some((size, path)) = proof.stamped.as_ref().filter(|(size, _)| *size != proof.log_size) {
+            parts.push(Some(self.log_part((log, height), *size, path)?));
+        }
         let entry = layout::entry((log, height, index), kind);
-        self.proven.push(ProofRow { entry, entry_path, header, log: log_part });
+        for log in parts {
+            let (entry, entry_path, header) = (entry.clone(), entry_path.clone(), header.clone());
+            self.proven.push(ProofRow { entry, entry_path, header, log });
+        }
         Ok(())
+    }
+
+    /// The path from a block to the root of its log at a size, and the signed bytes with that root.
+    fn log_part(&mut self, (log, height): (u8, u64), size: u64, path: &[PathStep]) -> Result<(String, String), Error> {
+        let missing = || input(format!("proof of block {log}-{height}"), format!("no root of size {size}"));
+        let root = self.roots.get(&(log, size)).cloned().ok_or_else(missing)?;
+        let name = format!("proofs/{log}-{height}-in-{size}.path");
+        self.put_proof(&name, path_to_text(path));
+        Ok((name, root))
     }
 
     fn put_proof(&mut self, name: &str, text: String) {
@@ -303,6 +326,7 @@ impl Draft {
         members.extend(self.records.members());
         members.push((layout::PROOFS.into(), self.proven.iter().map(ProofRow::line).collect::<String>().into_bytes()));
         members.extend(self.proofs);
+        members.extend(self.stamps);
         members.extend(certs);
         for (number, der) in (1_u32..).zip(crls) {
             members.push((format!("crls/{number}.pem"), Crl::from_der(der)?.to_pem().into_bytes()));

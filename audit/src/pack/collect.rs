@@ -76,6 +76,7 @@ pub fn from_ledger(
         entries: Vec::new(),
         receipts: Vec::new(),
         checkpoints: Vec::new(),
+        stamps: Vec::new(),
         node_certificates: node_certificates.to_vec(),
         platform_certificates: platform_certificates.to_vec(),
         buyer_certificates: Vec::new(),
@@ -156,7 +157,7 @@ impl Blocks<'_> {
         let log_path = if log_size == 0 { Vec::new() } else { self.ledger.prove(at.log, at.height, log_size)? };
         let block = self.block(at.log, at.height)?;
         let entry_path = block.entry_path(at.index).unwrap_or_default();
-        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path })
+        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path, stamped: None })
     }
 
     /// The rule table that the offer names; certificates of the node and the platform are taken along on the way. They stand

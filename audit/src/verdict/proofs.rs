@@ -28,6 +28,8 @@ pub(crate) struct Proven {
     pub(crate) shown: Vec<Place>,
     /// Entries of which the whole way to a signed root of the log is shown.
     pub(crate) rooted: Vec<Place>,
+    /// The same with the signed bytes of each root.
+    pub(crate) rooted_in: Vec<(Place, String)>,
 }
 
 /// A signed root: log, size, root.
@@ -177,6 +179,7 @@ fn walk(
     if let Some((log_path, root)) = &row.log {
         if rooted(members, &header, tbs, (log_path, root), authentic, findings) {
             proven.rooted.push(place);
+            proven.rooted_in.push((place, root.clone()));
         }
     } else if needed.contains(&place) {
         findings.completeness.warn(row.entry.as_str(), Text::NoRoot {});

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How near the platform's clock must be to corroborate, and how far ahead of it contradicts.
-const AGREE_NS: i64 = 5_000_000_000;
+pub(crate) const AGREE_NS: i64 = 5_000_000_000;
 
 pub(crate) fn check(evidence: &Evidence<'_>, proven: &Proven, metered: &Metered, out: &mut Verdict) {
     let corroborated = headers(evidence, proven, out);

@@ -20,6 +20,7 @@ pub(crate) mod place;
 pub(crate) mod public;
 pub(crate) mod receipt;
 pub(crate) mod rows;
+pub(crate) mod stamp;
 pub(crate) mod token;
 pub(crate) mod tree;
 

@@ -17,5 +17,6 @@ pub(crate) mod parties;
 mod quality;
 mod rotation;
 mod session;
+mod stamps;
 mod workers;
 pub(crate) mod world;
