@@ -220,6 +220,35 @@ fn what_a_manifest_names_its_code_uses() {
     none_broken(&broken);
 }
 
+/// Some of them are built with `--locked`, by nothing that `make test` runs.
+#[test]
+fn locks_of_the_workspaces_beside_know_what_our_crates_need() {
+    let table = |path: &str| tree::read(path).parse::<toml::Table>().expect("a TOML file");
+    let mut broken = Vec::new();
+    let mut looked_at = 0;
+    for path in tree::files().into_iter().filter(|path| path.ends_with("/Cargo.lock")) {
+        let lock = table(&path);
+        for package in lock["package"].as_array().expect("packages") {
+            let Some(folder) = package["name"].as_str().and_then(|name| name.strip_prefix("hufu-")) else { continue };
+            let manifest = format!("{folder}/Cargo.toml");
+            let Some(text) = tree::read_text(&manifest) else { continue };
+            looked_at += 1;
+            // "name", or "name version" where there are several.
+            let known = package.get("dependencies").and_then(toml::Value::as_array).into_iter().flatten();
+            let known: BTreeSet<&str> = known.filter_map(|found| found.as_str()?.split_whitespace().next()).collect();
+            let manifest = text.parse::<toml::Table>().expect("a manifest");
+            for (name, terms) in manifest["dependencies"].as_table().expect("dependencies") {
+                let optional = terms.get("optional").and_then(toml::Value::as_bool) == Some(true);
+                if !optional && !known.contains(name.as_str()) {
+                    broken.push(format!("{path}: {name} of {folder} is missing; run cargo metadata there"));
+                }
+            }
+        }
+    }
+    assert!(looked_at >= 3, "{looked_at} of our crates in other locks");
+    none_broken(&broken);
+}
+
 #[test]
 fn versions_and_lints_live_in_the_workspace_only() {
     let mut broken = Vec::new();
