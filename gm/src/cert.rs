@@ -293,13 +293,14 @@ impl Certificate {
         critical && usage.is_some_and(|usage| usage.0 == [TIME_STAMPING])
     }
 
-    /// A critical extension that [`crate::chain`] does not know how to honour. extendedKeyUsage is honoured where it names the
-    /// one purpose that is asked for.
-    pub(crate) fn unknown_critical(&self) -> Option<ObjectIdentifier> {
+    /// A critical extension that [`crate::chain`] does not know how to honour. It honours the extendedKeyUsage of an end entity for
+    /// time-stamping, and not that of an issuer, which would bind what is below it.
+    pub(crate) fn unknown_critical(&self, is_leaf: bool) -> Option<ObjectIdentifier> {
+        let honoured = is_leaf && self.is_for_time_stamping();
         let unknown = |extension: &&Extension| {
             extension.critical
                 && !KNOWN_CRITICAL.contains(&extension.extn_id)
-                && !(extension.extn_id == EXTENDED_KEY_USAGE && self.is_for_time_stamping())
+                && !(honoured && extension.extn_id == EXTENDED_KEY_USAGE)
         };
         self.extensions().iter().find(unknown).map(|extension| extension.extn_id)
     }

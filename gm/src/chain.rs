@@ -67,7 +67,7 @@ pub fn verify_chain(
     at_ns: i64,
     usage: Usage,
 ) -> Result<Vec<Certificate>, ChainError> {
-    check_itself(leaf, at_ns)?;
+    check_itself(leaf, true, at_ns)?;
     check_usage(leaf, usage)?;
     let mut search = Search { intermediates, anchors, crls, at_ns, links_tried: 0, path: vec![leaf] };
     search.climb()?;
@@ -156,7 +156,7 @@ impl<'a> Search<'a> {
         if self.links_tried > LINKS_TRIED_MAX {
             return Err(ChainError::TooManyPaths { subject: child.subject() });
         }
-        check_itself(issuer, self.at_ns)?;
+        check_itself(issuer, false, self.at_ns)?;
         self.check_authority(issuer, is_anchor)?;
         match child.verify_signature(issuer.public_key()) {
             Verdict::Valid => self.check_revocation(child, issuer),
@@ -202,7 +202,7 @@ impl<'a> Search<'a> {
 }
 
 /// What must hold of every certificate, wherever it stands.
-fn check_itself(certificate: &Certificate, at_ns: i64) -> Result<(), ChainError> {
+fn check_itself(certificate: &Certificate, is_leaf: bool, at_ns: i64) -> Result<(), ChainError> {
     let subject = || certificate.subject();
     if at_ns < certificate.not_before_ns() {
         return Err(ChainError::NotYetValid { subject: subject(), not_before_ns: certificate.not_before_ns() });
@@ -211,7 +211,7 @@ fn check_itself(certificate: &Certificate, at_ns: i64) -> Result<(), ChainError>
     if at_ns > certificate.not_after_ns().saturating_add(999_999_999) {
         return Err(ChainError::Expired { subject: subject(), not_after_ns: certificate.not_after_ns() });
     }
-    match certificate.unknown_critical() {
+    match certificate.unknown_critical(is_leaf) {
         Some(oid) => Err(ChainError::CriticalExtension { subject: subject(), oid }),
         None => Ok(()),
     }
