@@ -256,8 +256,7 @@ pub(crate) fn number(value: u32) -> Result<Vec<u8>, der::Error> {
 
 /// An INTEGER of the octets of a number that is not negative.
 pub(crate) fn natural(octets: &[u8]) -> Vec<u8> {
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    let octets = octets.get(zeros..).unwrap_or(&[]);
+    let octets = crate::cert::significant(octets);
     let sign: &[u8] = if octets.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };
     value(INTEGER, &[sign, octets])
 }

@@ -22,8 +22,8 @@ pub use signed_enveloped::{open_signed, sign_and_envelop};
 pub use signer::{Algorithm, Attributes, Signer, Signing};
 
 pub(crate) use signer::{
-    CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2, SM2_SIGNATURE, SM2_WITH_SM3, SM3, SignedAttributes, is_named,
-    read_attributes, read_issuer_and_serial,
+    CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2, SM2_SIGNATURE, SM2_WITH_SM3, SM3, SignedAttributes,
+    attribute, digests, is_named, read_attributes, read_issuer_and_serial,
 };
 
 use crate::fields::{self, Fields, Malformed, NULL, SEQUENCE, constructed};
@@ -129,7 +129,7 @@ fn close(kind: ContentType, members: &[&[u8]]) -> Result<Vec<u8>, crate::Error> 
 }
 
 /// `AlgorithmIdentifier` as written: parameters absent.
-fn algorithm(oid: ObjectIdentifier) -> Result<Vec<u8>, crate::Error> {
+pub(crate) fn algorithm(oid: ObjectIdentifier) -> Result<Vec<u8>, crate::Error> {
     Ok(fields::sequence(&[&oid.to_der()?]))
 }
 

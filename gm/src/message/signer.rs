@@ -114,16 +114,18 @@ impl Signing<'_> {
     }
 }
 
+/// An attribute with its one value, as written.
+pub(crate) fn attribute(kind: ObjectIdentifier, value: &[u8]) -> Result<Vec<u8>, Error> {
+    Ok(fields::sequence(&[&kind.to_der()?, &fields::value(SET, &[value])]))
+}
+
 fn make_attributes(content: &[u8], signing_time_s: Option<i64>) -> Result<Vec<Vec<u8>>, Error> {
-    let one = |kind: ObjectIdentifier, value: &[u8]| -> Result<Vec<u8>, Error> {
-        Ok(fields::sequence(&[&kind.to_der()?, &fields::value(SET, &[value])]))
-    };
     let mut made = vec![
-        one(CONTENT_TYPE, &ContentType::Data.oid().to_der()?)?,
-        one(MESSAGE_DIGEST, &fields::octets(&sm3(&[content])))?,
+        attribute(CONTENT_TYPE, &ContentType::Data.oid().to_der()?)?,
+        attribute(MESSAGE_DIGEST, &fields::octets(&sm3(&[content])))?,
     ];
     if let Some(time_s) = signing_time_s {
-        made.push(one(SIGNING_TIME, &crate::asn1::time_from_unix_s(time_s)?.to_der()?)?);
+        made.push(attribute(SIGNING_TIME, &crate::asn1::time_from_unix_s(time_s)?.to_der()?)?);
     }
     Ok(made)
 }
@@ -187,7 +189,7 @@ pub(super) fn read_digests(fields: &mut Fields<'_>) -> Result<(), Malformed> {
 }
 
 /// `digestAlgorithms` as written.
-pub(super) fn digests() -> Result<Vec<u8>, Error> {
+pub(crate) fn digests() -> Result<Vec<u8>, Error> {
     Ok(fields::set_of(SET, vec![algorithm(SM3)?]))
 }
 

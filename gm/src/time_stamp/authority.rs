@@ -5,7 +5,7 @@ use der::Encode;
 use crate::{
     Certificate, Error, Sign, Usage,
     fields::{self, BIT_STRING, Malformed, SET, UTF8, constructed},
-    message::{CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2, SM2_WITH_SM3, SM3},
+    message::{CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2, SM2_WITH_SM3, SM3, algorithm, attribute, digests},
     sm3::sm3,
     time_stamp::{
         Request, imprint,
@@ -77,11 +77,8 @@ fn token(request: &Request, authority: &Authority<'_>, serial: u64, time_s: i64)
         &nonce,
         &fields::value(constructed(0), &[&name]),
     ]);
-    let digests = fields::sequence(&[&SM3.to_der()?]);
-    let attribute = |kind: der::asn1::ObjectIdentifier, value: &[u8]| -> Result<Vec<u8>, Error> {
-        Ok(fields::sequence(&[&kind.to_der()?, &fields::value(SET, &[value])]))
-    };
-    let named = fields::sequence(&[&digests, &fields::octets(&certificate.id())]);
+    let digest = algorithm(SM3)?;
+    let named = fields::sequence(&[&digest, &fields::octets(&certificate.id())]);
     let attributes = vec![
         attribute(CONTENT_TYPE, &TST_INFO.to_der()?)?,
         attribute(MESSAGE_DIGEST, &fields::octets(&sm3(&[&info])))?,
@@ -91,19 +88,14 @@ fn token(request: &Request, authority: &Authority<'_>, serial: u64, time_s: i64)
     let signer = fields::sequence(&[
         &fields::number(1)?,
         &fields::sequence(&[&certificate.issuer_name().to_der()?, &certificate.serial_der()?]),
-        &digests,
+        &digest,
         &fields::set_of(constructed(0), attributes),
-        &fields::sequence(&[&SM2_WITH_SM3.to_der()?]),
+        &algorithm(SM2_WITH_SM3)?,
         &fields::octets(&signature),
     ]);
     let along = if request.with_certificate { fields::value(constructed(0), &[certificate.der()]) } else { Vec::new() };
     let content = fields::sequence(&[&TST_INFO.to_der()?, &fields::value(constructed(0), &[&fields::octets(&info)])]);
-    let signed = fields::sequence(&[
-        &fields::number(3)?,
-        &fields::value(SET, &[&digests]),
-        &content,
-        &along,
-        &fields::value(SET, &[&signer]),
-    ]);
+    let signed =
+        fields::sequence(&[&fields::number(3)?, &digests()?, &content, &along, &fields::value(SET, &[&signer])]);
     Ok(fields::sequence(&[&SIGNED_DATA.to_der()?, &fields::value(constructed(0), &[&signed])]))
 }

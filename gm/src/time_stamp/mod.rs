@@ -17,8 +17,9 @@ pub use token::{Said, Stamp, read, verify};
 
 use crate::{
     Error,
+    cert::significant,
     fields::{self, BOOLEAN, Fields, INTEGER, Malformed, OCTETS, SEQUENCE, UTF8, constructed, primitive},
-    message::{SM3, plain_algorithm},
+    message::{SM3, algorithm, plain_algorithm},
     sm3::Hash,
 };
 
@@ -61,9 +62,7 @@ impl Request {
 
     /// A request over data whose SM3 is `imprint`, with random octets as its nonce, for a token with the certificate in it.
     pub fn new(imprint: Hash, nonce: [u8; 16]) -> Self {
-        let zeros = nonce.iter().take_while(|octet| **octet == 0).count();
-        let nonce = nonce.get(zeros..).map(<[u8]>::to_vec);
-        Self { imprint, nonce, policy: None, with_certificate: true }
+        Self { imprint, nonce: Some(significant(&nonce).to_vec()), policy: None, with_certificate: true }
     }
 
     /// The token in a service's answer to this request, and what it says. Whether its authority is to be believed is [`verify`]'s
@@ -196,7 +195,7 @@ fn reason(bit: usize) -> String {
 
 /// `MessageImprint` of SM3, parameters absent.
 fn imprint(digest: &Hash) -> Result<Vec<u8>, Error> {
-    Ok(fields::sequence(&[&fields::sequence(&[&SM3.to_der()?]), &fields::octets(digest)]))
+    Ok(fields::sequence(&[&algorithm(SM3)?, &fields::octets(digest)]))
 }
 
 fn read_imprint(all: &mut Fields<'_>) -> Result<Hash, Malformed> {

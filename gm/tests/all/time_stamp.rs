@@ -13,7 +13,7 @@ use crate::{
     java::Java,
     matrix,
     message::trust,
-    openssl::Bench,
+    openssl::{Bench, DISTID},
     pki::{JANUARY_S, Pki, YEAR_S, key, pki, terms},
 };
 
@@ -94,6 +94,13 @@ fn a_token_is_refused_for_each_reason() {
         assert!(matches!(judged(&token[..end], &pki), Judgement::Malformed(_)), "{end} octets");
     }
     assert!(matches!(judged(&[&token[..], &[0]].concat(), &pki), Judgement::Malformed(_)));
+    let long = [&token[..], &vec![0; time_stamp::BYTES_MAX]].concat();
+    let parts = [
+        time_stamp::read(&long).unwrap_err(),
+        Answer::from_der(&long).unwrap_err(),
+        Request::from_der(&long).unwrap_err(),
+    ];
+    assert!(parts.iter().all(|found| found.why.contains("longer than 32768")), "{parts:?}");
     // A certificate that signs other things says no time, and one for the time signs nothing else.
     let signer = authority(&pki, Role::Signer);
     let keyed = key(8);
@@ -104,6 +111,28 @@ fn a_token_is_refused_for_each_reason() {
     let signing =
         hufu_gm::verify_chain(&certificate, &known, &anchors, &[], NOON_S * 1_000_000_000, hufu_gm::Usage::Signing);
     assert!(matches!(signing, Err(ChainError::KeyUsage { .. })), "{signing:?}");
+}
+
+/// Such an extension of an issuer would bind what is below it; nobody here honours that, so the issuer is refused.
+#[test]
+fn an_authority_bound_to_time_stamping_issues_nothing_else() {
+    let (bench, pki) = (Bench::new(), pki());
+    keyfile::write_new(&bench.path("root.key"), &key(1)).unwrap();
+    keyfile::write_new(&bench.path("ca.key"), &key(9)).unwrap();
+    bench.write("root.pem", pki.root.to_pem());
+    let of = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=none\n";
+    bench.write("ca.ext", format!("{of}extendedKeyUsage=critical,timeStamping\n"));
+    bench.openssl(&format!("req -new -key ca.key -sm3 -sigopt {DISTID} -subj /CN=bound -out ca.csr"));
+    bench.openssl(&format!(
+        "x509 -req -in ca.csr -CA root.pem -CAkey root.key -set_serial 77 -sm3 -days 3000 -sigopt {DISTID} -vfyopt {DISTID} -extfile ca.ext -out ca.pem"
+    ));
+    let bound = Certificate::from_pem_many(&bench.read_text("ca.pem")).unwrap().remove(0);
+    let valid_s = bound.not_before_ns() / 1_000_000_000;
+    let terms = ca::Terms { serial: &[10; 16], not_before_s: valid_s, not_after_s: valid_s + 86_400, dns_names: &[] };
+    let leaf = ca::issue(&bound, &key(9), Role::Signer, "CN=n,C=CN", &key(10).public_key(), &terms).unwrap();
+    let (known, anchors, at_ns) = ([bound], [pki.root], valid_s * 1_000_000_000);
+    let judged = hufu_gm::verify_chain(&leaf, &known, &anchors, &[], at_ns, hufu_gm::Usage::Signing);
+    assert!(matches!(judged, Err(ChainError::CriticalExtension { .. })), "{judged:?}");
 }
 
 #[test]
