@@ -60,7 +60,10 @@ impl Members {
                 let count = counts.entry(folder).or_default();
                 *count = count.saturating_add(1);
                 if *count > limit {
-                    return Err(Error::TooLarge { what: "the number of certificates or revocation lists", limit });
+                    return Err(Error::TooLarge {
+                        what: "the number of certificates, revocation lists or time-stamps",
+                        limit,
+                    });
                 }
             }
             let limit = layout::bytes_max(&name);

@@ -149,7 +149,7 @@ fn standing(bill: &Bill, evidence: &Evidence<'_>, proven: &Proven, out: &mut Ver
     out.check(proven.shown.contains(&entry.place), entry.name, || Text::NoProof { what: "bill".into() });
     let received = Log::from_number(entry.place.0)
         .and_then(|log| proven.receipt_over(log, entry.place.1))
-        .is_some_and(|_| proven.rooted.contains(&entry.place));
+        .is_some_and(|_| proven.rooted.iter().any(|(place, _)| *place == entry.place));
     if !received {
         out.warn(entry.name, Text::NoReceipt {});
     }

@@ -26,10 +26,8 @@ pub(crate) struct Proven {
     pub(crate) receipts: Vec<(String, Receipt)>,
     /// Entries that come with a proof, right or wrong: what is wrong with it the first verdict says.
     pub(crate) shown: Vec<Place>,
-    /// Entries of which the whole way to a signed root of the log is shown.
-    pub(crate) rooted: Vec<Place>,
-    /// The same with the signed bytes of each root.
-    pub(crate) rooted_in: Vec<(Place, String)>,
+    /// Entries of which the whole way to a signed root of the log is shown, with the file of the signed bytes that hold the root.
+    pub(crate) rooted: Vec<(Place, String)>,
 }
 
 /// A signed root: log, size, root.
@@ -178,8 +176,7 @@ fn walk(
     }
     if let Some((log_path, root)) = &row.log {
         if rooted(members, &header, tbs, (log_path, root), authentic, findings) {
-            proven.rooted.push(place);
-            proven.rooted_in.push((place, root.clone()));
+            proven.rooted.push((place, root.clone()));
         }
     } else if needed.contains(&place) {
         findings.completeness.warn(row.entry.as_str(), Text::NoRoot {});

@@ -40,6 +40,8 @@ pub(crate) struct Authentic {
     by: BTreeMap<(Kind, Hash), Sealed>,
     /// Subjects of the certificates that signed, by role.
     pub(crate) parties: Vec<(Role, String)>,
+    /// The revocation lists of the pack.
+    pub(crate) crls: Vec<Crl>,
 }
 
 impl Authentic {
@@ -123,6 +125,7 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
         cross_check_chains(&chains, out);
     }
     trust.check_strays(&rows, out);
+    authentic.crls = trust.crls;
     authentic
 }
 

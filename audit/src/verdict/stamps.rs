@@ -1,7 +1,7 @@
 //! Time-stamps of RFC 3161 over the platform's receipts: an authority that is none of the parties says when a receipt existed, and
 //! with it everything below its root. One that is missing is no problem, one that does not hold is.
 
-use hufu_gm::{Certificate, ChainFault, Crl, Judgement, Refusal, Trust, sm3::sm3, time_stamp};
+use hufu_gm::{Certificate, ChainFault, Judgement, Refusal, Trust, sm3::sm3, time_stamp};
 use hufu_ledger::BlockHeader;
 use hufu_trade::octets::{rfc3339, time};
 use serde::Serialize;
@@ -38,10 +38,6 @@ pub(crate) fn check(
     proven: &Proven,
     findings: &mut Findings,
 ) -> Vec<Stamped> {
-    // Those that cannot be read the first verdict has named.
-    let lists =
-        members.below("crls/").filter_map(|(_, bytes)| Crl::from_pem_many(std::str::from_utf8(bytes).ok()?).ok());
-    let crls: Vec<Crl> = lists.flatten().collect();
     let mut all = Vec::new();
     for (name, token) in members.below(layout::STAMPS) {
         let Some(tbs_file) = layout::stamped(name) else {
@@ -55,7 +51,7 @@ pub(crate) fn check(
             continue;
         };
         findings.signatures.checked();
-        let trust = Trust { anchors, known: &[], crls: &crls, at_ns: receipt.stored_at };
+        let trust = Trust { anchors, known: &[], crls: &authentic.crls, at_ns: receipt.stored_at };
         let stamp = match time_stamp::verify(token, &sm3(&[&sealed.signature]), &trust) {
             Judgement::Valid(stamp) => stamp,
             Judgement::Invalid(why @ Refusal::ForeignAlgorithm(_)) => {
@@ -66,12 +62,9 @@ pub(crate) fn check(
                 findings.signatures.warn(name, Text::StampUntrusted { why: error.to_string() });
                 continue;
             }
-            Judgement::Invalid(why) => {
-                findings.signatures.fail(name, Text::StampWrong { why: why.to_string() });
-                continue;
-            }
-            Judgement::Malformed(why) => {
-                findings.signatures.fail(name, Text::StampWrong { why: why.to_string() });
+            other => {
+                let why = other.valid().err().map(|fault| fault.to_string()).unwrap_or_default();
+                findings.signatures.fail(name, Text::StampWrong { why });
                 continue;
             }
         };
@@ -87,13 +80,13 @@ pub(crate) fn check(
         };
         in_time(format!("{tbs_file}#storedAt"), receipt.stored_at);
         let below = |(_, root): &&(_, String)| *root == tbs_file;
-        for (place, _) in proven.rooted_in.iter().filter(below) {
+        for (place, _) in proven.rooted.iter().filter(below) {
             if let Some(BlockHeader { time, .. }) = proven.headers.get(place) {
                 in_time(format!("signed/block-{}-{}.tbs#time", place.0, place.1), *time);
             }
         }
         let bill = evidence.bill_entry.as_ref().map(|entry| entry.place);
-        let covers_bill = proven.rooted_in.iter().filter(below).any(|(place, _)| Some(*place) == bill);
+        let covers_bill = proven.rooted.iter().filter(below).any(|(place, _)| Some(*place) == bill);
         all.push(Stamped { file: name.to_owned(), at, authority: stamp.authority.subject(), covers_bill });
     }
     all

@@ -42,11 +42,11 @@ fn excesses() -> [Excess; 10] {
         ("members that expand together", "what the pack unpacks to", |files| {
             numbered(files, 30, |number| format!("entries/records-{number}.der"), &vec![0; 8 << 20]);
         }),
-        ("certificates by the hundred", "the number of certificates or revocation lists", |files| {
+        ("certificates by the hundred", "the number of certificates, revocation lists or time-stamps", |files| {
             let one = files.iter().find(|(name, _)| name.starts_with("certs/")).map(|(_, pem)| pem.clone());
             numbered(files, 100, |number| format!("certs/x-{number}.pem"), &one.unwrap());
         }),
-        ("revocation lists by the dozen", "the number of certificates or revocation lists", |files| {
+        ("revocation lists by the dozen", "the number of certificates, revocation lists or time-stamps", |files| {
             let one = files.iter().find(|(name, _)| name.starts_with("crls/")).map(|(_, pem)| pem.clone());
             numbered(files, 12, |number| format!("crls/x-{number}.pem"), &one.unwrap());
         }),
