@@ -75,8 +75,15 @@ fn places() -> String {
 }
 
 impl Drop for House {
-    /// Removes the empty cgroups: an agent that was killed leaves them.
+    /// Ends the orders, which go on without their agent, and removes the empty cgroups: one that was killed leaves both.
     fn drop(&mut self) {
+        for entry in fs::read_dir(self.folder.path()).into_iter().flatten().filter_map(Result::ok) {
+            let is_pid = entry.path().extension().is_some_and(|extension| extension == "pid");
+            if let Some(pid) = fs::read_to_string(entry.path()).ok().filter(|_| is_pid) {
+                // Most have ended by themselves.
+                program::command("kill").args(["-9", "--", &format!("-{}", pid.trim())]).output().ok();
+            }
+        }
         let mounts = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
         for parent in mounts.chain([PathBuf::from("/sys/fs/cgroup")]).map(|mount| mount.join(places())) {
             for order in fs::read_dir(&parent).into_iter().flatten().filter_map(Result::ok) {

@@ -6,7 +6,7 @@ use std::{path::Path, path::PathBuf, time::Duration};
 use clap::Subcommand;
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{
-    Judgement, random,
+    random,
     sm3::sm3,
     time_stamp::{self, Answer, Authority, QUERY_TYPE, Request, Said, Unusable},
 };
@@ -159,7 +159,7 @@ fn verify(input: &Path, stamp: &Path, trust: &TrustArgs, known: &[PathBuf], cont
         Ok(Answer::Refused { why, .. }) => return super::trust::refuse(stamp, &why, context),
         Err(_) => bytes,
     };
-    let judgement: Judgement<_> = time_stamp::verify(&token, &sm3(&[&file::read(input)?]), &trusted.trust());
+    let judgement = time_stamp::verify(&token, &sm3(&[&file::read(input)?]), &trusted.trust());
     let found = match judged(stamp, judgement, context)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
