@@ -57,16 +57,23 @@ class Machine:
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.console, self.monitor = self._connect(serial), self._connect(monitor)
         self.buffer = b""
+        # The shell echoes and prompts until it is told not to.
+        self._ready(limit, "stty -echo; bind \"set enable-bracketed-paste off\"; PS1=; PS2=; unset PROMPT_COMMAND; ")
+
+    def _ready(self, limit, first=""):
+        """Waits until the shell answers, asked again and again: what is typed while the port sleeps or boots is lost.
+
+        Only what the shell computed is its answer, and only to the question asked last: an echo is not one."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
-            # The shell echoes and prompts until it is told not to; only what it computed is its answer.
-            self._type("stty -echo; bind \"set enable-bracketed-paste off\"; PS1=; PS2=; unset PROMPT_COMMAND; echo ready-$((6*7))")
-            if self._until(b"ready-42", 5) is not None:
+            number = secrets.randbelow(1 << 30)
+            self._type(f"{first}echo ready-$(({number}+1))-")
+            if self._until(f"ready-{number + 1}-".encode(), 5) is not None:
                 self._until(b"\n", 2)
                 return
             if self.process.poll() is not None:
                 raise VmError(f"qemu ended with {self.process.returncode}")
-        raise VmError("the machine did not boot in time")
+        raise VmError(f"the machine's shell did not answer within {limit} s")
 
     def _connect(self, path):
         for _ in range(200):
@@ -125,11 +132,24 @@ class Machine:
             return {"/" + member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
 
     def suspend(self, seconds):
-        """Suspends the machine to memory, as `systemctl suspend` does, and wakes it after a while."""
+        """Suspends the machine to memory, as `systemctl suspend` does, and wakes it after it slept that long."""
         self._type("echo mem > /sys/power/state")
+        self._state("suspended", 120)
         time.sleep(seconds)
         self.say("system_wakeup")
-        self.run("true", 120)
+        self._state("running", 120)
+        self._ready(300)
+
+    def _state(self, word, limit):
+        """Waits until the monitor says that the machine is in that state."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            while select.select([self.monitor], [], [], 0)[0] and self.monitor.recv(65536):
+                pass
+            self.say("info status")
+            if select.select([self.monitor], [], [], 5)[0] and word in self.monitor.recv(65536).decode(errors="replace"):
+                return
+        raise VmError(f"the machine is not {word} after {limit} s")
 
     def say(self, command):
         """Gives the monitor a command."""
