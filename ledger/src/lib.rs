@@ -43,8 +43,11 @@ pub mod merkle;
 
 pub mod block;
 pub mod checkpoint;
+pub mod fork;
+pub mod witness;
 
 mod archive;
+mod copy;
 mod held;
 mod identity;
 mod index;
@@ -76,8 +79,10 @@ pub use block::{
 };
 pub use check::check;
 pub use checkpoint::{Checkpoint, verify_checkpoint};
+pub use copy::LogCopy;
 pub use entry::{Entry, EntryRef, Log, PerLog, entry_hash, foresee};
 pub use error::{Error, Fault};
+pub use fork::{ForkProof, Parted};
 pub use held::{Closed, HeldBlock, HeldEntry};
 pub use index::NO_KEY;
 pub use journal::Head;
@@ -90,3 +95,4 @@ pub use plan::{Batch, Plan};
 pub use recover::{Recovery, SetAside};
 pub use report::{CheckOptions, KeyOf, LogReport, MaySign, Opens, Problem, Report};
 pub use state::{State, StateFile};
+pub use witness::{Cosignature, WitnessedCheckpoint};

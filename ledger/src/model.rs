@@ -30,6 +30,31 @@ impl Chance {
     }
 }
 
+/// The chance that at least `need` of `count` independent witnesses do what each does with probability `each`: the upper tail of the
+/// binomial distribution. `None` for a probability outside 0 to 1, for more witnesses needed than there are, or more than 64.
+pub fn at_least(need: u32, count: u32, each: f64) -> Option<Chance> {
+    if !(0.0..=1.0).contains(&each) || need > count || count > 64 {
+        return None;
+    }
+    if need == 0 || each >= 1.0 {
+        return Some(Chance::CERTAIN);
+    }
+    if each == 0.0 {
+        return Some(Chance::NEVER);
+    }
+    let mut ways = 1.0_f64;
+    let mut sum = 0.0;
+    for some in 0..=count {
+        if some > 0 {
+            ways = ways * f64::from(count - some + 1) / f64::from(some);
+        }
+        if some >= need {
+            sum += ways * each.powi(i32::try_from(some).ok()?) * (1.0 - each).powi(i32::try_from(count - some).ok()?);
+        }
+    }
+    Some(Chance::from_ln(sum.ln()))
+}
+
 /// One question to formulas (1) and (2): an attacker makes the next block with probability `share` (the paper's beta, the honest
 /// nodes' alpha being the rest), the trade has `blocks` blocks (n).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,6 +185,21 @@ pub fn total_s(times_s: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn witnesses_that_do_something_are_counted_exactly() {
+        // Three coins: at least two heads in half of the cases.
+        let half = at_least(2, 3, 0.5).unwrap();
+        assert!((half.probability - 0.5).abs() < 1e-12 && (half.log10 + std::f64::consts::LOG10_2).abs() < 1e-9);
+        let few = at_least(3, 3, 0.1).unwrap();
+        assert!((few.probability - 0.001).abs() < 1e-15);
+        assert_eq!(at_least(0, 5, 0.3), Some(Chance::CERTAIN));
+        assert_eq!(at_least(1, 5, 0.0), Some(Chance::NEVER));
+        assert_eq!(at_least(5, 5, 1.0), Some(Chance::CERTAIN));
+        for (need, count, each) in [(2, 1, 0.5), (1, 65, 0.5), (1, 2, 1.5), (1, 2, f64::NAN)] {
+            assert_eq!(at_least(need, count, each), None);
+        }
+    }
 
     fn near(found: f64, want: f64, what: &str) {
         assert!((found - want).abs() <= want.abs() * 1e-12, "{what}: {found:e} where {want:e} is due");
