@@ -14,10 +14,10 @@ BODIES = {
     1: "SignedStatement", 2: "SignedStatement", 3: "Deal", 4: "SignedStatement", 10: "Rules", 11: "Window",
     12: "UsageRecord", 13: "UsageRecord", 14: "OrderStatus", 15: "Signed", 17: "UserOperation", 18: "Signed", 19: "Signed",
     20: "SignedRotation", 21: "Signed", 22: "Signed",
-    23: "Certificates", 24: "FinanceLink", 25: "SetAside", 26: "Epoch", 27: "Allocation", 40: "Bill", 41: "Correction", 42: "Payment",
+    23: "Certificates", 24: "FinanceLink", 25: "SetAside", 26: "Epoch", 27: "Allocation", 28: "Signed", 40: "Bill", 41: "Correction", 42: "Payment",
     43: "RefundPaid",
 }
-SIGNED = {15: "Notice", 18: "Demand", 19: "Response", 21: "Receipt", 22: "Offer"}
+SIGNED = {15: "Notice", 18: "Demand", 19: "Response", 21: "Receipt", 22: "Offer", 28: "Matching"}
 STATEMENTS = (1, 2, 4)
 
 
@@ -49,6 +49,8 @@ class Checker:
                 self.check("Block", block, where)
         elif name == "Statement":
             self.statements.add(value["conType"])
+        elif name == "Matching":
+            self.check("Signed", self.module.encode("Signed", value["selection"]), where, "Selection")
         elif name == "SignedRotation":
             self.check("KeyRotation", value["rotation"], where)
         elif name == "SignedStatement":

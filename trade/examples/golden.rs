@@ -9,6 +9,8 @@ mod golden_after;
 mod golden_kinds;
 #[path = "../tests/all/golden_parts.rs"]
 mod golden_parts;
+#[path = "../tests/all/golden_peers.rs"]
+mod golden_peers;
 #[path = "../tests/all/parties.rs"]
 mod parties;
 #[path = "../tests/all/usage.rs"]

@@ -101,15 +101,15 @@ fn number(der: &[u8]) -> ContentNo {
 }
 
 /// A site or node name, an id.
-fn is_pool(pool: &str) -> bool {
+pub(crate) fn is_pool(pool: &str) -> bool {
     pool.split_once('/').is_some_and(|(site, node)| segment_ok(site) && segment_ok(node) && node != PLATFORM)
 }
 
-fn is_text(text: &str, least: usize) -> bool {
+pub(crate) fn is_text(text: &str, least: usize) -> bool {
     (least..=TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-fn rises<T: Ord>(values: impl Iterator<Item = T>) -> bool {
+pub(crate) fn rises<T: Ord>(values: impl Iterator<Item = T>) -> bool {
     let values: Vec<T> = values.collect();
     values.is_sorted_by(|a, b| a < b)
 }

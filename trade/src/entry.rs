@@ -76,6 +76,8 @@ kinds! {
     Epoch = 26, "epoch";
     /// Which devices an order holds: [`crate::allocation::Allocation`].
     Allocation = 27, "allocation";
+    /// What a buyer chose of the answers to its demand: `Signed` over [`crate::matching::Matching`], by the platform.
+    Matching = 28, "matching";
     /// Bill: [`crate::bill::Bill`] (finance log).
     Bill = 40, "bill";
     /// Correction of a bill: [`crate::correction::Correction`] (finance log).

@@ -4,7 +4,32 @@
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
 
-use crate::{Error, bill::Bill, rules::RuleTable, statement::Payment, tariff::Tariff};
+use crate::{Error, bill::Bill, octets::from_rfc3339, rules::RuleTable, statement::Payment, tariff::Tariff};
+
+/// The period that a text names in a time zone: a month `YYYY-MM`, a day `YYYY-MM-DD`, or two instants of RFC 3339 in UTC with `/` between
+/// them. Its start and its end, not included, ns since 1970-01-01Z.
+///
+/// # Errors
+/// [`Error::Text`] for any other text; as [`Calendar::of`] for the zone.
+pub fn named(zone: &str, text: &str) -> Result<(i64, i64), Error> {
+    let wrong = || {
+        let why =
+            format!("{text:?}: YYYY-MM, YYYY-MM-DD, or two times of RFC 3339 in UTC with / between them expected");
+        Error::Text { what: "period", why }
+    };
+    if let Some((from, until)) = text.split_once('/') {
+        let ends = from_rfc3339(from).zip(from_rfc3339(until));
+        return ends.filter(|(from, until)| from < until).ok_or_else(wrong);
+    }
+    let calendar = Calendar::new(Period::Day, zone)?.ok_or_else(out_of_range)?;
+    let is_month = Month::is_name(text);
+    let first: Date = if is_month { format!("{text}-01") } else { text.to_owned() }.parse().map_err(|_| wrong())?;
+    if !is_month && text.len() != "2026-01-01".len() {
+        return Err(wrong());
+    }
+    let last = if is_month { first.last_of_month() } else { first };
+    Ok((calendar.start(first)?, calendar.start(last.tomorrow().map_err(|_| out_of_range())?)?))
+}
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 

@@ -6,29 +6,35 @@ use der::{Decode, Reader, Tag, Tagged, asn1::AnyRef};
 use crate::Error;
 
 /// The structures of `docs/evidence.asn1` whose first field is `version`, apart from the ledger's own.
-const VERSIONED: [&str; 22] = [
+const VERSIONED: [&str; 28] = [
     "Allocation",
+    "Ask",
     "Bill",
     "Blocks",
     "Correction",
     "Deal",
     "Demand",
+    "Headers",
     "KeyRotation",
+    "Matching",
     "Notice",
     "Offer",
     "OrderStatus",
     "ParentBill",
     "Payment",
     "Receipt",
+    "Reconciliation",
     "RefundPaid",
     "Response",
     "Rules",
+    "Selection",
     "Statement",
     "Tariff",
     "Token",
     "UsageRecord",
     "UserOperation",
     "Window",
+    "Witnessing",
 ];
 
 /// The one version there is of each.
@@ -104,7 +110,7 @@ mod tests {
                 None => {}
             }
         }
-        found.retain(|name| !["BlockHeader", "Checkpoint"].contains(name));
+        found.retain(|name| !["BlockHeader", "Checkpoint", "ForkProof", "Witnessed"].contains(name));
         found.sort_unstable();
         assert_eq!(found, VERSIONED);
     }
@@ -124,27 +130,33 @@ mod tests {
         }
         each!(
             crate::allocation::Allocation = "Allocation",
+            crate::if2::peers::Ask = "Ask",
             crate::bill::Bill = "Bill",
             crate::if2::Blocks = "Blocks",
             crate::correction::Correction = "Correction",
             crate::entry::Deal = "Deal",
             crate::demand::Demand = "Demand",
+            crate::if2::peers::Headers = "Headers",
             crate::rotation::KeyRotation = "KeyRotation",
+            crate::matching::Matching = "Matching",
             crate::notice::Notice = "Notice",
             crate::statement::Offer = "Offer",
             crate::entry::OrderStatus = "OrderStatus",
             crate::parent::ParentBill = "ParentBill",
             crate::entry::Payment = "Payment",
             crate::entry::Receipt = "Receipt",
+            crate::reconciliation::Reconciliation = "Reconciliation",
             crate::correction::RefundPaid = "RefundPaid",
             crate::demand::Response = "Response",
             crate::entry::Rules = "Rules",
+            crate::matching::Selection = "Selection",
             crate::statement::Statement = "Statement",
             crate::tariff::Tariff = "Tariff",
             crate::token::Token = "Token",
             crate::usage::UsageRecord = "UsageRecord",
             crate::entry::UserOperation = "UserOperation",
             crate::usage::Window = "Window",
+            crate::if2::peers::Witnessing = "Witnessing",
         );
     }
 

@@ -16,12 +16,15 @@ pub struct Demands {
     pub after: u64,
 }
 
-/// Answer to [`Demands`]: what the node may see and what has not lapsed.
+/// Answer to [`Demands`]: what the node may see and what has not lapsed, and what was chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DemandList {
     /// DER of `Signed` over `Demand`, by the platform, in its count; at most [`DEMANDS_MAX`].
     pub demands: Vec<Sealed>,
+    /// DER of `Signed` over `Matching`, by the platform: what was chosen of the answers to demands that the node may see; in the same
+    /// count, together with the demands at most [`DEMANDS_MAX`].
+    pub matchings: Vec<Sealed>,
     /// The place of the last of them, or `after` where there is none.
     pub last: u64,
     /// More follow at once.

@@ -122,6 +122,41 @@ pub struct Catalogue {
     pub certificates: Vec<Sealed>,
     /// The products.
     pub products: Vec<Product>,
+    /// The site's shop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shop: Option<ShopProfile>,
+}
+
+/// 算力店铺: how the site presents itself (6.3, 7.3). For people and the operator who admits it; nothing of it is evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShopProfile {
+    /// Its name.
+    pub name: String,
+    /// What it offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// Where a person asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// 统一社会信用代码 of who runs it (GB 32100).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit_code: Option<String>,
+    /// 资质: what proves that it may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub qualifications: Vec<Qualification>,
+}
+
+/// One licence or certificate of a shop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qualification {
+    /// What it is called.
+    pub name: String,
+    /// Its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// SM3 of the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// A buyer's browse statement, relayed by the platform.

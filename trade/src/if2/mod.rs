@@ -5,6 +5,7 @@ mod blocks;
 mod demand;
 mod envelope;
 mod message;
+pub mod peers;
 pub mod protected;
 mod question;
 mod session;
@@ -15,8 +16,9 @@ pub use demand::{DEMANDS_MAX, DemandList, DemandResponse, Demands};
 pub use envelope::{Envelope, MESSAGE_BYTES_MAX, Opened, Payload, content_id};
 pub use message::{
     Accepted, Answer, BillPush, Browse, Catalogue, EntryProof, Fetch, Held, Offered, OrderChange, PaymentConfirm,
-    PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla, Remedy, Sealed, SendOrder,
+    PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla, Qualification, Remedy, Sealed,
+    SendOrder, ShopProfile,
 };
 pub use question::{BillList, BillQuery, BillView, RefundAmount, RefundState};
 pub use session::{AuthCode, Authorised, Logout, TokenGiven, TokenRequest, UserInfo, UserState};
-pub use topic::{Delivery, Interface, PLATFORM, Topic, segment_ok};
+pub use topic::{Delivery, Interface, PLATFORM, Said, Told, Topic, segment_ok};

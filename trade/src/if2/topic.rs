@@ -103,6 +103,62 @@ pub fn segment_ok(segment: &str) -> bool {
         && segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
+/// What a node tells of its log, or a finder of a fork.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// `headers`: [`super::peers::Headers`] as they are written.
+    Headers,
+    /// `checkpoint-trade`, `checkpoint-finance`: the newest with its cosignatures, retained.
+    Checkpoint(u8),
+    /// `certificates`: the node's chain, DER of `SEQUENCE OF OCTET STRING`, leaf first; retained.
+    Certificates,
+    /// `cosignature`: [`super::peers::Witnessing`] of a checkpoint of another node.
+    Cosignature,
+    /// `fork-{16 hexadecimal digits}`: a fork proof, named by the first octets of its SM3; retained.
+    Fork(String),
+    /// `unserved`: that another node does not serve what its checkpoint covers.
+    Unserved,
+}
+
+/// What is said to one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// [`super::peers::Ask`].
+    Ask,
+    /// [`super::peers::Headers`].
+    Answer,
+}
+
+impl Told {
+    fn name(&self) -> String {
+        match self {
+            Told::Headers => "headers".to_owned(),
+            Told::Checkpoint(0) => "checkpoint-trade".to_owned(),
+            Told::Checkpoint(_) => "checkpoint-finance".to_owned(),
+            Told::Certificates => "certificates".to_owned(),
+            Told::Cosignature => "cosignature".to_owned(),
+            Told::Fork(number) => format!("fork-{number}"),
+            Told::Unserved => "unserved".to_owned(),
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        let number = |text: &str| {
+            let is_number = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            is_number.then(|| Told::Fork(text.to_owned()))
+        };
+        match name {
+            "headers" => Some(Told::Headers),
+            "checkpoint-trade" => Some(Told::Checkpoint(0)),
+            "checkpoint-finance" => Some(Told::Checkpoint(1)),
+            "certificates" => Some(Told::Certificates),
+            "cosignature" => Some(Told::Cosignature),
+            "unserved" => Some(Told::Unserved),
+            name => number(name.strip_prefix("fork-")?),
+        }
+    }
+}
+
 /// A topic of the tree `hufu/v1/...`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
@@ -130,6 +186,22 @@ pub enum Topic {
         /// The answer's topic.
         answer: bool,
     },
+    /// `hufu/v1/{site}/{node}/ledger/{..}`; of the platform, `node` is `platform` and only forks are told.
+    Ledger {
+        /// Who tells: `{site}/{node}`.
+        pool: String,
+        /// What.
+        told: Told,
+    },
+    /// `hufu/v1/{site}/{node}/ledger/to/{site}/{node}/{..}`.
+    LedgerTo {
+        /// Who says it.
+        pool: String,
+        /// To whom.
+        to: String,
+        /// What.
+        said: Said,
+    },
 }
 
 impl Topic {
@@ -142,10 +214,23 @@ impl Topic {
         }
         let pool = format!("{site}/{node}");
         // No node is named as the platform is, so that its topics are nobody else's.
-        if *node == PLATFORM && rest != ["state"] {
+        if *node == PLATFORM && rest != ["state"] && rest.first() != Some(&"ledger") {
             return None;
         }
         match rest {
+            ["ledger", name] => {
+                let told = Told::from_name(name)?;
+                (*node != PLATFORM || matches!(told, Told::Fork(_))).then_some(Topic::Ledger { pool, told })
+            }
+            ["ledger", "to", site, other, name] => {
+                let said = match *name {
+                    "ask" => Said::Ask,
+                    "answer" => Said::Answer,
+                    _ => return None,
+                };
+                let is_named = segment_ok(site) && segment_ok(other);
+                is_named.then(|| Topic::LedgerTo { pool, to: format!("{site}/{other}"), said })
+            }
             ["presence"] => Some(Topic::Presence { pool }),
             ["products"] => Some(Topic::Products { pool }),
             ["state"] if *node == PLATFORM => Some(Topic::PlatformState { site: (*site).to_owned() }),
@@ -165,6 +250,14 @@ impl std::fmt::Display for Topic {
             Topic::Presence { pool } => write!(f, "hufu/v1/{pool}/presence"),
             Topic::Products { pool } => write!(f, "hufu/v1/{pool}/products"),
             Topic::PlatformState { site } => write!(f, "hufu/v1/{site}/{PLATFORM}/state"),
+            Topic::Ledger { pool, told } => write!(f, "hufu/v1/{pool}/ledger/{}", told.name()),
+            Topic::LedgerTo { pool, to, said } => {
+                let name = match said {
+                    Said::Ask => "ask",
+                    Said::Answer => "answer",
+                };
+                write!(f, "hufu/v1/{pool}/ledger/to/{to}/{name}")
+            }
             Topic::Call { pool, interface, answer } => {
                 let direction = if interface.is_up() { "up" } else { "down" };
                 write!(f, "hufu/v1/{pool}/{direction}/{}{}", interface.name(), if *answer { "/re" } else { "" })
@@ -190,12 +283,30 @@ mod tests {
                 topics.push(Topic::Call { pool: pool.clone(), interface: *interface, answer });
             }
         }
+        let fork = Told::Fork("0123456789abcdef".to_owned());
+        let told = [Told::Headers, Told::Checkpoint(0), Told::Checkpoint(1), Told::Certificates, Told::Cosignature];
+        for told in told.into_iter().chain([Told::Unserved, fork.clone()]) {
+            topics.push(Topic::Ledger { pool: pool.clone(), told });
+        }
+        topics.push(Topic::Ledger { pool: "site-1/platform".to_owned(), told: fork });
+        for said in [Said::Ask, Said::Answer] {
+            topics.push(Topic::LedgerTo { pool: pool.clone(), to: "site-2/platform".to_owned(), said });
+        }
         for topic in topics {
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
         }
-        for foreign in
-            ["", "hufu/v1/a/b", "hufu/v2/a/b/presence", "hufu/v1/A/b/presence", "hufu/v1/a/b/down/blocks", "x/y"]
-        {
+        for foreign in [
+            "",
+            "hufu/v1/a/b",
+            "hufu/v2/a/b/presence",
+            "hufu/v1/A/b/presence",
+            "hufu/v1/a/b/down/blocks",
+            "hufu/v1/a/platform/ledger/headers",
+            "hufu/v1/a/b/ledger/fork-0123",
+            "hufu/v1/a/b/ledger/to/c/ask",
+            "hufu/v1/a/b/ledger/to/c/D/ask",
+            "x/y",
+        ] {
             assert_eq!(Topic::parse(foreign), None, "{foreign}");
         }
     }

@@ -54,6 +54,9 @@ impl Dice<'_> {
     pub(crate) fn u32(&mut self) -> u32 {
         u32::try_from(self.u64() % (1 << 32)).unwrap()
     }
+    pub(crate) fn u16(&mut self) -> u16 {
+        u16::try_from(self.u64() % (1 << 16)).unwrap()
+    }
     pub(crate) fn i64(&mut self) -> i64 {
         let value = i64::try_from(self.u64() / 2).unwrap();
         if self.odd() { -value - 1 } else { value }

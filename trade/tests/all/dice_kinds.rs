@@ -1,8 +1,11 @@
-//! Random demands, responses, rotations and parent orders, as `dice.rs` makes the other structures.
+//! Random demands, responses, choices, compared books, rotations and parent orders, as `dice.rs` makes the other structures.
 
 use hufu_trade::{
     demand::{Demand, DemandAttribute, DemandItem, DemandRefusal, Proposal, Response},
+    if2::peers::{Ask, Beginning, Headers, Witnessing},
+    matching::{Candidate, Matching, Selection},
     parent::{ChildBill, ParentBill, ParentNoInput, ParentOrder, Payable},
+    reconciliation::{Reconciliation, ReconciliationLine},
     rotation::{KeyRotation, SignedRotation},
     statement::Reservation,
 };
@@ -52,6 +55,81 @@ impl Dice<'_> {
             time: self.i64(),
             proposal: self.maybe(proposal),
             refusal: self.maybe(|d| DemandRefusal { code: d.text(), why: d.text() }),
+        }
+    }
+    pub(crate) fn selection(&mut self) -> Selection {
+        Selection {
+            version: self.u8(),
+            demand: self.hash(),
+            time: self.i64(),
+            chosen: self.some(Self::hash),
+            why: self.text(),
+        }
+    }
+    pub(crate) fn matching(&mut self) -> Matching {
+        let candidate = |d: &mut Self| Candidate {
+            computing_pool_id: d.text(),
+            proposal_no: d.hash(),
+            response: d.hash(),
+            estimate: d.maybe(Self::money),
+            score: d.u16(),
+        };
+        Matching {
+            version: self.u8(),
+            demand: self.hash(),
+            relay: self.text(),
+            time: self.i64(),
+            candidates: self.some(candidate),
+            selection: self.signed(),
+        }
+    }
+    pub(crate) fn reconciliation(&mut self) -> Reconciliation {
+        let line = |d: &mut Self| ReconciliationLine {
+            kind: d.u16(),
+            number: d.text(),
+            contract_no: d.hash(),
+            time: d.i64(),
+            amount: d.maybe(Self::money),
+            entry: d.maybe(Self::entry_name),
+            refused: d.maybe(Self::text),
+        };
+        Reconciliation {
+            version: self.u8(),
+            computing_pool_id: self.text(),
+            side: self.u8(),
+            from: self.i64(),
+            until: self.i64(),
+            time: self.i64(),
+            trade_size: self.u64(),
+            trade_root: self.hash(),
+            finance_size: self.u64(),
+            finance_root: self.hash(),
+            other: self.maybe(Self::hash),
+            lines: self.some(line),
+        }
+    }
+    pub(crate) fn headers(&mut self) -> Headers {
+        let beginning = |d: &mut Self| Beginning { checkpoint: d.signed(), peaks: d.some(Self::bytes), head: d.hash() };
+        Headers {
+            version: self.u8(),
+            node: self.text(),
+            log: self.u8(),
+            first: self.u64(),
+            headers: self.some(Self::signed),
+            beginning: self.maybe(beginning),
+        }
+    }
+    pub(crate) fn ask(&mut self) -> Ask {
+        Ask { version: self.u8(), node: self.text(), log: self.u8(), from: self.u64(), until: self.u64() }
+    }
+    pub(crate) fn witnessing(&mut self) -> Witnessing {
+        Witnessing {
+            version: self.u8(),
+            node: self.text(),
+            log: self.u8(),
+            size: self.u64(),
+            root: self.hash(),
+            cosignature: self.bytes(),
         }
     }
     pub(crate) fn key_rotation(&mut self) -> KeyRotation {

@@ -1,12 +1,15 @@
-//! The golden files of demands and their answers, of a key that is changed, and of orders with a parent.
+//! The golden files of demands, their answers and what was chosen, of a key that is changed, of orders with a parent, and of books
+//! that are compared.
 
 use hufu_gm::{SecretKey, ca};
 use hufu_trade::{
     demand::{Demand, DemandAttribute, DemandItem, DemandRefusal, Proposal, Response},
     encode,
     entry::{EntryKind, EntryName, octet_string},
+    matching::{Matching, Selection, candidates},
     octets::{Digest, Octets},
     parent::{Child, ChildBill, ParentNoInput, ParentOrder, Payable, parent_bill, parent_no},
+    reconciliation::{Reconciliation, ReconciliationLine},
     rotation::{KeyRotation, SignedRotation},
     statement::{Requirement, Reservation},
     token::{SCOPE_CONTRACT, SCOPE_IF2, Token},
@@ -65,6 +68,56 @@ pub(crate) fn response(follows: Digest, demand: &Demand, refused: Option<DemandR
         refusal: refused,
     };
     Ok(Response { proposal_no: plain.number()?, ..plain })
+}
+
+/// What the buyer chose of these answers.
+pub(crate) fn matching(buyer: &Party, answers: &[Response], chosen: &Response) -> Outcome<Matching> {
+    let selection = Selection {
+        version: 1,
+        demand: chosen.demand,
+        time: T0 - 70 * MINUTE,
+        chosen: vec![chosen.proposal_no],
+        why: "the nearest (最近)".to_owned(),
+    };
+    let hashed: Vec<(Digest, &Response)> =
+        answers.iter().map(|answer| Ok((digest(&encode(answer, "Response")?), answer))).collect::<Outcome<_>>()?;
+    Ok(Matching {
+        version: 1,
+        demand: chosen.demand,
+        relay: "site-1/platform".to_owned(),
+        time: T0 - 69 * MINUTE,
+        candidates: candidates(hashed, &selection),
+        selection: buyer.seal(encode(&selection, "Selection")?)?,
+    })
+}
+
+/// The books of one side over a day in which the golden bill was made.
+pub(crate) fn books(side: u8, other: Option<Digest>, bill: &EntryName, child: &ChildBill) -> Reconciliation {
+    let line = |kind: EntryKind, entry| ReconciliationLine {
+        kind: kind.number(),
+        number: child.number.clone(),
+        contract_no: child.contract_no,
+        time: T0 + 180 * MINUTE,
+        amount: Some(child.due),
+        entry,
+        refused: None,
+    };
+    let paid = ReconciliationLine { time: T0 + 200 * MINUTE, ..line(EntryKind::Payment, None) };
+    let lines = std::iter::once(line(EntryKind::Bill, Some(bill.clone()))).chain((side == 1).then_some(paid));
+    Reconciliation {
+        version: 1,
+        computing_pool_id: POOL.to_owned(),
+        side,
+        from: T0,
+        until: T0 + 1_440 * MINUTE,
+        time: T0 + 1_500 * MINUTE,
+        trade_size: 34,
+        trade_root: digest(b"the trade log"),
+        finance_size: 1,
+        finance_root: digest(b"the finance log"),
+        other,
+        lines: Reconciliation::sorted(lines.collect()),
+    }
 }
 
 /// The node's next key and certificate.
@@ -140,6 +193,7 @@ pub(crate) fn kinds(files: &mut Files, parties: &Parties, order: &Requirement, b
     let named = lone(files, "demand", EntryKind::Demand, 30, &body)?;
     let refusal = DemandRefusal { code: "stock".to_owned(), why: "three are not free (库存不足)".to_owned() };
     files.der("DemandRefusal", &refusal)?;
+    let mut answers = Vec::new();
     for (which, height, refused) in [("proposal", 31, None), ("refusal", 32, Some(refusal))] {
         let response = response(named.hash, &demand, refused)?;
         response.check()?;
@@ -149,7 +203,27 @@ pub(crate) fn kinds(files: &mut Files, parties: &Parties, order: &Requirement, b
         let signed = parties.node.seal(encode(&response, "Response")?)?;
         let body = files.signed(&format!("Response-{which}"), &signed)?;
         lone(files, &format!("response-{which}"), EntryKind::Response, height, &body)?;
+        answers.push(response);
     }
+    // A node has one answer; the refusal is another node's.
+    let mut other = answers.pop().ok_or("no refusal")?;
+    other.computing_pool_id = "site-2/node-b".to_owned();
+    let chosen = answers.first().cloned().ok_or("no proposal")?;
+    let matching = matching(&parties.buyer, &[chosen.clone(), other], &chosen)?;
+    matching.check()?;
+    files.der("Candidate", matching.candidates.first().ok_or("no candidate")?)?;
+    files.signed("Selection", &matching.selection)?;
+    let body = files.signed("Matching", &parties.platform.seal(encode(&matching, "Matching")?)?)?;
+    lone(files, "matching", EntryKind::Matching, 34, &body)?;
+
+    let own = books(0, None, &named_bill(&bill), &bill);
+    let own_der = encode(&own, "Reconciliation")?;
+    let theirs = books(1, Some(Reconciliation::digest(&own_der)), &named_bill(&bill), &bill);
+    for (which, side, party) in [("node", &own, &parties.node), ("platform", &theirs, &parties.platform)] {
+        side.check()?;
+        files.signed(&format!("Reconciliation-{which}"), &party.seal(encode(side, "Reconciliation")?)?)?;
+    }
+    files.der("ReconciliationLine", theirs.lines.last().ok_or("no line")?)?;
 
     let next = next_node(parties, POOL)?;
     files.raw("node-next.crt", next.certificate.to_pem().as_bytes());
@@ -160,6 +234,11 @@ pub(crate) fn kinds(files: &mut Files, parties: &Parties, order: &Requirement, b
     let body = files.der("SignedRotation", &signed)?;
     lone(files, "key-rotation", EntryKind::KeyRotation, 33, &body)?;
     parents(files, parties, order, bill)
+}
+
+/// Where the golden bill stands.
+fn named_bill(bill: &ChildBill) -> EntryName {
+    EntryName { log: 1, height: 0, index: 0, hash: bill.bill }
 }
 
 /// A child's requirement, and the parent's bill over two children.

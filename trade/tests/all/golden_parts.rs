@@ -170,6 +170,8 @@ pub(crate) fn receipt(
         time: T0 + 2 * SECOND,
     };
     files.signed("Checkpoint", &parties.node.seal(encode(&checkpoint, "Checkpoint")?)?)?;
+    let first = header((Log::Trade, 0), [0; 32], digest(b"the first entry"));
+    crate::golden_peers::peers(files, parties, (&checkpoint, &first))?;
     let refused = Refused { entry: leaf(b"an entry nobody made"), code: "amount".to_owned() };
     files.der("Refused", &refused)?;
     let trade = Receipt {

@@ -22,6 +22,8 @@ mod golden_kinds;
 #[cfg(test)]
 mod golden_parts;
 #[cfg(test)]
+mod golden_peers;
+#[cfg(test)]
 mod golden_test;
 #[cfg(test)]
 mod kinds;
@@ -39,6 +41,8 @@ mod period;
 mod prepaid;
 #[cfg(test)]
 mod rating;
+#[cfg(test)]
+mod reconciliation;
 #[cfg(test)]
 mod statement;
 #[cfg(test)]

@@ -16,10 +16,15 @@ use hufu_trade::{
         Certificates, Countersignature, Deal, EntryName, Epoch, FinanceLink, OrderStatus, Payment, Receipt,
         ReceivedBill, Refused, Rules, SetAside, SignedStatement, UserOperation,
     },
-    if2::Blocks,
+    if2::{
+        Blocks,
+        peers::{Ask, Beginning, Headers, Witnessing},
+    },
+    matching::{Candidate, Matching, Selection},
     notice::{Notice, Renewal},
     parent::{ChildBill, ParentBill, ParentNoInput, ParentOrder},
     quality::{Delivered, QualityLine},
+    reconciliation::{Reconciliation, ReconciliationLine},
     rotation::{KeyRotation, SignedRotation},
     statement::{
         ContractNoInput, ContractValue, Metered, Offer, Requirement, RequirementItem, Reservation, ScoreCard,
@@ -97,6 +102,9 @@ round_trips! {
     refunds_read_back: refund_paid,
     demands_read_back: demand,
     responses_read_back: response,
+    selections_read_back: selection,
+    matchings_read_back: matching,
+    reconciliations_read_back: reconciliation,
     key_rotations_read_back: key_rotation,
     signed_rotations_read_back: signed_rotation,
     parent_no_inputs_read_back: parent_no_input,
@@ -106,6 +114,9 @@ round_trips! {
     epochs_read_back: epoch,
     receipts_read_back: receipt,
     block_messages_read_back: blocks,
+    header_messages_read_back: headers,
+    asks_read_back: ask,
+    witnessings_read_back: witnessing,
 }
 
 /// Decodes and encodes again what a golden file's name says it is; `None` for the ledger's own structures.
@@ -115,6 +126,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
             match name.split(['-', '.']).next()? {
                 $(stringify!($kind) => Some(decode::<$kind>(bytes, "golden").and_then(|value| encode(&value, "golden"))),)*
                 "Entry" | "EntryRef" | "Block" | "BlockHeader" | "Checkpoint" => None,
+                "Witnessed" | "Cosignature" | "WitnessedCheckpoint" | "ForkProof" | "Join" => None,
                 other => panic!("no decoder for {other}"),
             }
         };
@@ -122,8 +134,11 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
     by_name!(
         Adjustment,
         Allocation,
+        Ask,
+        Beginning,
         Bill,
         Blocks,
+        Candidate,
         Certificates,
         ChildBill,
         ContractNoInput,
@@ -140,9 +155,11 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         EntryName,
         Epoch,
         FinanceLink,
+        Headers,
         HostTotal,
         KeyRotation,
         Line,
+        Matching,
         MeterIdentity,
         Metered,
         Notice,
@@ -159,6 +176,8 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Reading,
         Receipt,
         ReceivedBill,
+        Reconciliation,
+        ReconciliationLine,
         RefundPaid,
         Refused,
         Renewal,
@@ -169,6 +188,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Rules,
         ScoreCard,
         ScoreItem,
+        Selection,
         SetAside,
         Signed,
         SignedRotation,
@@ -181,7 +201,8 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Token,
         UsageRecord,
         UserOperation,
-        Window
+        Window,
+        Witnessing
     )
 }
 
