@@ -145,7 +145,7 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
     let Some((rules, _, table)) = core.book.table_of(None) else { return Err(own_fault("no rule table")) };
     let facts = Facts { buyer_signed, node_signed: true, window_open: true, ..Facts::default() };
     next(table, &table.start, "browse", facts).map_err(|r| refused(&r))?;
-    let Some(product) = core.shop.product(&request.product_id) else {
+    let Some(product) = core.shop.product(&request.product_id).filter(|product| product.is_listed) else {
         let zh = format!("没有产品 {}", request.product_id);
         return Err(problem("unknown", Some("product_id"), format!("no product {}", request.product_id), zh));
     };

@@ -251,6 +251,7 @@ impl Book {
             EntryKind::UserOperation => self.operation(&read(decode(body, "UserOperation"))?),
             EntryKind::Demand => self.demand(at, body),
             EntryKind::Response => self.response(at, body),
+            EntryKind::Matching => self.matching(at, body),
             EntryKind::KeyRotation => read(read(decode::<SignedRotation>(body, "SignedRotation"))?.open()).map(|_| ()),
             EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Ok(()),
         }

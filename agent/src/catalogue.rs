@@ -31,6 +31,7 @@ pub(crate) struct RawProduct {
     sla: Option<Sla>,
     delivery: Option<Delivery>,
     requires: Option<Requires>,
+    listed: Option<bool>,
     tariff: Option<toml::Table>,
 }
 
@@ -119,6 +120,8 @@ pub(crate) struct ProductConfig {
     pub(crate) delivery: Option<Delivery>,
     /// What it needs of the server.
     pub(crate) requires: Requires,
+    /// On sale (上架); false: in no catalogue, and no offer is made of it. What was sold goes on.
+    pub(crate) is_listed: bool,
     /// Price terms.
     pub(crate) tariff: Tariff,
 }
@@ -179,6 +182,7 @@ fn with_template(raw: RawProduct, templates: &[RawProduct]) -> Result<RawProduct
         sla: raw.sla.or(from.sla),
         delivery: raw.delivery.or(from.delivery),
         requires: raw.requires.or(from.requires),
+        listed: raw.listed.or(from.listed),
         tariff: raw.tariff.or(from.tariff),
     })
 }
@@ -237,12 +241,14 @@ fn product(raw: RawProduct) -> Result<ProductConfig, String> {
         sla: raw.sla,
         delivery: raw.delivery,
         requires,
+        is_listed: raw.listed.unwrap_or(true),
         tariff,
         id,
     })
 }
 
-fn is_text(text: &str) -> bool {
+/// One line of 1 to [`TEXT_CHARS_MAX`] characters.
+pub(crate) fn is_text(text: &str) -> bool {
     (1..=TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.contains(char::is_control)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hufu_audit::{Exit, Failure};
 use hufu_metering::gpu;
-use hufu_trade::if2::segment_ok;
+use hufu_trade::if2::{ShopProfile, segment_ok};
 use serde::Deserialize;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     directory,
     key_place::{self, KeyPlace, Named, secret},
     link::Access,
+    peers, profile,
     provision::Means,
     scrape,
     text::Text,
@@ -44,6 +45,8 @@ struct Raw {
     demand: RawDemand,
     #[serde(default)]
     metrics: scrape::Raw,
+    shop: Option<profile::Raw>,
+    peers: Option<peers::Raw>,
     #[serde(default)]
     template: Vec<RawProduct>,
     #[serde(default)]
@@ -240,6 +243,10 @@ pub(crate) struct Config {
     pub(crate) demand: crate::demand::Terms,
     /// What monitoring systems may read.
     pub(crate) metrics: scrape::Offer,
+    /// Whom this node follows, if anybody.
+    pub(crate) peers: Option<peers::Terms>,
+    /// How the site presents itself.
+    pub(crate) shop: Option<ShopProfile>,
     /// Products on sale.
     pub(crate) products: Vec<ProductConfig>,
 }
@@ -408,6 +415,8 @@ impl Config {
             directory: raw.directory.checked(dir, &at(&raw.ledger.dir))?,
             demand,
             metrics: raw.metrics.checked()?,
+            peers: raw.peers.map(peers::Raw::checked).transpose()?,
+            shop: raw.shop.map(profile::Raw::checked).transpose()?,
             products,
         })
     }
@@ -462,6 +471,8 @@ mod tests {
             "[capacity]",
             "[directory]",
             "[metrics]",
+            "[peers]",
+            "[shop]",
             "[[template]]",
             "[[product]]",
         ];

@@ -32,7 +32,7 @@ use crate::{
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 /// A state is written after so many blocks: reading them again takes some milliseconds.
 pub(crate) const BLOCKS: u64 = 1024;
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// An entry and a hash of what was signed in it.
 #[derive(Clone, Debug, Sequence)]
@@ -122,6 +122,8 @@ struct DemandState {
     demand: EntryName,
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     response: Option<EntryName>,
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    matching: Option<EntryName>,
     released: bool,
 }
 
@@ -184,7 +186,7 @@ pub(crate) fn write(book: &Book) -> Result<Vec<u8>, Error> {
 
 fn demand_state(known: &Demanded) -> DemandState {
     let response = known.answer.as_ref().map(|(name, ..)| name.clone());
-    DemandState { demand: known.entry.clone(), response, released: known.is_released }
+    DemandState { demand: known.entry.clone(), response, matching: known.matching.clone(), released: known.is_released }
 }
 
 fn contract_state(contract: &Contract) -> ContractState {
@@ -271,10 +273,9 @@ pub(crate) fn read(bytes: &[u8], ledger: &Ledger) -> Result<Book, Unusable> {
         if let Some(name) = &state.response {
             book.response(name, &kept(ledger, name)?).map_err(Unusable::Wrong)?;
         }
-        book.demands
-            .values_mut()
-            .filter(|known| known.entry == state.demand)
-            .for_each(|known| known.is_released = state.released);
+        for known in book.demands.values_mut().filter(|known| known.entry == state.demand) {
+            (known.matching, known.is_released) = (state.matching.clone(), state.released);
+        }
     }
     book.revision = revision;
     Ok(book)

@@ -26,6 +26,7 @@ use crate::{
     metrics::{Metrics, Shared},
     next_key::KeyFiles,
     node::Core,
+    peers,
     places::Places,
     provision::{Provisioner, Turns},
     rotation::Keys,
@@ -94,6 +95,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let mut core = core(&config, &material)?;
     core.directory = config.directory.clone().map(Known::new);
     let counted = Shared::default();
+    let (told, heard) = config.peers.as_ref().map(|_| sync_channel(peers::thread::EVENTS_MAX)).unzip();
     let broker = Broker {
         access: config.broker.clone(),
         pool: config.pool(),
@@ -105,7 +107,9 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
             material.identity.cert_id.0[1],
         ])),
         counted: counted.clone(),
+        peers: config.peers.as_ref().map(|terms| terms.follow.clone()).zip(told.clone()),
     };
+    let weak = outbound.downgrade();
     let provisioner = Provisioner {
         root: config.root.clone(),
         parent: config.place.clone(),
@@ -147,6 +151,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
         keys,
+        peers: told,
+        peers_shown: None,
         directory: core_asks.then(|| Asking::new(inputs.clone())),
     };
     // Where nothing is sold of them, and no order holds one still, the library is not even loaded.
@@ -169,6 +175,18 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         nft: crate::boundary::nft_asker(&config),
         ends,
     };
+    if let Some((terms, events)) = config.peers.clone().zip(heard) {
+        let me = peers::Me {
+            pool: config.pool(),
+            key: material.identity.key.clone(),
+            cert_id: material.identity.cert_id.0,
+            certificates: material.certificates.clone(),
+            anchors: material.identity.anchors.clone(),
+        };
+        let (ledger, writer) = (dir.clone(), inputs.clone());
+        let start = peers::thread::Start { me, terms, ledger, events, link: weak, writer, clock: Clock::SYSTEM };
+        thread("peers", move || peers::thread::run(start))?;
+    }
     let sampling = thread("sampler", move || sampler::run(setting))?;
     let writing = thread("writer", move || writer.run())?;
     if lifetime == Lifetime::Parent {
@@ -253,7 +271,8 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
         gpus: Err("NVML has not answered yet".to_owned()),
     };
     let (products, certificates) = (config.products.clone(), material.certificates.clone());
-    let shop = Shop { products, capacity, certificates, hardware: Hardware::default() };
+    let profile = config.shop.clone();
+    let shop = Shop { products, capacity, certificates, hardware: Hardware::default(), profile };
     for product in &shop.products {
         for price in &product.tariff.prices {
             let reason = price.resource.parse().map_err(|e: hufu_trade::Error| e.to_string());

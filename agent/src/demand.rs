@@ -1,5 +1,6 @@
 //! 需求定制 (6.5, 7.5): demands are fetched from the platform, judged by catalogue and free capacity, and answered once, with a
-//! proposal that holds the capacity for a while or a refusal. Demand and answer are entries. What they are is `trade::demand`.
+//! proposal that holds the capacity for a while or a refusal. What the buyer then chose frees what it did not. Demand, answer and
+//! choice are entries. What they are is `trade::demand` and `trade::matching`.
 
 use std::collections::VecDeque;
 
@@ -12,6 +13,7 @@ use hufu_trade::{
     entry::{EntryKind, EntryName},
     estimate::all_held,
     if2::{Answer, DemandList, DemandResponse, Demands, Interface, Problem, Sealed},
+    matching::Matching,
     money::Money,
     octets::{Digest, Octets},
     party::platform_of,
@@ -58,6 +60,8 @@ pub(crate) struct Market {
     ask_ns: u64,
     /// Told and not judged yet.
     waiting: VecDeque<Vec<u8>>,
+    /// What was chosen, told and not judged yet.
+    chosen: VecDeque<Vec<u8>>,
     /// When an answer is told again, by the demand's hash.
     told: std::collections::BTreeMap<Digest, u64>,
 }
@@ -82,6 +86,8 @@ pub(crate) struct Demanded {
     pub(crate) demand: Demand,
     /// The entry of the answer, its body, and what it says.
     pub(crate) answer: Option<(EntryName, Vec<u8>, Response)>,
+    /// The entry of what its buyer chose.
+    pub(crate) matching: Option<EntryName>,
     /// Its capacity was ordered or is free again.
     pub(crate) is_released: bool,
 }
@@ -100,7 +106,23 @@ impl Book {
         let demand: Demand = decode(signed.tbs(), "Demand").map_err(|e| e.to_string())?;
         self.demands.retain(|_, known| known.demand.valid_until > demand.time || known.held().is_some());
         let (entry, hash) = (at.clone(), Octets(sm3(&[signed.tbs()])));
-        self.demands.insert(hash, Demanded { entry, demand, answer: None, is_released: false });
+        self.demands.insert(hash, Demanded { entry, demand, answer: None, matching: None, is_released: false });
+        Ok(())
+    }
+
+    /// What its buyer chose: capacity that is held and was not chosen is free again.
+    pub(crate) fn matching(&mut self, at: &EntryName, body: &[u8]) -> Result<(), String> {
+        let signed = Signed::from_bytes(body).map_err(|e| e.to_string())?;
+        let matching: Matching = decode(signed.tbs(), "Matching").map_err(|e| e.to_string())?;
+        self.release(matching.time);
+        let Some(demanded) = self.demands.get_mut(&matching.demand) else { return Ok(()) };
+        demanded.matching = Some(at.clone());
+        let own = demanded.answer.as_ref().map(|(.., response)| response.proposal_no);
+        let is_chosen = own.is_some_and(|own| matching.chose(&own).unwrap_or(false));
+        if demanded.held().is_some() && !is_chosen {
+            demanded.is_released = true;
+            self.revision += 1;
+        }
         Ok(())
     }
 
@@ -148,11 +170,13 @@ impl Core {
             Answer::Error(problem) if problem.code == "certificate" => return Ok(Vec::new()),
             Answer::Error(problem) => return Err(problem),
         };
-        if told.demands.len() > hufu_trade::if2::DEMANDS_MAX || told.last < self.market.after {
+        let count = told.demands.len().saturating_add(told.matchings.len());
+        if count > hufu_trade::if2::DEMANDS_MAX || told.last < self.market.after {
             return Err(malformed("more demands than one answer has, or a count that goes back"));
         }
         self.market.after = told.last;
         self.market.waiting.extend(told.demands.into_iter().map(|signed| signed.0));
+        self.market.chosen.extend(told.matchings.into_iter().map(|signed| signed.0));
         if told.more {
             self.market.ask_ns = 0;
         }
@@ -221,16 +245,49 @@ impl Core {
                 }
             }
         }
+        while let Some(body) = self.market.chosen.pop_front() {
+            match self.choice_of(&body) {
+                Err(detail) => return Ok(Some(Effect::Alarm { what: "demand refused", detail })),
+                Ok(true) => {
+                    let mut batch = self.batch();
+                    batch.entry(Log::Trade, (EntryKind::Matching, None, body)).map_err(BookError::from)?;
+                    return Ok(Some(Effect::Append(batch.finish())));
+                }
+                Ok(false) => {}
+            }
+        }
         Ok(None)
     }
 
-    /// A demand of this node's platform that this node may see.
-    fn demand_of(&self, body: &[u8]) -> Result<(Digest, Demand), String> {
+    /// Whether this is the first choice that the platform tells of a demand that this node answered and still knows.
+    ///
+    /// # Errors
+    /// Why it is none of the platform's.
+    fn choice_of(&self, body: &[u8]) -> Result<bool, String> {
+        let signed = self.of_platform(body)?;
+        let matching: Matching = decode(signed.tbs(), "Matching").map_err(|e| e.to_string())?;
+        matching.check().map_err(|e| e.to_string())?;
+        let Some(known) = self.book.demands.get(&matching.demand) else { return Ok(false) };
+        let buyer = known.demand.buyer;
+        if matching.relay != known.demand.relay || matching.selection.cert_id() != buyer.0 {
+            return Err(format!("what was chosen for demand {} is not its buyer's choice", known.demand.demand_no));
+        }
+        Ok(known.answer.is_some() && known.matching.is_none())
+    }
+
+    /// What this node's platform signed.
+    fn of_platform(&self, body: &[u8]) -> Result<Signed, String> {
         let signed = Signed::from_bytes(body).map_err(|e| e.to_string())?;
         let platform = &self.identity.platform;
         if signed.cert_id() != platform.id() || !signed.verify(platform.public_key()).is_valid() {
             return Err("it is not signed by this node's platform".to_owned());
         }
+        Ok(signed)
+    }
+
+    /// A demand of this node's platform that this node may see.
+    fn demand_of(&self, body: &[u8]) -> Result<(Digest, Demand), String> {
+        let signed = self.of_platform(body)?;
         let demand: Demand = decode(signed.tbs(), "Demand").map_err(|e| e.to_string())?;
         demand.check().map_err(|e| e.to_string())?;
         if demand.relay != platform_of(&self.identity.pool) || !demand.is_for(&self.identity.pool) {
@@ -274,7 +331,7 @@ impl Core {
         }
         let mut closest = (0, refusal("unknown", "no product of this class".to_owned()));
         let mut best: Option<Proposal> = None;
-        for product in &self.shop.products {
+        for product in self.shop.products.iter().filter(|product| product.is_listed) {
             match self.fits(product, demand) {
                 Ok((quantity, estimate)) => {
                     if best.as_ref().is_none_or(|best| estimate < best.estimate) {

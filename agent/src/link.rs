@@ -18,6 +18,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::{
     metrics::Shared,
     node::Event,
+    peers,
     tls::{Tls, private},
     writer::Input,
 };
@@ -108,6 +109,17 @@ pub(crate) struct Broker {
     pub(crate) jitter_ms: u64,
     /// Connections, for whoever watches.
     pub(crate) counted: Shared,
+    /// The nodes that are followed, and who hears what they say; absent without any.
+    pub(crate) peers: Option<(Vec<String>, SyncSender<peers::Event>)>,
+}
+
+impl Broker {
+    /// Gives the peers something, if there are any and they have room: what matters comes again.
+    fn tell_peers(&self, event: peers::Event) {
+        if let Some((_, heard)) = &self.peers {
+            heard.try_send(event).ok();
+        }
+    }
 }
 
 /// Keeps the link up until `outbound` closes.
@@ -129,6 +141,7 @@ pub(crate) async fn run(broker: Broker, mut outbound: Receiver<Outbound>, writer
                     if let Err(TrySendError::Full(_)) = writer.try_send(Input::Event(Event::Unlinked)) {
                         tracing::warn!("writer is busy");
                     }
+                    broker.tell_peers(peers::Event::Unlinked);
                 }
                 end
             }
@@ -281,14 +294,20 @@ impl Session<'_> {
         }
     }
 
-    fn filters(&self) -> [String; 3] {
+    fn filters(&self) -> Vec<String> {
         let pool = &self.broker.pool;
         let site = pool.split('/').next().unwrap_or_default();
-        [
+        let mut filters = vec![
             format!("hufu/v1/{pool}/down/+"),
             format!("hufu/v1/{pool}/up/+/re"),
             format!("hufu/v1/{site}/{PLATFORM}/state"),
-        ]
+        ];
+        if let Some((follow, _)) = &self.broker.peers {
+            filters.push(format!("hufu/v1/+/+/ledger/to/{pool}/+"));
+            filters.push(format!("hufu/v1/{site}/{PLATFORM}/ledger/+"));
+            filters.extend(follow.iter().filter(|peer| *peer != pool).map(|peer| format!("hufu/v1/{peer}/ledger/+")));
+        }
+        filters
     }
 
     async fn incoming(&mut self, incoming: Incoming, writer: &SyncSender<Input>) -> Result<(), String> {
@@ -313,6 +332,7 @@ impl Session<'_> {
                     self.broker.counted.connections.inc();
                     tracing::info!("broker link up");
                     hand_over(writer, Input::Event(Event::Linked)).await?;
+                    self.broker.tell_peers(peers::Event::Linked);
                 }
                 Ok(())
             }
@@ -324,6 +344,10 @@ impl Session<'_> {
                     return self.client.try_ack(&publish).map_err(|e| e.to_string());
                 };
                 let payload = publish.payload.to_vec();
+                if matches!(topic, Topic::Ledger { .. } | Topic::LedgerTo { .. }) {
+                    self.broker.tell_peers(peers::Event::Message { topic, payload });
+                    return self.client.try_ack(&publish).map_err(|e| e.to_string());
+                }
                 hand_over(writer, Input::Message { topic, payload, stub: stub(publish) }).await
             }
             _ => Ok(()),

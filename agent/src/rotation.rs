@@ -20,6 +20,7 @@ use crate::{
     key_place::CREDENTIALS_DIRECTORY,
     next_key::{Asked, KeyFiles, Next},
     node::Effect,
+    peers,
     setup::Material,
     signer::NodeKey,
     text::Text,
@@ -280,6 +281,10 @@ impl Writer {
         identity.key = NodeKey::File(next.pair.key.clone());
         identity.cert_id = Octets(next.pair.chain.first().map_or([0; 32], Certificate::id));
         self.first.node.clone_from(&ders);
+        if let Some(peers) = &self.peers {
+            let (key, cert_id) = (identity.key.clone(), identity.cert_id.0);
+            peers.try_send(peers::Event::Rotated { key, cert_id, certificates: ders.clone() }).ok();
+        }
         self.core.shop.certificates = ders;
         // The catalogue brings the certificates, before anything else is signed under them.
         self.core.told_revision = None;

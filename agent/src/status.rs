@@ -15,6 +15,7 @@ use crate::{
     gpu_shown,
     metrics::Own,
     node::{Core, Service},
+    peers::Shown,
     writer::Writer,
 };
 
@@ -79,7 +80,7 @@ impl Writer {
         render(
             &self.core,
             (&self.alarms, waits_for, self.key_status()),
-            (self.metrics.own(), &gpus[..]),
+            (self.metrics.own(), &gpus[..], self.peers_shown.as_deref()),
             &self.dir,
             (self.clock.now)(),
         )
@@ -97,7 +98,7 @@ impl Writer {
 pub(crate) fn render(
     core: &Core,
     (alarms, waits_for, key): (&Alarms, Option<&str>, Value),
-    (own, gpus): (&Own, &[Snapshot]),
+    (own, gpus, peers): (&Own, &[Snapshot], Option<&Shown>),
     dir: &Path,
     now: Now,
 ) -> String {
@@ -169,6 +170,9 @@ pub(crate) fn render(
             let stock = core.shop.stock(&core.book, product);
             json!({ "id": product.id, "stock": stock.units, "why": stock.why })
         }).collect::<Vec<_>>(),
+        "witnesses": peers.map(|shown| shown.to_json([0, 1].map(|log: usize| {
+            core.book.receipted.get(log).and_then(Option::as_ref).map_or(0, |receipt| receipt.size)
+        }))),
         "gpus": gpus.iter().map(|seen| gpu_shown::shown(core, seen)).collect::<Vec<_>>(),
         "contracts": contracts,
         "alarms": alarms.last.iter().map(|(at, what, detail)| json!({

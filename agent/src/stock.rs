@@ -4,7 +4,7 @@
 use hufu_metering::{capacity::TrustedSource, gpu_meter};
 use hufu_trade::{
     allocation::{DEVICE_COUNT_MAX, Device},
-    if2::{Catalogue, Product, ProductDelivery, ProductPrice, ProductSla, Sealed},
+    if2::{Catalogue, Product, ProductDelivery, ProductPrice, ProductSla, Sealed, ShopProfile},
     octets::Digest,
     resource::{Kind, Resource},
     statement::{Metered, Reservation},
@@ -59,6 +59,8 @@ pub(crate) struct Shop {
     pub(crate) certificates: Vec<Vec<u8>>,
     /// The hardware that is sold from.
     pub(crate) hardware: Hardware,
+    /// How the site presents itself.
+    pub(crate) profile: Option<ShopProfile>,
 }
 
 /// The trusted sources of what orders use: the machine's, storage where orders have directories, traffic at this node's boundary.
@@ -179,7 +181,7 @@ impl Shop {
 
     /// The catalogue as it stands.
     pub(crate) fn catalogue(&self, book: &Book) -> Catalogue {
-        let products = self.products.iter().map(|product| Product {
+        let products = self.products.iter().filter(|product| product.is_listed).map(|product| Product {
             id: product.id.clone(),
             class: product.class.clone(),
             name: product.name.clone(),
@@ -197,6 +199,7 @@ impl Shop {
             fingerprint: self.hardware.fingerprint,
             certificates: self.certificates.iter().cloned().map(Sealed).collect(),
             products: products.collect(),
+            shop: self.profile.clone(),
         }
     }
 

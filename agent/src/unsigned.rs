@@ -136,6 +136,8 @@ impl Writer {
             | Input::Metrics(_)
             | Input::Hardware(_)
             | Input::Directory(_)
+            | Input::Alarm { .. }
+            | Input::Peers(_)
             | Input::Accept(_)) => self.take(input)?,
             // Whoever sent it sends it again until it is answered.
             Input::Message { stub, .. } => {

@@ -12,8 +12,7 @@ use std::{
 };
 
 use hufu_gm::sm3::Hash;
-use hufu_ledger::{Error, Ledger, Log, NewBlock, Signer, storage::Storage};
-use hufu_metering::{Plan, counters::Counters};
+use hufu_ledger::{AppendedBlock, Block, Error, Ledger, Log, NewBlock, Signer, storage::Storage};
 use hufu_trade::{
     decode,
     entry::{EntryKind, key_of},
@@ -23,17 +22,17 @@ use hufu_trade::{
     usage::UsageRecord,
 };
 
+pub(crate) use crate::input::Input;
 use crate::{
     change,
     clock::{Clock, Now, ledger_quality},
-    directory::{self, Asking},
+    directory::Asking,
     exchange::name_of,
-    hardware::{Found, Watch},
-    link::{Outbound, Stub},
-    local::Correct,
+    hardware::Watch,
+    link::Outbound,
     metrics::Metrics,
     node::{Core, Effect, Event, Fatal},
-    personal::{self, Operation},
+    peers, personal,
     places::Places,
     provision,
     rotation::Keys,
@@ -44,41 +43,6 @@ use crate::{
     unsigned::{self, Unsigned},
     whole::End,
 };
-
-/// What reaches the writer.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Something happened.
-    Event(Event),
-    /// A message of the broker; its acknowledgement goes out when it is dealt with.
-    Message { topic: Topic, payload: Vec<u8>, stub: Stub },
-    /// An order's place is there, or not.
-    Place { contract: ContractNo, outcome: Result<(Plan, Option<String>), String> },
-    /// The helper attached the traffic counters of the cgroup at this path; before its order's [`Input::Place`].
-    Counters { path: String, counters: Counters },
-    /// The sampler's state, to be kept for a restart.
-    MeterState(Vec<u8>),
-    /// The site corrects a bill; what is due then, or why not.
-    Correct { order: Correct, answer: tokio::sync::oneshot::Sender<String> },
-    /// Personal data of these contracts is to be read or written out; whether that stands in the ledger.
-    Reading { operation: Operation, contracts: Vec<ContractNo>, answer: tokio::sync::oneshot::Sender<String> },
-    /// Personal data of a contract is to be erased; whether it was.
-    Erase { operation: Operation, contract: ContractNo, answer: tokio::sync::oneshot::Sender<String> },
-    /// Somebody asks how things are.
-    Status(tokio::sync::oneshot::Sender<String>),
-    /// The hardware was looked at.
-    Hardware(Found),
-    /// The directory was asked.
-    Directory(directory::Found),
-    /// The site accepts it as it is.
-    Accept(tokio::sync::oneshot::Sender<String>),
-    /// The next key is to sign from now on.
-    Rotate(tokio::sync::oneshot::Sender<String>),
-    /// A monitoring system asks for every series.
-    Metrics(tokio::sync::oneshot::Sender<String>),
-    /// End.
-    Stop,
-}
 
 /// Why the writer ended.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +103,10 @@ pub(crate) struct Writer {
     pub(crate) directory: Option<Asking>,
     /// The key that is to come, and the one that came last.
     pub(crate) keys: Keys,
+    /// Is told what was written; absent where no peers are followed.
+    pub(crate) peers: Option<SyncSender<peers::Event>>,
+    /// How the peers stand, as they said last.
+    pub(crate) peers_shown: Option<Box<peers::Shown>>,
 }
 
 /// Blocks of one frame when many are written at once.
@@ -340,6 +308,11 @@ impl Writer {
                 Ok(())
             }
             Input::Rotate(answer) => self.rotate_asked(answer),
+            Input::Alarm { what, detail } => self.execute(Effect::Alarm { what, detail }),
+            Input::Peers(shown) => {
+                self.peers_shown = Some(shown);
+                Ok(())
+            }
             Input::Stop => Ok(()),
         }
     }
@@ -413,6 +386,7 @@ impl Writer {
         let appended = self.ledger.append(blocks, &signer, self.epoch(), now.real_ns, quality)?;
         self.metrics.took((self.clock.now)().mono_ns.saturating_sub(now.mono_ns));
         self.signer_pause_ns = 0;
+        self.tell_peers(&appended);
         let mut entries = Vec::new();
         for (block, written) in blocks.iter().zip(&appended) {
             self.metrics.appended(block.log);
@@ -424,6 +398,14 @@ impl Writer {
         self.event(Event::Appended(entries))?;
         self.keep_state(false);
         Ok(())
+    }
+
+    /// Peers see what was written; where they have no room they read it from the ledger at the next start.
+    fn tell_peers(&self, appended: &[AppendedBlock]) {
+        if let Some(peers) = &self.peers {
+            let headers = appended.iter().filter_map(|block| Block::from_bytes(&block.bytes).ok());
+            peers.try_send(peers::Event::Written(headers.map(|block| block.signed().clone()).collect())).ok();
+        }
     }
 
     pub(crate) fn publish(&self, topic: Topic, payload: Vec<u8>, retain: bool) {

@@ -9,6 +9,7 @@ use hufu_trade::{
     correction::{Correction, RefundPaid},
     demand::{Demand, Response},
     entry::{Deal, EntryKind, FinanceLink, OrderStatus, Payment, Rules, SignedStatement, UserOperation},
+    matching::Matching,
     notice::Notice,
     octets::ContractNo,
     rotation::{KeyRotation, SignedRotation},
@@ -349,6 +350,11 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::Response => {
             let signed = Signed::from_bytes(body).map_err(gm)?;
             decode::<Response>(signed.tbs(), "Response")?.check()?;
+            Body::Other
+        }
+        EntryKind::Matching => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            decode::<Matching>(signed.tbs(), "Matching")?.check()?;
             Body::Other
         }
         EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,

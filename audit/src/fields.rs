@@ -15,6 +15,7 @@ use hufu_trade::{
         Countersignature, Deal, EntryKind, Epoch, FinanceLink, OrderStatus, Payment, Receipt, Rules, SetAside,
         SignedStatement, UserOperation,
     },
+    matching::Matching,
     notice::Notice,
     octets::{Octets, rfc3339},
     quality::{Delivered, Quality},
@@ -98,6 +99,13 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
         EntryKind::Offer => signed(bytes, |tbs| of(decode::<Offer>(tbs, "Offer"))),
         EntryKind::Demand => signed(bytes, |tbs| of(decode::<Demand>(tbs, "Demand"))),
         EntryKind::Response => signed(bytes, |tbs| of(decode::<Response>(tbs, "Response"))),
+        EntryKind::Matching => signed(bytes, |tbs| {
+            let found: Matching = decode(tbs, "Matching").ok()?;
+            Some(json!({
+                "demand": found.demand, "relay": found.relay, "time": rfc3339(found.time), "candidates": found.candidates,
+                "selection": of(found.selected())?, "buyer_signature": hex::encode(found.selection.signature()),
+            }))
+        }),
         EntryKind::KeyRotation => {
             let signed: SignedRotation = decode(bytes, "SignedRotation").ok()?;
             let certificates: Vec<_> = signed.certificates.iter().map(|c| hex::encode(sm3(&[c.as_bytes()]))).collect();

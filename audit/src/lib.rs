@@ -26,6 +26,7 @@ mod layout;
 mod named;
 mod open;
 pub mod pack;
+pub mod reconciliation;
 mod records;
 mod report;
 mod signed;

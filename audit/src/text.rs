@@ -193,4 +193,20 @@ crate::texts! {
     StampedBill { at, authority, file } => "the bill existed by {at}, says {authority} ({file})", "{authority} 证明账单不晚于 {at} 已存在（{file}）";
     StampedReceipt { at, authority, file } => "a receipt existed by {at}, says {authority} ({file})", "{authority} 证明收条不晚于 {at} 已存在（{file}）";
     Party { role, subject } => "{role}: {subject}", "{role}：{subject}";
+    // reconciliation
+    Reconciled { node, from, until } => "reconciliation of {node}, {from} to {until}", "节点 {node} 对账，{from} 至 {until}";
+    ReconciledSum { kind, node, platform } => "{kind}: node {node} CNY; platform {platform} CNY", "{kind}：节点 {node} 元；平台 {platform} 元";
+    ReconciledParted {} => "node and platform rest on different logs of the same size: the logs have parted; run: hufu ledger check", "节点与平台在同一账本大小上的根不同：账本已分叉；请运行 hufu ledger check";
+    ReconciledDifference { what, amounts, why } => "{what}: node and platform {amounts}: {why}", "{what}：节点与平台 {amounts}：{why}";
+    ReconciledMore { count } => "and {count} more; --json lists them all", "另有 {count} 项；用 --json 列出全部";
+    ReconciledSame {} => "both sides agree", "双方一致";
+    CauseNotSent {} => "the platform has not received its block yet; see the link and wait for the receipt", "平台尚未收到所在区块；请检查链路并等待回执";
+    CauseLost {} => "the platform holds it and the node's ledger does not: the node was restored from an older copy; it fetches back", "平台持有而节点账本没有：节点由较旧副本恢复；将从平台取回";
+    CauseNotConfirmed {} => "the platform recorded this money and the node's ledger does not tell of it yet; the node asks again, or the amount is not what is due", "平台已登记此款项而节点账本尚无记录；节点将再次询问，或金额与应付不符";
+    CauseNotRecorded {} => "the node's ledger tells of this money and the platform has no record of it; look at the platform's backups", "节点账本记有此款项而平台没有登记；请检查平台的备份";
+    CauseRefused { code } => "the platform refuses it (code {code}); the site corrects it, or the contract is in dispute", "平台拒绝此项（代码 {code}）；须由站点更正，或合约处于争议";
+    CauseAmount {} => "the amounts differ", "金额不同";
+    CauseTime {} => "the times differ", "时间不同";
+    CauseEntry {} => "it is another entry under the same number", "同一编号下是另一条目";
+    CauseMissing {} => "one side does not list what its own log holds: its books are wrong; check both", "一方未列出其账本持有的条目：其账目有误；请检查双方";
 }

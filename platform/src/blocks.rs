@@ -13,6 +13,7 @@ use crate::{
     desk::Desks,
     envelope::seal,
     error::Error,
+    fork,
     identity::Identity,
     inbox::{Outgoing, answer_topic, trust},
     judge::{
@@ -218,8 +219,12 @@ async fn settle(
             Ok(Step::Stop)
         }
         Outcome::Fork(refusal) => {
-            // Sent again it is the same evidence, and no new alarm.
-            if stored::add_fork(&mut *db, &pool, place, bytes, now_ns).await? {
+            // Sent again it is the same evidence, and no new alarm; where both headers hold the alarm is the proof's.
+            let is_proven = match Block::from_bytes(bytes) {
+                Ok(block) => fork::of_block(&mut *db, (&pool, log.number()), (height, block.signed()), now_ns).await?,
+                Err(_) => false,
+            };
+            if stored::add_fork(&mut *db, &pool, place, bytes, now_ns).await? && !is_proven {
                 tracing::warn!(pool, %log, height, why = %refusal.why, "fork");
                 alarm::raise(&mut *db, &pool, "fork", &format!("{log} height {height}: {}", refusal.why), now_ns)
                     .await?;

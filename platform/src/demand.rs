@@ -1,5 +1,5 @@
 //! 需求定制 at the platform: a buyer's demand is checked, signed and kept; nodes fetch what they may see, and their answers are
-//! checked and kept. What they are is `trade::demand`; composing plans from catalogues is `plan.rs`.
+//! checked and kept. What they are is `trade::demand`; composing plans from catalogues is `plan.rs`, what the buyer chooses `matching.rs`.
 
 use hufu_gm::{Certificate, Signed, sm3::sm3};
 use hufu_trade::{
@@ -24,6 +24,8 @@ use crate::{
 
 /// How far the time of a new demand may be off.
 const FRESH_NS: i64 = 300_000_000_000;
+/// For so long a choice is told.
+const CHOSEN_NS: i64 = 86_400_000_000_000;
 /// Octets of demands in one answer: with base64 twice and the signature it stays below what a message may have.
 const DEMANDS_BYTES_MAX: usize = 24 * 1024;
 
@@ -114,25 +116,35 @@ pub(crate) fn read(signed: &[u8]) -> Result<Demand, Error> {
     Ok(decode(Signed::from_bytes(signed)?.tbs(), "Demand")?)
 }
 
-/// The demands that a node may see, after a place.
+/// The demands that a node may see and what was chosen of those it answered, after a place.
 ///
 /// # Errors
 /// [`Error`] from the database.
 pub(crate) async fn list(db: &mut AnyConnection, now_ns: i64, pool: &str, after: u64) -> Result<DemandList, Error> {
     let page = i64::try_from(DEMANDS_MAX).unwrap_or(i64::MAX);
-    let mut told = DemandList { demands: Vec::new(), last: after, more: false };
-    let mut bytes = 0;
-    let rows = demand::open_after(&mut *db, after, now_ns, page).await?;
-    // A full page may have another behind it, whoever the demands of this one are for.
-    told.more = rows.len() == DEMANDS_MAX;
-    for row in rows {
-        if read(&row.signed)?.is_for(pool) {
+    let mut told = DemandList { demands: Vec::new(), matchings: Vec::new(), last: after, more: false };
+    let demands = demand::open_after(&mut *db, after, now_ns, page).await?;
+    let since_ns = now_ns.saturating_sub(CHOSEN_NS);
+    let chosen = demand::chosen_after(&mut *db, (pool, after), since_ns, page).await?;
+    // A full page may have another behind it, whoever the demands of this one are for; what the other list holds from there on waits.
+    let ends = [&demands, &chosen].map(|rows| rows.last().filter(|_| rows.len() == DEMANDS_MAX).map(|row| row.place));
+    let end = ends.into_iter().flatten().min();
+    told.more = end.is_some();
+    let mut rows: Vec<_> =
+        demands.into_iter().map(|row| (row, false)).chain(chosen.into_iter().map(|row| (row, true))).collect();
+    rows.sort_by_key(|(row, _)| row.place);
+    rows.retain(|(row, _)| end.is_none_or(|end| row.place <= end));
+    let (mut bytes, mut count) = (0, 0);
+    for (row, is_choice) in rows {
+        if is_choice || read(&row.signed)?.is_for(pool) {
             bytes += row.signed.len();
-            if !told.demands.is_empty() && bytes > DEMANDS_BYTES_MAX {
+            if count == DEMANDS_MAX || count > 0 && bytes > DEMANDS_BYTES_MAX {
                 told.more = true;
                 break;
             }
-            told.demands.push(Sealed(row.signed));
+            count += 1;
+            let list = if is_choice { &mut told.matchings } else { &mut told.demands };
+            list.push(Sealed(row.signed));
         }
         told.last = row.place;
     }

@@ -1,8 +1,8 @@
-//! Writing the one file that a command makes; every failure with its status and its path.
+//! Reading and writing the one file that a command is given or makes; every failure with its status and its path.
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -14,6 +14,21 @@ use crate::text::Text;
 /// Status 74: `path` could not be written.
 pub(crate) fn unwritable(path: &Path, why: &dyn std::fmt::Display) -> Failure<Text> {
     Failure::new(Exit::Io, Text::FileUnwritable { path: path.display().to_string(), why: why.to_string() })
+}
+
+/// No file that a command is given is larger.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Reads a whole file.
+///
+/// # Errors
+/// Status 74.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure<Text>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|error| {
+        Failure::new(Exit::Io, Text::FileUnreadable { path: path.display().to_string(), why: error.to_string() })
+    })
 }
 
 /// Writes or replaces a file: written beside, synced, renamed, the directory synced. Readers see the old content or the

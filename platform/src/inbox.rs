@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hufu_trade::if2::{Answer, Interface, Topic};
+use hufu_trade::if2::{Answer, Interface, Told, Topic};
 use sqlx::AnyConnection;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     desk::Desks,
     envelope,
     error::Error,
-    fetch,
+    fetch, fork,
     identity::Identity,
     judge::{Code, Refusal, certificate},
     limit::Limit,
@@ -164,7 +164,9 @@ impl Inbox {
         let identity = Arc::clone(&self.identity);
         let mut taken = Taken::default();
         let is_blocks = matches!(topic, Topic::Call { interface: Interface::Blocks, answer: false, .. });
-        if let Some(pool) = pool_of(topic).filter(|_| !is_blocks) {
+        // What is told of logs is held against what is stored by then; the rest of it is compared later.
+        let is_of_log = matches!(topic, Topic::Ledger { .. } | Topic::LedgerTo { .. });
+        if let Some(pool) = pool_of(topic).filter(|_| !is_blocks && !is_of_log) {
             // Every other message finds everything in the database.
             desks.put_away(&mut *db, pool).await?;
         }
@@ -186,6 +188,13 @@ impl Inbox {
                 let answered = answer(&mut *db, (pool, *interface), payload).await?;
                 answered.map(|answered| taken.answered = answered)
             }
+            Topic::Ledger { pool, told: Told::Headers } => {
+                fork::headers(&mut *db, now_ns, pool, payload).await?.map(|outgoing| taken.outgoing = outgoing)
+            }
+            Topic::Ledger { pool, told: Told::Fork(_) } => {
+                let shown = fork::shown(&mut *db, &identity, now_ns, (pool, payload)).await?;
+                shown.map(|outgoing| taken.outgoing = outgoing)
+            }
             Topic::Products { pool } => quick::products(&mut *db, &identity, now_ns, pool, payload).await?.map(drop),
             Topic::Presence { pool } => quick::presence(&mut *db, now_ns, pool, payload).await?,
             _ => Ok(()),
@@ -205,7 +214,8 @@ impl Inbox {
         taken: &mut Taken,
     ) -> Result<(), Error> {
         let Some(pool) = pool_of(topic) else { return Ok(()) };
-        if self.alarms.allow(now_ns) {
+        // A node that has no token yet is told so and gets one: nobody need look at that.
+        if refusal.code != Code::Token && self.alarms.allow(now_ns) {
             tracing::warn!(pool, code = refusal.code.name(), why = %refusal.why, "message refused");
             alarm::raise(db, pool, refusal.code.name(), &refusal.why, now_ns).await?;
         }
@@ -220,7 +230,11 @@ impl Inbox {
 
 fn pool_of(topic: &Topic) -> Option<&str> {
     match topic {
-        Topic::Presence { pool } | Topic::Products { pool } | Topic::Call { pool, .. } => Some(pool),
+        Topic::Presence { pool }
+        | Topic::Products { pool }
+        | Topic::Call { pool, .. }
+        | Topic::Ledger { pool, .. }
+        | Topic::LedgerTo { pool, .. } => Some(pool),
         Topic::PlatformState { .. } => None,
     }
 }

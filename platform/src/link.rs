@@ -199,8 +199,9 @@ impl Session<'_> {
 
     fn filters(&self) -> Vec<String> {
         let site = &self.link.broker.site;
-        let mut filters =
-            ["up/+", "down/+/re", "presence", "products"].map(|rest| format!("hufu/v1/{site}/+/{rest}")).to_vec();
+        let mut filters = ["up/+", "down/+/re", "presence", "products", "ledger/+"]
+            .map(|rest| format!("hufu/v1/{site}/+/{rest}"))
+            .to_vec();
         // Whether one of the others said that the platform is gone.
         filters.extend(self.link.worker.as_ref().map(|_| state_topic(&self.link.broker)));
         filters
@@ -281,8 +282,13 @@ impl Session<'_> {
         for (topic, payload) in messages {
             match (&self.link.worker, topic) {
                 (Some(_), Topic::PlatformState { .. }) => self.deny(payload)?,
-                (Some(worker), Topic::Presence { pool } | Topic::Products { pool } | Topic::Call { pool, .. })
-                    if !worker.holds(pool) => {}
+                (
+                    Some(worker),
+                    Topic::Presence { pool }
+                    | Topic::Products { pool }
+                    | Topic::Call { pool, .. }
+                    | Topic::Ledger { pool, .. },
+                ) if !worker.holds(pool) => {}
                 _ => received.push((topic, payload)),
             }
         }
@@ -312,7 +318,9 @@ impl Session<'_> {
 
     fn publish(&self, outgoing: &Outgoing) -> Result<(), String> {
         let (topic, payload) = (outgoing.topic.to_string(), outgoing.payload.clone());
-        self.client.try_publish(topic, QoS::AtLeastOnce, false, payload).map_err(|error| error.to_string())
+        // A proof stands on the broker for whoever comes later.
+        let retain = matches!(outgoing.topic, Topic::Ledger { .. });
+        self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).map_err(|error| error.to_string())
     }
 
     fn say(&self, word: &str) -> Result<(), String> {

@@ -21,6 +21,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::{
     broker,
+    callback::{self, Teller},
     cli::{Context, bug},
     clock,
     courier::Courier,
@@ -88,15 +89,18 @@ pub(crate) struct Args {
     /// Its key
     #[arg(long, value_name = "F", requires = "broker_cert")]
     broker_key: Option<PathBuf>,
-    /// Refuse messages of nodes that show no token
+    /// Take messages of nodes that show no token, too
     #[arg(long)]
-    require_tokens: bool,
+    without_tokens: bool,
     /// Time-stamping service (RFC 3161) that is asked when receipts existed: http://HOST[:PORT][/PATH]
     #[arg(long, value_name = "URL", value_parser = http_url)]
     tsa: Option<String>,
     /// Seconds between two time-stamps of one log
     #[arg(long, value_name = "S", default_value_t = 3600, requires = "tsa", value_parser = clap::value_parser!(u32).range(1..=604_800))]
     tsa_every_s: u32,
+    /// Where the operator's own system is told when an order or a bill changed: http://HOST[:PORT][/PATH]
+    #[arg(long, value_name = "URL", value_parser = http_url)]
+    callback: Option<String>,
     /// Run an MQTT broker inside; it keeps nothing on disk
     #[arg(long, conflicts_with = "broker")]
     embedded_broker: bool,
@@ -149,12 +153,13 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
         &args.trust,
         clock::now_ns(),
     )?;
-    identity.needs_tokens = args.require_tokens;
+    identity.needs_tokens = !args.without_tokens;
     let identity = Arc::new(identity);
     let _lock = lock(&args.dir)?;
     let variable = std::env::var(VARIABLE).ok();
     let place = Place::of(&args.dir, (args.database.as_deref(), args.database_file.as_deref()), variable.as_deref())?;
     let store = place.open(Create::IfMissing).await.map_err(|error| place.failed(&error))?;
+    callback::tell(&store, args.callback.as_deref()).await.map_err(|error| place.failed(&error))?;
     let port_in_use = |error: std::io::Error| {
         let text = Text::PortInUse { address: args.listen.to_string(), why: error.to_string() };
         Failure::new(Exit::Io, text)
@@ -197,16 +202,25 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
             .map(|ca| Tls { ca, identity: args.broker_cert.clone().zip(args.broker_key.clone()) }),
         boot: clock::now_ns() / 1_000_000_000,
     };
+    let teller_identity = Arc::clone(&identity);
     let inbox = Inbox::new(store.clone(), identity).of_worker(worker.as_ref().map(|worker| worker.name.clone()));
     let stamping = worker.clone();
     let link = Link { broker, inbox, outgoing: sent, answered, worker, now: clock::now_ns };
     let mut linked = tokio::spawn(link.run(stopped.clone()));
     let mut carried = tokio::spawn(courier.run(stopped.clone()));
+    let teller = args.callback.clone().map(|url| Teller {
+        store: store.clone(),
+        identity: teller_identity,
+        url,
+        worker: stamping.clone(),
+        now: clock::now_ns,
+    });
     let stamper = args.tsa.clone().map(|url| {
         let every = Duration::from_secs(u64::from(args.tsa_every_s));
         Stamper { store: store.clone(), url, every, worker: stamping, now: clock::now_ns }
     });
     let stamping = stamper.map(|stamper| tokio::spawn(stamper.run(stopped.clone())));
+    let telling = teller.map(|teller| tokio::spawn(teller.run(stopped.clone())));
     let mut quiet = stopped;
     let shutdown = async move { link::stopped(&mut quiet).await };
     let served = axum::serve(listener, http::router(Arc::new(api))).with_graceful_shutdown(shutdown);
@@ -229,8 +243,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure<
     stop.send_replace(true);
     linked.await.map_err(|error| bug(&error))?;
     carried.await.map_err(|error| bug(&error))?;
-    if let Some(stamping) = stamping {
-        stamping.await.map_err(|error| bug(&error))?;
+    for task in [stamping, telling].into_iter().flatten() {
+        task.await.map_err(|error| bug(&error))?;
     }
     if let Some(leased) = leased {
         leased.await.map_err(|error| bug(&error))?;

@@ -58,6 +58,14 @@ hufu_audit::texts! {
     InvoiceState { number, state } => "invoice of bill {number}: {state}", "账单 {number} 的发票状态：{state}";
     InvoiceAct { number, act, state } => "no {act} for the invoice of bill {number}, which is {state}; request, issue, reverse follow each other", "账单 {number} 的发票处于 {state}，不能 {act}；顺序为 request、issue、reverse";
     InvoiceTaken { invoice } => "invoice number {invoice} is taken; each invoice has its own", "发票号 {invoice} 已被使用；每张发票须有自己的号码";
+    UnknownNode { node } => "no node {node} here; `hufu-platform nodes` lists them", "没有节点 {node}；请用 hufu-platform nodes 查看";
+    NotANode { node } => "{node:?} is not a node: SITE/NODE expected", "{node:?} 不是节点：应为 SITE/NODE";
+    Malformed { path, why } => "{path}: {why}", "{path} 有误：{why}";
+    ReconciliationNot { code, why } => "refused ({code}): {why}", "被拒绝（{code}）：{why}";
+    ReconciliationHere {} => "the node has signed nothing for this period; this is its log as far as it is here", "节点尚未为此期间签署对账单；此处为平台所持有的节点账本";
+    Delisted { what } => "{what} is taken off sale; what was sold goes on", "{what} 已下架；已售出的服务不受影响";
+    Relisted { what } => "{what} is on sale again", "{what} 已重新上架";
+    NotDelisted { what } => "{what} was not taken off sale; `hufu-platform delistings` lists what is", "{what} 并未下架；请用 hufu-platform delistings 查看";
     FocusWritten { path, count } => "{count} bills in {path}", "{count} 份账单已写入 {path}";
     Nothing {} => "nothing yet", "暂无数据";
 }

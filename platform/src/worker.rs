@@ -30,6 +30,11 @@ impl Worker {
     pub(crate) fn holds(&self, pool: &str) -> bool {
         self.held.borrow().contains(&lease::part_of(pool))
     }
+
+    /// Whether it does what one worker does for all: it held the first part when it looked last.
+    pub(crate) fn is_first(&self) -> bool {
+        self.held.borrow().contains(&0)
+    }
 }
 
 /// The name that a directory has, or gets now.

@@ -5,6 +5,12 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("Publish what you look for; nodes answer with proposals", "发布需求；各节点以方案响应"),
     ("What was proposed for a demand", "查看对某一需求的方案"),
     ("The demand's number", "需求编号"),
+    (
+        "Choose among the proposals for a demand; what was not chosen is free again",
+        "在各方案中选定；未选方案所保留的资源随即释放",
+    ),
+    ("Node whose proposal is chosen, SITE/NODE; several times", "选定其方案的节点，SITE/NODE；可多次给出"),
+    ("Why, for whoever reads it later", "原因，供日后查阅"),
     ("What of a contract's money goes back, asked of its node", "向节点查询合约可退的金额"),
     ("The bills of a contract, asked of its node", "向节点查询合约的账单"),
     (
@@ -12,6 +18,37 @@ pub(super) const TABLE: &[(&str, &str)] = &[
         "进入合约所购服务的令牌，有效期十五分钟",
     ),
     ("File to write", "写入的文件"),
+    ("Proofs that a node showed two pasts of its log", "证明某节点为其账本出示了两种历史"),
+    (
+        "Judge a fork proof: both statements are the node's, and exclude each other",
+        "判定分叉证明：两份声明均由该节点签署，且互相矛盾",
+    ),
+    ("The proof", "分叉证明文件"),
+    ("Trust anchors for the node (PEM); may be given several times", "节点的信任锚（PEM）；可多次给出"),
+    ("Show what a fork proof says, and write its parts out for openssl", "显示分叉证明的内容，并拆分供 openssl 检验"),
+    (
+        "Directory for first.der, first.sig, second.der, second.sig and certificates",
+        "写入 first.der、first.sig、second.der、second.sig 和证书的目录",
+    ),
+    ("Witnesses of each checkpoint; without it nothing is said of them", "每个检查点的见证人数；缺省时不计算"),
+    ("Witnesses that make an entry confirmed", "确认一个条目所需的见证人数"),
+    ("Share of the witnesses that collude with the node, 0 to 1", "与节点合谋的见证人比例，0 至 1"),
+    ("Share of the time that a witness is away, 0 to 1", "见证人离线的时间比例，0 至 1"),
+    (
+        "Compare orders, bills and money of a period with the platform's books, signed by both",
+        "与平台核对某一期间的订单、账单与款项，双方签名",
+    ),
+    (
+        "Month YYYY-MM, day YYYY-MM-DD, or two times of RFC 3339 in UTC with / between them",
+        "月份 YYYY-MM、日期 YYYY-MM-DD，或以 / 分隔的两个 UTC 时间（RFC 3339）",
+    ),
+    ("Time zone of months and days", "月份与日期所用的时区"),
+    ("Compare with the platform there, http://HOST:PORT", "与该处的平台核对，http://HOST:PORT"),
+    (
+        "Compare with the platform's statement in this file, or the pair of statements in it",
+        "与此文件中的平台对账单核对，或核对其中的一对对账单",
+    ),
+    ("File to write: this node's statement, or the pair", "写入的文件：本节点的对账单，或一对对账单"),
     ("Contract number; without it the contract of the papers in --state", "合约编号；缺省为 --state 中文件所属的合约"),
     (
         "For service that ends then, RFC 3339, such as 2026-12-01T00:00:00Z",

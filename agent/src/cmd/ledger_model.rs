@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hufu_audit::{Exit, Failure};
-use hufu_ledger::model::{BLOCKS_MAX, Chance, Race, production_s, total_s, validation_s};
+use hufu_ledger::model::{BLOCKS_MAX, Chance, Race, at_least, production_s, total_s, validation_s};
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,6 +28,18 @@ pub(super) struct RiskArgs {
     /// Blocks that the attacker needs; without it one more than the trade has
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(..=BLOCKS_MAX))]
     attacker_blocks: Option<u64>,
+    /// Witnesses of each checkpoint; without it nothing is said of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    witnesses: Option<u32>,
+    /// Witnesses that make an entry confirmed
+    #[arg(long, value_name = "K", default_value_t = 2, requires = "witnesses", value_parser = clap::value_parser!(u32).range(1..=64))]
+    need: u32,
+    /// Share of the witnesses that collude with the node, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, requires = "witnesses")]
+    collude: f64,
+    /// Share of the time that a witness is away, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, requires = "witnesses")]
+    away: f64,
 }
 
 /// What formulas (3) to (5) take besides what is measured.
@@ -57,6 +69,7 @@ pub(super) fn risk(args: &RiskArgs, context: &Context) -> Outcome {
     })?;
     let needed = args.attacker_blocks.unwrap_or_else(|| args.blocks.saturating_add(1));
     let (printed, reading) = (race.printed(needed), race.overtaken());
+    let witnessed = args.witnesses.map(|count| witnesses(count, args)).transpose()?;
     let formula = |number: u8| PRINTED.get(usize::from(number.saturating_sub(1))).copied().unwrap_or_default();
     let (reason, defence) = (Text::RiskWhy {}.render(context.lang), Text::RiskDefence {}.render(context.lang));
     let value = json!({
@@ -71,6 +84,7 @@ pub(super) fn risk(args: &RiskArgs, context: &Context) -> Outcome {
         "reading": chance_json(READING, reading),
         "reason": reason,
         "defence": defence,
+        "witnesses": witnessed.as_ref().map(|(value, _)| value),
     });
     context.show(&value, || {
         let (blocks, needed) = (args.blocks.to_string(), needed.to_string());
@@ -85,9 +99,37 @@ pub(super) fn risk(args: &RiskArgs, context: &Context) -> Outcome {
             Text::RiskReading { formula: READING.to_owned(), value: shown(reading) },
         ];
         let lines = lines.map(|text| text.render(context.lang));
-        [&lines[..], &[reason.clone(), defence.clone()]].concat().join("\n")
+        let mut lines = [&lines[..], &[reason.clone(), defence.clone()]].concat();
+        lines.extend(witnessed.iter().flat_map(|(_, texts)| texts).map(|text| text.render(context.lang)));
+        lines.join("\n")
     })?;
     Ok(Exit::Done)
+}
+
+/// What a number of witnesses is worth: the chance that enough of them collude, and that too few are up.
+fn witnesses(count: u32, args: &RiskArgs) -> Result<(Value, [Text; 2]), Failure<Text>> {
+    let of = |need: u32, each: f64, argument: &str| {
+        at_least(need, count, each).ok_or_else(|| {
+            let (argument, value) = (argument.to_owned(), each.to_string());
+            let expected = format!("0..=1, and at most {count} witnesses needed");
+            Failure::new(Exit::Usage, Text::ArgumentValue { argument, value, expected })
+        })
+    };
+    let collude = of(args.need, args.collude, "--collude <SHARE>")?;
+    // Fewer than `need` are up: at least count - need + 1 are away.
+    let down = of((count + 1).saturating_sub(args.need), args.away, "--away <SHARE>")?;
+    let (number, need) = (count.to_string(), args.need.to_string());
+    let value = json!({
+        "count": count,
+        "need": args.need,
+        "collude": chance_json("Σ(i=k..n) C(n,i) q^i (1−q)^(n−i)", collude),
+        "unconfirmed": chance_json("Σ(i=n−k+1..n) C(n,i) p^i (1−p)^(n−i)", down),
+    });
+    let texts = [
+        Text::RiskWitnesses { count: number.clone(), need: need.clone(), chance: shown(collude) },
+        Text::RiskDown { count: number, need, chance: shown(down) },
+    ];
+    Ok((value, texts))
 }
 
 fn chance_json(formula: &str, chance: Chance) -> Value {

@@ -13,6 +13,7 @@ mod doctor;
 mod erase;
 mod file;
 mod firmware;
+mod fork;
 mod help;
 mod help_market;
 mod init;
@@ -28,6 +29,7 @@ mod node;
 mod pack;
 mod password;
 mod pki;
+mod reconcile;
 mod report;
 mod rotate;
 mod sample;
@@ -118,6 +120,9 @@ enum Command {
     /// The node's burnt-in record
     #[command(subcommand)]
     Firmware(firmware::Command),
+    /// Proofs that a node showed two pasts of its log
+    #[command(subcommand)]
+    Fork(fork::Command),
     /// Check, list, write out and prove a ledger; the paper's model
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -129,6 +134,8 @@ enum Command {
     Report(report::Args),
     /// Where two evidence packs of one contract part
     Dispute(dispute::Args),
+    /// Compare orders, bills and money of a period with the platform's books, signed by both
+    Reconcile(reconcile::Args),
     /// Take something off a bill in dispute
     Correct(correct::Args),
     /// Make everything personal of a contract unreadable on this node
@@ -189,6 +196,8 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Cms(command) => cms::run(command, &context),
         Command::Seal(command) => seal::run(command, &context),
         Command::Stamp(command) => stamp::run(command, &context),
+        Command::Fork(command) => fork::run(command, &context),
+        Command::Reconcile(args) => reconcile::run(args, &context),
         Command::Sm2(command) => sm2::run(command, &context),
         Command::Token(command) => token::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),

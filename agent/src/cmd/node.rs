@@ -182,7 +182,13 @@ pub(super) fn products(args: &ConfigArgs, context: &Context) -> Outcome {
         sources: crate::stock::sources(&config).map_err(unmetered)?,
         gpus: gpus::now(&config),
     };
-    let shop = Shop { products: config.products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
+    let shop = Shop {
+        products: config.products,
+        capacity,
+        certificates: Vec::new(),
+        hardware: Hardware::default(),
+        profile: None,
+    };
     let book = Book::default();
     let shown = shop.catalogue(&book).products.into_iter().zip(&shop.products);
     let shown: Vec<_> = shown.map(|(product, config)| Offering::new(&shop, product, config)).collect();

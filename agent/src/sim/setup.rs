@@ -121,6 +121,7 @@ impl Setup {
             sla: None,
             delivery: None,
             requires: Requires::default(),
+            is_listed: true,
             tariff: product.tariff.clone(),
         });
         let sources = self.metered.iter().map(|resource| (resource.clone(), Ok("process-tree".to_owned())));
@@ -132,7 +133,7 @@ impl Setup {
             gpus: Err(NO_GPU_SOLD.to_owned()),
         };
         let certificates = vec![self.certificate.der().to_vec()];
-        Shop { products: products.collect(), capacity, certificates, hardware: Hardware::default() }
+        Shop { products: products.collect(), capacity, certificates, hardware: Hardware::default(), profile: None }
     }
 
     fn first(&self) -> First {
@@ -199,6 +200,8 @@ impl Setup {
             signer_pause_ns: 0,
             keys: Keys::default(),
             directory: None,
+            peers: None,
+            peers_shown: None,
         };
         let whole = Some(writer.begin_comparing()?);
         let setting = Setting {

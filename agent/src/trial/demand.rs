@@ -6,6 +6,7 @@ use hufu_trade::{
     demand::{Demand, DemandItem, Response},
     encode,
     if2::{Answer, DemandList, Envelope, Interface, PLATFORM, Sealed, Topic},
+    matching::{Matching, Selection, candidates},
     money::Money,
     octets::{Digest, Octets},
     statement::Reservation,
@@ -52,7 +53,42 @@ fn hash(demand: &Demand) -> Digest {
 
 fn tell(market: &mut Market, demands: Vec<Vec<u8>>, last: u64) {
     let demands = demands.into_iter().map(Sealed).collect();
-    market.say(Interface::Demands, &Answer::Ok(DemandList { demands, last, more: false }));
+    market.say(Interface::Demands, &Answer::Ok(DemandList { demands, matchings: Vec::new(), last, more: false }));
+}
+
+/// The platform tells what was chosen.
+fn choose(market: &mut Market, matching: &Matching, last: u64) {
+    let platform = &market.platform;
+    let der = encode(matching, "Matching").unwrap();
+    let signed = Signed::seal(der, &platform.certificate.id(), &platform.key).unwrap().to_bytes().unwrap();
+    let told = DemandList { demands: Vec::new(), matchings: vec![Sealed(signed)], last, more: false };
+    market.say(Interface::Demands, &Answer::Ok(told));
+}
+
+/// The buyer chooses one of two answers: the node's, or that of another node at the same price.
+fn matching(market: &Market, own: &Response, is_own: bool) -> Matching {
+    let mut other = own.clone();
+    other.computing_pool_id = "site-1/node-2".to_owned();
+    other.proposal_no = other.number().unwrap();
+    let chosen = if is_own { own } else { &other };
+    let selection = Selection {
+        version: 1,
+        demand: own.demand,
+        time: market.now().real_ns,
+        chosen: vec![chosen.proposal_no],
+        why: String::new(),
+    };
+    let answers = [own, &other].map(|answer| (Octets(sm3(&[&encode(answer, "Response").unwrap()])), answer));
+    let buyer = &market.buyer;
+    let sealed = Signed::seal(encode(&selection, "Selection").unwrap(), &buyer.certificate.id(), &buyer.key);
+    Matching {
+        version: 1,
+        demand: own.demand,
+        relay: "site-1/platform".to_owned(),
+        time: market.now().real_ns,
+        candidates: candidates(answers, &selection),
+        selection: sealed.unwrap(),
+    }
 }
 
 /// What the node answered to a demand, by its book, after its message said the same.
@@ -133,6 +169,39 @@ fn replays(market: &Market, revision: u64) {
     let state = crate::core_state::write(&market.core.book).unwrap();
     let kept = crate::core_state::read(&state, &market.ledger).unwrap();
     assert_eq!((kept.revision, &kept.demands), (revision, &market.core.book.demands));
+}
+
+#[test]
+fn what_the_buyer_did_not_choose_is_free_at_once_and_what_it_chose_stays_held() {
+    for (is_own, left) in [(true, 0), (false, 2)] {
+        let mut market = Market::open();
+        market.event(Event::Linked);
+        let asked = demand(&market, |_| ());
+        let der = signed(&market, &asked);
+        tell(&mut market, vec![der], 1);
+        let own = answered(&market, &asked);
+        assert_eq!(stock(&market), 0);
+        let chosen = matching(&market, &own, is_own);
+        let mut foreign = chosen.clone();
+        foreign.selection = Signed::from_parts(chosen.selection.tbs().to_vec(), &[9; 32], vec![1]).unwrap();
+        let mut raised = chosen.clone();
+        raised.candidates[0].score -= 1;
+        let size = market.ledger.size(hufu_ledger::Log::Trade);
+        for (name, wrong) in [("of another buyer", foreign), ("with other scores", raised)] {
+            market.alarms.clear();
+            choose(&mut market, &wrong, 2);
+            assert_eq!((market.alarms.len(), stock(&market)), (1, 0), "{name}");
+        }
+        assert_eq!(market.ledger.size(hufu_ledger::Log::Trade), size);
+        let revision = market.core.book.revision;
+        for place in [3, 4] {
+            choose(&mut market, &chosen, place);
+            assert_eq!(market.ledger.size(hufu_ledger::Log::Trade), size + 1, "once");
+        }
+        let expected = revision + u64::from(!is_own);
+        assert_eq!((stock(&market), market.core.book.revision), (left, expected));
+        replays(&market, expected);
+    }
 }
 
 #[test]
@@ -222,8 +291,8 @@ fn a_demand_that_is_not_the_platforms_own_for_this_node_is_an_alarm_and_no_entry
     }
     // A count that goes back, more than a page, an error.
     for wrong in [
-        json!({ "ok": { "demands": [], "last": 0, "more": false } }),
-        json!({ "ok": { "demands": vec!["AA"; 17], "last": 9, "more": false } }),
+        json!({ "ok": { "demands": [], "matchings": [], "last": 0, "more": false } }),
+        json!({ "ok": { "demands": vec!["AA"; 9], "matchings": vec!["AA"; 8], "last": 9, "more": false } }),
         json!({ "error": { "code": "malformed", "remedy": { "en": "x", "zh": "x" } } }),
     ] {
         market.alarms.clear();

@@ -54,7 +54,7 @@ fn changed_hardware_sells_nothing_and_names_what_is_open() {
     let status = status::render(
         &market.core,
         (&status::Alarms::default(), None, serde_json::Value::Null),
-        (&Own::default(), &[]),
+        (&Own::default(), &[], None),
         market.dir.path(),
         market.now(),
     );

@@ -94,6 +94,7 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
         sla: None,
         delivery: None,
         requires: Requires::default(),
+        is_listed: true,
         tariff,
     };
     let sources = vec![(Resource::used(Kind::Cpu), Ok("cgroup-v2:cpu.stat".to_owned()))];
@@ -115,7 +116,7 @@ pub(super) fn core(platform: &Party, node: &Party, root: &Party) -> Core {
     let certificates = vec![node.certificate.der().to_vec()];
     Core::new(
         identity,
-        Shop { products: vec![product], capacity, certificates, hardware: Hardware::default() },
+        Shop { products: vec![product], capacity, certificates, hardware: Hardware::default(), profile: None },
         5 * SECOND,
         [1; 16],
     )

@@ -10,6 +10,8 @@ mod fetch;
 mod gpu;
 mod hardware;
 mod market;
+mod memory;
+mod peers;
 mod period;
 mod personal;
 mod prepaid;

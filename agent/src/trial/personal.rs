@@ -122,6 +122,8 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         signer_pause_ns: 0,
         keys: crate::rotation::Keys::default(),
         directory: None,
+        peers: None,
+        peers_shown: None,
     };
     (writer, inputs, obeyed)
 }

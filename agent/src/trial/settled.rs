@@ -197,6 +197,8 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         signer_pause_ns: 0,
         keys: crate::rotation::Keys::default(),
         directory: None,
+        peers: None,
+        peers_shown: None,
         hardware: None,
     };
     let is_there = |name: &str| dir.path().join(name).exists();

@@ -1,4 +1,4 @@
-//! `hufu-platform nodes|products|orders|bills|usage|notices|alarms|invoices`: what the database holds, as a table or as one JSON object with
+//! `hufu-platform nodes|products|shops|delistings|orders|bills|usage|notices|alarms|invoices`: what the database holds, as a table or as one JSON object with
 //! one list, named as the command is.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use sqlx::AnyConnection;
 use super::{DirArgs, Outcome, failed, open};
 use crate::{
     cli::{Context, bug},
-    store::{invoice, list},
+    store::{delisting, fork, invoice, list},
     text::Text,
 };
 
@@ -37,12 +37,18 @@ pub(super) enum List {
     Alarms,
     /// Acts on invoices, newest first.
     Invoices,
+    /// How the sites present themselves.
+    Shops,
+    /// What is taken off sale.
+    Delistings,
+    /// Proofs against nodes that showed two pasts.
+    Forks,
 }
 
 impl List {
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [List; 8] = [
+    pub(super) const ALL: [List; 11] = [
         List::Nodes,
         List::Products,
         List::Orders,
@@ -51,6 +57,9 @@ impl List {
         List::Notices,
         List::Alarms,
         List::Invoices,
+        List::Shops,
+        List::Delistings,
+        List::Forks,
     ];
 
     /// Name of the command and of the list in JSON.
@@ -64,6 +73,9 @@ impl List {
             List::Notices => "notices",
             List::Alarms => "alarms",
             List::Invoices => "invoices",
+            List::Shops => "shops",
+            List::Delistings => "delistings",
+            List::Forks => "forks",
         }
     }
 
@@ -132,6 +144,27 @@ impl List {
                 ("amount_cny", "amount, CNY", "金额（元）"),
                 ("note", "note", "备注"),
             ],
+            List::Shops => &[
+                ("node", "node", "节点"),
+                ("name", "shop", "店铺"),
+                ("contact", "contact", "联系方式"),
+                ("credit_code", "credit code", "统一社会信用代码"),
+                ("qualifications", "qualifications", "资质"),
+                ("products", "products", "产品"),
+                ("listed", "on sale", "上架"),
+            ],
+            List::Forks => &[
+                ("number", "proof", "证明"),
+                ("node", "node", "节点"),
+                ("log", "log", "账本"),
+                ("at", "since", "时间"),
+            ],
+            List::Delistings => &[
+                ("node", "node", "节点"),
+                ("product", "product", "产品"),
+                ("at", "since", "时间"),
+                ("why", "why", "原因"),
+            ],
         }
     }
 
@@ -146,6 +179,9 @@ impl List {
             List::Notices => Rows::Notices(list::notices(db).await?),
             List::Alarms => Rows::Alarms(list::alarms(db).await?),
             List::Invoices => Rows::Invoices(invoice::all(db).await?),
+            List::Shops => Rows::Shops(list::shops(db).await?),
+            List::Delistings => Rows::Delistings(delisting::all(db).await?),
+            List::Forks => Rows::Forks(fork::all(db).await?),
         })
     }
 }
@@ -170,6 +206,12 @@ pub(super) enum Rows {
     Alarms(Vec<list::AlarmRow>),
     /// See [`List::Invoices`].
     Invoices(Vec<invoice::InvoiceRow>),
+    /// See [`List::Shops`].
+    Shops(Vec<list::ShopRow>),
+    /// See [`List::Delistings`].
+    Delistings(Vec<delisting::DelistingRow>),
+    /// See [`List::Forks`].
+    Forks(Vec<fork::ForkRow>),
 }
 
 /// Reads a list and shows it.

@@ -1,6 +1,7 @@
 //! The operator's commands over the platform's database, which `serve` may be using meanwhile.
 
 pub(crate) mod bills;
+pub(crate) mod delist;
 #[cfg(test)]
 mod disputes;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod pack;
 pub(crate) mod parents;
 pub(crate) mod pay;
 pub(crate) mod pay_parent;
+pub(crate) mod reconcile;
 pub(crate) mod refund;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,6 +43,16 @@ pub(crate) enum Command {
     Nodes(DirArgs),
     /// List what the nodes sell
     Products(DirArgs),
+    /// List the shops of the nodes
+    Shops(DirArgs),
+    /// Take a product of a node, or its whole shop, off sale
+    Delist(delist::DelistArgs),
+    /// Put it on sale again
+    Relist(delist::Which),
+    /// List what is taken off sale
+    Delistings(DirArgs),
+    /// List proofs against nodes that showed two pasts of a log
+    Forks(DirArgs),
     /// List the contracts
     Orders(DirArgs),
     /// List the bills and their payments, or write them as FOCUS
@@ -63,6 +75,8 @@ pub(crate) enum Command {
     Invoices(DirArgs),
     /// Move a contract in the platform's name
     Notice(notice::Args),
+    /// Compare the books of this platform with those of a node over a period
+    Reconcile(Box<reconcile::Args>),
     /// Write the evidence pack of a bill
     Pack(pack::Args),
 }
@@ -101,6 +115,11 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
     match command {
         Command::Nodes(args) => lists::show(lists::List::Nodes, args, context).await,
         Command::Products(args) => lists::show(lists::List::Products, args, context).await,
+        Command::Shops(args) => lists::show(lists::List::Shops, args, context).await,
+        Command::Delist(args) => delist::delist(args, clock::now_ns(), context).await,
+        Command::Relist(args) => delist::relist(args, context).await,
+        Command::Forks(args) => lists::show(lists::List::Forks, args, context).await,
+        Command::Delistings(args) => lists::show(lists::List::Delistings, args, context).await,
         Command::Orders(args) => lists::show(lists::List::Orders, args, context).await,
         Command::Bills(args) => bills::run(args, context).await,
         Command::Usage(args) => lists::show(lists::List::Usage, args, context).await,
@@ -115,6 +134,7 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
         Command::Invoice(args) => invoice::run(args, clock::now_ns(), context).await,
         Command::Invoices(args) => lists::show(lists::List::Invoices, args, context).await,
         Command::Notice(args) => notice::run(args, clock::now_ns(), context).await,
+        Command::Reconcile(args) => reconcile::run(args, clock::now_ns(), context).await,
         Command::Pack(args) => pack::run(args, context).await,
     }
 }

@@ -5,9 +5,10 @@ use std::{io::Cursor, path::Path};
 
 use clap::{CommandFactory, Parser};
 use hufu_audit::{Exit, Failure, Lang, Options, Outcome, verify};
+use hufu_ledger::{Block, ForkProof, Log};
 use hufu_trade::{
     bill::Bill,
-    if2::{Catalogue, Product, ProductPrice},
+    if2::{Catalogue, Product, ProductPrice, ShopProfile},
 };
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ use super::{
     pack, pay,
 };
 use crate::{
-    store::{alarm, invoice::Act, node, notice},
+    store::{alarm, delisting, fork, invoice::Act, node, notice},
     tests::{
         base,
         parties::Folder,
@@ -196,12 +197,30 @@ async fn every_list_shows_what_its_columns_name() {
         sla: None,
         delivery: None,
     };
-    let catalogue = Catalogue { revision: 1, fingerprint: None, certificates: Vec::new(), products: vec![product] };
+    let shop = ShopProfile {
+        name: "a site".to_owned(),
+        summary: None,
+        contact: None,
+        credit_code: None,
+        qualifications: Vec::new(),
+    };
+    let catalogue = Catalogue {
+        revision: 1,
+        fingerprint: None,
+        certificates: Vec::new(),
+        products: vec![product],
+        shop: Some(shop),
+    };
+    let held = Block::from_bytes(&world.ledger.block(Log::Trade, 0).expect("a block")).expect("a block");
+    let other = Block::from_bytes(&world.other_first_block(&world.node.key)).expect("a block");
+    let proof = ForkProof::of_headers(held.signed(), other.signed(), &[]).expect("a proof");
     let body = serde_json::to_string(&catalogue).expect("JSON");
     let mut tx = world.store.write().await.expect("a transaction");
     node::set_catalogue(&mut tx, POOL, 1, &body, START).await.expect("a catalogue");
     notice::add(&mut tx, &world.notice(&sold, "uphold")).await.expect("a notice");
     alarm::raise(&mut tx, POOL, "fork", "a second past", START).await.expect("an alarm");
+    delisting::add(&mut tx, (POOL, "small"), "no licence", START).await.expect("a delisting");
+    fork::add(&mut tx, ("0123456789abcdef", &proof), &proof.to_bytes().expect("DER"), START).await.expect("a proof");
     tx.commit().await.expect("a commit");
     let told = Told { act: Act::Request, words: "a company" };
     invoice::settle(&place(dir), &bill.number, told, START).await.expect("a request");

@@ -30,7 +30,7 @@ use crate::{
     judge::{Code, Refusal, certificate, entry::check_score, notice},
     store::{
         bill::{self, Source},
-        contract, node,
+        contract, delisting, node,
     },
 };
 
@@ -64,6 +64,12 @@ pub(super) async fn browse(
     let leaf = chain.first().filter(|leaf| leaf.id() == statement.buyer.0);
     let leaf = leaf.ok_or_else(|| Refusal::new(Code::Certificate, "not the certificate that the statement names"))?;
     signed_by(Certificate::public_key(leaf), &signed)?;
+    let mut tx = api.store.read().await?;
+    let delisted = delisting::of(&mut tx, &pool, &request.product_id).await?;
+    drop(tx);
+    if let Some(why) = delisted {
+        return Err(Refusal::new(Code::Unknown, format!("this product is not on sale: {why}")).into());
+    }
     relay(&api, &pool, Interface::Browse, &request).await
 }
 

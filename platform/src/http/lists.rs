@@ -11,15 +11,12 @@ use axum::{
 };
 use hufu_trade::{
     if2::{Product, Sealed},
-    octets::{ContractNo, rfc3339},
+    octets::ContractNo,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Api, answer::Wrong, asks::pool_name};
-use crate::store::{
-    bill::{self, State as BillState},
-    list, public,
-};
+use crate::store::{list, public};
 
 /// One JSON object with one list, as the commands give it.
 type Named<T> = Json<BTreeMap<&'static str, Vec<T>>>;
@@ -75,7 +72,7 @@ pub(super) async fn nodes(State(api): State<Arc<Api>>) -> Result<Named<list::Nod
 pub(super) async fn products(State(api): State<Arc<Api>>) -> Result<Named<OfferedProduct>, Wrong> {
     let mut tx = api.store.read().await?;
     let mut rows = Vec::new();
-    for (node, presence, catalogue) in list::catalogues(&mut tx).await? {
+    for (node, presence, catalogue) in list::on_sale(&mut tx).await? {
         rows.extend(catalogue.products.into_iter().map(|product| OfferedProduct {
             node: node.clone(),
             presence: presence.clone(),
@@ -84,6 +81,24 @@ pub(super) async fn products(State(api): State<Arc<Api>>) -> Result<Named<Offere
         }));
     }
     Ok(named("products", rows))
+}
+
+/// Which shops.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShopQuery {
+    word: Option<String>,
+}
+
+pub(super) async fn shops(
+    State(api): State<Arc<Api>>,
+    query: Result<Query<ShopQuery>, QueryRejection>,
+) -> Result<Named<list::ShopRow>, Wrong> {
+    let Query(query) = query.map_err(|_| Wrong::malformed("word=TEXT, or nothing, is expected"))?;
+    let mut tx = api.store.read().await?;
+    let mut rows = list::shops(&mut tx).await?;
+    rows.retain(|shop| shop.is_listed() && query.word.as_ref().is_none_or(|word| shop.has(word)));
+    Ok(named("shops", rows))
 }
 
 pub(super) async fn scores(
@@ -138,20 +153,17 @@ pub(super) async fn bill(
 ) -> Result<Json<BillView>, Wrong> {
     let Path(number) = path.map_err(|_| Wrong::no_such("bill"))?;
     let mut tx = api.store.read().await?;
-    let found = bill::find(&mut tx, &number).await?.ok_or_else(|| Wrong::no_such(&format!("bill {number}")))?;
-    let (paid, back) = match found.state {
-        BillState::Refused | BillState::Lost => (None, None),
-        BillState::Payable => (bill::payment(&mut tx, &number).await?, bill::refund(&mut tx, &number).await?),
-    };
+    let (row, _) = list::bill(&mut tx, &number).await?.ok_or_else(|| Wrong::no_such(&format!("bill {number}")))?;
+    // What the operator knows the payment by is nobody else's.
     Ok(Json(BillView {
-        contract_no: list::contract_no(&found.contract)?.to_string(),
-        node: found.pool,
-        total_cny: found.total,
-        due_cny: found.due,
-        state: bill::shown((found.state, found.is_disputed), (paid.is_some(), back.is_some())),
-        bill_no: number,
-        paid_at: paid.map(|paid| rfc3339(paid.at_ns)),
-        refunded_at: back.as_ref().map(|back| rfc3339(back.at_ns)),
-        refunded_cny: back.map(|back| back.amount),
+        bill_no: row.bill_no,
+        contract_no: row.contract_no,
+        node: row.node,
+        total_cny: row.total_cny,
+        due_cny: row.due_cny,
+        state: row.state,
+        paid_at: row.paid_at,
+        refunded_cny: row.refunded_cny,
+        refunded_at: row.refunded_at,
     }))
 }

@@ -7,6 +7,7 @@ mod demands;
 mod lists;
 mod packs;
 mod questions;
+mod reconciliations;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -43,6 +44,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/nodes", get(lists::nodes))
         .route("/v1/products", get(lists::products))
+        .route("/v1/shops", get(lists::shops))
         .route("/v1/scores", get(lists::scores))
         .route("/v1/deals", get(lists::deals))
         .route("/v1/alarms", get(lists::alarms))
@@ -54,10 +56,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/tokens", post(tokens::give))
         .route("/v1/demands", post(demands::publish))
         .route("/v1/demands/{no}", get(demands::show))
+        .route("/v1/demands/{no}/selection", post(demands::choose))
         .route("/v1/nodes/{site}/{node}/browse", post(asks::browse))
         .route("/v1/nodes/{site}/{node}/order", post(asks::order))
         .route("/v1/nodes/{site}/{node}/score", post(asks::score))
         .route("/v1/nodes/{site}/{node}/order-change", post(asks::order_change))
+        .route("/v1/nodes/{site}/{node}/reconciliation", post(reconciliations::answer).layer(reconciliations::limit()))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -4,6 +4,7 @@ use hufu_gm::{PublicKey, Signed, sm3::sm3};
 use hufu_trade::{
     Error,
     demand::{Demand, Response},
+    matching::Matching,
     octets::{Digest, Octets},
     party::platform_of,
     rotation::{KeyRotation, SignedRotation},
@@ -32,11 +33,26 @@ pub(super) fn demand(facts: &Facts, place: &Place<'_>) -> Result<Option<String>,
     if !demand.is_for(&facts.pool) {
         return Err(Refusal::new(Code::Offer, "the demand is directed to other nodes"));
     }
+    by_platform(facts, &signed, "demand")
+}
+
+/// What was chosen of the answers to a demand: its form, and that this platform told it.
+pub(super) fn matching(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
+    let signed = Signed::from_bytes(place.body).map_err(malformed)?;
+    let matching: Matching = read(signed.tbs(), "Matching")?;
+    matching.check().map_err(malformed)?;
+    if matching.relay != platform_of(&facts.pool) {
+        return Err(malformed("relay is not the platform of this node's site"));
+    }
+    by_platform(facts, &signed, "matching")
+}
+
+fn by_platform(facts: &Facts, signed: &Signed, what: &str) -> Result<Option<String>, Refusal> {
     match facts.platform.as_ref().filter(|(id, _)| *id == signed.cert_id()) {
         // Signed under a certificate the platform had before: it cannot be judged here.
         None => Ok(None),
         Some((_, key)) if signed.verify(key).is_valid() => Ok(None),
-        Some(_) => Err(Refusal::new(Code::Signature, "not a demand of this platform")),
+        Some(_) => Err(Refusal::new(Code::Signature, format!("not a {what} of this platform"))),
     }
 }
 

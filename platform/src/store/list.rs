@@ -1,9 +1,11 @@
 //! Rows as lists and the HTTP API show them; quantities and money are strings, times RFC 3339, hashes hexadecimal.
 
+use std::collections::BTreeSet;
+
 use hufu_ledger::Entry;
 use hufu_trade::{
     decode,
-    if2::{Answer, Catalogue, ProductPrice},
+    if2::{Answer, Catalogue, ProductPrice, Qualification},
     octets::{ContractNo, Octets, rfc3339},
     statement::RequirementItem,
     usage::UsageRecord,
@@ -13,7 +15,7 @@ use sqlx::AnyConnection;
 
 use crate::{
     error::{Error, count},
-    store::{bill, contract},
+    store::{bill, contract, delisting},
 };
 
 /// Rows of one list at most.
@@ -42,6 +44,35 @@ pub(crate) struct ProductRow {
     name: String,
     stock: u32,
     prices: String,
+    listed: bool,
+}
+
+/// A shop: 算力店铺 (6.3).
+#[derive(Debug, Serialize)]
+pub(crate) struct ShopRow {
+    node: String,
+    name: String,
+    summary: Option<String>,
+    contact: Option<String>,
+    credit_code: Option<String>,
+    qualifications: Vec<Qualification>,
+    products: usize,
+    /// Products taken off sale by the operator stand in none of the buyers' lists.
+    listed: bool,
+}
+
+impl ShopRow {
+    /// Whether a word occurs in what the shop says of itself; buyers look for shops by it.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        let said = [Some(&self.node), Some(&self.name), self.summary.as_ref(), self.credit_code.as_ref()];
+        said.into_iter().flatten().any(|text| text.to_lowercase().contains(&word))
+    }
+
+    /// Whether it is on sale.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed
+    }
 }
 
 /// A contract.
@@ -59,17 +90,17 @@ pub(crate) struct OrderRow {
 /// A bill.
 #[derive(Debug, Serialize)]
 pub(crate) struct BillRow {
-    bill_no: String,
-    contract_no: String,
-    node: String,
-    total_cny: String,
+    pub(crate) bill_no: String,
+    pub(crate) contract_no: String,
+    pub(crate) node: String,
+    pub(crate) total_cny: String,
     /// What is due after the bill's corrections.
-    due_cny: String,
-    state: &'static str,
-    paid_at: Option<String>,
-    reference: Option<String>,
-    refunded_cny: Option<String>,
-    refunded_at: Option<String>,
+    pub(crate) due_cny: String,
+    pub(crate) state: &'static str,
+    pub(crate) paid_at: Option<String>,
+    pub(crate) reference: Option<String>,
+    pub(crate) refunded_cny: Option<String>,
+    pub(crate) refunded_at: Option<String>,
 }
 
 /// A notice of this platform.
@@ -134,9 +165,55 @@ pub(crate) async fn catalogues(db: &mut AnyConnection) -> Result<Vec<(String, St
     rows.into_iter().map(|(pool, presence, body)| Ok((pool, presence, serde_json::from_str(&body)?))).collect()
 }
 
+/// What is taken off sale.
+pub(crate) struct Delisted(BTreeSet<(String, String)>);
+
+impl Delisted {
+    /// Reads it.
+    pub(crate) async fn read(db: &mut AnyConnection) -> Result<Self, Error> {
+        let rows = delisting::all(db).await?.into_iter();
+        Ok(Self(rows.map(|row| (row.node, row.product.unwrap_or_default())).collect()))
+    }
+
+    /// Whether a product of a node is.
+    pub(crate) fn has(&self, node: &str, product: &str) -> bool {
+        [product, delisting::SHOP].iter().any(|name| self.0.contains(&(node.to_owned(), (*name).to_owned())))
+    }
+}
+
+/// The catalogues without what is taken off sale, as buyers see them.
+pub(crate) async fn on_sale(db: &mut AnyConnection) -> Result<Vec<(String, String, Catalogue)>, Error> {
+    let off = Delisted::read(&mut *db).await?;
+    let mut found = catalogues(db).await?;
+    for (node, _, catalogue) in &mut found {
+        catalogue.products.retain(|product| !off.has(node, &product.id));
+    }
+    Ok(found)
+}
+
+/// The shops of the nodes that present themselves.
+pub(crate) async fn shops(db: &mut AnyConnection) -> Result<Vec<ShopRow>, Error> {
+    let off = Delisted::read(&mut *db).await?;
+    let rows = catalogues(db).await?.into_iter().filter_map(|(node, _, catalogue)| {
+        let shop = catalogue.shop?;
+        Some(ShopRow {
+            listed: !off.has(&node, delisting::SHOP),
+            products: catalogue.products.iter().filter(|product| !off.has(&node, &product.id)).count(),
+            node,
+            name: shop.name,
+            summary: shop.summary,
+            contact: shop.contact,
+            credit_code: shop.credit_code,
+            qualifications: shop.qualifications,
+        })
+    });
+    Ok(rows.collect())
+}
+
 /// The products of every node.
 pub(crate) async fn products(db: &mut AnyConnection) -> Result<Vec<ProductRow>, Error> {
     let mut rows = Vec::new();
+    let off = Delisted::read(&mut *db).await?;
     for (node, presence, catalogue) in catalogues(db).await? {
         for product in catalogue.products {
             let price = |p: &ProductPrice| format!("{} {}/{}", p.resource, p.price, p.per);
@@ -145,6 +222,7 @@ pub(crate) async fn products(db: &mut AnyConnection) -> Result<Vec<ProductRow>, 
                 presence: presence.clone(),
                 revision: catalogue.revision.to_string(),
                 prices: product.prices.iter().map(price).collect::<Vec<_>>().join(", "),
+                listed: !off.has(&node, &product.id),
                 id: product.id,
                 class: product.class,
                 name: product.name,
@@ -232,6 +310,28 @@ pub(crate) async fn bills(db: &mut AnyConnection) -> Result<Vec<BillRow>, Error>
         refunded_at: row.refunded_at.map(rfc3339),
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// One bill with its payments, and its entry hash.
+pub(crate) async fn bill(db: &mut AnyConnection, number: &str) -> Result<Option<(BillRow, Vec<u8>)>, Error> {
+    let Some(found) = bill::find(&mut *db, number).await? else { return Ok(None) };
+    let (paid, back) = match found.state {
+        bill::State::Refused | bill::State::Lost => (None, None),
+        bill::State::Payable => (bill::payment(&mut *db, number).await?, bill::refund(&mut *db, number).await?),
+    };
+    let row = BillRow {
+        state: bill::shown((found.state, found.is_disputed), (paid.is_some(), back.is_some())),
+        bill_no: number.to_owned(),
+        contract_no: contract_no(&found.contract)?.to_string(),
+        node: found.pool,
+        total_cny: found.total,
+        due_cny: found.due,
+        paid_at: paid.as_ref().map(|paid| rfc3339(paid.at_ns)),
+        reference: paid.map(|paid| paid.reference),
+        refunded_at: back.as_ref().map(|back| rfc3339(back.at_ns)),
+        refunded_cny: back.map(|back| back.amount),
+    };
+    Ok(Some((row, found.hash)))
 }
 
 /// The notices of this platform, newest first.

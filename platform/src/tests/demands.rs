@@ -6,13 +6,14 @@ use hufu_gm::{Signed, sm3::sm3};
 use hufu_ledger::Log;
 use hufu_trade::{
     decode,
-    demand::{Demand, DemandItem, DemandRefusal, Response},
+    demand::{Demand, DemandItem, DemandRefusal, Proposal, Response},
     encode,
     entry::EntryKind,
     if2::{
         Answer, Catalogue, DemandList, DemandResponse, Demands, Envelope, Interface, PLATFORM, Product, ProductPrice,
         Sealed, Topic,
     },
+    matching::{Matching, Selection},
     octets::{Digest, Octets},
     statement::Reservation,
 };
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     demand::{self, Publish},
     judge::Code,
+    matching::{self, Choose},
     plan::compose,
 };
 
@@ -165,6 +167,105 @@ async fn a_demand_reaches_the_nodes_it_is_for_and_is_answered_once() {
     assert_eq!(world.demands(0).await.demands, [], "what has lapsed is told to nobody");
 }
 
+/// What a buyer signs to choose these proposals.
+fn chosen(
+    world: &World,
+    demand: &Demand,
+    by: &Party,
+    proposals: &[Octets<16>],
+    edit: impl FnOnce(&mut Selection),
+) -> Choose {
+    let hash = Octets(sm3(&[&encode(demand, "Demand").expect("DER")]));
+    let (time, chosen) = (world.now, proposals.to_vec());
+    let mut selection = Selection { version: 1, demand: hash, time, chosen, why: "near".to_owned() };
+    edit(&mut selection);
+    let der = encode(&selection, "Selection").expect("DER");
+    let signed = Signed::seal(der, &by.id(), &by.key).expect("a signature");
+    Choose { selection: Sealed(signed.to_bytes().expect("DER")) }
+}
+
+impl World {
+    async fn choose(&mut self, demand: &Demand, asked: &Choose) -> Result<Vec<u8>, Code> {
+        let mut tx = self.store.write().await.expect("a transaction");
+        let named = (&demand.demand_no.0[..], asked);
+        let done = matching::choose(&mut tx, &self.identity, self.now, named).await.expect("the database");
+        tx.commit().await.expect("a commit");
+        done.map_err(|refusal| refusal.code)
+    }
+}
+
+#[tokio::test]
+async fn what_a_buyer_chooses_is_told_to_the_node_that_answered() {
+    let mut world = World::open().await;
+    world.send_all().await;
+    let wanted = asked(&world, |_| ());
+    let request = published(&wanted, &world.buyer, &world.buyer);
+    world.publish(&request).await.expect("it is taken");
+    let told = world.demands(0).await;
+    let hold_until = world.now + 300 * SECOND;
+    let proposal = Proposal {
+        product_id: "small".to_owned(),
+        catalogue_revision: 1,
+        quantity: 3,
+        term_ns: HOUR,
+        tariff: Octets([1; 32]),
+        estimate: "1.20".parse().expect("money"),
+        hold_until,
+    };
+    let answer = respond(&mut world, &wanted, &told.demands[0].0, |r| (r.proposal, r.refusal) = (Some(proposal), None));
+    assert_eq!(code(world.ask(Interface::DemandResponse, &answer).await), "stored");
+    let entry = hufu_ledger::Entry::from_bytes(&answer.entry.0).expect("an entry");
+    let response: Response = decode(Signed::from_bytes(&entry.body).expect("DER").tbs(), "Response").expect("one");
+    let own = [response.proposal_no];
+
+    let stranger = party(Some(&world.root), "other", 8);
+    for (name, request, want) in [
+        ("by another", chosen(&world, &wanted, &stranger, &own, |_| ()), Code::Certificate),
+        ("no such proposal", chosen(&world, &wanted, &world.buyer, &[Octets([9; 16])], |_| ()), Code::Unknown),
+        (
+            "of another demand",
+            chosen(&world, &wanted, &world.buyer, &own, |s| s.demand = Octets([9; 32])),
+            Code::Malformed,
+        ),
+        ("nothing", chosen(&world, &wanted, &world.buyer, &[], |_| ()), Code::Malformed),
+        ("old", chosen(&world, &wanted, &world.buyer, &own, |s| s.time -= 301 * SECOND), Code::Offer),
+    ] {
+        assert_eq!(world.choose(&wanted, &request).await, Err(want), "{name}");
+    }
+    let right = chosen(&world, &wanted, &world.buyer, &own, |_| ());
+    let made = world.choose(&wanted, &right).await.expect("it is taken");
+    assert_eq!(world.choose(&wanted, &right).await, Ok(made.clone()), "the same again");
+    let other = chosen(&world, &wanted, &world.buyer, &own, |s| s.why = "far".to_owned());
+    assert_eq!(world.choose(&wanted, &other).await, Err(Code::Duplicate));
+
+    world.now += 1;
+    let told = world.demands(0).await;
+    assert_eq!((told.demands.len(), told.matchings.clone(), told.last), (0, vec![Sealed(made.clone())], 2));
+    assert_eq!(world.demands(2).await.matchings, []);
+    let signed = Signed::from_bytes(&made).expect("DER");
+    assert!(signed.verify(&world.identity.key.public_key()).is_valid());
+    let matching: Matching = decode(signed.tbs(), "Matching").expect("a matching");
+    matching.check().expect("it holds");
+    assert!(matching.chose(&own[0]).expect("a selection") && matching.candidates[0].score == 10_000);
+    // The node keeps it, and the platform takes that entry.
+    world.append(Log::Trade, vec![(EntryKind::Matching, None, made)]);
+    world.send_all().await;
+
+    let late = asked(&world, |d| d.template = "late".to_owned());
+    let request = published(&late, &world.buyer, &world.buyer);
+    world.publish(&request).await.expect("it is taken");
+    let told = world.demands(2).await;
+    let answer = respond(&mut world, &late, &told.demands[0].0, |r| {
+        (r.proposal, r.refusal) = (response.proposal.clone(), None);
+    });
+    assert_eq!(code(world.ask(Interface::DemandResponse, &answer).await), "stored");
+    let entry = hufu_ledger::Entry::from_bytes(&answer.entry.0).expect("an entry");
+    let response: Response = decode(Signed::from_bytes(&entry.body).expect("DER").tbs(), "Response").expect("one");
+    world.now = hold_until;
+    let request = chosen(&world, &late, &world.buyer, &[response.proposal_no], |_| ());
+    assert_eq!(world.choose(&late, &request).await, Err(Code::Offer), "it is held no longer");
+}
+
 #[tokio::test]
 async fn many_demands_come_in_pages() {
     let mut world = World::open().await;
@@ -227,7 +328,10 @@ fn product(id: &str, cpu: u64, stock: u32, price: &str) -> Product {
 }
 
 fn sold(node: &str, products: Vec<Product>) -> (String, Catalogue) {
-    (node.to_owned(), Catalogue { revision: 1, fingerprint: None::<Digest>, certificates: Vec::new(), products })
+    (
+        node.to_owned(),
+        Catalogue { revision: 1, fingerprint: None::<Digest>, certificates: Vec::new(), products, shop: None },
+    )
 }
 
 #[tokio::test]

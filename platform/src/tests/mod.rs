@@ -5,6 +5,7 @@
 pub(crate) mod acts;
 mod allocation;
 pub(crate) mod base;
+mod books;
 mod changes;
 mod courses;
 mod demands;

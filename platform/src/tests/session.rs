@@ -93,6 +93,11 @@ async fn a_code_is_good_once_and_a_token_until_it_ends() {
     let next = world.token().await.token_id.to_string();
     world.now += 3600 * SECOND;
     assert_eq!(world.demands_under(Some(&next)).await.unwrap_err(), "token", "expired");
+    let mut tx = world.store.read().await.expect("a transaction");
+    let alarms = crate::store::list::alarms(&mut tx).await.expect("the alarms");
+    let codes: Vec<String> =
+        alarms.iter().map(|alarm| serde_json::to_value(alarm).expect("JSON")["code"].to_string()).collect();
+    assert!(!codes.iter().any(|code| code.contains("token")), "a node without a token is nobody's alarm: {codes:?}");
 }
 
 #[tokio::test]

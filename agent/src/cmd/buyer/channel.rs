@@ -52,13 +52,7 @@ enum AnswerFile<T> {
 impl Channel {
     /// The platform at `url`.
     pub(super) fn platform(url: &str, lang: Lang) -> Result<Self, Failure<Text>> {
-        if !url.starts_with("http://") {
-            let argument = "--platform".to_owned();
-            let expected = "http://HOST:PORT".to_owned();
-            return Err(Failure::new(Exit::Usage, Text::ArgumentValue { argument, value: url.to_owned(), expected }));
-        }
-        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
-        Ok(Channel::Platform(Platform { agent: config.into(), url: url.trim_end_matches('/').to_owned(), lang }))
+        Platform::at(url, lang).map(Channel::Platform)
     }
 
     /// Sends a request to the node of `pool` and reads the answer.
@@ -87,13 +81,24 @@ impl Channel {
 }
 
 /// The platform's HTTP API.
-pub(super) struct Platform {
+pub(in crate::cmd) struct Platform {
     agent: ureq::Agent,
     url: String,
     lang: Lang,
 }
 
 impl Platform {
+    /// The platform at `url`.
+    pub(in crate::cmd) fn at(url: &str, lang: Lang) -> Result<Self, Failure<Text>> {
+        if !url.starts_with("http://") {
+            let argument = "--platform".to_owned();
+            let expected = "http://HOST:PORT".to_owned();
+            return Err(Failure::new(Exit::Usage, Text::ArgumentValue { argument, value: url.to_owned(), expected }));
+        }
+        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
+        Ok(Self { agent: config.into(), url: url.trim_end_matches('/').to_owned(), lang })
+    }
+
     /// GET, JSON.
     pub(super) fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure<Text>> {
         let bytes = self.read(self.agent.get(format!("{}{path}", self.url)).call())?;
@@ -101,7 +106,11 @@ impl Platform {
     }
 
     /// POST, JSON both ways.
-    pub(super) fn post<Q: Serialize, A: DeserializeOwned>(&self, path: &str, body: &Q) -> Result<A, Failure<Text>> {
+    pub(in crate::cmd) fn post<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Q,
+    ) -> Result<A, Failure<Text>> {
         let bytes = self.post_for_bytes(path, body)?;
         self.json(&bytes)
     }

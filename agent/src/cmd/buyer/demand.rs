@@ -1,5 +1,6 @@
-//! `hufu buyer demand|proposals`: what the buyer looks for, signed here and published by the platform; and what nodes proposed,
-//! each believed only where its node's signature and certificate hold here. A proposal is ordered like any product: browse, order.
+//! `hufu buyer demand|proposals|select`: what the buyer looks for, signed here and published by the platform; what nodes proposed, each
+//! believed only where its node's signature and certificate hold here; and which the buyer chooses. A proposal is ordered like any
+//! product: browse, order.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use hufu_trade::{
     demand::{CLASSES, Demand, DemandAttribute, DemandItem, Response},
     encode,
     if2::{PLATFORM, Sealed, segment_ok},
+    matching::Selection,
     money::Money,
     octets::{Octets, rfc3339},
     party::is_named,
@@ -20,7 +22,7 @@ use hufu_trade::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Channel, Common, amount, list::table, missing, pool};
+use super::{Channel, Common, amount, channel::Platform, list::table, missing, pool};
 use crate::{
     clock,
     cmd::{Context, Outcome, bug, file, term},
@@ -164,6 +166,7 @@ struct Found {
     is_open: bool,
     responses: Vec<Answered>,
     plans: Vec<Value>,
+    matching: Option<Value>,
 }
 
 /// A node's answer as the platform shows it; only the entry is believed.
@@ -184,9 +187,16 @@ struct Shown {
     response: Response,
 }
 
-/// Shows what was proposed for a demand.
-pub(super) fn proposals(common: &Common, number: &str, context: &Context) -> Outcome {
-    let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
+/// A demand as the platform shows it, with what nodes answered; only what is signed is believed.
+struct Proposed {
+    demand: Demand,
+    /// SM3 of its DER.
+    hash: Octets<32>,
+    responses: Vec<Shown>,
+    found: Found,
+}
+
+fn proposed(platform: &Platform, common: &Common, number: &str) -> Result<Proposed, Failure<Text>> {
     let anchors = if common.trust.is_empty() { None } else { Some(file::read_anchors(&common.trust)?) };
     let found: Found = platform.get(&format!("/v1/demands/{number}"))?;
     let malformed = |why: String| Failure::new(Exit::Malformed, Text::Malformed { path: number.to_owned(), why });
@@ -197,7 +207,7 @@ pub(super) fn proposals(common: &Common, number: &str, context: &Context) -> Out
     }
     let hash = Octets(hufu_gm::sm3::sm3(&[signed.tbs()]));
     let now_ns = clock::now().real_ns;
-    let responses: Vec<Shown> = found
+    let responses = found
         .responses
         .iter()
         .filter_map(|answered| {
@@ -212,13 +222,48 @@ pub(super) fn proposals(common: &Common, number: &str, context: &Context) -> Out
             Some(Shown { node: answered.node.clone(), verified, response })
         })
         .collect();
+    Ok(Proposed { demand, hash, responses, found })
+}
+
+/// Shows what was proposed for a demand.
+pub(super) fn proposals(common: &Common, number: &str, context: &Context) -> Outcome {
+    let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
+    let Proposed { demand, responses, found, .. } = proposed(&platform, common, number)?;
     let shown = json!({
-        "demand": demand, "is_open": found.is_open, "responses": responses, "plans": found.plans,
+        "demand": demand, "is_open": found.is_open, "responses": responses, "plans": found.plans, "matching": found.matching,
     });
     context.show(&shown, || {
         let rows = table(&Text::ProposalColumns {}.render(context.lang), &responses, |row| cells(row, context));
         let plans = table(&Text::PlanColumns {}.render(context.lang), &found.plans, plan_cells);
         format!("{rows}\n{plans}")
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Signs which proposals the buyer chooses; the platform signs what they were chosen from, and tells the nodes.
+pub(super) fn select(common: &Common, number: &str, (nodes, why): (&[String], &str), context: &Context) -> Outcome {
+    let Channel::Platform(platform) = common.channel(context)? else { return Err(missing("--platform <URL>")) };
+    common.anchors()?;
+    let buyer = common.buyer()?;
+    let Proposed { hash, responses, .. } = proposed(&platform, common, number)?;
+    let mut chosen = Vec::new();
+    for node in nodes {
+        let of_node = responses.iter().find(|row| row.node == *node && row.response.proposal.is_some());
+        let found = of_node.filter(|row| row.verified == Some(true));
+        let found = found.ok_or_else(|| Failure::new(Exit::No, Text::NoProposal { node: node.clone() }))?;
+        chosen.push(found.response.proposal_no);
+    }
+    chosen.sort_unstable();
+    chosen.dedup();
+    let time = clock::now().real_ns;
+    let selection = Selection { version: 1, demand: hash, time, chosen, why: why.to_owned() };
+    let der = encode(&selection, "Selection").map_err(|e| bug(&e))?;
+    let sealed = Signed::seal(der, &buyer.id.0, &buyer.key).and_then(|sealed| sealed.to_bytes());
+    let body = json!({ "selection": Sealed(sealed.map_err(|e| bug(&e))?) });
+    let made: Value = platform.post(&format!("/v1/demands/{number}/selection"), &body)?;
+    context.show(&made, || {
+        let (number, nodes) = (number.to_owned(), nodes.join(", "));
+        Text::SelectionMade { number, nodes }.render(context.lang)
     })?;
     Ok(Exit::Done)
 }

@@ -34,8 +34,8 @@ use crate::{
     cmd::{Context, Outcome, bug, file, term},
     text::Text,
 };
-pub(super) use channel::refusal;
 use channel::{Channel, Reply};
+pub(super) use channel::{Platform, refusal};
 use sign::Buyer;
 use state::State;
 
@@ -93,6 +93,20 @@ pub(super) enum Command {
         /// The demand's number
         #[arg(value_parser = demand_no)]
         demand_no: String,
+    },
+    /// Choose among the proposals for a demand; what was not chosen is free again
+    Select {
+        #[command(flatten)]
+        common: Common,
+        /// The demand's number
+        #[arg(value_parser = demand_no)]
+        demand_no: String,
+        /// Node whose proposal is chosen, SITE/NODE; several times
+        #[arg(long, value_name = "S/N", value_parser = pool, required = true)]
+        node: Vec<String>,
+        /// Why, for whoever reads it later
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
+        why: String,
     },
     /// What of a contract's money goes back, asked of its node
     Refund {
@@ -204,6 +218,10 @@ fn amount(text: &str) -> Result<Money, String> {
     }
 }
 
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Ok(String::new()) } else { crate::cmd::correct::why(text) }
+}
+
 fn demand_no(text: &str) -> Result<String, String> {
     let number = hufu_trade::octets::Octets::<16>::from_hex(text);
     number.map(|number| number.to_string()).ok_or_else(|| "32 hexadecimal digits".to_owned())
@@ -237,6 +255,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Change(args) => change::run(args, context),
         Command::Demand(wanted) => demand::publish(wanted, context),
         Command::Proposals { common, demand_no } => demand::proposals(common, demand_no, context),
+        Command::Select { common, demand_no, node, why } => demand::select(common, demand_no, (node, why), context),
         Command::Refund { common, contract, at } => ask::refund(common, contract.as_deref(), at.as_deref(), context),
         Command::Token { common, contract, output } => ask::token(common, contract.as_deref(), output, context),
         Command::Bills { common, contract } => ask::bills(common, contract.as_deref(), context),

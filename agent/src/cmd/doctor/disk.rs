@@ -42,6 +42,7 @@ fn growth(patient: &Patient<'_>) -> u64 {
             capacity,
             certificates: Vec::new(),
             hardware: Hardware::default(),
+            profile: None,
         };
         let units = shop.products.iter().filter_map(|product| shop.free_units(&Book::default(), product));
         units.max().map_or(1, u64::from).clamp(1, ORDERS_MAX)

@@ -139,7 +139,8 @@ fn metered(patient: &Patient<'_>, capacity: Option<Capacity>) -> Check {
     let judged = match capacity {
         None => (State::Fail, patient.config.root.join("proc").display().to_string()),
         Some(capacity) => {
-            let shop = Shop { products, capacity, certificates: Vec::new(), hardware: Hardware::default() };
+            let shop =
+                Shop { products, capacity, certificates: Vec::new(), hardware: Hardware::default(), profile: None };
             let mut lacking = Vec::new();
             for product in &shop.products {
                 let priced = product.tariff.prices.iter().filter_map(|price| price.resource.parse().ok());

@@ -1,0 +1,321 @@
+//! One log of a followed node: headers are taken in their order, a checkpoint is cosigned when the copy here continues to it, and what is
+//! missing is asked for. Two pasts are `search.rs`.
+
+use hufu_gm::Signed;
+use hufu_ledger::{
+    BlockHeader, Checkpoint, Cosignature, Error, Fault, LogCopy, WitnessedCheckpoint, verify_checkpoint,
+};
+use hufu_trade::if2::{
+    Said, Told,
+    peers::{ASKED_MAX, Ask, Headers, Witnessing},
+};
+
+use super::{Effect, Peers, refused};
+use crate::clock::Now;
+
+/// A node of which so many blocks are missing, and none is held, is followed from its checkpoint on.
+const LATE_BLOCKS: u64 = 1024;
+/// A checkpoint that waits for its signer's certificate is no longer, octets.
+const WAITING_BYTES_MAX: usize = 16 * 1024;
+/// First pause before a question is asked again, ns; doubles.
+const PAUSE_NS: u64 = 2_000_000_000;
+const PAUSE_MAX_NS: u64 = 60_000_000_000;
+/// After so many questions all who may hold copies are asked in turn, the node itself among them.
+const TRIES_ALONE: u32 = 3;
+/// After so many it is an alarm that a node does not serve what its checkpoint covers.
+const TRIES_ALARM: u32 = 8;
+/// A checkpoint may be ahead of this node's clock by so much, ns.
+const AHEAD_NS: i64 = 3_600_000_000_000;
+/// The same checkpoint is cosigned again so often, ns: the word may have been lost.
+const AGAIN_NS: u64 = 10_000_000_000;
+
+/// A question that is out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) from: u64,
+    pub(super) until: u64,
+    pub(super) whom: String,
+    pub(super) again_ns: u64,
+}
+
+/// A log that is followed.
+pub(super) struct Followed {
+    pub(super) copy: LogCopy,
+    /// The newest checkpoint that the copy has not reached.
+    target: Option<(Checkpoint, Signed)>,
+    pub(super) asked: Option<Asked>,
+    tries: u32,
+    pause_ns: u64,
+    said_ns: u64,
+    is_unserved: bool,
+    /// Headers from this height on are asked for again, of this node: they are another past than the copy's.
+    pub(super) search: Option<(u64, u64, String)>,
+}
+
+impl Followed {
+    pub(super) fn new(copy: LogCopy) -> Self {
+        Self { copy, target: None, asked: None, tries: 0, pause_ns: 0, said_ns: 0, is_unserved: false, search: None }
+    }
+
+    /// Size of the checkpoint that was cosigned last.
+    pub(super) fn cosigned(&self) -> u64 {
+        let promised = self.copy.promised().and_then(|signed| Checkpoint::from_bytes(signed.tbs()).ok());
+        promised.map_or(0, |checkpoint| checkpoint.size)
+    }
+
+    /// An answer moved something: what is still missing is asked for at once.
+    fn moved(&mut self) {
+        (self.asked, self.tries, self.pause_ns, self.is_unserved) = (None, 0, 0, false);
+    }
+}
+
+impl Peers {
+    fn followed(&mut self, pool: &str, log: usize) -> Option<&mut Followed> {
+        self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log))
+    }
+
+    /// Headers as a followed node publishes them.
+    pub(super) fn headers_told(&mut self, now: Now, pool: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
+        let Ok(told) = Headers::from_bytes(payload) else { return Ok(refused(pool, "headers do not decode")) };
+        if told.node != pool || told.beginning.is_some() {
+            return Ok(refused(pool, "headers of another node"));
+        }
+        self.take(now, (pool, pool), &told)
+    }
+
+    /// The answer to a question; one that was not asked is nothing.
+    pub(super) fn answered(&mut self, now: Now, from: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
+        let Ok(answer) = Headers::from_bytes(payload) else { return Ok(refused(from, "headers do not decode")) };
+        let (pool, log) = (answer.node.clone(), usize::from(answer.log));
+        let Some(followed) = self.followed(&pool, log) else { return Ok(Vec::new()) };
+        let is_asked = followed
+            .asked
+            .as_ref()
+            .is_some_and(|asked| asked.whom == from && (answer.first == asked.from || answer.beginning.is_some()));
+        if !is_asked {
+            return Ok(Vec::new());
+        }
+        if let Some(beginning) = &answer.beginning {
+            return self.begin(now, (&pool, log), beginning);
+        }
+        if answer.headers.is_empty() {
+            // It does not hold them: the next one is asked after the pause.
+            return Ok(Vec::new());
+        }
+        let before = followed.copy.size();
+        followed.asked = None;
+        let effects = self.take(now, (&pool, from), &answer)?;
+        if let Some(followed) = self.followed(&pool, log).filter(|followed| followed.copy.size() > before) {
+            followed.moved();
+        }
+        Ok([effects, self.ask_due(now, &pool, log)?].concat())
+    }
+
+    /// Begins at a checkpoint of the node itself.
+    fn begin(
+        &mut self,
+        now: Now,
+        (pool, log): (&str, usize),
+        beginning: &hufu_trade::if2::peers::Beginning,
+    ) -> Result<Vec<Effect>, Error> {
+        let Some(key) = self.key_of(pool, &beginning.checkpoint) else {
+            return Ok(refused(pool, "unknown certificate"));
+        };
+        let Ok(checkpoint) = verify_checkpoint(&beginning.checkpoint, &key) else {
+            return Ok(refused(pool, "the checkpoint of a beginning is not signed by it"));
+        };
+        let peaks: Option<Vec<_>> = beginning.peaks.iter().map(|peak| peak.as_bytes().try_into().ok()).collect();
+        let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+        let fits = checkpoint.node == pool && usize::from(checkpoint.log.number()) == log && followed.copy.size() == 0;
+        if !fits || !followed.copy.begin(&checkpoint, &peaks.unwrap_or_default(), beginning.head.0) {
+            return Ok(refused(pool, "the beginning is not that of its checkpoint"));
+        }
+        followed.moved();
+        followed.target = Some((checkpoint, beginning.checkpoint.clone()));
+        self.reached(now, pool, log)
+    }
+
+    /// The key of a followed node that signed something, if its certificate is known.
+    pub(super) fn key_of(&self, pool: &str, signed: &Signed) -> Option<hufu_gm::PublicKey> {
+        self.peers.get(pool).and_then(|peer| peer.keys.get(&signed.cert_id())).cloned()
+    }
+
+    /// Takes headers that came from `source`: the node itself, or somebody with a copy.
+    pub(super) fn take(
+        &mut self,
+        now: Now,
+        (pool, source): (&str, &str),
+        told: &Headers,
+    ) -> Result<Vec<Effect>, Error> {
+        let log = usize::from(told.log);
+        for (height, signed) in (told.first..).zip(&told.headers) {
+            let Some(key) = self.key_of(pool, signed) else { return Ok(Vec::new()) };
+            let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+            let size = followed.copy.size();
+            if height > size {
+                break;
+            }
+            if height < size {
+                if let Some(found) = self.differs((pool, source, log), (height, signed), &key)? {
+                    return Ok(found);
+                }
+                continue;
+            }
+            match followed.copy.extend(signed, &key) {
+                Ok(_) => {}
+                Err(Error::Refused { fault: Fault::WrongParent, .. }) if signed.verify(&key).is_valid() => {
+                    // It follows another block than the one held here.
+                    return self.search_below((pool, source, log), size);
+                }
+                Err(Error::Refused { fault, .. }) => return Ok(refused(pool, &format!("header {height}: {fault}"))),
+                Err(error) => return Err(error),
+            }
+        }
+        self.reached(now, pool, log)
+    }
+
+    /// A node's checkpoint, with what witnesses said of it.
+    pub(super) fn checkpoint_told(
+        &mut self,
+        now: Now,
+        (pool, number): (&str, u8),
+        payload: &[u8],
+    ) -> Result<Vec<Effect>, Error> {
+        if payload.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Ok(whole) = WitnessedCheckpoint::from_bytes(payload) else {
+            return Ok(refused(pool, "a checkpoint does not decode"));
+        };
+        let signed = whole.checkpoint;
+        let Some(key) = self.key_of(pool, &signed) else {
+            let slot = self.peers.get_mut(pool).and_then(|peer| peer.waiting.get_mut(usize::from(number)));
+            if let Some(slot) = slot.filter(|_| payload.len() <= WAITING_BYTES_MAX) {
+                *slot = Some(payload.to_vec());
+            }
+            return Ok(Vec::new());
+        };
+        let checkpoint = match verify_checkpoint(&signed, &key) {
+            Ok(checkpoint) if checkpoint.node == pool && checkpoint.log.number() == number => checkpoint,
+            Ok(_) => return Ok(refused(pool, "a checkpoint of another log")),
+            Err(error) => return Ok(refused(pool, &error.to_string())),
+        };
+        if checkpoint.time.saturating_sub(now.real_ns) > AHEAD_NS {
+            return Ok(refused(pool, "a checkpoint from the future"));
+        }
+        let log = usize::from(number);
+        let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+        if checkpoint.size <= followed.copy.size() {
+            return self.compare_checkpoint(now, (pool, log), (&checkpoint, &signed));
+        }
+        let is_newer = followed.target.as_ref().is_none_or(|(target, _)| target.size < checkpoint.size);
+        if is_newer {
+            followed.target = Some((checkpoint, signed));
+        }
+        self.ask_due(now, pool, log)
+    }
+
+    /// A checkpoint that lies within the copy.
+    fn compare_checkpoint(
+        &mut self,
+        now: Now,
+        (pool, log): (&str, usize),
+        (checkpoint, signed): (&Checkpoint, &Signed),
+    ) -> Result<Vec<Effect>, Error> {
+        let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+        match followed.copy.root_at(checkpoint.size)? {
+            // Older than what is held.
+            None => Ok(Vec::new()),
+            Some(root) if root != checkpoint.root => self.other_root((pool, log), (checkpoint, signed), root),
+            Some(_) if checkpoint.size < followed.cosigned() || checkpoint.epoch < followed.copy.epoch() => {
+                Ok(Vec::new())
+            }
+            Some(_) => self.cosign(now, (pool, log), (checkpoint, signed)),
+        }
+    }
+
+    /// Where the copy has come as far as the newest checkpoint, that is compared.
+    fn reached(&mut self, now: Now, pool: &str, log: usize) -> Result<Vec<Effect>, Error> {
+        let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+        let size = followed.copy.size();
+        let Some((checkpoint, signed)) = followed.target.take_if(|(target, _)| target.size <= size) else {
+            return Ok(Vec::new());
+        };
+        if followed.search.is_none() {
+            // Whether a question was answered or the headers came by themselves: nothing is missing any more.
+            followed.moved();
+        }
+        self.compare_checkpoint(now, (pool, log), (&checkpoint, &signed))
+    }
+
+    /// Cosigns: first the promise is durable, then it is given.
+    fn cosign(
+        &mut self,
+        now: Now,
+        (pool, log): (&str, usize),
+        (checkpoint, signed): (&Checkpoint, &Signed),
+    ) -> Result<Vec<Effect>, Error> {
+        let me = (self.me.cert_id, self.me.key.clone());
+        let Some(peer) = self.peers.get_mut(pool).filter(|peer| !peer.has_forked) else { return Ok(Vec::new()) };
+        let Some(followed) = peer.logs.get_mut(log) else { return Ok(Vec::new()) };
+        let is_again = followed.copy.promised() == Some(signed);
+        if is_again && now.mono_ns.saturating_sub(followed.said_ns) < AGAIN_NS {
+            return Ok(Vec::new());
+        }
+        if !is_again {
+            followed.copy.keep(Some(signed))?;
+        }
+        followed.said_ns = now.mono_ns;
+        // A signer that is away signs the next one.
+        let Ok(made) = Cosignature::make(signed.tbs(), (&me.0, &me.1), now.real_ns) else { return Ok(Vec::new()) };
+        let place = (checkpoint.size, checkpoint.root);
+        let word =
+            Witnessing::new(pool, checkpoint.log.number(), place, made.to_bytes()?).and_then(|word| word.to_bytes());
+        Ok(word.ok().map(|bytes| self.told(Told::Cosignature, bytes, false)).into_iter().collect())
+    }
+
+    /// Asks for what is missing up to the newest checkpoint, where no question is out or it is due again.
+    pub(super) fn ask_due(&mut self, now: Now, pool: &str, log: usize) -> Result<Vec<Effect>, Error> {
+        let holders: Vec<String> = self.peers.keys().cloned().collect();
+        let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+        if followed.asked.as_ref().is_some_and(|asked| now.mono_ns < asked.again_ns) {
+            return Ok(Vec::new());
+        }
+        let size = followed.copy.size();
+        let (from, until, whom) = match (&followed.search, &followed.target) {
+            (Some((from, until, whom)), _) => (*from, *until, whom.clone()),
+            (None, Some((target, _))) if target.size > size => {
+                let is_late = size == 0 && target.size > LATE_BLOCKS;
+                let until = if is_late { 0 } else { target.size.min(size.saturating_add(ASKED_MAX)) };
+                let turn = usize::try_from(followed.tries.saturating_sub(TRIES_ALONE)).unwrap_or(0);
+                let alone = followed.tries < TRIES_ALONE || is_late;
+                let whom = if alone { pool.to_owned() } else { holders[turn % holders.len()].clone() };
+                (if is_late { 0 } else { size }, until, whom)
+            }
+            _ => {
+                followed.asked = None;
+                return Ok(Vec::new());
+            }
+        };
+        followed.tries = followed.tries.saturating_add(1);
+        followed.pause_ns = (followed.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
+        let again_ns = now.mono_ns.saturating_add(followed.pause_ns);
+        followed.asked = Some(Asked { from, until, whom: whom.clone(), again_ns });
+        let mut effects = Vec::new();
+        if followed.tries >= TRIES_ALARM && !followed.is_unserved {
+            followed.is_unserved = true;
+            let detail =
+                format!("{pool}: blocks {from} to {until} of log {log} are not served, which its checkpoint covers");
+            effects.push(Effect::Alarm { what: "peer does not serve", detail });
+        }
+        let number = u8::try_from(log).unwrap_or(0);
+        let ask = Ask::new(pool, number, from, until).to_bytes();
+        effects.extend(ask.ok().map(|bytes| self.said(&whom, Said::Ask, bytes)));
+        Ok(effects)
+    }
+}
+
+/// What a header says, if it is one.
+pub(super) fn read(signed: &Signed) -> Option<BlockHeader> {
+    BlockHeader::from_bytes(signed.tbs()).ok()
+}

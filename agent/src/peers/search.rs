@@ -1,0 +1,157 @@
+//! Two pasts of a followed node: which block is the first that was signed twice, and what proves it. A new epoch after an honest loss is
+//! none.
+
+use hufu_gm::{Hash, PublicKey, Signed};
+use hufu_ledger::{Checkpoint, Error, ForkProof};
+use hufu_trade::if2::{Told, peers::Witnessing};
+
+use super::{Effect, Peers, follow::read, refused};
+use crate::clock::Now;
+
+/// How many headers are asked for below a height at which two pasts have already parted.
+const STEP: u64 = 64;
+
+impl Peers {
+    /// A header below the end of the copy: `None` when it is the one held, or nothing can be said. Otherwise what follows from it.
+    pub(super) fn differs(
+        &mut self,
+        (pool, source, log): (&str, &str, usize),
+        (height, signed): (u64, &Signed),
+        key: &PublicKey,
+    ) -> Result<Option<Vec<Effect>>, Error> {
+        let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log)) else { return Ok(None) };
+        let held = followed.copy.headers(height, 1)?;
+        let Some(held) = held.first().cloned() else { return Ok(None) };
+        if held.tbs() == signed.tbs() {
+            return Ok(None);
+        }
+        let (Some(own), Some(other)) = (read(&held), read(signed)) else {
+            return Ok(Some(refused(pool, "not a header")));
+        };
+        let is_here = other.height == height && other.node == pool && other.log == own.log;
+        if !is_here || !signed.verify(key).is_valid() {
+            return Ok(Some(refused(pool, "a header that is not its own, or of another place")));
+        }
+        if other.epoch > own.epoch {
+            return self.new_epoch((pool, log), (height, signed), (other.previous == own.previous, key)).map(Some);
+        }
+        if other.epoch < own.epoch {
+            // What an epoch took the place of: known to be lost.
+            return Ok(None);
+        }
+        if other.previous != own.previous && height > followed.copy.base() {
+            return self.search_below((pool, source, log), height).map(Some);
+        }
+        followed.search = None;
+        followed.asked = None;
+        let chain = self.peers.get(pool).map(|peer| peer.chain.clone()).unwrap_or_default();
+        self.convict(&ForkProof::of_headers(&held, signed, &chain)?).map(Some)
+    }
+
+    /// A node opened an epoch at a height that is held here: what stood there it has lost. The copy goes on with the new one; where
+    /// that had been cosigned, somebody must look at it.
+    fn new_epoch(
+        &mut self,
+        (pool, log): (&str, usize),
+        (height, signed): (u64, &Signed),
+        (is_joined, key): (bool, &PublicKey),
+    ) -> Result<Vec<Effect>, Error> {
+        let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log)) else {
+            return Ok(Vec::new());
+        };
+        if !is_joined {
+            return Ok(refused(pool, "a new epoch that does not follow the block before it"));
+        }
+        let below = followed.cosigned();
+        let previous = read(signed).map(|header| header.previous).unwrap_or_default();
+        if !followed.copy.go_back(height, previous) {
+            return Ok(refused(pool, "a new epoch further back than the copy reaches"));
+        }
+        match followed.copy.extend(signed, key) {
+            Ok(_) => {}
+            Err(Error::Refused { fault, .. }) => return Ok(refused(pool, &format!("header {height}: {fault}"))),
+            Err(error) => return Err(error),
+        }
+        let detail =
+            format!("{pool}: log {log} goes on from block {height} in a new epoch; {below} blocks had been cosigned");
+        Ok(vec![Effect::Alarm { what: "peer opened an epoch", detail }])
+    }
+
+    /// Asks for headers below a height, of whoever shows the other past.
+    pub(super) fn search_below(
+        &mut self,
+        (pool, source, log): (&str, &str, usize),
+        height: u64,
+    ) -> Result<Vec<Effect>, Error> {
+        let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log)) else {
+            return Ok(Vec::new());
+        };
+        let from = height.saturating_sub(STEP).max(followed.copy.base());
+        if from >= height {
+            return Ok(refused(pool, "another past than the one held, further back than the copy reaches"));
+        }
+        followed.search = Some((from, height, source.to_owned()));
+        followed.asked = None;
+        Ok(Vec::new())
+    }
+
+    /// A checkpoint says another root than the copy has at its size.
+    pub(super) fn other_root(
+        &mut self,
+        (pool, log): (&str, usize),
+        (checkpoint, signed): (&Checkpoint, &Signed),
+        root: Hash,
+    ) -> Result<Vec<Effect>, Error> {
+        let Some(peer) = self.peers.get(pool) else { return Ok(Vec::new()) };
+        let Some(followed) = peer.logs.get(log) else { return Ok(Vec::new()) };
+        if checkpoint.epoch < followed.copy.epoch() {
+            return Ok(Vec::new());
+        }
+        let promised = followed.copy.promised().cloned();
+        let standing = promised.and_then(|other| Checkpoint::from_bytes(other.tbs()).ok().map(|read| (read, other)));
+        // Of two headers the height is known; they are asked for first, and the checkpoints convict where they do not come.
+        let mut effects = self.search_below((pool, pool, log), checkpoint.size)?;
+        if let Some((standing, other)) = standing.filter(|(standing, _)| standing.size >= checkpoint.size)
+            && let Some(peer) = self.peers.get(pool)
+            && let Some(followed) = peer.logs.get(log)
+            && let Some(proof) = followed.copy.consistency(checkpoint.size, standing.size)?
+        {
+            let made = ForkProof::of_checkpoints((signed, &other), (root, &proof), &peer.chain)?;
+            effects.extend(self.convict(&made)?);
+        }
+        Ok(effects)
+    }
+
+    /// What another witness saw of a node: another root than the copy's is looked into with its help.
+    pub(super) fn compare(&mut self, now: Now, witness: &str, word: &Witnessing) -> Result<Vec<Effect>, Error> {
+        let log = usize::from(word.log);
+        let Some(peer) = self.peers.get(&word.node) else { return Ok(Vec::new()) };
+        let Some(followed) = peer.logs.get(log) else { return Ok(Vec::new()) };
+        match followed.copy.root_at(word.size)? {
+            Some(root) if root != word.root.0 && followed.search.is_none() => {
+                let (pool, size) = (word.node.clone(), word.size);
+                let effects = self.search_below((&pool, witness, log), size)?;
+                Ok([effects, self.ask_due(now, &pool, log)?].concat())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Keeps, says and spreads a proof that holds.
+    pub(super) fn convict(&mut self, proof: &ForkProof) -> Result<Vec<Effect>, Error> {
+        let key_of = |id: &Hash| self.peers.get(&proof.node).and_then(|peer| peer.keys.get(id).cloned());
+        match proof.judge(&key_of) {
+            Ok(Some(parted)) => {
+                let bytes = proof.to_bytes()?;
+                let Some(number) = self.forks.add(proof, &bytes)? else { return Ok(Vec::new()) };
+                if let Some(peer) = self.peers.get_mut(&proof.node) {
+                    peer.has_forked = true;
+                }
+                let detail = format!("{}: log {}, {parted:?}; {}", proof.node, proof.log, self.forks.path(&number));
+                Ok(vec![Effect::Alarm { what: "peer forked", detail }, self.told(Told::Fork(number), bytes, true)])
+            }
+            Ok(None) => Ok(Vec::new()),
+            Err(error) => Ok(refused(&proof.node, &error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The thread of the peers: whatever one of them sends, writing and metering go on beside it. Its queue is bounded and what does not fit is
+//! dropped; what matters comes again.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    },
+    time::Duration,
+};
+
+use hufu_ledger::{Ledger, Log, storage::Directory};
+
+use super::{Effect, Event, Me, Peers, Shown, Storages, Terms};
+use crate::{clock::Clock, link::Outbound, writer::Input};
+
+/// Events that may wait.
+pub(crate) const EVENTS_MAX: usize = 512;
+/// Between two looks at what is due.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the thread works with.
+pub(crate) struct Start {
+    pub(crate) me: Me,
+    pub(crate) terms: Terms,
+    /// The node's ledger, which is only read.
+    pub(crate) ledger: PathBuf,
+    pub(crate) events: Receiver<Event>,
+    /// The link closes when the writer lets go of it: this one must not hold it.
+    pub(crate) link: tokio::sync::mpsc::WeakSender<Outbound>,
+    pub(crate) writer: SyncSender<Input>,
+    pub(crate) clock: Clock,
+}
+
+/// Where the copies of a ledger's peers lie.
+pub(crate) fn dir_of(ledger: &Path) -> PathBuf {
+    let mut dir = ledger.as_os_str().to_owned();
+    dir.push(".peers");
+    dir.into()
+}
+
+/// Works until nobody sends events any more. A disk that fails ends it with an alarm; the node goes on without.
+pub(crate) fn run(start: Start) {
+    if let Err(error) = work(&start) {
+        tracing::error!(%error, "peers are not followed any more");
+        let detail = error.to_string();
+        start.writer.send(Input::Alarm { what: "peers not followed", detail }).ok();
+    }
+}
+
+fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
+    let dir = dir_of(&start.ledger);
+    let storages: Storages = Arc::new(move |name: &str| Arc::new(Directory::new(&dir.join(name))));
+    let mut peers = Peers::open(start.me.clone(), start.terms.clone(), &storages)?;
+    catch_up(&mut peers, &start.ledger)?;
+    let mut shown = Shown::default();
+    loop {
+        let event = match start.events.recv_timeout(TICK) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => Event::Tick,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        let is_tick = matches!(event, Event::Tick);
+        let mut effects = peers.handle((start.clock.now)(), event)?;
+        // Under a steady stream of events the clock would never be looked at.
+        if !is_tick {
+            effects.extend(peers.handle((start.clock.now)(), Event::Tick)?);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Publish { topic, payload, retain } => {
+                    let Some(link) = start.link.upgrade() else { return Ok(()) };
+                    // A full queue means a stalled link: what is not said now is said again.
+                    link.try_send(Outbound::Publish { topic, payload, retain }).ok();
+                }
+                Effect::Alarm { what, detail } => {
+                    start.writer.try_send(Input::Alarm { what, detail }).ok();
+                }
+            }
+        }
+        if peers.is_behind() {
+            catch_up(&mut peers, &start.ledger)?;
+        }
+        let now = peers.shown();
+        if now != shown && start.writer.try_send(Input::Peers(Box::new(now.clone()))).is_ok() {
+            shown = now;
+        }
+    }
+}
+
+/// Takes what the ledger holds above what the copies know.
+fn catch_up(peers: &mut Peers, dir: &Path) -> Result<(), hufu_ledger::Error> {
+    let ledger = Ledger::open_read_only(dir)?;
+    for (log, size) in [Log::Trade, Log::Finance].into_iter().zip(peers.own_sizes()) {
+        for height in size..ledger.size(log) {
+            peers.catch_up(ledger.held(log, height)?.signed())?;
+        }
+    }
+    peers.caught_up();
+    Ok(())
+}

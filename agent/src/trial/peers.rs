@@ -1,0 +1,500 @@
+//! Nodes that keep each other honest, in one thread, with a broker that drops, doubles and reorders: copies, cosignatures, late comers, and a
+//! node that shows two pasts.
+
+use std::sync::Arc;
+
+use hufu_gm::Signed;
+use hufu_ledger::{
+    BlockHeader, Checkpoint, ForkProof, Log, Parted, TimeQuality, TimeState, WitnessedCheckpoint,
+    block::{NO_PARENT, VERSION},
+    storage::Storage,
+};
+use hufu_trade::if2::{
+    Said, Told, Topic,
+    peers::{Ask, Headers, Witnessing},
+};
+
+use super::{
+    market::{Party, SECOND, START_NS, party},
+    memory::{Disks, storages},
+};
+use crate::{
+    clock::{Clock, Now},
+    peers::{Effect, Event, Me, Peers, Terms, thread},
+    signer::NodeKey,
+    writer::Input,
+};
+
+/// A node: who it is, its log, its peers.
+struct Node {
+    pool: String,
+    party: Party,
+    follow: Vec<String>,
+    disks: Disks,
+    peers: Peers,
+    /// Hash of the newest block, blocks, epoch: of its trade log.
+    head: [u8; 32],
+    size: u64,
+    epoch: u64,
+    alarms: Vec<(&'static str, String)>,
+}
+
+fn terms(follow: &[String]) -> Terms {
+    Terms { follow: follow.to_vec(), checkpoint_ns: 10 * SECOND, headers: 4096, confirm: 2 }
+}
+
+fn me(pool: &str, party: &Party, root: &Party) -> Me {
+    Me {
+        pool: pool.to_owned(),
+        key: NodeKey::File(party.key.clone()),
+        cert_id: party.certificate.id(),
+        certificates: vec![party.certificate.der().to_vec()],
+        anchors: vec![root.certificate.clone()],
+    }
+}
+
+impl Node {
+    fn open(pool: &str, scalar: u8, follow: &[&str], root: &Party) -> Self {
+        let party = party(Some(root), pool, scalar);
+        let follow: Vec<String> = follow.iter().map(|&name| name.to_owned()).collect();
+        let disks = Disks::default();
+        let peers = Peers::open(me(pool, &party, root), terms(&follow), &storages(&disks)).unwrap();
+        let (pool, alarms) = (pool.to_owned(), Vec::new());
+        Self { pool, party, follow, disks, peers, head: NO_PARENT, size: 0, epoch: 0, alarms }
+    }
+
+    fn again(&mut self, root: &Party) {
+        let disks = storages(&self.disks);
+        self.peers = Peers::open(me(&self.pool, &self.party, root), terms(&self.follow), &disks).unwrap();
+    }
+
+    /// The header of the next block with this content.
+    fn header(&mut self, content: u8) -> Signed {
+        let header = BlockHeader {
+            version: VERSION,
+            log: Log::Trade,
+            node: self.pool.clone(),
+            epoch: self.epoch,
+            height: self.size,
+            previous: self.head,
+            time: START_NS + i64::try_from(self.size).unwrap(),
+            quality: TimeQuality { state: TimeState::Relative, max_error_ns: None },
+            root: [content; 32],
+            count: 1,
+        };
+        let signed = Signed::seal(header.to_bytes().unwrap(), &self.party.certificate.id(), &self.party.key).unwrap();
+        (self.head, self.size) = (hufu_ledger::block_hash(signed.tbs()), self.size + 1);
+        signed
+    }
+
+    fn forks(&self) -> Vec<Vec<u8>> {
+        self.disks.lock().unwrap().get("forks").unwrap().contents()
+    }
+}
+
+/// A sequence from a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+}
+
+/// Nodes at a broker; who hears whom is said by a function over their places.
+struct Site {
+    nodes: Vec<Node>,
+    hears: fn(usize, usize) -> bool,
+    queue: Vec<(usize, Topic, Vec<u8>)>,
+    retained: Vec<(usize, Topic, Vec<u8>)>,
+    now_ns: u64,
+    random: Random,
+    /// In a hundred messages so many are dropped, and as many come twice.
+    loss: u64,
+    bytes: usize,
+}
+
+impl Site {
+    fn new(nodes: Vec<Node>, hears: fn(usize, usize) -> bool, (seed, loss): (u64, u64)) -> Self {
+        let (queue, retained) = (Vec::new(), Vec::new());
+        Self { nodes, hears, queue, retained, now_ns: SECOND, random: Random(seed), loss, bytes: 0 }
+    }
+
+    fn now(&self) -> Now {
+        let real_ns = START_NS + i64::try_from(self.now_ns).unwrap();
+        Now { real_ns, boot_ns: self.now_ns, mono_ns: self.now_ns }
+    }
+
+    fn event(&mut self, place: usize, event: Event) {
+        let now = self.now();
+        let effects = self.nodes[place].peers.handle(now, event).unwrap();
+        for effect in effects {
+            match effect {
+                Effect::Alarm { what, detail } => self.nodes[place].alarms.push((what, detail)),
+                Effect::Publish { topic, payload, retain } => {
+                    assert!(payload.len() <= 65_536, "{topic}");
+                    self.bytes += payload.len();
+                    if retain {
+                        self.retained.retain(|(from, other, _)| *from != place || *other != topic);
+                        self.retained.push((place, topic.clone(), payload.clone()));
+                    }
+                    self.queue.push((place, topic, payload));
+                }
+            }
+        }
+    }
+
+    fn link(&mut self, place: usize) {
+        self.event(place, Event::Linked);
+        for (from, topic, payload) in self.retained.clone() {
+            self.deliver(place, from, &topic, &payload);
+        }
+    }
+
+    fn deliver(&mut self, place: usize, from: usize, topic: &Topic, payload: &[u8]) {
+        if place == from || !(self.hears)(from, place) {
+            return;
+        }
+        let node = &self.nodes[place];
+        let is_heard = match topic {
+            Topic::Ledger { pool, .. } => node.follow.contains(pool),
+            Topic::LedgerTo { to, .. } => *to == node.pool,
+            _ => false,
+        };
+        if is_heard {
+            self.event(place, Event::Message { topic: topic.clone(), payload: payload.to_vec() });
+        }
+    }
+
+    fn write(&mut self, place: usize, content: u8) {
+        let header = self.nodes[place].header(content);
+        self.event(place, Event::Written(vec![header]));
+    }
+
+    /// Time passes: everything that is on the way arrives, or is lost.
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now_ns += SECOND;
+            for place in 0..self.nodes.len() {
+                self.event(place, Event::Tick);
+            }
+            for _ in 0..2000 {
+                if self.queue.is_empty() {
+                    break;
+                }
+                let at = usize::try_from(self.random.below(self.queue.len() as u64)).unwrap();
+                let (from, topic, payload) = self.queue.swap_remove(at);
+                let times = match self.random.below(100) {
+                    roll if roll < self.loss => 0,
+                    roll if roll < 2 * self.loss => 2,
+                    _ => 1,
+                };
+                for place in 0..self.nodes.len() {
+                    for _ in 0..times {
+                        self.deliver(place, from, &topic, &payload);
+                    }
+                }
+            }
+        }
+    }
+}
+
+const NAMES: [&str; 3] = ["s1/a", "s1/b", "s1/c"];
+
+fn three(seed: u64, loss: u64) -> (Site, Party) {
+    let root = party(None, "root", 1);
+    let nodes = (10..).zip(NAMES).map(|(scalar, name)| Node::open(name, scalar, &NAMES, &root)).collect();
+    let mut site = Site::new(nodes, |_, _| true, (seed, loss));
+    for place in 0..3 {
+        site.link(place);
+    }
+    (site, root)
+}
+
+/// Witnesses of the newest checkpoint of a node's trade log.
+fn witnesses(site: &Site, place: usize) -> Vec<String> {
+    let shown = site.nodes[place].peers.shown();
+    shown.cosigned[0].last().map(|newest| newest.witnesses.clone()).unwrap_or_default()
+}
+
+#[test]
+fn copies_follow_and_checkpoints_are_cosigned_over_a_bad_line() {
+    for (seed, loss) in [(1, 0), (2, 20), (3, 40)] {
+        let (mut site, root) = three(seed, loss);
+        for round in 0..20 {
+            site.write(0, round);
+            site.pass(3);
+        }
+        // What was lost on the way is asked for; the last word of a witness may need another checkpoint.
+        for _ in 0..20 {
+            site.write(0, 99);
+            site.pass(15);
+        }
+        for place in [1, 2] {
+            let shown = site.nodes[place].peers.shown();
+            let own = shown.peers.iter().find(|peer| peer.node == NAMES[0]).unwrap();
+            assert!(own.is_known && !own.has_forked, "{seed}: {own:?}");
+            assert!(own.trade.parse::<u64>().unwrap() >= 30, "{seed}: {own:?}");
+        }
+        let seen = site.nodes[0].peers.shown().cosigned[0].iter().map(|one| one.witnesses.len()).max();
+        assert_eq!(seen, Some(2), "{seed}");
+        for node in &site.nodes {
+            assert!(node.alarms.is_empty(), "{seed}, {}: {:?}", node.pool, node.alarms);
+        }
+        // A node that is started anew holds what it promised.
+        let before = site.nodes[1].peers.shown().peers[0].cosigned.clone();
+        site.nodes[1].again(&root);
+        assert_eq!(site.nodes[1].peers.shown().peers[0].cosigned, before, "{seed}");
+        if loss == 0 {
+            assert_eq!(witnesses(&site, 0), ["s1/b", "s1/c"]);
+            let shown = site.nodes[0].peers.shown();
+            assert_eq!(shown.to_json([0, 0])["trade"]["confirmed"], "40");
+        }
+    }
+}
+
+#[test]
+fn a_late_comer_begins_at_a_checkpoint_and_one_that_was_away_catches_up() {
+    let (mut site, root) = three(7, 0);
+    for round in 0..40 {
+        for _ in 0..50 {
+            site.write(0, round);
+        }
+        site.pass(1);
+    }
+    site.pass(15);
+    let mut late = Node::open("s1/d", 20, &NAMES, &root);
+    late.follow = NAMES.map(str::to_owned).to_vec();
+    site.nodes.push(late);
+    site.link(3);
+    let before = site.bytes;
+    site.pass(20);
+    let shown = site.nodes[3].peers.shown();
+    assert_eq!((shown.peers[0].trade.as_str(), shown.peers[0].cosigned[0].as_str()), ("2000", "2000"));
+    assert!(site.bytes - before < 20_000, "a beginning and not two thousand headers: {}", site.bytes - before);
+    // Away for some hundred blocks, it asks for what it lacks.
+    site.event(3, Event::Unlinked);
+    site.nodes[3].follow.clear();
+    for round in 0..30 {
+        for _ in 0..20 {
+            site.write(0, round);
+        }
+        site.pass(1);
+    }
+    site.nodes[3].follow = NAMES.map(str::to_owned).to_vec();
+    site.link(3);
+    site.pass(30);
+    let shown = site.nodes[3].peers.shown();
+    assert_eq!(shown.peers[0].cosigned[0], "2600");
+    assert!(site.nodes.iter().all(|node| node.alarms.is_empty()));
+}
+
+/// Two processes with the key of one node: b hears one of them, c the other; b and c hear each other.
+fn apart(from: usize, to: usize) -> bool {
+    // Places: 0 and 3 are the two pasts of a, 1 is b, 2 is c.
+    !matches!((from, to), (0, 2) | (2, 0) | (3, 1) | (1, 3) | (0, 3) | (3, 0))
+}
+
+#[test]
+fn two_pasts_convict_their_node_in_every_schedule() {
+    let root = party(None, "root", 1);
+    for seed in 0..1000 {
+        let mut random = Random(seed);
+        let (common, loss) = (random.below(20), [0, 10, 30][usize::try_from(random.below(3)).unwrap()]);
+        let mut nodes: Vec<Node> =
+            (10..).zip(NAMES).map(|(scalar, name)| Node::open(name, scalar, &NAMES, &root)).collect();
+        nodes.push(Node::open(NAMES[0], 10, &NAMES, &root));
+        let mut site = Site::new(nodes, apart, (seed, loss));
+        (0..4).for_each(|place| site.link(place));
+        for _ in 0..common {
+            site.write(0, 1);
+            site.write(3, 1);
+        }
+        let more = 1 + random.below(6);
+        for _ in 0..more {
+            site.write(0, 2);
+            site.write(3, 3);
+            site.pass(random.below(12));
+        }
+        let mut forks = (Vec::new(), Vec::new());
+        for _ in 0..200 {
+            site.write(0, 2);
+            site.write(3, 3);
+            site.pass(11);
+            forks = (site.nodes[1].forks(), site.nodes[2].forks());
+            if !forks.0.is_empty() && forks.0 == forks.1 {
+                break;
+            }
+        }
+        let alarms = || (&site.nodes[1].alarms, &site.nodes[2].alarms);
+        assert!(!forks.0.is_empty() && forks.0 == forks.1, "seed {seed}: {:?}", alarms());
+        let headers = forks.0.iter().map(|bytes| ForkProof::from_bytes(bytes).unwrap());
+        let key = site.nodes[0].party.key.public_key();
+        let parted: Vec<Parted> = headers.filter_map(|proof| proof.judge(&|_| Some(key.clone())).unwrap()).collect();
+        assert!(parted.contains(&Parted::Height(common)), "seed {seed}: {parted:?}");
+        for place in [1, 2] {
+            let shown = site.nodes[place].peers.shown();
+            let forked: Vec<bool> = shown.peers.iter().map(|peer| peer.has_forked).collect();
+            assert_eq!(forked, [true, false], "seed {seed}: a, and not the other witness");
+            assert!(site.nodes[place].alarms.iter().any(|(what, _)| *what == "peer forked"), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn an_epoch_after_an_honest_loss_is_no_fork() {
+    let (mut site, _) = three(11, 0);
+    for round in 0..10 {
+        site.write(0, round);
+    }
+    site.pass(12);
+    // The disk came back as it was after six blocks; a new epoch takes the place of the other four.
+    assert_eq!(site.nodes[0].peers.own_sizes()[0], 10);
+    let head = previous_of(&site, 6);
+    let node = &mut site.nodes[0];
+    (node.epoch, node.size, node.head) = (1, 6, head);
+    for round in 0..3 {
+        site.write(0, 50 + round);
+    }
+    site.pass(30);
+    for place in [1, 2] {
+        let shown = site.nodes[place].peers.shown();
+        assert_eq!(
+            (shown.peers[0].trade.as_str(), shown.peers[0].has_forked),
+            ("9", false),
+            "{:?}",
+            site.nodes[place].alarms
+        );
+        assert!(site.nodes[place].alarms.iter().any(|(what, _)| *what == "peer opened an epoch"));
+        assert!(site.nodes[place].forks().is_empty());
+    }
+}
+
+/// Hash of the block below a height, as another node holds it.
+fn previous_of(site: &Site, height: u64) -> [u8; 32] {
+    let disks = site.nodes[1].disks.lock().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(disks.get("s1.a").unwrap().clone());
+    let copy = hufu_ledger::LogCopy::open(storage, "s1/a", Log::Trade, 4096).unwrap();
+    hufu_ledger::block_hash(copy.headers(height - 1, 1).unwrap()[0].tbs())
+}
+
+/// A checkpoint of a's trade log with this signature.
+fn signed_by(party: &Party, size: u64, root: [u8; 32], time: i64) -> Vec<u8> {
+    let node = NAMES[0].to_owned();
+    let one = Checkpoint { version: VERSION, log: Log::Trade, node, epoch: 0, size, root, time };
+    let signed = Signed::seal(one.to_bytes().unwrap(), &party.certificate.id(), &party.key).unwrap();
+    WitnessedCheckpoint { checkpoint: signed, cosignatures: Vec::new() }.to_bytes().unwrap()
+}
+
+#[test]
+fn liars_floods_and_strangers_move_nothing() {
+    let (mut site, _) = three(13, 0);
+    for round in 0..5 {
+        site.write(0, round);
+    }
+    site.pass(12);
+    let before = site.nodes[1].peers.shown();
+    let a = &site.nodes[0].party;
+    let stranger = party(None, "s1/a", 66);
+    let told = |told: Told| Topic::Ledger { pool: "s1/a".to_owned(), told };
+    let said = |said: Said| Topic::LedgerTo { pool: "s1/a".to_owned(), to: "s1/b".to_owned(), said };
+    let future = START_NS + 1_000_000_000_000_000;
+    let mut messages = vec![
+        (told(Told::Checkpoint(0)), signed_by(&stranger, 9, [1; 32], START_NS)),
+        (told(Told::Checkpoint(0)), signed_by(a, 9, [1; 32], future)),
+        (told(Told::Checkpoint(1)), signed_by(a, 9, [1; 32], START_NS)),
+        (told(Told::Checkpoint(0)), vec![0x30, 0]),
+        (
+            told(Told::Certificates),
+            hufu_trade::if2::peers::chain_to_bytes(&[stranger.certificate.der().to_vec()]).unwrap(),
+        ),
+        (told(Told::Certificates), vec![1]),
+        (told(Told::Headers), vec![2; 70_000]),
+        (told(Told::Headers), Headers::new("s1/c", 0, 0, Vec::new()).to_bytes().unwrap()),
+        (said(Said::Answer), Headers::new("s1/a", 0, 77, Vec::new()).to_bytes().unwrap()),
+        (said(Said::Ask), vec![3]),
+        (told(Told::Cosignature), Witnessing::new("s1/b", 0, (1, [9; 32]), vec![1]).unwrap().to_bytes().unwrap()),
+        (told(Told::Fork("0123456789abcdef".to_owned())), vec![4; 100]),
+    ];
+    for _ in 0..2000 {
+        messages.push((said(Said::Ask), Ask::new("s1/b", 0, 0, 1).to_bytes().unwrap()));
+    }
+    let (sent, from) = (site.queue.len(), site.bytes);
+    for (topic, payload) in messages {
+        site.event(1, Event::Message { topic, payload });
+    }
+    assert!(site.queue.len() - sent <= 64, "a flood is answered so often in a second: {}", site.queue.len() - sent);
+    assert!(site.bytes - from < 64 * 1024);
+    let after = site.nodes[1].peers.shown();
+    assert_eq!((&after.peers, &after.forks), (&before.peers, &before.forks));
+    // And goes on as before.
+    site.queue.clear();
+    site.pass(2);
+    site.write(0, 7);
+    site.pass(15);
+    assert_eq!(site.nodes[1].peers.shown().peers[0].cosigned[0], "6");
+}
+
+#[test]
+fn a_node_that_does_not_serve_what_it_signed_is_an_alarm() {
+    let (mut site, _) = three(17, 0);
+    site.write(0, 1);
+    site.pass(12);
+    site.queue.clear();
+    // Its blocks are told to nobody, its checkpoint is, and it answers nothing.
+    for round in 0..5 {
+        site.nodes[0].header(round);
+    }
+    let forged = signed_by(&site.nodes[0].party, 6, [5; 32], START_NS);
+    site.hears = |from, _| from != 0;
+    let topic = Topic::Ledger { pool: "s1/a".to_owned(), told: Told::Checkpoint(0) };
+    site.event(1, Event::Message { topic, payload: forged });
+    site.pass(200);
+    let alarms: Vec<&str> = site.nodes[1].alarms.iter().map(|(what, _)| *what).collect();
+    assert_eq!(alarms, ["peer does not serve"], "{:?}", site.nodes[1].alarms);
+    assert_eq!(site.nodes[1].peers.shown().peers[0].cosigned[0], "1", "and nothing is cosigned");
+}
+
+#[test]
+fn nothing_is_promised_that_is_not_on_the_disk() {
+    let (mut site, root) = three(19, 0);
+    site.write(0, 1);
+    site.pass(12);
+    let held = site.nodes[1].peers.shown().peers[0].cosigned.clone();
+    assert_eq!(held[0], "1");
+    site.nodes[1].disks.lock().unwrap().get("s1.a").unwrap().fail(true);
+    site.hears = |from, to| (from, to) == (0, 1);
+    site.write(0, 2);
+    // What b hears is handed to it by hand: its disk takes nothing any more.
+    let mut outcomes = Vec::new();
+    for (from, topic, payload) in std::mem::take(&mut site.queue) {
+        if from == 0 {
+            let now = site.now();
+            outcomes.push(site.nodes[1].peers.handle(now, Event::Message { topic, payload }));
+        }
+    }
+    assert!(outcomes.iter().any(Result::is_err), "{outcomes:?}");
+    assert!(outcomes.iter().flatten().all(Vec::is_empty), "nothing was cosigned: {outcomes:?}");
+    site.nodes[1].disks.lock().unwrap().get("s1.a").unwrap().fail(false);
+    site.nodes[1].again(&root);
+    assert_eq!(site.nodes[1].peers.shown().peers[0].cosigned, held);
+}
+
+#[test]
+fn a_disk_that_fails_ends_following_with_an_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = dir.path().join("ledger");
+    std::fs::write(thread::dir_of(&ledger), b"no directory").unwrap();
+    let root = party(None, "root", 1);
+    let (_told, events) = std::sync::mpsc::sync_channel(1);
+    let (writer, inputs) = std::sync::mpsc::sync_channel(1);
+    let (link, _out) = tokio::sync::mpsc::channel(1);
+    let me = me(NAMES[0], &party(Some(&root), NAMES[0], 10), &root);
+    let terms = terms(&NAMES.map(str::to_owned));
+    let clock = Clock::SYSTEM;
+    thread::run(thread::Start { me, terms, ledger, events, link: link.downgrade(), writer, clock });
+    let Input::Alarm { what, detail } = inputs.recv().unwrap() else { panic!("an alarm") };
+    assert_eq!(what, "peers not followed");
+    assert!(detail.contains("ledger.peers"), "it says where: {detail}");
+}
