@@ -8,7 +8,7 @@ use hufu_tests::{
     broker::{Memory, Mosquitto},
     house::House,
     program::{self, Daemon, hufu},
-    trade::{buy, metered, records},
+    trade::{bill, buy, metered, records, text},
     wait,
 };
 use serde_json::Value;
@@ -77,6 +77,21 @@ fn three_nodes_witness_each_other_and_a_second_past_convicts_its_node() {
     let mut second = start(&configs[1], &house.at("n2.log"));
     let mut third = start(&configs[2], &house.at("n3.log"));
     let mut first = house.agent();
+
+    // A bill verifies with its witnesses, and not with more than there are.
+    let short = buy(&house, &url, "c0", "3s");
+    let number = wait::until("a bill", 60, || Some(text(&bill(&house, &short)?, "bill_no").to_owned()));
+    let (pack, root) = (house.path("bill.zip"), house.path("root.pem"));
+    let verify = |policy: &str| hufu(&["verify", &pack, "--trust", &root, "--witnesses", policy, "--json"]);
+    wait::until_true("the bill is confirmed", 60, || {
+        hufu(&["pack", &number, "-o", &pack, "--config", &configs[0]]).expect(0);
+        verify("3:s1/n2,s1/n3,s1/platform").code == 0
+    });
+    let confirmed = verify("3").expect(0).json()["confirmed"].clone();
+    assert_eq!(confirmed[2], serde_json::json!({"what": "bill", "witnesses": NAMES[1..], "receipted": true}));
+    verify("4").expect(1);
+    verify("1:s1/n9").expect(1);
+
     let contract = buy(&house, &url, "c1", "600s");
     let count = metered(&house, &contract, 1);
     wait::until_true("both witnesses have cosigned", 60, || {

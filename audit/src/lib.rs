@@ -50,4 +50,4 @@ pub use lang::{Lang, wanted_lang};
 pub use named::{BillName, bill_of};
 pub use report::report;
 pub use suggestion::{SuggestedScore, Suggestion, suggest};
-pub use verdict::{Options, Stamped, Verdicts, verify};
+pub use verdict::{Confirmed, Options, Policy, Stamped, Verdicts, verify};

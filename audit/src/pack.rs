@@ -8,8 +8,9 @@ mod readme;
 mod write;
 
 pub use build::build;
-pub use collect::from_ledger;
+pub use collect::{from_ledger, witness};
 pub use hufu_ledger::PathStep;
+use hufu_ledger::WitnessedCheckpoint;
 
 /// An entry with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub struct Proof {
     pub log_size: u64,
     /// From `merkle::leaf(block hash)` to that root.
     pub log_path: Vec<PathStep>,
-    /// Size and path to a second root: that of a receipt with a time-stamp.
-    pub stamped: Option<(u64, Vec<PathStep>)>,
+    /// Sizes and paths to further roots: that of a receipt with a time-stamp, that of a checkpoint with witnesses.
+    pub more: Vec<(u64, Vec<PathStep>)>,
 }
 
 /// A receipt and a time-stamp over its signature.
@@ -48,6 +49,15 @@ pub struct Stamp {
     pub receipt: Vec<u8>,
     /// The token (RFC 3161), DER.
     pub token: Vec<u8>,
+}
+
+/// A checkpoint with the cosignatures of its witnesses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witnesses {
+    /// What they saw; below its root stand the entries whose [`Proof::more`] leads to its size.
+    pub checkpoint: WitnessedCheckpoint,
+    /// Certificates of the witnesses and their issuers, DER. A cosignature without its certificate is left out.
+    pub certificates: Vec<Vec<u8>>,
 }
 
 /// Everything a pack is made from. Certificates are DER, leaves first; anchors need not be there.
@@ -64,6 +74,8 @@ pub struct PackInput {
     pub checkpoints: Vec<Vec<u8>>,
     /// Receipts with time-stamps.
     pub stamps: Vec<Stamp>,
+    /// Checkpoints with witnesses.
+    pub witnesses: Vec<Witnesses>,
     /// The node's certificates and their issuers.
     pub node_certificates: Vec<Vec<u8>>,
     /// The platform's certificates and their issuers.

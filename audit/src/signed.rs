@@ -1,7 +1,7 @@
 //! The kinds of signatures in a pack: who makes one, and what the signed bytes say of when and of which node. Checking them is
 //! `verdict/signatures.rs`.
 
-use hufu_ledger::{BlockHeader, Checkpoint};
+use hufu_ledger::{BlockHeader, Checkpoint, witness::Witnessed};
 use hufu_trade::{
     confirm,
     entry::{Countersignature, Receipt},
@@ -17,6 +17,8 @@ pub(crate) enum Role {
     Buyer,
     Node,
     Platform,
+    /// Another node, which saw a checkpoint.
+    Witness,
 }
 
 impl Role {
@@ -25,6 +27,7 @@ impl Role {
             Role::Buyer => "buyer",
             Role::Node => "node",
             Role::Platform => "platform",
+            Role::Witness => "witness",
         }
     }
 }
@@ -59,10 +62,12 @@ pub(crate) enum Kind {
     RotationOld,
     /// The new key's.
     RotationNew,
+    /// A cosignature of a checkpoint.
+    Witnessed,
 }
 
 impl Kind {
-    const ALL: [Kind; 13] = [
+    const ALL: [Kind; 14] = [
         Kind::Browse,
         Kind::Offer,
         Kind::Order,
@@ -76,6 +81,7 @@ impl Kind {
         Kind::Confirmation,
         Kind::RotationOld,
         Kind::RotationNew,
+        Kind::Witnessed,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -93,6 +99,7 @@ impl Kind {
             Kind::Confirmation => "confirmation",
             Kind::RotationOld => "rotation-old",
             Kind::RotationNew => "rotation-new",
+            Kind::Witnessed => "witnessed",
         }
     }
 
@@ -106,6 +113,7 @@ impl Kind {
             Kind::Offer | Kind::Deal | Kind::Block | Kind::Checkpoint => Role::Node,
             Kind::RotationOld | Kind::RotationNew => Role::Node,
             Kind::PlatformNotice | Kind::Receipt | Kind::Confirmation => Role::Platform,
+            Kind::Witnessed => Role::Witness,
         }
     }
 
@@ -149,9 +157,11 @@ impl Kind {
                 let rotation: KeyRotation = hufu_trade::decode(tbs, "KeyRotation").ok()?;
                 (rotation.time, rotation.computing_pool_id)
             }
+            // Which nodes may witness is the reader's choice: `verdict/witnesses.rs`.
+            Kind::Witnessed => (Witnessed::from_bytes(tbs).ok()?.time, String::new()),
         };
         let signer = match self.role() {
-            Role::Buyer => None,
+            Role::Buyer | Role::Witness => None,
             Role::Node => Some(pool),
             Role::Platform => Some(platform_of(&pool)),
         };

@@ -36,7 +36,10 @@ crate::texts! {
     StampWrong { why } => "the time-stamp does not hold: {why}", "时间戳不成立：{why}";
     StampUntrusted { why } => "nothing that was trusted vouches for the time-stamping authority: {why}; give its anchor with --trust", "没有信任锚为时间戳机构担保：{why}；请用 --trust 指定其信任锚";
     StampUnjudged { why } => "the time-stamp was not judged: {why}", "时间戳未判定：{why}";
+    WitnessOfNothing {} => "the checkpoint that this witness saw is not in this pack", "此见证者所见的检查点不在本包中";
+    NoWitness {} => "not another node's word: its certificate names no node, or the bill's own", "并非其他节点的见证：其证书未指明节点，或指明的正是账单的节点";
     // completeness
+    Unwitnessed { what, found, needed } => "the {what} is confirmed by {found}, and {needed} are asked for (--witnesses)", "{what} 仅得到 {found} 方确认，而要求 {needed} 方（--witnesses）";
     EntryMissing { what } => "the {what} is missing", "缺少 {what}";
     EntryMalformed { why } => "the entry does not decode: {why}", "条目无法解码：{why}";
     EntryName { kind } => "the name does not fit its content, which is a {kind}", "文件名与内容（{kind}）不符";
@@ -191,6 +194,7 @@ crate::texts! {
     ChildOfPayable { parent, children } => "one of {children} children; payable through parent {parent}", "{children} 个子订单之一；通过父订单 {parent} 支付";
     Totals { billed, recomputed } => "billed {billed} CNY, recomputed {recomputed} CNY", "账单金额 {billed} 元，重新计算 {recomputed} 元";
     StampedBill { at, authority, file } => "the bill existed by {at}, says {authority} ({file})", "{authority} 证明账单不晚于 {at} 已存在（{file}）";
+    SeenBy { what, witnesses } => "the {what} stands in a checkpoint that other nodes saw: {witnesses}", "{what} 位于其他节点所见的检查点之下：{witnesses}";
     StampedReceipt { at, authority, file } => "a receipt existed by {at}, says {authority} ({file})", "{authority} 证明收条不晚于 {at} 已存在（{file}）";
     Party { role, subject } => "{role}: {subject}", "{role}：{subject}";
     // reconciliation

@@ -10,6 +10,7 @@ mod quality;
 mod rotation;
 pub(crate) mod signatures;
 mod stamps;
+mod witnesses;
 
 use std::io::{Read, Seek};
 
@@ -23,6 +24,7 @@ use hufu_trade::{
 use serde::Serialize;
 
 pub use stamps::Stamped;
+pub use witnesses::{Confirmed, Policy};
 
 use crate::{
     Error, Exit, Lang,
@@ -35,9 +37,11 @@ use crate::{
 
 /// How a pack is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct Options<'a> {
     /// Every signature must also pass the second implementation; needs the feature `cross-check`.
     pub cross_check: bool,
+    /// Deal, last usage record and bill must be confirmed so far.
+    pub witnesses: Option<&'a Policy>,
 }
 
 /// What a verification says.
@@ -61,6 +65,8 @@ pub struct Verdicts {
     pub parent: Option<ParentShown>,
     /// The time-stamps that hold.
     pub stamps: Vec<Stamped>,
+    /// How far deal, usage and bill are confirmed.
+    pub confirmed: Vec<Confirmed>,
     /// Role and subject of every certificate that signed something that holds.
     pub parties: Vec<(&'static str, String)>,
 }
@@ -89,12 +95,12 @@ impl ParentShown {
 /// # Errors
 /// [`Error::Unreadable`], [`Error::TooLarge`] or [`Error::NoBill`] when the container cannot be listed, is beyond the limits
 /// of [`crate::limits`], or holds no `bill.der`. Everything else is a problem of a verdict.
-pub fn verify(pack: impl Read + Seek, anchors: &[Certificate], options: Options) -> Result<Verdicts, Error> {
+pub fn verify(pack: impl Read + Seek, anchors: &[Certificate], options: Options<'_>) -> Result<Verdicts, Error> {
     judge(&Members::open(pack)?, anchors, options)
 }
 
 /// The four verdicts over the members of a pack.
-pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options) -> Result<Verdicts, Error> {
+pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options<'_>) -> Result<Verdicts, Error> {
     let mut findings = Findings::default();
     let pieces = records::pieces(members, &mut findings.completeness)?;
     let mut evidence = Evidence::read(members, &pieces, &mut findings);
@@ -103,6 +109,7 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
     rotation::check(members, &evidence, &authentic, &mut findings.signatures);
     let proven = proofs::check(members, &evidence, &authentic, &mut findings);
     let stamps = stamps::check(members, anchors, (&evidence, &authentic), &proven, &mut findings);
+    let confirmed = witnesses::check(members, options.witnesses, (&evidence, &authentic), &proven, &mut findings);
     completeness::check(members, &evidence, &proven, &mut findings.completeness);
     let table = course::table(members, &mut findings.completeness);
     let metered = table.as_ref().map(|table| course::check(table, &evidence, &proven, &mut findings.completeness));
@@ -123,6 +130,7 @@ pub(crate) fn judge(members: &Members, anchors: &[Certificate], options: Options
         due_total,
         parent,
         stamps,
+        confirmed,
         parties,
     };
     for verdict in verdicts.each_mut() {
@@ -163,6 +171,7 @@ impl Verdicts {
             "due_total_cny": self.due_total,
             "parent": self.parent,
             "stamps": self.stamps,
+            "confirmed": self.confirmed,
         })
     }
 
@@ -191,6 +200,9 @@ impl Verdicts {
                 Text::StampedReceipt { at, authority, file }
             };
             lines.push(line.render(lang));
+        }
+        for Confirmed { what, witnesses, .. } in self.confirmed.iter().filter(|one| !one.witnesses.is_empty()) {
+            lines.push(Text::SeenBy { what: (*what).to_owned(), witnesses: witnesses.join(", ") }.render(lang));
         }
         let heads =
             [Text::HeadSignatures {}, Text::HeadCompleteness {}, Text::HeadDataQuality {}, Text::HeadArithmetic {}];

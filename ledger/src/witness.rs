@@ -54,6 +54,24 @@ fn prefix(cert_id: &Hash) -> [u8; WITNESS_BYTES] {
     bytes
 }
 
+impl Witnessed {
+    /// Reads strict DER; who signed it is not checked.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        strict(bytes).map_err(|_| Fault::NotDer.refused(None, None))
+    }
+
+    /// The DER, which is what a witness signs.
+    ///
+    /// # Errors
+    /// [`Error::Gm`] when it is larger than DER lengths allow.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.to_der().map_err(hufu_gm::Error::from)?)
+    }
+}
+
 impl Cosignature {
     /// Signs that the checkpoint with this DER stands.
     ///
@@ -61,15 +79,19 @@ impl Cosignature {
     /// [`Error::Gm`].
     pub fn make(checkpoint: &[u8], (witness, key): (&Hash, &dyn Sign), time: i64) -> Result<Self, Error> {
         let said = Witnessed { version: VERSION, checkpoint: sm3(&[checkpoint]), witness: *witness, time };
-        let signature = key.sign(&said.to_der().map_err(hufu_gm::Error::from)?)?;
+        let signature = key.sign(&said.to_bytes()?)?;
         let signature = OctetString::new(signature).map_err(hufu_gm::Error::from)?;
         Ok(Self { witness: prefix(witness), time, signature })
     }
 
+    /// What the holder of a certificate signed with it, over the checkpoint with this DER.
+    pub fn witnessed(&self, checkpoint: &[u8], witness: &Hash) -> Witnessed {
+        Witnessed { version: VERSION, checkpoint: sm3(&[checkpoint]), witness: *witness, time: self.time }
+    }
+
     /// Whether the holder of a certificate made it over the checkpoint with this DER.
     pub fn is_by(&self, checkpoint: &[u8], (witness, key): (&Hash, &PublicKey)) -> bool {
-        let said = Witnessed { version: VERSION, checkpoint: sm3(&[checkpoint]), witness: *witness, time: self.time };
-        let Ok(der) = said.to_der() else { return false };
+        let Ok(der) = self.witnessed(checkpoint, witness).to_bytes() else { return false };
         self.witness == prefix(witness) && key.verify(&der, self.signature.as_bytes()) == Verdict::Valid
     }
 

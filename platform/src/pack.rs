@@ -62,6 +62,8 @@ pub(crate) async fn collect(
         receipts: Vec::new(),
         checkpoints: Vec::new(),
         stamps: Vec::new(),
+        // What witnesses saw the node has; this is the platform's own pack, and its receipts are in it.
+        witnesses: Vec::new(),
         node_certificates: Vec::new(),
         platform_certificates: platform.iter().map(|found| found.der().to_vec()).collect(),
         buyer_certificates: Vec::new(),
@@ -117,7 +119,7 @@ async fn stamped(
     let Some((size, receipt, token)) = stamp::covering(&mut *db, (pool, name.log), name.height).await? else {
         return Ok(());
     };
-    proof.stamped = Some((size, tree::path(&mut *db, (pool, name.log), name.height, size).await?));
+    proof.more.push((size, tree::path(&mut *db, (pool, name.log), name.height, size).await?));
     stamps.push(Stamp { receipt, token });
     Ok(())
 }
@@ -285,7 +287,7 @@ impl Roots<'_> {
             0 => Vec::new(),
             size => tree::path(&mut *db, (self.pool, log), height, size).await?,
         };
-        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path, stamped: None })
+        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path, more: Vec::new() })
     }
 
     /// Size of the log under the receipt that covers a height; 0 when none does yet.

@@ -26,6 +26,17 @@ pub fn is_named(certificate: &Certificate, party: &str) -> bool {
     certificate.common_name().as_deref() == Some(party) || certificate.dns_names().contains(&qualified)
 }
 
+/// The node that a certificate names, `{site}/{node}`: its common name, or its first DNS name of two labels. `None` for a certificate of anybody
+/// else, a platform's among them.
+pub fn node_of(certificate: &Certificate) -> Option<String> {
+    let qualified = certificate.dns_names().into_iter().filter_map(|name| {
+        let (node, site) = name.split_once('.')?;
+        Some(format!("{site}/{node}"))
+    });
+    let named = |party: &String| is_named(certificate, party) && *party != platform_of(party);
+    certificate.common_name().into_iter().chain(qualified).find(named)
+}
+
 /// The name of the platform of a node's site: `{site}/platform`, which no node bears.
 pub fn platform_of(pool: &str) -> String {
     let site = pool.split_once('/').map_or(pool, |(site, _)| site);
@@ -70,6 +81,19 @@ mod tests {
         for party in ["", "/", "n1", "s1/", "/n1", "s1/n1/x", "s1/N1", "s1/n1."] {
             let one = certificate(&format!("CN=x{party}"), &["n1.s1", "n1.", ".s1", "x.n1"]);
             assert!(!is_named(&one, party), "{party}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_tells_which_node_it_is_of() {
+        for (subject, dns_names, named) in [
+            ("CN=s1/n1", &[][..], Some("s1/n1")),
+            ("CN=any", &["other", "n1.s1"], Some("s1/n1")),
+            ("CN=s1/platform", &[], None),
+            ("CN=Operator", &["platform.s1"], None),
+            ("CN=A Buyer", &["www.example.org"], None),
+        ] {
+            assert_eq!(node_of(&certificate(subject, dns_names)).as_deref(), named, "{subject:?} {dns_names:?}");
         }
     }
 

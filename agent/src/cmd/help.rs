@@ -421,6 +421,10 @@ const TABLE: &[(&str, &str)] = &[
         "信任锚的 PEM 文件；可多次给出；未给出时无人为证书担保",
     ),
     ("PEM file of trust anchors; may be given several times", "信任锚的 PEM 文件；可多次给出"),
+    (
+        "Deal, usage and bill must be confirmed by so many nodes, the platform's receipt counting as one; or by so many of those named",
+        "合约、用量与账单须得到如此多节点的确认（平台收条计为一个）；或得到所列各方中如此多的确认",
+    ),
     ("Every signature must also pass the second implementation (libsm)", "每个签名还须通过第二实现（libsm）的验证"),
 ];
 

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use hufu_audit::{
     Error, Exit, Failure,
-    pack::{build, from_ledger},
+    pack::{Witnesses, build, from_ledger, witness},
 };
 use hufu_gm::cert::Certificate;
-use hufu_ledger::Ledger;
+use hufu_ledger::{Ledger, Log, WitnessedCheckpoint};
 use hufu_trade::{
     entry::{EXPORT, key_of},
+    if2::peers::chain_from_bytes,
     octets::ContractNo,
 };
 
 use super::{Context, Outcome, erase, file, ledger};
-use crate::{config::Config, text::Text};
+use crate::{config::Config, peers, text::Text};
 
 /// Which bill, and where the ledger is.
 #[derive(clap::Args)]
@@ -64,7 +65,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         }
         collected => collected,
     };
-    let input = input.map_err(|e| failure(&source.dir, &e))?;
+    let mut input = input.map_err(|e| failure(&source.dir, &e))?;
+    let ledger = open()?;
+    for log in [Log::Trade, Log::Finance] {
+        if let Some(seen) = witnesses(&source.dir, ledger.node(), log)? {
+            witness(&mut input, &ledger, seen).map_err(|e| failure(&source.dir, &e))?;
+        }
+    }
     let mut pack = std::io::Cursor::new(Vec::new());
     build(&input, &mut pack).map_err(|e| failure(&source.dir, &e))?;
     file::replace(&args.output, pack.get_ref())?;
@@ -85,6 +92,25 @@ fn source(args: &Args) -> Result<Source, Failure<Text>> {
     };
     let (node, platform) = (ders(&config.certificates)?, ders(&config.platform_certificates)?);
     Ok(Source { dir: config.ledger_dir, node, platform, socket: config.socket })
+}
+
+/// What other nodes cosigned of a log, where they did.
+fn witnesses(ledger: &Path, node: &str, log: Log) -> Result<Option<Witnesses>, Failure<Text>> {
+    let dir = peers::thread::dir_of(ledger).join(peers::dir_name(node));
+    let read = |name: String| -> Result<Option<(PathBuf, Vec<u8>)>, Failure<Text>> {
+        let path = dir.join(name);
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            _ => file::read(&path).map(|bytes| Some((path, bytes))),
+        }
+    };
+    let (Some((path, bytes)), Some((listed, chain))) = (read(peers::file_of(log))?, read(peers::certificates_of(log))?)
+    else {
+        return Ok(None);
+    };
+    let checkpoint = WitnessedCheckpoint::from_bytes(&bytes).map_err(|e| file::malformed(&path, &e))?;
+    let certificates = chain_from_bytes(&chain).map_err(|e| file::malformed(&listed, &e))?;
+    Ok(Some(Witnesses { checkpoint, certificates }))
 }
 
 fn failure(dir: &Path, error: &Error) -> Failure<Text> {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hufu_audit::{Error, Failure, Options, limits::PACK_BYTES_MAX, verify};
+use hufu_audit::{Error, Failure, Options, Policy, limits::PACK_BYTES_MAX, verify};
 
 use super::{Context, Outcome, file};
 use crate::text::Text;
@@ -22,13 +22,16 @@ pub(crate) struct Args {
     /// Every signature must also pass the second implementation (libsm)
     #[arg(long)]
     cross_check: bool,
+    /// Deal, usage and bill must be confirmed by so many nodes, the platform's receipt counting as one; or by so many of those named
+    #[arg(long, value_name = "K[:NAME,NAME]")]
+    witnesses: Option<Policy>,
 }
 
 /// Exit status 0 when nothing fails, 1 when a verdict does, 65 when there is no pack in the file.
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let anchors = file::read_anchors(&args.trust)?;
     let pack = read_pack(&args.pack)?;
-    let options = Options { cross_check: args.cross_check };
+    let options = Options { cross_check: args.cross_check, witnesses: args.witnesses.as_ref() };
     let verdicts = verify(std::io::Cursor::new(pack), &anchors, options).map_err(|e| failure(&args.pack, &e))?;
     context.show(&verdicts.to_json(context.lang), || verdicts.to_text(context.lang))?;
     Ok(verdicts.exit())

@@ -28,6 +28,7 @@ use follow::Followed;
 use forks::Forks;
 pub(crate) use forks::signers;
 use own::Own;
+pub(crate) use own::{certificates_of, file_of};
 pub(crate) use shown::{Cosigned, PeerShown, Shown};
 
 /// Certificates of one node's chain at most.
@@ -98,6 +99,11 @@ pub(crate) enum Effect {
 /// A directory by the name of what lies in it.
 pub(crate) type Storages = Arc<dyn Fn(&str) -> Arc<dyn Storage> + Send + Sync>;
 
+/// The directory of what is held of a node.
+pub(crate) fn dir_name(pool: &str) -> String {
+    pool.replace('/', ".")
+}
+
 /// A node that is followed.
 struct Peer {
     /// Keys of its certificates that were found good, by certificate id.
@@ -151,7 +157,7 @@ impl Peers {
     /// # Errors
     /// [`Error`] of the disk.
     pub(crate) fn open(me: Me, terms: Terms, storages: &Storages) -> Result<Self, Error> {
-        let directory = |pool: &str| storages(&pool.replace('/', "."));
+        let directory = |pool: &str| storages(&dir_name(pool));
         let copies = |pool: &str, room: u64| -> Result<[LogCopy; 2], Error> {
             let one = |log| LogCopy::open(directory(pool), pool, log, room);
             Ok([one(Log::Trade)?, one(Log::Finance)?])
@@ -398,7 +404,13 @@ impl Peers {
         if word.node == self.me.pool {
             let Some(peer) = self.peers.get(pool) else { return Ok(Vec::new()) };
             let keys: Vec<(Hash, PublicKey)> = peer.keys.iter().map(|(id, key)| (*id, key.clone())).collect();
-            let added = self.own.cosigned_by(&word, &keys)?;
+            let peers = &self.peers;
+            let chains = |whole: &WitnessedCheckpoint| {
+                let is_witness =
+                    |peer: &&Peer| peer.keys.keys().any(|id| whole.cosignatures.iter().any(|one| one.names(id)));
+                peers.values().filter(is_witness).flat_map(|peer| peer.chain.iter().cloned()).collect()
+            };
+            let added = self.own.cosigned_by(&word, &keys, &chains)?;
             return Ok(match added {
                 Ok(Some(whole)) => vec![self.told(Told::Checkpoint(word.log), whole.to_bytes()?, true)],
                 Ok(None) => Vec::new(),

@@ -12,7 +12,7 @@ use hufu_ledger::{
     witness::Cosignature,
 };
 use hufu_trade::{
-    if2::peers::{Beginning, Witnessing},
+    if2::peers::{Beginning, Witnessing, chain_to_bytes},
     octets::Octets,
 };
 
@@ -42,6 +42,11 @@ pub(super) struct Own {
 /// The file in which the newest checkpoint with the most cosignatures lies, for packs.
 pub(crate) fn file_of(log: Log) -> String {
     format!("witnessed.{log}.der")
+}
+
+/// The file with the certificates of those who cosigned it, and their issuers.
+pub(crate) fn certificates_of(log: Log) -> String {
+    format!("witnesses.{log}.der")
 }
 
 /// Where a late comer begins with a copy: at the newest checkpoint of the node, where the copy stands exactly there.
@@ -164,6 +169,7 @@ impl Own {
         &mut self,
         word: &Witnessing,
         keys: &[(Hash, PublicKey)],
+        chains: &dyn Fn(&WitnessedCheckpoint) -> Vec<Vec<u8>>,
     ) -> Result<Result<Option<WitnessedCheckpoint>, &'static str>, Error> {
         let Some(line) = self.lines.get_mut(usize::from(word.log)) else { return Ok(Ok(None)) };
         let found = line.recent.iter_mut().find(|(one, _)| one.size == word.size && one.root == word.root.0);
@@ -186,12 +192,12 @@ impl Own {
         }
         let whole = whole.clone();
         let is_newest = line.recent.back().is_some_and(|(_, newest)| newest.checkpoint == whole.checkpoint);
-        self.keep(usize::from(word.log), &whole)?;
+        self.keep(usize::from(word.log), &whole, &chains(&whole))?;
         Ok(Ok(is_newest.then_some(whole)))
     }
 
     /// Lays the checkpoint down for packs, unless the one there has more witnesses and covers as much.
-    fn keep(&mut self, log: usize, whole: &WitnessedCheckpoint) -> Result<(), Error> {
+    fn keep(&mut self, log: usize, whole: &WitnessedCheckpoint, certificates: &[Vec<u8>]) -> Result<(), Error> {
         let Some(line) = self.lines.get(log) else { return Ok(()) };
         let there = read_kept(&*self.storage, line.copy.log());
         let size = |whole: &WitnessedCheckpoint| whole.read().map_or(0, |checkpoint| checkpoint.size);
@@ -200,14 +206,21 @@ impl Own {
         if !is_better {
             return Ok(());
         }
-        let (name, beside) = (file_of(line.copy.log()), format!("{}.new", file_of(line.copy.log())));
-        let bytes = whole.to_bytes()?;
+        // Certificates first: a checkpoint whose witnesses nobody knows is worth less than certificates that nobody needs.
+        if let Ok(bytes) = chain_to_bytes(certificates) {
+            self.replace(&certificates_of(line.copy.log()), &bytes)?;
+        }
+        self.replace(&file_of(line.copy.log()), &whole.to_bytes()?)
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let beside = format!("{name}.new");
         let written = self.storage.open(&beside, Access::Create).and_then(|file| {
-            file.write_at(&bytes, 0)?;
+            file.write_at(bytes, 0)?;
             file.sync_data()
         });
-        let written = written.and_then(|()| self.storage.rename(&beside, &name)).and_then(|()| self.storage.sync_dir());
-        written.map_err(|source| Error::Io { path: self.storage.path(&name), source })
+        let written = written.and_then(|()| self.storage.rename(&beside, name)).and_then(|()| self.storage.sync_dir());
+        written.map_err(|source| Error::Io { path: self.storage.path(name), source })
     }
 
     /// The last checkpoints of each log with their witnesses by name; one whose name is not known any more is its number.

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use hufu_ledger::{Ledger, Log, storage::Directory};
+use hufu_ledger::{
+    Ledger, Log,
+    storage::{Directory, Storage},
+};
 
 use super::{Effect, Event, Me, Peers, Shown, Storages, Terms};
 use crate::{clock::Clock, link::Outbound, writer::Input};
@@ -51,6 +54,8 @@ pub(crate) fn run(start: Start) {
 
 fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
     let dir = dir_of(&start.ledger);
+    let all = Directory::new(&dir);
+    all.make().map_err(|source| hufu_ledger::Error::Io { path: dir.clone(), source })?;
     let storages: Storages = Arc::new(move |name: &str| Arc::new(Directory::new(&dir.join(name))));
     let mut peers = Peers::open(start.me.clone(), start.terms.clone(), &storages)?;
     catch_up(&mut peers, &start.ledger)?;

@@ -20,7 +20,7 @@ use hufu_trade::{
 use crate::{
     Error,
     layout::{self, ProofRow, SignatureRow},
-    pack::{Located, PackInput, PathStep, Stamp, certs::Certs, readme, write},
+    pack::{Located, PackInput, PathStep, Stamp, Witnesses, certs::Certs, readme, write},
     records::Together,
     signed::{Kind, Role},
 };
@@ -49,12 +49,18 @@ pub fn build(input: &PackInput, out: impl Write + Seek) -> Result<(), Error> {
     for Stamp { receipt, token } in &input.stamps {
         draft.stamp(receipt, token)?;
     }
+    for witnesses in &input.witnesses {
+        draft.witnesses(witnesses)?;
+    }
     for entry in &located {
         draft.proof(entry)?;
     }
     let members = draft.finish(&bill, &input.crls)?;
     write::zip(&members, out)
 }
+
+/// Most witnesses of one checkpoint in a pack: whoever asks for more than these trusts nobody.
+const WITNESSES_MAX: usize = 16;
 
 /// A member of the zip.
 pub(crate) type Member = (String, Vec<u8>);
@@ -232,6 +238,26 @@ impl Draft {
         Err(input(what(), "too many of one name"))
     }
 
+    /// What each witness signed, put together from its cosignature, beside the checkpoint that it saw.
+    fn witnesses(&mut self, witnesses: &Witnesses) -> Result<(), Error> {
+        let signed = &witnesses.checkpoint.checkpoint;
+        let found = witnesses.checkpoint.read()?;
+        self.checkpoint(&signed.to_bytes()?)?;
+        let mut ids = Vec::new();
+        for der in &witnesses.certificates {
+            self.certs.add(Role::Witness, der)?;
+            ids.push(Certificate::from_der(der)?.id());
+        }
+        let stem = format!("witnessed-{}-{}", found.log.number(), found.size);
+        for one in witnesses.checkpoint.cosignatures.iter().take(WITNESSES_MAX) {
+            if let Some(id) = ids.iter().find(|id| one.names(id)) {
+                let tbs = one.witnessed(signed.tbs(), id).to_bytes()?;
+                self.signature(Kind::Witnessed, &stem, &tbs, one.signature.as_bytes(), *id)?;
+            }
+        }
+        Ok(())
+    }
+
     fn checkpoint(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let signed = Signed::from_bytes(bytes)?;
         let found = Checkpoint::from_bytes(signed.tbs())?;
@@ -274,8 +300,12 @@ impl Draft {
             0 => None,
             size => Some(self.log_part((log, height), size, &proof.log_path)?),
         }];
-        if let Some((size, path)) = proof.stamped.as_ref().filter(|(size, _)| *size != proof.log_size) {
-            parts.push(Some(self.log_part((log, height), *size, path)?));
+        let mut sizes = vec![proof.log_size];
+        for (size, path) in &proof.more {
+            if !sizes.contains(size) {
+                sizes.push(*size);
+                parts.push(Some(self.log_part((log, height), *size, path)?));
+            }
         }
         let entry = layout::entry((log, height, index), kind);
         for log in parts {

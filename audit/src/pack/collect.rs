@@ -15,7 +15,7 @@ use hufu_trade::{
 
 use crate::{
     Error,
-    pack::{ENTRY_FILES_MAX, Located, PackInput, Proof},
+    pack::{ENTRY_FILES_MAX, Located, PackInput, Proof, Witnesses},
     signed::Role,
 };
 
@@ -77,6 +77,7 @@ pub fn from_ledger(
         receipts: Vec::new(),
         checkpoints: Vec::new(),
         stamps: Vec::new(),
+        witnesses: Vec::new(),
         node_certificates: node_certificates.to_vec(),
         platform_certificates: platform_certificates.to_vec(),
         buyer_certificates: Vec::new(),
@@ -107,6 +108,29 @@ pub fn from_ledger(
     }
     input.bill.proof = Some(blocks.proof(bill_at, &sizes)?);
     Ok(input)
+}
+
+/// Adds what witnesses signed of a log, and the way to the root that they saw from every entry that is proven. What they saw and this
+/// ledger does not hold (an epoch took its place) is left out.
+///
+/// # Errors
+/// [`Error::Ledger`] when the ledger cannot be read.
+pub fn witness(input: &mut PackInput, ledger: &Ledger, witnesses: Witnesses) -> Result<(), Error> {
+    let seen = witnesses.checkpoint.read()?;
+    if seen.node != ledger.node()
+        || seen.size > ledger.size(seen.log)
+        || ledger.root_at(seen.log, seen.size)? != seen.root
+    {
+        return Ok(());
+    }
+    for located in input.entries.iter_mut().chain([&mut input.bill]) {
+        let is_below = located.log == seen.log.number() && located.height < seen.size;
+        if let Some(proof) = located.proof.as_mut().filter(|_| is_below) {
+            proof.more.push((seen.size, ledger.prove(seen.log, located.height, seen.size)?));
+        }
+    }
+    input.witnesses.push(witnesses);
+    Ok(())
 }
 
 fn bills(found: &[(EntryRef, Entry)]) -> Result<Vec<(EntryRef, Bill)>, Error> {
@@ -157,7 +181,7 @@ impl Blocks<'_> {
         let log_path = if log_size == 0 { Vec::new() } else { self.ledger.prove(at.log, at.height, log_size)? };
         let block = self.block(at.log, at.height)?;
         let entry_path = block.entry_path(at.index).unwrap_or_default();
-        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path, stamped: None })
+        Ok(Proof { header: block.signed().to_bytes()?, entry_path, log_size, log_path, more: Vec::new() })
     }
 
     /// The rule table that the offer names; certificates of the node and the platform are taken along on the way. They stand

@@ -31,9 +31,9 @@ pub(crate) struct Proven {
 }
 
 /// A signed root: log, size, root.
-type Root = (u8, u64, Hash);
+pub(crate) type Root = (u8, u64, Hash);
 
-fn root_of(kind: Kind, tbs: &[u8]) -> Option<Root> {
+pub(crate) fn root_of(kind: Kind, tbs: &[u8]) -> Option<Root> {
     match kind {
         Kind::Receipt => {
             let receipt: Receipt = hufu_trade::decode(tbs, "Receipt").ok()?;

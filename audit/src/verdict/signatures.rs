@@ -9,7 +9,7 @@ use hufu_gm::{
 };
 use hufu_trade::{
     octets::{Octets, rfc3339},
-    party::is_named,
+    party::{is_named, node_of},
 };
 
 use crate::{
@@ -32,6 +32,8 @@ pub(crate) struct Sealed {
     pub(crate) tbs: String,
     /// The signer's key.
     pub(crate) key: PublicKey,
+    /// The node that the certificate names.
+    pub(crate) node: Option<String>,
 }
 
 /// Signed bytes whose signature holds, by kind and SM3. Whether the signer is trusted is said once, in the verdict.
@@ -49,9 +51,14 @@ impl Authentic {
         self.by.get(&(kind, sm3(&[tbs])))
     }
 
+    /// Everything signed of a kind.
+    pub(crate) fn sealed(&self, kind: Kind) -> impl Iterator<Item = &Sealed> {
+        self.by.iter().filter(move |((found, _), _)| *found == kind).map(|(_, sealed)| sealed)
+    }
+
     /// The files of all signed bytes of a kind.
     pub(crate) fn files(&self, kind: Kind) -> impl Iterator<Item = &str> {
-        self.by.iter().filter(move |((found, _), _)| *found == kind).map(|(_, sealed)| sealed.tbs.as_str())
+        self.sealed(kind).map(|sealed| sealed.tbs.as_str())
     }
 }
 
@@ -97,6 +104,9 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
             out.fail(row.signature_name.as_str(), what);
             continue;
         }
+        if role == Role::Witness && !trusted {
+            continue;
+        }
         let before = *roles.entry(row.certificate.id()).or_insert(role);
         if before != role {
             let (first, second) = (before.name().to_owned(), role.name().to_owned());
@@ -118,6 +128,7 @@ pub(crate) fn check(members: &Members, anchors: &[Certificate], options: Options
             signature: row.signature.to_vec(),
             tbs: row.tbs_name.clone(),
             key: row.certificate.public_key().clone(),
+            node: node_of(&row.certificate),
         };
         authentic.by.insert((row.kind, sm3(&[row.tbs])), sealed);
     }
@@ -204,6 +215,12 @@ fn chains(trust: &Trust<'_>, rows: &[Row<'_>], out: &mut Verdict) -> Chains {
             match trust.chain(&row.certificate, row.at) {
                 Ok(path) => {
                     known.insert(key, Some(path));
+                    continue;
+                }
+                Err(error) if error.fault() == ChainFault::Untrusted && row.kind.role() == Role::Witness => {
+                    // A witness from elsewhere takes nothing from what the parties signed.
+                    out.warn(row.certificate_name.as_str(), Text::NoTrust { role, why: error.to_string() });
+                    known.insert(key, None);
                     continue;
                 }
                 Err(error) if error.fault() == ChainFault::Untrusted => Text::NoTrust { role, why: error.to_string() },

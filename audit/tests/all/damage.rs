@@ -285,7 +285,10 @@ fn json_holds_exactly_what_the_contract_names() {
     let (parties, pack) = pack_of(&Plan::default());
     let json = judge(&pack, &parties).to_json(Lang::En);
     let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["billed_total_cny", "due_total_cny", "parent", "recomputed_total_cny", "stamps", "verdicts"]);
+    assert_eq!(
+        keys,
+        ["billed_total_cny", "confirmed", "due_total_cny", "parent", "recomputed_total_cny", "stamps", "verdicts"]
+    );
     let verdict = &json["verdicts"]["data_quality"];
     assert_eq!(verdict["result"], "pass");
     assert!(verdict["checked"].as_u64().unwrap() > 0 && verdict["problems"].as_array().unwrap().is_empty());

@@ -16,6 +16,7 @@ mod story;
 mod suggestion;
 mod synthetic;
 mod versions;
+mod witnesses;
 
 use std::{
     collections::BTreeMap,

@@ -344,7 +344,7 @@ fn the_same_story_gives_the_same_bytes() {
 #[test]
 fn the_second_implementation_agrees_or_was_left_out() {
     let (parties, pack) = pack_of(&Plan { records: 1, ..Plan::default() });
-    let options = hufu_audit::Options { cross_check: true };
+    let options = hufu_audit::Options { cross_check: true, ..Default::default() };
     let anchors = std::slice::from_ref(&parties.root);
     let verdicts = hufu_audit::verify(std::io::Cursor::new(&pack), anchors, options).unwrap();
     let want = if cfg!(feature = "cross-check") { "pppp" } else { "wppp" };
