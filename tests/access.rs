@@ -195,5 +195,5 @@ fn the_list_for_emqx_names_the_same_topics() {
     }
     assert_eq!(one, other);
     assert!(emqx.trim_end().ends_with("{deny, all}."), "what is not allowed is denied");
-    assert_eq!(one.len(), 14);
+    assert_eq!(one.len(), 19);
 }

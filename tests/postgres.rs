@@ -8,7 +8,7 @@ use hufu_tests::{
     broker::{Memory, Mosquitto},
     house::House,
     postgres::Postgres,
-    program::{Daemon, hufu},
+    program::{Daemon, command, hufu, ours, run},
     trade::{Contract, bill, buy, metered, text},
     wait,
 };
@@ -64,6 +64,34 @@ fn short_windows(house: &House) {
     let config = house.at("node/hufu.toml");
     let text = fs::read_to_string(&config).expect("a configuration");
     fs::write(&config, text.replace("window_s = 2", "window_s = 1")).expect("a configuration");
+}
+
+#[test]
+fn a_database_elsewhere_is_reached_over_tls_and_its_certificate_is_checked() {
+    let mut database = Postgres::new();
+    let (plain, root) = database.start_with_tls();
+    let mut broker = Mosquitto::new(Memory::None);
+    broker.start();
+    let over = |options: &str| format!("{plain}?{options}");
+    let house = House::new(broker.port()).on(&over(&format!("sslmode=verify-full&sslrootcert={root}")));
+    let (mut platform, url, _) = house.platform(&["--broker", &broker.address()]);
+    let mut agent = house.agent();
+    let contract = buy(&house, &url, "c1", "4s");
+    wait::until_true("the bill is at the platform", 120, || bill(&house, &contract).is_some());
+    let select = "SELECT COUNT(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+        WHERE a.client_addr IS NOT NULL AND NOT s.ssl";
+    assert_eq!(database.number(select), 0, "no connection in the clear");
+    assert_ne!(database.number(&select.replace("NOT s.ssl", "s.ssl")), 0);
+    for (options, why) in [
+        (format!("sslmode=verify-full&sslrootcert={}", house.path("root.pem")), "another root"),
+        ("sslmode=verify-full".to_owned(), "the system's roots"),
+        ("sslmode=disable".to_owned(), "in the clear"),
+    ] {
+        let ran = run(command(ours("hufu-platform")).args(["nodes", "--json", "--database", &over(&options)]));
+        assert!(ran.code != 0 && !ran.stderr.contains("panicked"), "{why}: {ran:?}");
+    }
+    platform.must_run();
+    assert_eq!(agent.signal("TERM"), 0, "{}", agent.said());
 }
 
 #[test]

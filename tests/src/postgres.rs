@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    broker::free_port,
     program::{self, Daemon, Ran},
     wait,
 };
@@ -18,6 +19,8 @@ use crate::{
 pub struct Postgres {
     folder: tempfile::TempDir,
     running: Option<Daemon>,
+    /// By which its socket is named, too.
+    port: u16,
 }
 
 /// Where the server's programs are: Debian keeps them out of the path.
@@ -50,7 +53,7 @@ impl Postgres {
         if let Some((user, group)) = owner() {
             chown(folder.path(), Some(user), Some(group)).expect("the server's own folder");
         }
-        let server = Self { folder, running: None };
+        let server = Self { folder, running: None, port: 5432 };
         let data = server.path("data");
         let mut initdb = server.command("initdb");
         program::run(initdb.args(["-D", &data, "-U", "hufu", "-E", "UTF8", "--auth=trust", "--no-sync"])).expect(0);
@@ -77,14 +80,52 @@ impl Postgres {
 
     /// The URL of its database.
     pub fn url(&self) -> String {
-        format!("postgresql://hufu@localhost/postgres?host={}", self.folder.path().display())
+        format!("postgresql://hufu@localhost:{}/postgres?host={}", self.port, self.folder.path().display())
     }
 
     /// Starts it and waits until it answers.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it on a port of 127.0.0.1, where it talks to nobody without TLS: the URL of its database there, without options, and the file
+    /// with the root of its certificate. Both are made by openssl.
+    pub fn start_with_tls(&mut self) -> (String, String) {
+        let openssl = |words: &str| {
+            let mut command = program::command("openssl");
+            program::run(command.current_dir(self.folder.path()).args(words.split(' '))).expect(0);
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(&format!("req -x509 {key} -keyout root.key -out root.pem -subj /CN=Database-Root -days 2"));
+        openssl(&format!("req -new {key} -keyout server.key -out server.csr -subj /CN=database"));
+        fs::write(self.path("server.ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("a file");
+        openssl("x509 -req -in server.csr -CA root.pem -CAkey root.key -days 2 -extfile server.ext -out server.pem");
+        if let Some((user, group)) = owner() {
+            for name in ["server.key", "server.pem"] {
+                chown(self.path(name), Some(user), Some(group)).expect("the server's own file");
+            }
+        }
+        let rules = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+        fs::write(self.path("data/pg_hba.conf"), rules).expect("a file");
+        let port = free_port();
+        let (cert, key) = (self.path("server.pem"), self.path("server.key"));
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={cert}"),
+            format!("ssl_key_file={key}"),
+        ];
+        self.port = port;
+        self.start_with(&settings.each_ref().map(String::as_str));
+        (format!("postgresql://hufu@127.0.0.1:{port}/postgres"), self.path("root.pem"))
+    }
+
+    fn start_with(&mut self, settings: &[&str]) {
         let mut postgres = self.command("postgres");
         // A server that was killed left its lock; the kernel knows that nobody holds it.
         postgres.args(["-D", &self.path("data"), "-k", &self.path(""), "-c", "listen_addresses="]);
+        postgres.args(settings.iter().flat_map(|setting| ["-c", *setting]));
         let mut daemon = Daemon::start(&mut postgres, &self.folder.path().join("postgres.log"));
         wait::until_true("PostgreSQL answers", 30, || {
             daemon.must_run();

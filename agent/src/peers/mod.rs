@@ -332,7 +332,6 @@ impl Peers {
                 Told::Checkpoint(log) => self.checkpoint_told(now, (&pool, log), payload),
                 Told::Certificates => self.introduced(now, &pool, payload),
                 Told::Cosignature => self.cosignature_told(now, &pool, payload),
-                Told::Unserved => Ok(Vec::new()),
             },
             Topic::LedgerTo { pool, to, said } if to == self.me.pool => match said {
                 Said::Ask => self.asked(now, &pool, payload),

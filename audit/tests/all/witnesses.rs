@@ -43,7 +43,8 @@ fn pack(seen_by: &[(&str, u8, bool)]) -> (Parties, Vec<u8>) {
     let mut input = play(dir.path(), &parties, &plan).unwrap();
     let ledger = Ledger::open_read_only(dir.path()).unwrap();
     let other_key = SecretKey::from_scalar(&[90; 32]).unwrap();
-    let terms = Terms { serial: &[9; 16], not_before_s: 0, not_after_s: START_S * 2, dns_names: &[] };
+    let (not_before_s, not_after_s) = (START_S - 86_400, START_S + 400 * 86_400);
+    let terms = Terms { serial: &[9; 16], not_before_s, not_after_s, dns_names: &[] };
     let other_root = ca::root(&other_key, "CN=Another Root", None, &terms).unwrap();
     for log in [Log::Trade, Log::Finance] {
         let time = (START_S + 80_000) * 1_000_000_000;

@@ -23,7 +23,8 @@ pub struct DemandList {
     /// DER of `Signed` over `Demand`, by the platform, in its count; at most [`DEMANDS_MAX`].
     pub demands: Vec<Sealed>,
     /// DER of `Signed` over `Matching`, by the platform: what was chosen of the answers to demands that the node may see; in the same
-    /// count, together with the demands at most [`DEMANDS_MAX`].
+    /// count, together with the demands at most [`DEMANDS_MAX`]. A platform that passes on no choices leaves it out.
+    #[serde(default)]
     pub matchings: Vec<Sealed>,
     /// The place of the last of them, or `after` where there is none.
     pub last: u64,

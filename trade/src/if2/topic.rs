@@ -116,8 +116,6 @@ pub enum Told {
     Cosignature,
     /// `fork-{16 hexadecimal digits}`: a fork proof, named by the first octets of its SM3; retained.
     Fork(String),
-    /// `unserved`: that another node does not serve what its checkpoint covers.
-    Unserved,
 }
 
 /// What is said to one node.
@@ -138,7 +136,6 @@ impl Told {
             Told::Certificates => "certificates".to_owned(),
             Told::Cosignature => "cosignature".to_owned(),
             Told::Fork(number) => format!("fork-{number}"),
-            Told::Unserved => "unserved".to_owned(),
         }
     }
 
@@ -153,7 +150,6 @@ impl Told {
             "checkpoint-finance" => Some(Told::Checkpoint(1)),
             "certificates" => Some(Told::Certificates),
             "cosignature" => Some(Told::Cosignature),
-            "unserved" => Some(Told::Unserved),
             name => number(name.strip_prefix("fork-")?),
         }
     }
@@ -285,7 +281,7 @@ mod tests {
         }
         let fork = Told::Fork("0123456789abcdef".to_owned());
         let told = [Told::Headers, Told::Checkpoint(0), Told::Checkpoint(1), Told::Certificates, Told::Cosignature];
-        for told in told.into_iter().chain([Told::Unserved, fork.clone()]) {
+        for told in told.into_iter().chain([fork.clone()]) {
             topics.push(Topic::Ledger { pool: pool.clone(), told });
         }
         topics.push(Topic::Ledger { pool: "site-1/platform".to_owned(), told: fork });
