@@ -276,20 +276,21 @@ impl Peers {
 
     /// Asks for what is missing up to the newest checkpoint, where no question is out or it is due again.
     pub(super) fn ask_due(&mut self, now: Now, pool: &str, log: usize) -> Result<Vec<Effect>, Error> {
-        let holders: Vec<String> = self.peers.keys().cloned().collect();
         let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
         if followed.asked.as_ref().is_some_and(|asked| now.mono_ns < asked.again_ns) {
             return Ok(Vec::new());
         }
+        let turn = usize::try_from(followed.tries.saturating_sub(TRIES_ALONE)).unwrap_or(0);
+        let holder = self.peers.keys().nth(turn % self.peers.len().max(1)).cloned();
+        let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
         let size = followed.copy.size();
         let (from, until, whom) = match (&followed.search, &followed.target) {
             (Some((from, until, whom)), _) => (*from, *until, whom.clone()),
             (None, Some((target, _))) if target.size > size => {
                 let is_late = size == 0 && target.size > LATE_BLOCKS;
                 let until = if is_late { 0 } else { target.size.min(size.saturating_add(ASKED_MAX)) };
-                let turn = usize::try_from(followed.tries.saturating_sub(TRIES_ALONE)).unwrap_or(0);
-                let alone = followed.tries < TRIES_ALONE || is_late;
-                let whom = if alone { pool.to_owned() } else { holders[turn % holders.len()].clone() };
+                let is_alone = followed.tries < TRIES_ALONE || is_late;
+                let whom = holder.filter(|_| !is_alone).unwrap_or_else(|| pool.to_owned());
                 (if is_late { 0 } else { size }, until, whom)
             }
             _ => {

@@ -60,17 +60,20 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
     let mut peers = Peers::open(start.me.clone(), start.terms.clone(), &storages)?;
     catch_up(&mut peers, &start.ledger)?;
     let mut shown = Shown::default();
+    let mut looked_ns = 0;
     loop {
         let event = match start.events.recv_timeout(TICK) {
-            Ok(event) => event,
-            Err(RecvTimeoutError::Timeout) => Event::Tick,
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let is_tick = matches!(event, Event::Tick);
-        let mut effects = peers.handle((start.clock.now)(), event)?;
-        // Under a steady stream of events the clock would never be looked at.
-        if !is_tick {
-            effects.extend(peers.handle((start.clock.now)(), Event::Tick)?);
+        let now = (start.clock.now)();
+        let mut effects = event.map_or_else(|| Ok(Vec::new()), |event| peers.handle(now, event))?;
+        // Under a steady stream of events the clock would never be looked at, and after each of them it would cost more than they do.
+        let is_due = u128::from(now.mono_ns.saturating_sub(looked_ns)) >= TICK.as_nanos();
+        if is_due {
+            looked_ns = now.mono_ns;
+            effects.extend(peers.handle(now, Event::Tick)?);
         }
         for effect in effects {
             match effect {
@@ -86,6 +89,9 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
         }
         if peers.is_behind() {
             catch_up(&mut peers, &start.ledger)?;
+        }
+        if !is_due {
+            continue;
         }
         let now = peers.shown();
         if now != shown && start.writer.try_send(Input::Peers(Box::new(now.clone()))).is_ok() {
