@@ -7,9 +7,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hufu_trade::octets::{ContractNo, rfc3339};
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::{
+    blocking::blocking,
     error::Error,
     identity::Identity,
     limit::Limit,
@@ -141,20 +142,11 @@ impl Teller {
 
     async fn post(&self, http: &ureq::Agent, message: Vec<u8>) -> Result<(), String> {
         let (http, url) = (http.clone(), self.url.clone());
-        // The client blocks: it has a thread as long as it asks, which nobody waits for when the platform ends.
-        let (answer, answered) = oneshot::channel();
-        let begun = std::thread::Builder::new().name("callback".to_owned()).spawn(move || {
+        blocking("callback", move || {
             let sent = http.post(&url).header("Content-Type", "application/json").send(&message[..]);
-            let taken = sent.map_err(|e| e.to_string()).and_then(|response| {
-                let status = response.status();
-                if status.is_success() { Ok(()) } else { Err(format!("HTTP {status}")) }
-            });
-            // Nobody hears it any more where the platform ends.
-            answer.send(taken).ok();
-        });
-        match begun {
-            Ok(_) => answered.await.unwrap_or_else(|error| Err(error.to_string())),
-            Err(error) => Err(error.to_string()),
-        }
+            let status = sent.map_err(|e| e.to_string())?.status();
+            if status.is_success() { Ok(()) } else { Err(format!("HTTP {status}")) }
+        })
+        .await
     }
 }

@@ -2,6 +2,7 @@
 //! platform, `cmd/` are the commands that look into its database. Beside [`run`] only [`sim`] can be seen from outside: the
 //! simulation drives the same inbox, judgement and database as `serve` (ADR 0015).
 
+mod blocking;
 mod blocks;
 mod broker;
 mod callback;

@@ -8,9 +8,10 @@ use hufu_gm::{
     sm3::sm3,
     time_stamp::{BYTES_MAX, QUERY_TYPE, Request},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::{
+    blocking::blocking,
     error::Error,
     limit::Limit,
     link::stopped,
@@ -94,16 +95,7 @@ impl Stamper {
         random::fill(&mut nonce)?;
         let request = Request::new(sm3(&[Signed::from_bytes(&of.bytes)?.signature()]), nonce);
         let (http, url, asked) = (http.clone(), self.url.clone(), request.to_der()?);
-        // The client blocks: it has a thread as long as it asks, which nobody waits for when the platform ends.
-        let (answer, answered) = oneshot::channel();
-        let begun = std::thread::Builder::new().name("tsa".to_owned()).spawn(move || {
-            // Nobody hears it any more where the platform ends.
-            answer.send(post(&http, &url, &asked)).ok();
-        });
-        let answered = match begun {
-            Ok(_) => answered.await.unwrap_or_else(|error| Err(error.to_string())),
-            Err(error) => Err(error.to_string()),
-        };
+        let answered = blocking("tsa", move || post(&http, &url, &asked)).await;
         Ok(answered.and_then(|answer| request.token(&answer).map(|(token, _)| token).map_err(|e| e.to_string())))
     }
 }
