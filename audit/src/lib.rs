@@ -21,6 +21,7 @@ mod evidence;
 pub mod exit;
 mod fields;
 mod findings;
+pub mod fork;
 pub mod lang;
 mod layout;
 mod named;

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use crate::{error::Error, identity::write_new};
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -55,6 +57,14 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// As the operating system says.
     fn sync_dir(&self) -> io::Result<()>;
+}
+
+/// Puts a small file in the place of the one with this name, whole or not at all, durably.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::NoSpace`].
+pub fn replace(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    write_new(storage, name, |file| file.write(bytes, 0)).map(drop)
 }
 
 /// One open file.

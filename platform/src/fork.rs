@@ -1,11 +1,12 @@
 //! Forks at the platform: headers that a node publishes are held against its blocks, two of one height become a fork proof, and proofs that
 //! others found are judged, kept and told. What a proof is, is the ledger's.
 
-use hufu_gm::{Certificate, Hash, PublicKey, Signed, Usage, sm3::sm3, verify_chain};
+use hufu_audit::fork::{number, signers};
+use hufu_gm::{Certificate, Hash, PublicKey, Signed};
 use hufu_ledger::{BlockHeader, ForkProof};
 use hufu_trade::{
     if2::{Told, Topic, peers::Headers},
-    party::{is_named, platform_of},
+    party::platform_of,
 };
 use sqlx::AnyConnection;
 
@@ -145,15 +146,8 @@ pub(crate) async fn shown(
         Ok(proof) => proof,
         Err(error) => return Ok(Err(Refusal::new(Code::Malformed, error))),
     };
-    let found: Vec<Certificate> =
-        proof.certificates.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
-    // Judged as of the time that each was issued for: an old fork stays one.
-    let is_good = |leaf: &&Certificate| {
-        is_named(leaf, &proof.node)
-            && verify_chain(leaf, &found, &identity.anchors, &[], leaf.not_before_ns(), Usage::Signing).is_ok()
-    };
-    let good: Vec<&Certificate> = found.iter().filter(is_good).collect();
-    let key_of = |id: &Hash| good.iter().find(|leaf| leaf.id() == *id).map(|leaf| leaf.public_key().clone());
+    let keys = signers(&proof, &identity.anchors);
+    let key_of = |id: &Hash| keys.iter().find(|(known, _)| known == id).map(|(_, key)| key.clone());
     match proof.judge(&key_of) {
         Ok(Some(_)) => keep(&mut *db, &proof, payload, now_ns).await?,
         Ok(None) => return Ok(Err(Refusal::new(Code::Malformed, "a pair that proves nothing"))),
@@ -163,7 +157,7 @@ pub(crate) async fn shown(
 }
 
 async fn keep(db: &mut AnyConnection, proof: &ForkProof, bytes: &[u8], now_ns: i64) -> Result<(), Error> {
-    let number = hex::encode(&sm3(&[bytes])[..8]);
+    let number = number(bytes);
     if fork::add(&mut *db, (&number, proof), bytes, now_ns).await? {
         tracing::warn!(pool = proof.node, log = %proof.log, number, "fork proof");
         let detail = format!("{} log: fork proof {number}; hufu-platform forks shows it", proof.log);

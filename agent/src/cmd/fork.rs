@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use hufu_audit::{Exit, Failure};
+use hufu_audit::{Exit, Failure, fork::signers};
 use hufu_gm::PublicKey;
 use hufu_ledger::{BlockHeader, Checkpoint, ForkProof, Parted};
 use hufu_trade::octets::{Octets, rfc3339};
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, file};
-use crate::{peers, text::Text};
+use crate::text::Text;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -49,7 +49,7 @@ fn read(path: &Path) -> Result<ForkProof, Failure<Text>> {
 /// Exit status 0 when it convicts its node, 1 when it does not, 65 when it is no proof.
 fn verify(path: &Path, trust: &[PathBuf], context: &Context) -> Outcome {
     let (proof, anchors) = (read(path)?, file::read_anchors(trust)?);
-    let keys = peers::signers(&proof, &anchors);
+    let keys = signers(&proof, &anchors);
     let key_of = |id: &hufu_gm::Hash| -> Option<PublicKey> {
         keys.iter().find(|(known, _)| known == id).map(|(_, key)| key.clone())
     };

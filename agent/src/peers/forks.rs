@@ -5,17 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use hufu_gm::{Certificate, Hash, PublicKey, Usage, sm3::sm3, verify_chain};
+use hufu_audit::fork::{number, signers};
 use hufu_ledger::{
     Error, ForkProof,
-    storage::{Access, Storage},
+    storage::{Access, Storage, replace},
 };
-use hufu_trade::party::is_named;
 
 use super::{Effect, Peers};
 
-/// Most proofs that are kept: one convicts.
+/// Most proofs that are kept.
 const FORKS_MAX: usize = 256;
+/// Most of one node: one convicts, and of one fork a liar makes as many files as he likes, with other certificates in them.
+const FORKS_OF_ONE_MAX: usize = 16;
 /// Ending of their files.
 const ENDING: &str = ".fork";
 
@@ -24,11 +25,6 @@ pub(super) struct Forks {
     storage: Arc<dyn Storage>,
     /// By number: node, log, bytes.
     held: BTreeMap<String, (String, String, Vec<u8>)>,
-}
-
-/// The number of a proof: the first octets of SM3 of its DER.
-fn number_of(bytes: &[u8]) -> String {
-    hex::encode(&sm3(&[bytes])[..8])
 }
 
 impl Forks {
@@ -49,7 +45,7 @@ impl Forks {
             let mut bytes = vec![0; usize::try_from(size.min(64 * 1024)).unwrap_or(0)];
             file.read_at(&mut bytes, 0).map_err(|e| failed(&name, e))?;
             if let Ok(proof) = ForkProof::from_bytes(&bytes) {
-                held.insert(number_of(&bytes), (proof.node, proof.log.to_string(), bytes));
+                held.insert(number(&bytes), (proof.node, proof.log.to_string(), bytes));
             }
         }
         Ok(Self { storage, held })
@@ -60,17 +56,12 @@ impl Forks {
     /// # Errors
     /// [`Error`] of the disk.
     pub(super) fn add(&mut self, proof: &ForkProof, bytes: &[u8]) -> Result<Option<String>, Error> {
-        let number = number_of(bytes);
-        if self.held.contains_key(&number) || self.held.len() >= FORKS_MAX {
+        let number = number(bytes);
+        let of_node = self.held.values().filter(|(node, ..)| *node == proof.node).count();
+        if self.held.contains_key(&number) || of_node >= FORKS_OF_ONE_MAX || self.held.len() >= FORKS_MAX {
             return Ok(None);
         }
-        let name = format!("{number}{ENDING}");
-        let written = self.storage.open(&name, Access::Create).and_then(|file| {
-            file.write_at(bytes, 0)?;
-            file.sync_data()
-        });
-        let written = written.and_then(|()| self.storage.sync_dir());
-        written.map_err(|source| Error::Io { path: self.storage.path(&name), source })?;
+        replace(&*self.storage, &format!("{number}{ENDING}"), bytes)?;
         self.held.insert(number.clone(), (proof.node.clone(), proof.log.to_string(), bytes.to_vec()));
         Ok(Some(number))
     }
@@ -102,7 +93,7 @@ impl Peers {
     /// Somebody shows a fork proof: whoever it convicts is judged by its own signatures under this node's anchors.
     pub(super) fn fork_told(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Error> {
         let Ok(proof) = ForkProof::from_bytes(payload) else { return Ok(Vec::new()) };
-        if self.forks.held.contains_key(&number_of(payload)) {
+        if self.forks.held.contains_key(&number(payload)) {
             return Ok(Vec::new());
         }
         let keys = signers(&proof, &self.me.anchors);
@@ -118,13 +109,44 @@ impl Peers {
     }
 }
 
-/// Keys of the certificates in a proof that name its node and lead to an anchor. They are judged as of the time that each was issued for:
-/// an old fork stays one.
-pub(crate) fn signers(proof: &ForkProof, anchors: &[Certificate]) -> Vec<(Hash, PublicKey)> {
-    let found: Vec<Certificate> =
-        proof.certificates.iter().filter_map(|der| Certificate::from_der(der.as_bytes()).ok()).collect();
-    let named = found.iter().filter(|leaf| is_named(leaf, &proof.node));
-    let good =
-        named.filter(|leaf| verify_chain(leaf, &found, anchors, &[], leaf.not_before_ns(), Usage::Signing).is_ok());
-    good.map(|leaf| (leaf.id(), leaf.public_key().clone())).collect()
+#[cfg(test)]
+mod tests {
+    use hufu_gm::{SecretKey, Signed};
+    use hufu_ledger::{
+        BlockHeader, Log, TimeQuality, TimeState,
+        block::{NO_PARENT, VERSION},
+        storage::Directory,
+    };
+
+    use super::*;
+
+    /// The same fork of a node, with these octets for a certificate.
+    fn proof(node: &str, certificate: u8) -> ForkProof {
+        let key = SecretKey::from_scalar(&[7; 32]).unwrap();
+        let signed = |content: u8| {
+            let quality = TimeQuality { state: TimeState::Relative, max_error_ns: None };
+            let (node, time, root) = (node.to_owned(), 1, [content; 32]);
+            let (version, log, previous) = (VERSION, Log::Trade, NO_PARENT);
+            let header =
+                BlockHeader { version, log, node, epoch: 0, height: 0, previous, time, quality, root, count: 1 };
+            Signed::seal(header.to_bytes().unwrap(), &[1; 32], &key).unwrap()
+        };
+        ForkProof::of_headers(&signed(1), &signed(2), &[vec![certificate]]).unwrap()
+    }
+
+    #[test]
+    fn one_liar_does_not_take_the_room_of_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Forks::open(Arc::new(Directory::new(&folder.path().join("forks")))).unwrap();
+        let mut forks = open();
+        let mut add = |node: &str, certificate: u8| {
+            let proof = proof(node, certificate);
+            forks.add(&proof, &proof.to_bytes().unwrap()).unwrap().is_some()
+        };
+        assert_eq!((0..40).filter(|certificate| add("s1/a", *certificate)).count(), FORKS_OF_ONE_MAX);
+        assert!(add("s1/b", 0) && !add("s1/b", 0));
+        let kept = open();
+        assert_eq!((kept.shown(), kept.of_each_node().count()), (forks.shown(), 2));
+        assert_eq!(kept.all().count(), FORKS_OF_ONE_MAX + 1);
+    }
 }

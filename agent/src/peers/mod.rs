@@ -26,7 +26,6 @@ use crate::{clock::Now, signer::NodeKey};
 pub(crate) use config::Raw;
 use follow::Followed;
 use forks::Forks;
-pub(crate) use forks::signers;
 use own::Own;
 pub(crate) use own::{certificates_of, file_of};
 pub(crate) use shown::{Cosigned, PeerShown, Shown};

@@ -8,7 +8,7 @@ use hufu_gm::{Hash, PublicKey, Signed};
 use hufu_ledger::{
     BlockHeader, Checkpoint, Error, Log, LogCopy, Signer, WitnessedCheckpoint,
     block::VERSION,
-    storage::{Access, Storage},
+    storage::{Access, Storage, replace},
     witness::Cosignature,
 };
 use hufu_trade::{
@@ -208,19 +208,9 @@ impl Own {
         }
         // Certificates first: a checkpoint whose witnesses nobody knows is worth less than certificates that nobody needs.
         if let Ok(bytes) = chain_to_bytes(certificates) {
-            self.replace(&certificates_of(line.copy.log()), &bytes)?;
+            replace(&*self.storage, &certificates_of(line.copy.log()), &bytes)?;
         }
-        self.replace(&file_of(line.copy.log()), &whole.to_bytes()?)
-    }
-
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let beside = format!("{name}.new");
-        let written = self.storage.open(&beside, Access::Create).and_then(|file| {
-            file.write_at(bytes, 0)?;
-            file.sync_data()
-        });
-        let written = written.and_then(|()| self.storage.rename(&beside, name)).and_then(|()| self.storage.sync_dir());
-        written.map_err(|source| Error::Io { path: self.storage.path(name), source })
+        replace(&*self.storage, &file_of(line.copy.log()), &whole.to_bytes()?)
     }
 
     /// The last checkpoints of each log with their witnesses by name; one whose name is not known any more is its number.
