@@ -9,7 +9,7 @@ SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: drain fleet fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
+.PHONY: peers drain fleet fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -30,6 +30,7 @@ help:
 	@echo 'make kill      500 kill -9 of a process that appends to a ledger; make test has 60'
 	@echo 'make fuzz      everything gm parses under libFuzzer, 60 s a parser (its own build); FUZZ="10 certificate"'
 	@echo 'make intake    the platform taking in a recorded file of messages on PostgreSQL, beside the SM2 verifications in it'
+	@echo 'make peers     what following a hundred nodes costs, and catching up with one, beside SM2 alone'
 	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has these 200'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
@@ -63,6 +64,9 @@ release:
 intake:
 	$(CARGO) test --profile cross -p hufu-platform --lib --no-run --locked
 	for run in 1 2 3; do HUFU_INTAKE=1 scripts/with-postgres $(CARGO) test --profile cross -p hufu-platform --lib --locked -- --nocapture intake_beside; done
+
+peers:
+	HUFU_PEERS=1 $(CARGO) test --profile cross -p hufu-agent --lib --locked -- --nocapture following_beside
 
 doc-hash:
 	scripts/doc-hash.sh

@@ -149,6 +149,7 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
         let zh = format!("没有产品 {}", request.product_id);
         return Err(problem("unknown", Some("product_id"), format!("no product {}", request.product_id), zh));
     };
+    core.may_buy(statement.buyer)?;
     let mut batch = core.batch();
     let body = encode(&signed, "SignedStatement").map_err(malformed)?;
     let browse = batch.entry(Log::Trade, (EntryKind::Browse, Some(no), body)).map_err(own_fault)?;
@@ -251,6 +252,7 @@ pub(crate) fn order(core: &Core, now_ns: i64, request: &SendOrder) -> Result<(Co
         ..core.facts(contract, now_ns)
     };
     let ordered = next(table, &contract.state, "order", facts).map_err(|r| refused(&r))?;
+    core.may_buy(contract.buyer)?;
     let mut batch = core.batch();
     let body = encode(&signed, "SignedStatement").map_err(malformed)?;
     let order = batch.entry(Log::Trade, (EntryKind::Order, Some(no), body)).map_err(own_fault)?;

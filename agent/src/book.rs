@@ -22,6 +22,7 @@ use hufu_trade::{
 };
 
 use crate::{
+    account::Accounts,
     contract::{Billed, Contract},
     demand::Demanded,
 };
@@ -59,6 +60,8 @@ pub(crate) struct Book {
     pub(crate) unlinked: BTreeMap<u64, (ContractNo, EntryKind, EntryName)>,
     /// Demands that have not lapsed or hold capacity, with the node's answers, by SM3 of the demand's DER.
     pub(crate) demands: BTreeMap<Digest, Demanded>,
+    /// Accounts of the platform, by user.
+    pub(crate) accounts: Accounts,
     /// The newest erasure; only it may have been interrupted.
     pub(crate) last_erased: Option<ContractNo>,
     /// An epoch began after the first: of what came before something may be lost, and what is left of it need not follow from
@@ -252,6 +255,7 @@ impl Book {
             EntryKind::Demand => self.demand(at, body),
             EntryKind::Response => self.response(at, body),
             EntryKind::Matching => self.matching(at, body),
+            EntryKind::Account => self.account(at, body),
             EntryKind::KeyRotation => read(read(decode::<SignedRotation>(body, "SignedRotation"))?.open()).map(|_| ()),
             EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Ok(()),
         }

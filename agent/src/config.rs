@@ -104,6 +104,8 @@ struct RawPlatform {
     certificates: PathBuf,
     #[serde(default = "compare_s")]
     compare_s: u64,
+    #[serde(default)]
+    accounts_required: bool,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -217,6 +219,8 @@ pub(crate) struct Config {
     pub(crate) platform_certificates: PathBuf,
     /// How long the first signature after a start waits for the platform's word on what it holds, ns.
     pub(crate) compare_ns: u64,
+    /// Whether only users of whose accounts the platform told may buy.
+    pub(crate) accounts_required: bool,
     /// Unix socket of the local API.
     pub(crate) socket: PathBuf,
     /// Parent cgroup of the orders' places.
@@ -402,6 +406,7 @@ impl Config {
             broker,
             platform_certificates: at(&raw.platform.certificates),
             compare_ns: raw.platform.compare_s * 1_000_000_000,
+            accounts_required: raw.platform.accounts_required,
             socket: at(&raw.local.socket),
             place: raw.provision.place,
             provision,

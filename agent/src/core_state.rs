@@ -32,7 +32,7 @@ use crate::{
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 /// A state is written after so many blocks: reading them again takes some milliseconds.
 pub(crate) const BLOCKS: u64 = 1024;
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// An entry and a hash of what was signed in it.
 #[derive(Clone, Debug, Sequence)]
@@ -144,6 +144,7 @@ struct CoreState {
     has_lost: bool,
     contracts: Vec<ContractState>,
     demands: Vec<DemandState>,
+    accounts: Vec<EntryName>,
 }
 
 /// Why a state is of no use; the ledger is replayed then.
@@ -180,6 +181,7 @@ pub(crate) fn write(book: &Book) -> Result<Vec<u8>, Error> {
         has_lost: book.has_lost,
         contracts: book.contracts.values().map(contract_state).collect(),
         demands: book.demands.values().map(demand_state).collect(),
+        accounts: book.accounts.values().map(|known| known.entry.clone()).collect(),
     };
     encode(&state, "CoreState")
 }
@@ -278,6 +280,9 @@ pub(crate) fn read(bytes: &[u8], ledger: &Ledger) -> Result<Book, Unusable> {
         }
     }
     book.revision = revision;
+    for name in &state.accounts {
+        book.account(name, &kept(ledger, name)?).map_err(Unusable::Wrong)?;
+    }
     Ok(book)
 }
 

@@ -152,6 +152,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         signer_pause_ns: 0,
         keys,
         peers: told,
+        words: None,
         peers_shown: None,
         directory: core_asks.then(|| Asking::new(inputs.clone())),
     };
@@ -283,6 +284,7 @@ fn core(config: &Config, material: &Material) -> Result<Core, Failure<Text>> {
     }
     let mut core = Core::new(material.identity.clone(), shop, config.window_ns, boot_id);
     core.market.terms = config.demand;
+    core.accounts_required = config.accounts_required;
     Ok(core)
 }
 

@@ -60,6 +60,7 @@ impl Core {
                 self.question(now, interface, payload, |core, asked| core.refund_amount(now, asked))
             }
             Interface::BillQuery => self.question(now, interface, payload, |core, asked| core.bill_query(asked)),
+            Interface::Account => self.account_told(now, payload),
             Interface::AuthCode => self.authorised(now, payload),
             Interface::Token => self.token_given(now, payload),
             // Nothing hangs on the answer: a token that is not given back expires.

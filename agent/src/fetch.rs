@@ -4,7 +4,12 @@
 use std::collections::BTreeMap;
 
 use hufu_gm::{Hash, Usage, cert::Certificate, sm2::PublicKey, verify_chain};
-use hufu_ledger::{Block, Entry, Expected, KeptBlock, Ledger, Log, block::NO_PARENT, merkle, verify_block};
+use hufu_ledger::{
+    Block, Entry, Expected, KeptBlock, Ledger, Log,
+    block::NO_PARENT,
+    merkle::{self, Frontier},
+    verify_block,
+};
 use hufu_trade::{
     contract_of, decode,
     entry::{Certificates, EntryKind, SetAside, key_of},
@@ -185,30 +190,8 @@ impl Comparison {
             let first = message.first;
             return wrong(format!("{log}: {count} blocks from {first}, announced were those from {own} to {next}"));
         }
-        let head = ledger.head(log);
-        let (mut previous, mut epoch) = head.map_or((NO_PARENT, 0), |head| (head.hash, head.header.epoch));
-        let (mut frontier, mut kept) = (ledger.frontier(log), Vec::new());
-        // The certificate under which a block is signed may stand in a later one: that of the first key of a node that has changed
-        // it since. An anchor vouches for each, and the platform's root for all blocks together.
-        for bytes in &message.blocks {
-            trust.learn(&Block::from_bytes(bytes.as_bytes())?);
-        }
-        for (height, bytes) in (own..).zip(&message.blocks) {
-            let bytes = bytes.as_bytes();
-            let block = Block::from_bytes(bytes)?;
-            let id = block.signed().cert_id();
-            let Some(key) = trust.keys.get(&id) else {
-                return wrong(format!("{log} height {height} is signed under a certificate that is not this node's"));
-            };
-            let expected = Expected { log, node: ledger.node(), height, previous };
-            let block = verify_block(bytes, key, &expected)?;
-            if block.header().epoch < epoch {
-                return wrong(format!("{log} height {height}: the epoch falls"));
-            }
-            (previous, epoch) = (block.hash(), block.header().epoch);
-            frontier.push(merkle::leaf(&previous));
-            kept.push(kept_block(&block, bytes)?);
-        }
+        let blocks: Vec<&[u8]> = message.blocks.iter().map(|bytes| bytes.as_bytes()).collect();
+        let (kept, frontier) = continued(ledger, trust, log, &blocks)?;
         if Some(frontier.root()) != root {
             return wrong(format!("{log}: the blocks up to {next} have another root than the platform signed"));
         }
@@ -217,6 +200,42 @@ impl Comparison {
         (side.again_ns, side.pause_ns) = (0, 0);
         Ok(kept)
     }
+}
+
+/// These blocks of a log as they may be stored behind what the ledger holds, each verified, and the tree with them.
+///
+/// # Errors
+/// [`Unusable`] for the first that is not this node's, or does not continue the log.
+pub(crate) fn continued(
+    ledger: &Ledger,
+    trust: &mut Trust,
+    log: Log,
+    blocks: &[&[u8]],
+) -> Result<(Vec<KeptBlock>, Frontier), Unusable> {
+    let head = ledger.head(log);
+    let (mut previous, mut epoch) = head.map_or((NO_PARENT, 0), |head| (head.hash, head.header.epoch));
+    let (mut frontier, mut kept) = (ledger.frontier(log), Vec::new());
+    // The certificate under which a block is signed may stand in a later one: that of the first key of a node that has changed
+    // it since. An anchor vouches for each, and the platform's root for all blocks together.
+    for bytes in blocks {
+        trust.learn(&Block::from_bytes(bytes)?);
+    }
+    for (height, bytes) in (ledger.size(log)..).zip(blocks) {
+        let block = Block::from_bytes(bytes)?;
+        let id = block.signed().cert_id();
+        let Some(key) = trust.keys.get(&id) else {
+            return wrong(format!("{log} height {height} is signed under a certificate that is not this node's"));
+        };
+        let expected = Expected { log, node: ledger.node(), height, previous };
+        let block = verify_block(bytes, key, &expected)?;
+        if block.header().epoch < epoch {
+            return wrong(format!("{log} height {height}: the epoch falls"));
+        }
+        (previous, epoch) = (block.hash(), block.header().epoch);
+        frontier.push(merkle::leaf(&previous));
+        kept.push(kept_block(&block, bytes)?);
+    }
+    Ok((kept, frontier))
 }
 
 /// A block with the keys under which this node indexes and seals its entries.

@@ -26,6 +26,8 @@ pub(crate) enum Input {
     Erase { operation: Operation, contract: ContractNo, answer: tokio::sync::oneshot::Sender<String> },
     /// Somebody asks how things are.
     Status(tokio::sync::oneshot::Sender<String>),
+    /// Which accounts the platform told?
+    Accounts(tokio::sync::oneshot::Sender<String>),
     /// The hardware was looked at.
     Hardware(Found),
     /// The directory was asked.
@@ -38,6 +40,8 @@ pub(crate) enum Input {
     Metrics(tokio::sync::oneshot::Sender<String>),
     /// Somebody beside the writer has something that a person must know.
     Alarm { what: &'static str, detail: String },
+    /// How far this node signed, as its peers know.
+    Words(peers::Words),
     /// How the peers stand.
     Peers(Box<peers::Shown>),
     /// End.

@@ -1,6 +1,7 @@
 //! The agent as a library: everything of the program `hufu` but its start, which is `main.rs`. Beside [`run`] only [`sim`] can be
 //! seen from outside: the simulation drives the same core, writer and sampler as the daemon (ADR 0015).
 
+mod account;
 mod act;
 mod address;
 mod answered;

@@ -24,6 +24,8 @@ const WAIT: Duration = Duration::from_secs(10);
 pub(crate) enum Question {
     /// How things are.
     Status,
+    /// The accounts that the platform told.
+    Accounts,
     /// Accept the hardware as it is.
     Accept,
     /// Sign with the next key from now on; what became of that, if it was done before.
@@ -76,6 +78,7 @@ impl Question {
     fn input(self, operator: String, answer: oneshot::Sender<String>) -> Input {
         match self {
             Question::Status => Input::Status(answer),
+            Question::Accounts => Input::Accounts(answer),
             Question::Accept => Input::Accept(answer),
             Question::Rotate => Input::Rotate(answer),
             Question::Reading { act, contracts, why } => {

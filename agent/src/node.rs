@@ -176,6 +176,8 @@ pub(crate) struct Core {
     pub(crate) market: Market,
     /// Windows whose order sums exceeded the host's counters.
     pub(crate) violations: u64,
+    /// Whether only users of whom the platform told may buy.
+    pub(crate) accounts_required: bool,
     /// What a directory says of buyers' certificates; absent where none is asked.
     pub(crate) directory: Option<Known>,
 }
@@ -205,6 +207,7 @@ impl Core {
             session: Session::default(),
             market: Market::default(),
             violations: 0,
+            accounts_required: false,
             directory: None,
         }
     }

@@ -70,6 +70,11 @@ hufu_audit::texts! {
     SuggestFails { pack } => "{pack} does not hold, so it suggests nothing; see: hufu verify {pack} --trust CA.pem", "{pack} 未通过验证，不能据以建议评分；请运行 hufu verify {pack} --trust CA.pem";
     PackWritten { path } => "evidence pack written to {path}; check it with: hufu verify {path} --trust CA.pem", "证据包已写入 {path}；验证命令：hufu verify {path} --trust CA.pem";
     RequestWritten { path } => "request written to {path}; give it to the node and read its answer with --in", "请求已写入 {path}；请交给节点，并用 --in 读取应答";
+    AccountIs { user, state, roles } => "account {user}: {state}, {roles}", "账户 {user}：{state}，{roles}";
+    OperationColumns {} => "number|at|what|about|who", "序号|时间|操作|对象|操作者";
+    PeerColumns {} => "node|contract|sold|from|until|overall score", "节点|合约|所售|起|止|总评分";
+    LedgerRestored { count, trade, finance } => "{count} blocks put back; the ledger holds {trade} of the trade log and {finance} of the finance log. Start the agent: it fetches the rest", "已放回 {count} 个区块；账本现有交易日志 {trade} 块、财务日志 {finance} 块。请启动代理，由其取回其余部分";
+    AccountColumns {} => "user|roles|state|changed", "用户|角色|状态|变更时间";
     TokenHolds { user, contract, until } => "user {user} may enter for contract {contract} until {until}", "用户 {user} 可凭合约 {contract} 进入，有效期至 {until}";
     TokenWritten { path } => "token written to {path}; it is shown at the service's entry", "令牌已写入 {path}；在服务入口出示";
     DemandPublished { number, until } => "demand {number} published, answers are taken until {until}; see: hufu buyer proposals {number}", "需求 {number} 已发布，响应截止 {until}；查看：hufu buyer proposals {number}";

@@ -133,11 +133,13 @@ impl Writer {
             input @ (Input::Place { .. }
             | Input::Counters { .. }
             | Input::Status(_)
+            | Input::Accounts(_)
             | Input::Metrics(_)
             | Input::Hardware(_)
             | Input::Directory(_)
             | Input::Alarm { .. }
             | Input::Peers(_)
+            | Input::Words(_)
             | Input::Accept(_)) => self.take(input)?,
             // Whoever sent it sends it again until it is answered.
             Input::Message { stub, .. } => {

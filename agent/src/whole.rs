@@ -4,7 +4,10 @@
 
 use std::{sync::mpsc::RecvTimeoutError, time::Duration};
 
-use hufu_ledger::{KeptBlock, Ledger, Log, NewBlock, NewEntry, Signer, storage::Access};
+use hufu_ledger::{
+    KeptBlock, Ledger, Log, NewBlock, NewEntry, Signer,
+    storage::{Access, Storage},
+};
 use hufu_trade::{
     decode, encode,
     entry::{EntryKind, Epoch, SetAside, key_of, octet_string},
@@ -17,7 +20,7 @@ use crate::{
     clock::ledger_quality,
     fetch::{Comparison, Standing, Trust, Unusable},
     link::Outbound,
-    node::{Effect, Event},
+    node::{Effect, Event, Fatal},
     sampler::Command,
     setup,
     writer::{Input, Writer, WriterError},
@@ -27,6 +30,8 @@ use crate::{
 pub(crate) const LOOK_NS: u64 = 1_000_000_000;
 /// Blocks restored in one frame: the ledger takes 256, and 4 MiB.
 const FRAME_BLOCKS: usize = 64;
+/// Peers that are there answer at once; who is away is not waited for any longer, ns.
+const PEERS_NS: u64 = 5_000_000_000;
 /// The mark that this disk is known to lack something: while it is there no time allows a signature.
 const MARK: &str = "behind";
 
@@ -91,13 +96,15 @@ impl Writer {
     /// # Errors
     /// [`WriterError`].
     pub(crate) fn compare(&mut self, whole: &mut Whole) -> Result<bool, WriterError> {
-        if whole.comparison.open().is_none() {
-            return Ok(true);
-        }
         let now = (self.clock.now)();
+        let waited_ns = now.mono_ns.saturating_sub(whole.begun_ns);
+        if whole.comparison.open().is_none() {
+            let is_heard = self.peers.is_none() || self.words.is_some_and(|words| words.is_all);
+            return Ok(is_heard || waited_ns >= PEERS_NS.min(self.compare_ns));
+        }
         // An empty ledger may be one whose disk was lost: without the platform's word nobody knows.
         let must_wait = whole.is_known_behind || self.ledger.size(Log::Trade) == 0;
-        if !must_wait && now.mono_ns.saturating_sub(whole.begun_ns) >= self.compare_ns {
+        if !must_wait && waited_ns >= self.compare_ns {
             tracing::warn!("the platform has not said what it holds; going on without its word");
             return Ok(true);
         }
@@ -131,9 +138,10 @@ impl Writer {
                 }
                 self.link.try_send(Outbound::Ack(stub)).ok();
             }
+            Input::Words(words) => self.words = Some(words),
             input => self.put_off(&mut whole.comparison, &mut whole.waiting, input),
         }
-        if whole.comparison.is_behind() && !whole.is_known_behind {
+        if (whole.comparison.is_behind() || self.beyond().is_some()) && !whole.is_known_behind {
             self.set_mark(&whole.comparison)?;
             self.say_behind(whole)?;
         }
@@ -161,7 +169,7 @@ impl Writer {
         let Whole { comparison, waiting, mut is_changed, .. } = whole;
         self.comparing = None;
         let is_lost = |log: &Log| matches!(comparison.standing(*log), Standing::Lost(..));
-        if Log::ALL.iter().any(is_lost) {
+        if Log::ALL.iter().any(is_lost) || self.beyond().is_some() {
             self.open_epoch(&comparison)?;
             is_changed = true;
         }
@@ -195,6 +203,20 @@ impl Writer {
         self.set_mark(&Comparison::default())
     }
 
+    /// Blocks of a log that this node signed in this epoch, as its peers know, where the ledger holds fewer.
+    fn signed_beyond(&self, log: Log) -> Option<u64> {
+        let word = *self.words?.logs.get(usize::from(log.number()))?;
+        (word.size > self.ledger.size(log) && word.epoch >= self.epoch()).then_some(word.size)
+    }
+
+    /// The first log of which this node signed more than it holds.
+    pub(crate) fn beyond(&self) -> Option<Fatal> {
+        Log::ALL.into_iter().find_map(|log| {
+            let receipted = self.signed_beyond(log)?;
+            Some(Fatal::Behind { log: log.number(), held: self.ledger.size(log), receipted })
+        })
+    }
+
     /// For a person: what is waited for.
     fn shown(&self, comparison: &Comparison) -> String {
         let of = |log: Log| match comparison.standing(log) {
@@ -205,7 +227,11 @@ impl Writer {
                 format!("{log}: {} of {size} blocks, the platform lost them too", self.ledger.size(log))
             }
         };
-        Log::ALL.map(of).join(", ")
+        let beyond = |log: Log| match self.signed_beyond(log) {
+            Some(size) => format!("{}; peers hold headers of {size} blocks", of(log)),
+            None => of(log),
+        };
+        Log::ALL.map(beyond).join(", ")
     }
 
     fn alarm(&mut self, what: &'static str, detail: String) -> Result<(), WriterError> {
@@ -306,12 +332,17 @@ impl Writer {
                 Standing::Whole(size) | Standing::Missing(size) => (*size, None),
                 Standing::Unknown => (0, None),
             };
+            let signed = self.signed_beyond(log).unwrap_or(0);
             let why = match answer {
+                None if signed > held => {
+                    "signed and lost here; peers hold the headers, the platform does not hold the blocks"
+                }
                 Some(_) => "acknowledged and lost here; the platform's answer says that it does not hold them either",
                 None => "nothing of this log is lost; the other one goes on in a new epoch",
             };
             let octets = answer.map(|answer| octet_string(answer, "Epoch")).transpose();
             let answer = octets.map_err(|e| WriterError::Entry(e.to_string()))?;
+            let receipted = receipted.max(signed);
             let body = Epoch { epoch, log: log.number(), held, receipted, why: why.to_owned(), answer };
             let body = encode(&body, "Epoch").map_err(|e| WriterError::Entry(e.to_string()))?;
             Ok::<_, WriterError>(NewEntry { kind: EntryKind::Epoch.number(), body, key: key_of(None), sealed: false })
@@ -324,7 +355,8 @@ impl Writer {
         let (now, identity) = ((self.clock.now)(), &self.core.identity);
         let signer = Signer { key: &identity.key, cert_id: identity.cert_id.0, salt_key: &identity.salt_key };
         let quality = ledger_quality((self.clock.quality)(now));
-        self.ledger.append(&blocks, &signer, epoch, now.real_ns, quality)?;
+        let appended = self.ledger.append(&blocks, &signer, epoch, now.real_ns, quality)?;
+        self.tell_peers(&appended);
         let detail = format!("epoch {epoch}; {}", self.shown(comparison));
         self.alarm("new epoch: what was acknowledged is lost here and at the platform", detail)
     }
@@ -388,11 +420,7 @@ impl Writer {
     }
 
     fn set_mark(&self, comparison: &Comparison) -> Result<(), WriterError> {
-        let failed = |source| self.mark_failed(source);
-        let file = self.storage.open(MARK, Access::Create).map_err(failed)?;
-        file.write_at(self.shown(comparison).as_bytes(), 0).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        self.storage.sync_dir().map_err(failed)
+        mark(&*self.storage, &self.shown(comparison)).map_err(|source| self.mark_failed(source))
     }
 
     fn clear_mark(&self) -> Result<(), WriterError> {
@@ -437,6 +465,17 @@ fn refuse(input: Input) {
     {
         answer.send(serde_json::json!({ "error": busy }).to_string()).ok();
     }
+}
+
+/// From now on a start waits for the platform's word before it signs, durably.
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn mark(storage: &dyn Storage, why: &str) -> std::io::Result<()> {
+    let file = storage.open(MARK, Access::Create)?;
+    file.write_at(why.as_bytes(), 0)?;
+    file.sync_data()?;
+    storage.sync_dir()
 }
 
 /// The epoch of a ledger's newest blocks.

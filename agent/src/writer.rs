@@ -105,6 +105,8 @@ pub(crate) struct Writer {
     pub(crate) keys: Keys,
     /// Is told what was written; absent where no peers are followed.
     pub(crate) peers: Option<SyncSender<peers::Event>>,
+    /// How far this node signed, as its peers said.
+    pub(crate) words: Option<peers::Words>,
     /// How the peers stand, as they said last.
     pub(crate) peers_shown: Option<Box<peers::Shown>>,
 }
@@ -297,6 +299,10 @@ impl Writer {
                 answer.send(self.status()).ok();
                 Ok(())
             }
+            Input::Accounts(answer) => {
+                answer.send(self.core.accounts_shown().to_string()).ok();
+                Ok(())
+            }
             Input::Hardware(found) => self.take_hardware(found),
             Input::Directory(found) => self.take_directory(found),
             Input::Accept(answer) => {
@@ -309,6 +315,10 @@ impl Writer {
             }
             Input::Rotate(answer) => self.rotate_asked(answer),
             Input::Alarm { what, detail } => self.execute(Effect::Alarm { what, detail }),
+            Input::Words(words) => {
+                self.words = Some(words);
+                self.beyond().map_or(Ok(()), |behind| Err(behind.into()))
+            }
             Input::Peers(shown) => {
                 self.peers_shown = Some(shown);
                 Ok(())
@@ -401,10 +411,18 @@ impl Writer {
     }
 
     /// Peers see what was written; where they have no room they read it from the ledger at the next start.
-    fn tell_peers(&self, appended: &[AppendedBlock]) {
+    pub(crate) fn tell_peers(&self, appended: &[AppendedBlock]) {
         if let Some(peers) = &self.peers {
-            let headers = appended.iter().filter_map(|block| Block::from_bytes(&block.bytes).ok());
-            peers.try_send(peers::Event::Written(headers.map(|block| block.signed().clone()).collect())).ok();
+            let (mut headers, mut public) = (Vec::new(), Vec::new());
+            for block in appended.iter().filter_map(|block| Block::from_bytes(&block.bytes).ok()) {
+                for (index, bytes) in (0_u32..).zip(block.entries()) {
+                    let place = (block.header().height, index);
+                    let path = block.entry_path(index).unwrap_or_default();
+                    public.extend(peers::public_record(bytes, place, &path));
+                }
+                headers.push(block.signed().clone());
+            }
+            peers.try_send(peers::Event::Written { headers, public }).ok();
         }
     }
 

@@ -4,6 +4,7 @@
 use hufu_gm::{Hash, Signed, sm3::sm3};
 use hufu_ledger::{Entry, entry_hash};
 use hufu_trade::{
+    account::Account,
     allocation::Allocation,
     bill::Bill,
     correction::{Correction, RefundPaid},
@@ -355,6 +356,11 @@ fn decode_body(kind: EntryKind, body: &[u8]) -> Result<Body, hufu_trade::Error> 
         EntryKind::Matching => {
             let signed = Signed::from_bytes(body).map_err(gm)?;
             decode::<Matching>(signed.tbs(), "Matching")?.check()?;
+            Body::Other
+        }
+        EntryKind::Account => {
+            let signed = Signed::from_bytes(body).map_err(gm)?;
+            decode::<Account>(signed.tbs(), "Account")?.check()?;
             Body::Other
         }
         EntryKind::Receipt | EntryKind::Certificates | EntryKind::SetAside | EntryKind::Epoch => Body::Other,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hufu_gm::{Signed, sm3::sm3};
 use hufu_ledger::{BlockHeader, Checkpoint, Entry};
 use hufu_trade::{
+    account::Account,
     allocation::Allocation,
     bill::Bill,
     correction::{Correction, RefundPaid},
@@ -106,6 +107,7 @@ fn body(kind: EntryKind, bytes: &[u8]) -> Option<Value> {
                 "selection": of(found.selected())?, "buyer_signature": hex::encode(found.selection.signature()),
             }))
         }),
+        EntryKind::Account => signed(bytes, |tbs| of(decode::<Account>(tbs, "Account"))),
         EntryKind::KeyRotation => {
             let signed: SignedRotation = decode(bytes, "SignedRotation").ok()?;
             let certificates: Vec<_> = signed.certificates.iter().map(|c| hex::encode(sm3(&[c.as_bytes()]))).collect();

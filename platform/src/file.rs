@@ -2,9 +2,9 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Write},
+    io::{BufWriter, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use hufu_audit::{Exit, Failure};
@@ -37,22 +37,66 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure<Text>> {
 /// # Errors
 /// Status 74.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure<Text>> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = Path::new(&beside);
-    let written = write_and_rename(beside, path, bytes);
-    written.map_err(|error| {
-        // What is left of a failed write is nobody's file.
-        let _ = std::fs::remove_file(beside);
-        unwritable(path, &error)
-    })
+    let mut beside = Beside::create(path)?;
+    beside.put(bytes);
+    beside.finish()
 }
 
-fn write_and_rename(beside: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(beside, path)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir)?.sync_all()
+/// The same for what is written piece by piece. Whatever is not finished leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    path: PathBuf,
+    beside: PathBuf,
+    /// The file, or why it could not be written; that is said at the end.
+    file: std::io::Result<BufWriter<File>>,
+}
+
+impl Beside {
+    /// Begins beside `path`.
+    ///
+    /// # Errors
+    /// Status 74.
+    pub(crate) fn create(path: &Path) -> Result<Self, Failure<Text>> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}.new", std::process::id()));
+        let beside = PathBuf::from(beside);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside);
+        let file = file.map_err(|error| unwritable(path, &error))?;
+        Ok(Self { path: path.to_owned(), beside, file: Ok(BufWriter::new(file)) })
+    }
+
+    /// Writes on.
+    pub(crate) fn write(&mut self, text: &str) {
+        self.put(text.as_bytes());
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if let Ok(file) = &mut self.file
+            && let Err(error) = file.write_all(bytes)
+        {
+            self.file = Err(error);
+        }
+    }
+
+    /// Takes the place of what was at the path.
+    ///
+    /// # Errors
+    /// Status 74.
+    pub(crate) fn finish(mut self) -> Result<(), Failure<Text>> {
+        let file = std::mem::replace(&mut self.file, Err(std::io::ErrorKind::Other.into()));
+        let done = file.and_then(|file| {
+            file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+            std::fs::rename(&self.beside, &self.path)?;
+            let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(dir)?.sync_all()
+        });
+        done.map_err(|error| unwritable(&self.path, &error))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // After the rename there is nothing left of it.
+        let _ = std::fs::remove_file(&self.beside);
+    }
 }

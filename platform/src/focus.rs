@@ -83,21 +83,23 @@ pub(crate) struct Billed {
 /// One row: a value for each column.
 type Row = Vec<(&'static str, String)>;
 
-/// The file: a heading and one row for each line, gap, rounding and correction of each bill, lines ended as RFC 4180 says.
+/// The first line of the file; lines are ended as RFC 4180 says.
+pub(crate) fn heading() -> String {
+    COLUMNS.join(",") + "\r\n"
+}
+
+/// The lines of a bill: one for each of its lines, gaps, rounding and corrections.
 ///
 /// # Errors
-/// [`Error::Damaged`] when the rows of a bill do not add up to what is due for it.
-pub(crate) fn csv(bills: &[Billed]) -> Result<String, Error> {
-    let mut text = COLUMNS.join(",");
-    text.push_str("\r\n");
-    for bill in bills {
-        for row in rows(bill)? {
-            let cells = COLUMNS.map(|column| {
-                row.iter().rev().find(|(name, _)| *name == column).map(|(_, value)| cell(value)).unwrap_or_default()
-            });
-            text.push_str(&cells.join(","));
-            text.push_str("\r\n");
-        }
+/// [`Error::Damaged`] when they do not add up to what is due for it.
+pub(crate) fn lines(bill: &Billed) -> Result<String, Error> {
+    let mut text = String::new();
+    for row in rows(bill)? {
+        let cells = COLUMNS.map(|column| {
+            row.iter().rev().find(|(name, _)| *name == column).map(|(_, value)| cell(value)).unwrap_or_default()
+        });
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
     }
     Ok(text)
 }

@@ -19,6 +19,40 @@ const TABLE: &[(&str, &str)] = &[
         "Where the operator's own system is told when an order or a bill changed: http://HOST[:PORT][/PATH]",
         "订单或账单变更时通知运营方自有系统的地址：http://HOST[:PORT][/PATH]",
     ),
+    (
+        "Make or change a user's account; serve signs it and tells the nodes",
+        "新建或变更用户账户；由 serve 签名并同步给节点",
+    ),
+    ("List the users' accounts", "列出用户账户"),
+    (
+        "List what users did here, newest first, or check the chain of it",
+        "列出用户在平台上的操作记录（最新在前），或校验其链",
+    ),
+    (
+        "The user: the id of its certificate, 64 hexadecimal digits (hufu cert show)",
+        "用户：其证书标识，64 位十六进制（见 hufu cert show）",
+    ),
+    (
+        "What the user may do: buyer, operator, provider, with commas between them; without it as before, buyer for a new one",
+        "用户的角色：buyer、operator、provider，以逗号分隔；缺省保持不变，新账户为 buyer",
+    ),
+    (
+        "Whether it may: active, suspended or closed; without it as before",
+        "账户状态：active、suspended 或 closed；缺省保持不变",
+    ),
+    (
+        "Tell this node, SITE/NODE, too; may be given several times. Nodes where the user came to buy are told anyway",
+        "另外同步给此节点 SITE/NODE，可多次给出；用户浏览过的节点总会得到同步",
+    ),
+    ("Why, for the record", "原因，记入操作记录"),
+    (
+        "Check the whole chain: numbers without gaps, hashes, signatures under the certificates of --cert",
+        "校验整条链：序号连续、哈希相接、签名出自 --cert 的证书",
+    ),
+    (
+        "The platform's certificate (PEM), the first of the file; for the check, once for each that it ever had",
+        "平台证书（PEM，取文件中的第一张），用于校验；平台用过的每张证书各给一次",
+    ),
     ("List the shops of the nodes", "列出各节点的店铺"),
     ("Take a product of a node, or its whole shop, off sale", "将节点的某一产品或整个店铺下架"),
     ("Put it on sale again", "重新上架"),

@@ -18,6 +18,8 @@ use crate::text::Text;
 /// The platform's own identity.
 #[derive(Debug)]
 pub(crate) struct Identity {
+    /// `{site}/platform`.
+    pub(crate) name: String,
     /// Signs receipts and answers.
     pub(crate) key: SecretKey,
     /// The platform's certificates, leaf first.
@@ -69,7 +71,7 @@ impl Identity {
             return Err(Failure::new(Exit::Config, Text::NotNamed { path: shown, subject, party, dns }));
         }
         let known = KnownKeys::new(KNOWN_KEY_COUNT_MAX);
-        Ok(Self { key: secret, cert_id: leaf.id(), chain, anchors, needs_tokens: false, known })
+        Ok(Self { name: party, key: secret, cert_id: leaf.id(), chain, anchors, needs_tokens: false, known })
     }
 
     /// The certificate id as evidence writes it.
@@ -129,7 +131,11 @@ fn handed(named: &Path) -> Result<PathBuf, Failure<Text>> {
 /// No file of certificates is larger; what is behind that is not read.
 pub(crate) const PEM_BYTES_MAX: u64 = 4 << 20;
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// 74 for a file that cannot be read, 78 for one that holds none.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, Failure<Text>> {
     let shown = path.display().to_string();
     let mut text = String::new();
     let file = std::fs::File::open(path).map(|file| file.take(PEM_BYTES_MAX));

@@ -21,6 +21,7 @@ use crate::{
         message::{self, StoredMessage},
         node,
     },
+    witness,
 };
 
 /// Alarms about messages a minute; senders nobody vouches for cannot fill the table or the log.
@@ -194,6 +195,9 @@ impl Inbox {
             Topic::Ledger { pool, told: Told::Fork(_) } => {
                 let shown = fork::shown(&mut *db, &identity, now_ns, (pool, payload)).await?;
                 shown.map(|outgoing| taken.outgoing = outgoing)
+            }
+            Topic::Ledger { pool, told: Told::Checkpoint(log) } => {
+                witness::checkpoint(&mut *db, (pool, *log), payload).await?
             }
             Topic::Products { pool } => quick::products(&mut *db, &identity, now_ns, pool, payload).await?.map(drop),
             Topic::Presence { pool } => quick::presence(&mut *db, now_ns, pool, payload).await?,

@@ -2,6 +2,7 @@
 //! platform, `cmd/` are the commands that look into its database. Beside [`run`] only [`sim`] can be seen from outside: the
 //! simulation drives the same inbox, judgement and database as `serve` (ADR 0015).
 
+mod account;
 mod blocking;
 mod blocks;
 mod broker;
@@ -42,6 +43,7 @@ mod store;
 mod tests;
 mod text;
 mod tls;
+mod witness;
 mod worker;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -25,6 +25,7 @@ use crate::{
         contract::{self, StoredEntry},
         list, node, receipt, stamp, tree,
     },
+    witness,
 };
 
 /// Why there is no pack.
@@ -62,7 +63,6 @@ pub(crate) async fn collect(
         receipts: Vec::new(),
         checkpoints: Vec::new(),
         stamps: Vec::new(),
-        // What witnesses saw the node has; this is the platform's own pack, and its receipts are in it.
         witnesses: Vec::new(),
         node_certificates: Vec::new(),
         platform_certificates: platform.iter().map(|found| found.der().to_vec()).collect(),
@@ -87,6 +87,7 @@ pub(crate) async fn collect(
     if let Some(proof) = input.entries.iter_mut().find(last).and_then(|found| found.proof.as_mut()) {
         stamped(&mut *db, &stored.pool, &papers.last_record, (proof, &mut input.stamps)).await?;
     }
+    witness::add(&mut *db, &stored.pool, &mut input).await?;
     input.receipts = roots.receipts.into_values().flatten().map(|(_, bytes)| bytes).collect();
     input.receipts.dedup();
     Ok(Ok(input))

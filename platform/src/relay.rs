@@ -127,6 +127,18 @@ impl Relay {
         Ok(Err(Refusal::new(Code::Busy, format!("{pool} did not answer in {waited} s"))))
     }
 
+    /// Sends a request to a node once and waits for nothing; one that was answered for good is not sent again.
+    ///
+    /// # Errors
+    /// [`Error`] from the database.
+    pub(crate) async fn tell(&self, pool: &str, interface: Interface, body: Value) -> Result<(), Error> {
+        if let Ok(Asked::Send(question)) = self.question(pool, interface, &body).await? {
+            // A full queue is a link that is down: it is told again.
+            self.outgoing.try_send(question.outgoing).ok();
+        }
+        Ok(())
+    }
+
     /// Signs a request and keeps it, to be sent until it is answered; gives the answer, where it has a final one already.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 use hufu_gm::{Signed, sm3::sm3};
 use hufu_trade::{
+    account::{ACTIVE, BUYER},
     encode,
     if2::{AuthCode, Authorised, Interface, Logout, Sealed, TokenGiven, TokenRequest, UserInfo, UserState},
     octets::{Digest, Octets, rfc3339},
@@ -16,7 +17,7 @@ use crate::{
     error::Error,
     identity::Identity,
     judge::{Code, Refusal},
-    store::token,
+    store::{account, token},
 };
 
 /// A code is good for so long, ns.
@@ -188,19 +189,24 @@ pub(crate) async fn user(
         Err(refusal) => return Ok(Err(refusal)),
     };
     // What is for another node is nothing to this one.
-    let found = token::find(db, id).await?.filter(|found| found.audience == pool);
+    let found = token::find(&mut *db, id).await?.filter(|found| found.audience == pool);
     let Some((found, contract_no)) = found.and_then(|found| {
         let contract = found.scope.strip_prefix(SCOPE_CONTRACT)?.to_owned();
         Some((found, contract))
     }) else {
         return Ok(Err(Refusal::new(Code::Unknown, "no user's token of this id for this node")));
     };
+    let account = match Digest::from_hex(&found.subject) {
+        Some(user) => account::find(&mut *db, user).await?,
+        None => None,
+    };
+    let may = account.as_ref().is_none_or(|account| account.state == ACTIVE);
     Ok(Ok(UserState {
         token_id: asked.token_id.clone(),
-        is_active: !found.is_ended && now_ns < found.not_after,
+        is_active: may && !found.is_ended && now_ns < found.not_after,
         user: found.subject,
         contract_no,
-        roles: vec!["buyer".to_owned()],
+        roles: account.map_or_else(|| vec![BUYER.to_owned()], |account| account.roles),
         not_after: rfc3339(found.not_after),
     }))
 }

@@ -102,7 +102,9 @@ impl Platform {
         now: fn() -> i64,
     ) -> Result<Self, Broken> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let subject = certificate.subject();
         let identity = Arc::new(Identity {
+            name: subject.strip_prefix("CN=").unwrap_or(&subject).to_owned(),
             key: key.clone(),
             cert_id: certificate.id(),
             chain: vec![certificate.clone()],

@@ -63,6 +63,9 @@ hufu_audit::texts! {
     Malformed { path, why } => "{path}: {why}", "{path} 有误：{why}";
     ReconciliationNot { code, why } => "refused ({code}): {why}", "被拒绝（{code}）：{why}";
     ReconciliationHere {} => "the node has signed nothing for this period; this is its log as far as it is here", "节点尚未为此期间签署对账单；此处为平台所持有的节点账本";
+    AccountIs { user, roles, state } => "account {user}: {state}, {roles}; hufu-platform accounts shows which nodes hold it", "账户 {user}：{state}，{roles}；由 hufu-platform accounts 查看已同步的节点";
+    ChainHolds { count } => "{count} operations: the chain holds", "{count} 条操作记录：链完整";
+    ChainBroken { number, why } => "operation {number}: {why}", "操作记录 {number}：{why}";
     Delisted { what } => "{what} is taken off sale; what was sold goes on", "{what} 已下架；已售出的服务不受影响";
     Relisted { what } => "{what} is on sale again", "{what} 已重新上架";
     NotDelisted { what } => "{what} was not taken off sale; `hufu-platform delistings` lists what is", "{what} 并未下架；请用 hufu-platform delistings 查看";

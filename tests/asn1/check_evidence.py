@@ -14,10 +14,10 @@ BODIES = {
     1: "SignedStatement", 2: "SignedStatement", 3: "Deal", 4: "SignedStatement", 10: "Rules", 11: "Window",
     12: "UsageRecord", 13: "UsageRecord", 14: "OrderStatus", 15: "Signed", 17: "UserOperation", 18: "Signed", 19: "Signed",
     20: "SignedRotation", 21: "Signed", 22: "Signed",
-    23: "Certificates", 24: "FinanceLink", 25: "SetAside", 26: "Epoch", 27: "Allocation", 28: "Signed", 40: "Bill", 41: "Correction", 42: "Payment",
+    23: "Certificates", 24: "FinanceLink", 25: "SetAside", 26: "Epoch", 27: "Allocation", 28: "Signed", 29: "Signed", 40: "Bill", 41: "Correction", 42: "Payment",
     43: "RefundPaid",
 }
-SIGNED = {15: "Notice", 18: "Demand", 19: "Response", 21: "Receipt", 22: "Offer", 28: "Matching"}
+SIGNED = {15: "Notice", 18: "Demand", 19: "Response", 21: "Receipt", 22: "Offer", 28: "Matching", 29: "Account"}
 STATEMENTS = (1, 2, 4)
 
 

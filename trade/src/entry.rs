@@ -78,6 +78,8 @@ kinds! {
     Allocation = 27, "allocation";
     /// What a buyer chose of the answers to its demand: `Signed` over [`crate::matching::Matching`], by the platform.
     Matching = 28, "matching";
+    /// An account of the platform: `Signed` over [`crate::account::Account`], by the platform.
+    Account = 29, "account";
     /// Bill: [`crate::bill::Bill`] (finance log).
     Bill = 40, "bill";
     /// Correction of a bill: [`crate::correction::Correction`] (finance log).

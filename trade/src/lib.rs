@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod allocation;
 mod belongs;
 pub mod bill;

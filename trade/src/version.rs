@@ -6,7 +6,8 @@ use der::{Decode, Reader, Tag, Tagged, asn1::AnyRef};
 use crate::Error;
 
 /// The structures of `docs/evidence.asn1` whose first field is `version`, apart from the ledger's own.
-const VERSIONED: [&str; 28] = [
+const VERSIONED: [&str; 31] = [
+    "Account",
     "Allocation",
     "Ask",
     "Bill",
@@ -19,9 +20,11 @@ const VERSIONED: [&str; 28] = [
     "Matching",
     "Notice",
     "Offer",
+    "Operation",
     "OrderStatus",
     "ParentBill",
     "Payment",
+    "Public",
     "Receipt",
     "Reconciliation",
     "RefundPaid",
@@ -129,6 +132,7 @@ mod tests {
             };
         }
         each!(
+            crate::account::Account = "Account",
             crate::allocation::Allocation = "Allocation",
             crate::if2::peers::Ask = "Ask",
             crate::bill::Bill = "Bill",
@@ -141,9 +145,11 @@ mod tests {
             crate::matching::Matching = "Matching",
             crate::notice::Notice = "Notice",
             crate::statement::Offer = "Offer",
+            crate::account::Operation = "Operation",
             crate::entry::OrderStatus = "OrderStatus",
             crate::parent::ParentBill = "ParentBill",
             crate::entry::Payment = "Payment",
+            crate::if2::public::Public = "Public",
             crate::entry::Receipt = "Receipt",
             crate::reconciliation::Reconciliation = "Reconciliation",
             crate::correction::RefundPaid = "RefundPaid",

@@ -77,6 +77,28 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ),
     ("Tokens with which users enter services", "用户进入服务所用的令牌"),
     (
+        "Your account at the platform, and what was noted there that you did or that concerns you",
+        "您在平台的账户，以及平台记录的您的操作和与您有关的操作",
+    ),
+    ("Deals and scores of the nodes that this one follows", "所跟随节点的交易与评分"),
+    (
+        "Put back what copies of a ledger hold that lost blocks; run hufu init --recover before where all of it is lost",
+        "将副本中的区块放回缺失区块的账本；若账本全部丢失，请先执行 hufu init --recover",
+    ),
+    (
+        "A copy of the ledger's directory (its keys beside it), or what `hufu ledger export` wrote; may be given several times",
+        "账本目录的副本（密钥在其旁），或 hufu ledger export 的输出；可多次给出",
+    ),
+    ("Accounts of the platform at this node", "本节点持有的平台账户"),
+    (
+        "List the users that the platform told this node of, with roles and state",
+        "列出平台同步给本节点的用户及其角色和状态",
+    ),
+    (
+        "The node's configuration: its running agent says whether the user's account is still active",
+        "节点的配置文件：由运行中的代理判断该用户账户是否仍然有效",
+    ),
+    (
         "Check a user's token at the entry of a service: signature, audience, contract, time",
         "在服务入口检查用户令牌：签名、受众、合约、时间",
     ),

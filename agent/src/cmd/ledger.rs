@@ -21,7 +21,7 @@ use hufu_trade::{
 use serde_json::{Value, json};
 
 use crate::{
-    cmd::{Context, Outcome, bug, erase, file, key, ledger_keys::Keys, ledger_model},
+    cmd::{Context, Outcome, bug, erase, file, key, ledger_keys::Keys, ledger_model, ledger_restore},
     text::Text,
 };
 
@@ -51,6 +51,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "D")]
         out: PathBuf,
     },
+    /// Put back what copies of a ledger hold that lost blocks; run hufu init --recover before where all of it is lost
+    Restore(ledger_restore::Args),
     /// Prove that an entry is in the log
     Prove {
         /// The ledger's directory
@@ -91,6 +93,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
             };
             prove(dir, (log, *height, *index), context)
         }
+        Command::Restore(args) => ledger_restore::run(args, context),
         Command::Risk(args) => ledger_model::risk(args, context),
         Command::Cost(args) => ledger_model::cost(args, context),
     }

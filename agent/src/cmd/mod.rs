@@ -1,6 +1,7 @@
 //! The command line: flags every command has, dispatch, and how results and failures reach a person or a program.
 //! What a command does is in its own file.
 
+mod account;
 mod benchmark;
 mod buyer;
 mod capacity;
@@ -23,11 +24,13 @@ mod ledger;
 mod ledger_keys;
 mod ledger_meters;
 mod ledger_model;
+mod ledger_restore;
 mod manual;
 mod meter;
 mod node;
 mod pack;
 mod password;
+mod peers;
 mod pki;
 mod reconcile;
 mod report;
@@ -114,12 +117,17 @@ enum Command {
     /// Bare SM2: sign, verify, encrypt, decrypt
     #[command(subcommand)]
     Sm2(sm2::Command),
+    /// Accounts of the platform at this node
+    #[command(subcommand)]
+    Account(account::Command),
     /// Tokens with which users enter services
     #[command(subcommand)]
     Token(token::Command),
     /// The node's burnt-in record
     #[command(subcommand)]
     Firmware(firmware::Command),
+    /// Deals and scores of the nodes that this one follows
+    Peers(node::ConfigArgs),
     /// Proofs that a node showed two pasts of its log
     #[command(subcommand)]
     Fork(fork::Command),
@@ -196,9 +204,11 @@ pub(crate) fn run(arguments: &[OsString], lang: Lang) -> Outcome {
         Command::Cms(command) => cms::run(command, &context),
         Command::Seal(command) => seal::run(command, &context),
         Command::Stamp(command) => stamp::run(command, &context),
+        Command::Peers(args) => peers::run(args, &context),
         Command::Fork(command) => fork::run(command, &context),
         Command::Reconcile(args) => reconcile::run(args, &context),
         Command::Sm2(command) => sm2::run(command, &context),
+        Command::Account(command) => account::run(command, &context),
         Command::Token(command) => token::run(command, &context),
         Command::Firmware(command) => firmware::run(command, &context),
         Command::Ledger(command) => ledger::run(command, &context),

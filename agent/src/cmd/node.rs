@@ -36,7 +36,7 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct ConfigArgs {
     /// The configuration file
     #[arg(long, value_name = "F", default_value = "/etc/hufu/hufu.toml")]
-    config: PathBuf,
+    pub(super) config: PathBuf,
 }
 
 impl ConfigArgs {

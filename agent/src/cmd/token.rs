@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use hufu_audit::{Exit, Failure};
 use hufu_gm::{Signed, Usage, verify_chain};
 use hufu_trade::{
+    account::ACTIVE,
     decode,
     if2::Sealed,
     octets::rfc3339,
@@ -17,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     clock,
-    cmd::{Context, Outcome, file},
+    cmd::{Context, Outcome, account, file},
     text::Text,
 };
 
@@ -44,6 +45,9 @@ pub(super) struct Check {
     /// The contract that the user comes for; without it any
     #[arg(long, value_name = "NO")]
     contract: Option<String>,
+    /// The node's configuration: its running agent says whether the user's account is still active
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
 }
 
 pub(super) fn run(command: &Command, context: &Context) -> Outcome {
@@ -62,6 +66,11 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
     if let Err(why) = judge(args, (&signed, &token), &chain, &anchors, now_ns) {
         return Err(Failure::new(Exit::No, Text::NotValid { path: shown, why }));
     }
+    if let Some(config) = &args.config
+        && let Some(why) = barred(&account::accounts(config, context)?, &token.subject)
+    {
+        return Err(Failure::new(Exit::No, Text::NotValid { path: shown, why }));
+    }
     let contract = token.scope.strip_prefix(SCOPE_CONTRACT).unwrap_or_default().to_owned();
     let found = json!({
         "token_id": token.token_id, "user": token.subject, "contract_no": contract, "not_after": rfc3339(token.not_after),
@@ -71,6 +80,13 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Text::TokenHolds { user, contract: contract.clone(), until }.render(context.lang)
     })?;
     Ok(Exit::Done)
+}
+
+/// Why the node's accounts keep a user out. One of whom the platform told nothing comes with its token alone.
+fn barred(found: &serde_json::Value, user: &str) -> Option<String> {
+    let mut accounts = found["accounts"].as_array().into_iter().flatten();
+    let state = accounts.find(|account| account["user"] == user)?["state"].as_str()?;
+    (state != ACTIVE).then(|| format!("the account of {user} is {state}"))
 }
 
 /// Why the user may not enter.

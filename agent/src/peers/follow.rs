@@ -86,6 +86,9 @@ impl Peers {
     /// The answer to a question; one that was not asked is nothing.
     pub(super) fn answered(&mut self, now: Now, from: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
         let Ok(answer) = Headers::from_bytes(payload) else { return Ok(refused(from, "headers do not decode")) };
+        if answer.node == self.me.pool {
+            return self.own_answered(from, &answer);
+        }
         let (pool, log) = (answer.node.clone(), usize::from(answer.log));
         let Some(followed) = self.followed(&pool, log) else { return Ok(Vec::new()) };
         let is_asked = followed

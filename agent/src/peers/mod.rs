@@ -6,9 +6,11 @@ mod config;
 mod follow;
 mod forks;
 mod own;
+mod public;
 mod search;
 mod shown;
 pub(crate) mod thread;
+mod word;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,17 +20,24 @@ use hufu_trade::{
     if2::{
         MESSAGE_BYTES_MAX, Said, Told, Topic,
         peers::{Ask, Headers, Witnessing},
+        public::PublicRecord,
     },
     party::is_named,
 };
 
 use crate::{clock::Now, signer::NodeKey};
 pub(crate) use config::Raw;
-use follow::Followed;
+use follow::{Followed, read as read_header};
 use forks::Forks;
 use own::Own;
 pub(crate) use own::{certificates_of, file_of};
+use public::Records;
+pub(crate) use public::{read as public_records, record as public_record, scored};
 pub(crate) use shown::{Cosigned, PeerShown, Shown};
+use word::Hearing;
+#[cfg(test)]
+pub(crate) use word::Word;
+pub(crate) use word::Words;
 
 /// Certificates of one node's chain at most.
 const CHAIN_MAX: usize = 8;
@@ -78,8 +87,8 @@ pub(crate) enum Event {
     Unlinked,
     /// Time passed.
     Tick,
-    /// Blocks were appended to this node's ledger: their signed headers.
-    Written(Vec<Signed>),
+    /// Blocks were appended to this node's ledger: their signed headers, and what everybody may know of their entries.
+    Written { headers: Vec<Signed>, public: Vec<PublicRecord> },
     /// This node signs with another key from now on.
     Rotated { key: NodeKey, cert_id: Hash, certificates: Vec<Vec<u8>> },
     /// A message of the broker.
@@ -93,6 +102,8 @@ pub(crate) enum Effect {
     Publish { topic: Topic, payload: Vec<u8>, retain: bool },
     /// Something a person must know.
     Alarm { what: &'static str, detail: String },
+    /// How far this node signed its own logs, as peers and copies know: the writer must not sign below.
+    Words(Words),
 }
 
 /// A directory by the name of what lies in it.
@@ -111,6 +122,8 @@ struct Peer {
     chain: Vec<Vec<u8>>,
     logs: [Followed; 2],
     has_forked: bool,
+    /// What it makes public.
+    public: Records,
     /// Checkpoints that came before their signer's certificate: a broker delivers what is retained in any order.
     waiting: [Option<Vec<u8>>; 2],
 }
@@ -144,6 +157,9 @@ pub(crate) struct Peers {
     introduced_ns: u64,
     rates: BTreeMap<String, Rate>,
     answers: Rate,
+    hearing: Hearing,
+    /// What this node makes public.
+    public: Records,
 }
 
 fn log_of(number: u8) -> Log {
@@ -165,7 +181,8 @@ impl Peers {
         for pool in terms.follow.iter().filter(|pool| **pool != me.pool) {
             let logs = copies(pool, terms.headers)?.map(Followed::new);
             let waiting = [None, None];
-            let peer = Peer { keys: BTreeMap::new(), chain: Vec::new(), logs, has_forked: false, waiting };
+            let public = Records::open(directory(pool));
+            let peer = Peer { keys: BTreeMap::new(), chain: Vec::new(), logs, has_forked: false, public, waiting };
             peers.insert(pool.clone(), peer);
         }
         // Of its own log a node gives out all it can.
@@ -177,7 +194,9 @@ impl Peers {
             }
         }
         let (rates, answers) = (BTreeMap::new(), Rate::default());
-        Ok(Self { me, terms, own, peers, forks, is_linked: false, introduced_ns: 0, rates, answers })
+        let hearing = Hearing::of(peers.keys());
+        let public = Records::open(directory(&me.pool));
+        Ok(Self { me, terms, own, peers, forks, is_linked: false, introduced_ns: 0, rates, answers, hearing, public })
     }
 
     /// This node's own copies: sizes of its logs as they are known here.
@@ -194,6 +213,8 @@ impl Peers {
             cosigned: [0, 1].map(|log: usize| peer.logs[log].cosigned().to_string()),
             is_known: !peer.keys.is_empty(),
             has_forked: peer.has_forked,
+            deals: peer.public.all().iter().filter(|one| one.deal.is_some()).count(),
+            scores: peer.public.all().iter().filter(|one| one.score.is_some()).count(),
         });
         let names = |id: &hufu_ledger::witness::Cosignature| {
             let named = self.peers.iter().find(|(_, peer)| peer.keys.keys().any(|cert_id| id.names(cert_id)));
@@ -218,7 +239,7 @@ impl Peers {
                 Ok(Vec::new())
             }
             Event::Tick => self.tick(now),
-            Event::Written(headers) => self.written(&headers),
+            Event::Written { headers, public } => self.written(&headers, &public),
             Event::Rotated { key, cert_id, certificates } => {
                 (self.me.key, self.me.cert_id, self.me.certificates) = (key, cert_id, certificates);
                 Ok(self.certificates_told().into_iter().collect())
@@ -260,7 +281,7 @@ impl Peers {
     }
 
     fn tick(&mut self, now: Now) -> Result<Vec<Effect>, Error> {
-        let mut effects = Vec::new();
+        let mut effects = self.hear(now);
         if !self.is_linked {
             return Ok(effects);
         }
@@ -269,12 +290,15 @@ impl Peers {
             self.introduced_ns = now.mono_ns;
             effects.extend(self.certificates_told());
             effects.extend(self.forks_told(self.forks.of_each_node()));
+            self.public.is_untold = !self.public.all().is_empty();
         }
         for (log, whole) in self.own.checkpoints(now, self.terms.checkpoint_ns, &self.me)? {
             effects.push(self.told(Told::Checkpoint(log), whole.to_bytes()?, true));
         }
+        effects.extend(self.public_told(now));
         let pools: Vec<String> = self.peers.keys().cloned().collect();
         for pool in &pools {
+            effects.extend(self.settle_public(pool)?);
             for log in [0, 1] {
                 effects.extend(self.ask_due(now, pool, log)?);
             }
@@ -282,10 +306,14 @@ impl Peers {
         Ok(effects)
     }
 
-    fn written(&mut self, headers: &[Signed]) -> Result<Vec<Effect>, Error> {
+    fn written(&mut self, headers: &[Signed], public: &[PublicRecord]) -> Result<Vec<Effect>, Error> {
         let mut effects = Vec::new();
         for signed in headers {
             let Some((log, height)) = self.own.take(signed)? else { continue };
+            if log == 0 {
+                let here: Vec<PublicRecord> = public.iter().filter(|one| one.height == height).cloned().collect();
+                self.public.take((height, height + 1), &here)?;
+            }
             if self.is_linked {
                 let message = Headers::new(&self.me.pool, log, height, vec![signed.clone()]);
                 effects.extend(message.to_bytes().ok().map(|bytes| self.told(Told::Headers, bytes, false)));
@@ -294,9 +322,27 @@ impl Peers {
         Ok(effects)
     }
 
+    /// How far the ledger goes, as its reader found it: what copies hold beyond was lost.
+    pub(crate) fn ledger_holds(&mut self, sizes: [u64; 2]) {
+        self.own.ledger_holds(sizes);
+    }
+
     /// Whether something that was written did not reach the copies of this node's own logs.
     pub(crate) fn is_behind(&self) -> bool {
         self.own.is_behind
+    }
+
+    /// Blocks of the trade log that were looked through for what is public.
+    pub(crate) fn public_seen(&self) -> u64 {
+        self.public.seen()
+    }
+
+    /// Takes what is public of the blocks `from` to `until` of this node's trade log, as its ledger holds them.
+    ///
+    /// # Errors
+    /// [`Error`] of the disk.
+    pub(crate) fn public_found(&mut self, range: (u64, u64), records: &[PublicRecord]) -> Result<(), Error> {
+        self.public.take(range, records)
     }
 
     /// It was read.
@@ -331,6 +377,7 @@ impl Peers {
                 Told::Checkpoint(log) => self.checkpoint_told(now, (&pool, log), payload),
                 Told::Certificates => self.introduced(now, &pool, payload),
                 Told::Cosignature => self.cosignature_told(now, &pool, payload),
+                Told::Public => self.public_heard(&pool, payload),
             },
             Topic::LedgerTo { pool, to, said } if to == self.me.pool => match said {
                 Said::Ask => self.asked(now, &pool, payload),

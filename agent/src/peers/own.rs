@@ -12,7 +12,7 @@ use hufu_ledger::{
     witness::Cosignature,
 };
 use hufu_trade::{
-    if2::peers::{Beginning, Witnessing, chain_to_bytes},
+    if2::peers::{Beginning, Headers, Witnessing, chain_to_bytes},
     octets::Octets,
 };
 
@@ -29,6 +29,8 @@ struct Line {
     recent: VecDeque<(Checkpoint, WitnessedCheckpoint)>,
     /// When the last one was made, CLOCK_MONOTONIC ns.
     made_ns: Option<u64>,
+    /// Blocks that the ledger holds.
+    held: u64,
 }
 
 /// Both.
@@ -80,13 +82,51 @@ impl Own {
                     .unwrap_or_else(|| WitnessedCheckpoint { checkpoint: signed.clone(), cosignatures: Vec::new() });
                 Some((checkpoint, whole))
             });
-            Line { copy, recent: last.into_iter().collect(), made_ns: None }
+            let held = copy.size();
+            Line { copy, recent: last.into_iter().collect(), made_ns: None, held }
         });
         Ok(Self { lines, storage, is_behind: false })
     }
 
     pub(super) fn sizes(&self) -> [u64; 2] {
         [0, 1].map(|log: usize| self.lines[log].copy.size())
+    }
+
+    /// Blocks that the ledger holds, as far as it is known here.
+    pub(super) fn held(&self) -> [u64; 2] {
+        [0, 1].map(|log: usize| self.lines[log].held)
+    }
+
+    /// The ledger was read.
+    pub(super) fn ledger_holds(&mut self, sizes: [u64; 2]) {
+        for (line, size) in self.lines.iter_mut().zip(sizes) {
+            line.held = size;
+        }
+    }
+
+    /// Takes headers of this node's own log that somebody else kept: whether there were new ones, or why they are not its own.
+    ///
+    /// # Errors
+    /// [`Error`] of the disk.
+    pub(super) fn learn(&mut self, told: &Headers, key: &PublicKey) -> Result<Result<bool, String>, Error> {
+        let Some(line) = self.lines.get_mut(usize::from(told.log)) else { return Ok(Ok(false)) };
+        let mut is_new = false;
+        for (height, signed) in (told.first..).zip(&told.headers) {
+            let Ok(header) = BlockHeader::from_bytes(signed.tbs()) else { return Ok(Err("not a header".to_owned())) };
+            if height < line.copy.size() || header.epoch < line.copy.epoch() {
+                continue;
+            }
+            match line.copy.extend(signed, key) {
+                Ok(_) => is_new = true,
+                Err(Error::Refused { fault, .. }) => return Ok(Err(format!("{height}: {fault}"))),
+                Err(error) => return Err(error),
+            }
+        }
+        if is_new {
+            // What was signed must be known after the next start, too.
+            line.copy.keep(None)?;
+        }
+        Ok(Ok(is_new))
     }
 
     pub(super) fn copy(&self, log: usize) -> Option<&LogCopy> {
@@ -107,6 +147,7 @@ impl Own {
         let header = BlockHeader::from_bytes(signed.tbs())?;
         let number = header.log.number();
         let Some(line) = self.lines.get_mut(usize::from(number)) else { return Ok(None) };
+        line.held = line.held.max(header.height.saturating_add(1));
         if header.height < line.copy.size() {
             let known = line.copy.headers(header.height, 1)?;
             if known.first().is_some_and(|known| known.tbs() == signed.tbs()) || header.epoch <= line.copy.epoch() {
@@ -116,6 +157,7 @@ impl Own {
             if !line.copy.go_back(header.height, header.previous) {
                 return Ok(None);
             }
+            line.held = header.height.saturating_add(1);
             line.recent.clear();
         }
         if header.height > line.copy.size() {
@@ -135,7 +177,8 @@ impl Own {
         for (number, line) in (0_u8..).zip(&mut self.lines) {
             let last = line.recent.back().map_or(0, |(checkpoint, _)| checkpoint.size);
             let is_due = line.made_ns.is_none_or(|at| now.mono_ns.saturating_sub(at) >= every_ns);
-            if line.copy.size() <= last || !is_due {
+            // A copy beyond the ledger is what was lost: there is nothing to promise of it.
+            if line.copy.size() <= last || !is_due || line.copy.size() > line.held {
                 continue;
             }
             let checkpoint = Checkpoint {

@@ -15,6 +15,9 @@ pub(crate) struct PeerShown {
     pub(crate) is_known: bool,
     /// It showed two pasts.
     pub(crate) has_forked: bool,
+    /// Of the public records that are held of it.
+    pub(crate) deals: usize,
+    pub(crate) scores: usize,
 }
 
 /// A checkpoint of this node with the witnesses that cosigned it.

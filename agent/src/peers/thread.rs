@@ -15,11 +15,13 @@ use hufu_ledger::{
     storage::{Directory, Storage},
 };
 
-use super::{Effect, Event, Me, Peers, Shown, Storages, Terms};
+use super::{Effect, Event, Me, Peers, Shown, Storages, Terms, public_record};
 use crate::{clock::Clock, link::Outbound, writer::Input};
 
 /// Events that may wait.
 pub(crate) const EVENTS_MAX: usize = 512;
+/// Blocks that are looked through for what is public, at most.
+const LOOKED_THROUGH_MAX: u64 = 4096;
 /// Between two looks at what is due.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -82,6 +84,12 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
                     // A full queue means a stalled link: what is not said now is said again.
                     link.try_send(Outbound::Publish { topic, payload, retain }).ok();
                 }
+                Effect::Words(words) => {
+                    // The writer must hear it: this one waits for it, and the writer never waits for this one.
+                    if start.writer.send(Input::Words(words)).is_err() {
+                        return Ok(());
+                    }
+                }
                 Effect::Alarm { what, detail } => {
                     start.writer.try_send(Input::Alarm { what, detail }).ok();
                 }
@@ -103,11 +111,24 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
 /// Takes what the ledger holds above what the copies know.
 fn catch_up(peers: &mut Peers, dir: &Path) -> Result<(), hufu_ledger::Error> {
     let ledger = Ledger::open_read_only(dir)?;
+    peers.ledger_holds([Log::Trade, Log::Finance].map(|log| ledger.size(log)));
     for (log, size) in [Log::Trade, Log::Finance].into_iter().zip(peers.own_sizes()) {
         for height in size..ledger.size(log) {
             peers.catch_up(ledger.held(log, height)?.signed())?;
         }
     }
+    let (size, mut from) = (ledger.size(Log::Trade), peers.public_seen());
+    // Of a long log that was never looked through, the newest are enough.
+    from = if from > size { 0 } else { from }.max(size.saturating_sub(LOOKED_THROUGH_MAX));
+    let mut records = Vec::new();
+    for height in from..size {
+        let block = ledger.held(Log::Trade, height)?;
+        for (index, entry) in (0_u32..).zip(block.entries()) {
+            let place = block.entry_path(index).zip(entry.plain());
+            records.extend(place.and_then(|(path, bytes)| public_record(bytes, (height, index), &path)));
+        }
+    }
+    peers.public_found((from, size), &records)?;
     peers.caught_up();
     Ok(())
 }

@@ -201,6 +201,7 @@ impl Setup {
             keys: Keys::default(),
             directory: None,
             peers: None,
+            words: None,
             peers_shown: None,
         };
         let whole = Some(writer.begin_comparing()?);

@@ -1,5 +1,6 @@
 //! Tests of the core, with time as an argument. The world around it is `market.rs`.
 
+mod account;
 mod alarms;
 mod asked;
 mod change;
@@ -10,15 +11,19 @@ mod fetch;
 mod gpu;
 mod hardware;
 mod market;
+mod measured;
 mod memory;
 mod peers;
 mod period;
 mod personal;
 mod prepaid;
+mod public;
 mod served;
 mod session;
 mod settled;
+mod site;
 mod week;
+mod word;
 
 use hufu_ledger::Log;
 use hufu_trade::{

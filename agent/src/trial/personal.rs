@@ -123,6 +123,7 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         keys: crate::rotation::Keys::default(),
         directory: None,
         peers: None,
+        words: None,
         peers_shown: None,
     };
     (writer, inputs, obeyed)

@@ -198,6 +198,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         keys: crate::rotation::Keys::default(),
         directory: None,
         peers: None,
+        words: None,
         peers_shown: None,
         hardware: None,
     };

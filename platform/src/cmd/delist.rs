@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{DirArgs, Outcome, in_database};
 use crate::{
+    account,
     cli::Context,
     store::{
         delisting::{self, SHOP},
@@ -54,6 +55,7 @@ pub(super) async fn delist(args: &DelistArgs, now_ns: i64, context: &Context) ->
             return Ok(Err(Text::UnknownNode { node: node.to_owned() }));
         }
         delisting::add(&mut *db, (node, product), why, now_ns).await?;
+        account::note_local(&mut *db, ("delist", &shown(node, product), why), now_ns).await?;
         Ok(Ok(()))
     })
     .await?;
@@ -64,10 +66,13 @@ pub(super) async fn delist(args: &DelistArgs, now_ns: i64, context: &Context) ->
 }
 
 /// Puts it back.
-pub(super) async fn relist(which: &Which, context: &Context) -> Outcome {
+pub(super) async fn relist(which: &Which, now_ns: i64, context: &Context) -> Outcome {
     let (node, product) = named(which)?;
     in_database(&which.place, async |db| {
         let was = delisting::remove(&mut *db, (node, product)).await?;
+        if was {
+            account::note_local(&mut *db, ("relist", &shown(node, product), ""), now_ns).await?;
+        }
         Ok(if was { Ok(()) } else { Err(Text::NotDelisted { what: shown(node, product) }) })
     })
     .await?;

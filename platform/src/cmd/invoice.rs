@@ -7,7 +7,7 @@ use hufu_trade::octets::rfc3339;
 use serde_json::json;
 use sqlx::AnyConnection;
 
-use super::{DirArgs, Outcome, in_database};
+use super::{DirArgs, Outcome, in_database_noted};
 use crate::{
     cli::Context,
     error::Error,
@@ -99,7 +99,9 @@ pub(crate) async fn settle(place: &DirArgs, number: &str, told: Told<'_>, now_ns
         let why = format!("1 to {WORDS_CHARS} printable characters expected");
         return Err(Failure::new(Exit::Usage, Text::Usage { why }));
     }
-    in_database(place, async |db| record(db, number, Told { words, ..told }, now_ns).await).await
+    let noted = (told.act.operation(), number, words);
+    let work = async |db: &mut AnyConnection| record(db, number, Told { words, ..told }, now_ns).await;
+    in_database_noted(place, noted, now_ns, work).await
 }
 
 /// Records an act; the same one again is the same answer.

@@ -11,7 +11,7 @@ use sqlx::AnyConnection;
 use super::{DirArgs, Outcome, failed, open};
 use crate::{
     cli::{Context, bug},
-    store::{delisting, fork, invoice, list},
+    store::{account, delisting, fork, invoice, list, operation},
     text::Text,
 };
 
@@ -43,12 +43,16 @@ pub(super) enum List {
     Delistings,
     /// Proofs against nodes that showed two pasts.
     Forks,
+    /// Users' accounts, the newest changes first.
+    Accounts,
+    /// What users did, newest first.
+    Operations,
 }
 
 impl List {
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [List; 11] = [
+    pub(super) const ALL: [List; 13] = [
         List::Nodes,
         List::Products,
         List::Orders,
@@ -60,6 +64,8 @@ impl List {
         List::Shops,
         List::Delistings,
         List::Forks,
+        List::Accounts,
+        List::Operations,
     ];
 
     /// Name of the command and of the list in JSON.
@@ -76,6 +82,8 @@ impl List {
             List::Shops => "shops",
             List::Delistings => "delistings",
             List::Forks => "forks",
+            List::Accounts => "accounts",
+            List::Operations => "operations",
         }
     }
 
@@ -159,6 +167,22 @@ impl List {
                 ("log", "log", "账本"),
                 ("at", "since", "时间"),
             ],
+            List::Accounts => &[
+                ("user", "user", "用户"),
+                ("roles", "roles", "角色"),
+                ("state", "state", "状态"),
+                ("changed_at", "changed", "变更时间"),
+                ("told", "nodes told", "已同步节点"),
+                ("nodes", "of", "应同步节点"),
+            ],
+            List::Operations => &[
+                ("number", "number", "序号"),
+                ("at", "at", "时间"),
+                ("operator", "who", "操作者"),
+                ("act", "act", "操作"),
+                ("about", "about", "对象"),
+                ("why", "why", "说明"),
+            ],
             List::Delistings => &[
                 ("node", "node", "节点"),
                 ("product", "product", "产品"),
@@ -182,6 +206,8 @@ impl List {
             List::Shops => Rows::Shops(list::shops(db).await?),
             List::Delistings => Rows::Delistings(delisting::all(db).await?),
             List::Forks => Rows::Forks(fork::all(db).await?),
+            List::Accounts => Rows::Accounts(account::all(db).await?),
+            List::Operations => Rows::Operations(operation::newest(db, None).await?),
         })
     }
 }
@@ -212,6 +238,10 @@ pub(super) enum Rows {
     Delistings(Vec<delisting::DelistingRow>),
     /// See [`List::Forks`].
     Forks(Vec<fork::ForkRow>),
+    /// See [`List::Accounts`].
+    Accounts(Vec<account::AccountRow>),
+    /// See [`List::Operations`].
+    Operations(Vec<operation::OperationRow>),
 }
 
 /// Reads a list and shows it.

@@ -1,5 +1,6 @@
 //! The operator's commands over the platform's database, which `serve` may be using meanwhile.
 
+pub(crate) mod account;
 pub(crate) mod bills;
 pub(crate) mod delist;
 #[cfg(test)]
@@ -10,6 +11,7 @@ pub(crate) mod invoice;
 mod lists;
 pub(crate) mod manual;
 pub(crate) mod notice;
+pub(crate) mod operations;
 mod pack;
 pub(crate) mod parents;
 pub(crate) mod pay;
@@ -26,6 +28,7 @@ use hufu_audit::{Exit, Failure};
 use sqlx::AnyConnection;
 
 use crate::{
+    account as operations_of,
     cli::{Context, bug},
     clock,
     error::Error,
@@ -53,6 +56,12 @@ pub(crate) enum Command {
     Delistings(DirArgs),
     /// List proofs against nodes that showed two pasts of a log
     Forks(DirArgs),
+    /// Make or change a user's account; serve signs it and tells the nodes
+    Account(account::Args),
+    /// List the users' accounts
+    Accounts(DirArgs),
+    /// List what users did here, newest first, or check the chain of it
+    Operations(operations::Args),
     /// List the contracts
     Orders(DirArgs),
     /// List the bills and their payments, or write them as FOCUS
@@ -117,9 +126,12 @@ pub(crate) async fn run(command: &Command, context: &Context) -> Outcome {
         Command::Products(args) => lists::show(lists::List::Products, args, context).await,
         Command::Shops(args) => lists::show(lists::List::Shops, args, context).await,
         Command::Delist(args) => delist::delist(args, clock::now_ns(), context).await,
-        Command::Relist(args) => delist::relist(args, context).await,
+        Command::Relist(args) => delist::relist(args, clock::now_ns(), context).await,
         Command::Forks(args) => lists::show(lists::List::Forks, args, context).await,
         Command::Delistings(args) => lists::show(lists::List::Delistings, args, context).await,
+        Command::Account(args) => account::run(args, clock::now_ns(), context).await,
+        Command::Accounts(args) => lists::show(lists::List::Accounts, args, context).await,
+        Command::Operations(args) => operations::run(args, context).await,
         Command::Orders(args) => lists::show(lists::List::Orders, args, context).await,
         Command::Bills(args) => bills::run(args, context).await,
         Command::Usage(args) => lists::show(lists::List::Usage, args, context).await,
@@ -169,6 +181,23 @@ async fn in_database<T>(
         Text::Usage { .. } => Failure::new(Exit::Usage, text),
         text => Failure::new(Exit::No, text),
     })
+}
+
+/// The same, with the operation (act, upon what, particulars) noted in the same transaction where it was not refused.
+async fn in_database_noted<T>(
+    place: &DirArgs,
+    noted: (&str, &str, &str),
+    now_ns: i64,
+    work: impl AsyncFnOnce(&mut AnyConnection) -> Result<Result<T, Text>, Error>,
+) -> Result<T, Failure<Text>> {
+    in_database(place, async |db| {
+        let done = work(&mut *db).await?;
+        if done.is_ok() {
+            operations_of::note_local(db, noted, now_ns).await?;
+        }
+        Ok(done)
+    })
+    .await
 }
 
 /// What the database says, with the status it deserves.

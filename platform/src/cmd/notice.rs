@@ -11,7 +11,7 @@ use hufu_trade::{
 use serde_json::json;
 use sqlx::AnyConnection;
 
-use super::{DirArgs, Outcome, in_database};
+use super::{DirArgs, Outcome, in_database_noted};
 use crate::{
     cli::Context,
     error::{Error, hash},
@@ -56,7 +56,9 @@ pub(super) async fn keep(args: &Args, now_ns: i64) -> Result<Notice, Failure<Tex
     let no = ContractNo::from_hex(&args.contract_no);
     let no = no.ok_or_else(|| usage("CONTRACT_NO: 32 hexadecimal digits expected".to_owned()))?;
     let told = (args.act.as_str(), args.bill.as_deref(), args.why.as_str());
-    in_database(&args.place, async |db| record(db, no, told, now_ns).await).await
+    let noted = ("notice", args.contract_no.as_str(), &*format!("{}: {}", args.act, args.why));
+    let work = async |db: &mut AnyConnection| record(db, no, told, now_ns).await;
+    in_database_noted(&args.place, noted, now_ns, work).await
 }
 
 /// Keeps a notice; the same one again, while it waits for its answer, is the same answer.

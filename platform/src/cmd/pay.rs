@@ -6,7 +6,7 @@ use hufu_trade::{money::Money, octets::rfc3339, parent::Payable, rules::PAY};
 use serde_json::json;
 use sqlx::AnyConnection;
 
-use super::{DirArgs, Outcome, in_database};
+use super::{DirArgs, Outcome, in_database_noted};
 use crate::{
     cli::Context,
     error::Error,
@@ -52,7 +52,9 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 /// Checks and records what the arguments say.
 pub(crate) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
     let (amount, reference) = checked(&args.amount, &args.reference)?;
-    in_database(&args.place, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
+    let noted = ("pay", args.bill_no.as_str(), &*format!("{amount} CNY, {reference}"));
+    let work = async |db: &mut AnyConnection| record(db, &args.bill_no, amount, reference, now_ns).await;
+    in_database_noted(&args.place, noted, now_ns, work).await
 }
 
 /// The amount as money, and the reference without blanks around it.

@@ -11,7 +11,7 @@ use hufu_trade::{
 use serde_json::json;
 use sqlx::AnyConnection;
 
-use super::{Outcome, in_database, pay};
+use super::{Outcome, in_database_noted, pay};
 use crate::{
     cli::Context,
     error::Error,
@@ -59,7 +59,9 @@ pub(crate) async fn settle(args: &pay::Args, parent: ParentNo, now_ns: i64) -> R
             Some(Digest::from_hex(text).ok_or_else(wrong)?)
         }
     };
-    in_database(&args.place, async |db| record(db, (parent, buyer), (amount, reference), now_ns).await).await
+    let noted = ("pay", args.bill_no.as_str(), &*format!("{amount} CNY, {reference}"));
+    let work = async |db: &mut AnyConnection| record(db, (parent, buyer), (amount, reference), now_ns).await;
+    in_database_noted(&args.place, noted, now_ns, work).await
 }
 
 /// The one buyer of a parent order.

@@ -6,7 +6,7 @@ use hufu_trade::{money::Money, octets::rfc3339, rules::REFUND};
 use serde_json::json;
 use sqlx::AnyConnection;
 
-use super::{DirArgs, Outcome, in_database, pay::checked};
+use super::{DirArgs, Outcome, in_database_noted, pay::checked};
 use crate::{
     cli::Context,
     error::Error,
@@ -47,7 +47,9 @@ pub(super) async fn run(args: &Args, now_ns: i64, context: &Context) -> Outcome 
 /// Checks and records what the arguments say.
 pub(crate) async fn settle(args: &Args, now_ns: i64) -> Result<Moved, Failure<Text>> {
     let (amount, reference) = checked(&args.amount, &args.reference)?;
-    in_database(&args.place, async |db| record(db, &args.bill_no, amount, reference, now_ns).await).await
+    let noted = ("refund", args.bill_no.as_str(), &*format!("{amount} CNY, {reference}"));
+    let work = async |db: &mut AnyConnection| record(db, &args.bill_no, amount, reference, now_ns).await;
+    in_database_noted(&args.place, noted, now_ns, work).await
 }
 
 /// Records a refund; the same one again is the same answer.

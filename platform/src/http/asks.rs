@@ -14,8 +14,10 @@ use axum::{
 };
 use hufu_gm::{Certificate, sm2::PublicKey};
 use hufu_trade::{
+    account::BUYER,
     entry::SignedStatement,
     if2::{Answer, Browse, Interface, OrderChange, PLATFORM, SendOrder, segment_ok},
+    octets::Digest,
     statement::{Statement, con_type},
 };
 use serde::Serialize;
@@ -26,9 +28,11 @@ use super::{
     answer::{Wrong, read},
 };
 use crate::{
+    account, courier,
     error::Error,
     judge::{Code, Refusal, certificate, entry::check_score, notice},
     store::{
+        account as accounts,
         bill::{self, Source},
         contract, delisting, node,
     },
@@ -65,6 +69,16 @@ pub(super) async fn browse(
     let leaf = leaf.ok_or_else(|| Refusal::new(Code::Certificate, "not the certificate that the statement names"))?;
     signed_by(Certificate::public_key(leaf), &signed)?;
     let mut tx = api.store.read().await?;
+    let is_met = account::is_met(&mut tx, (statement.buyer, &pool)).await??;
+    drop(tx);
+    if !is_met {
+        // Nobody else writes meanwhile, so only who is new here asks for it.
+        let mut tx = api.store.write().await?;
+        account::meet(&mut tx, &api.identity, (statement.buyer, &pool), (api.now)()).await??;
+        tx.commit().await?;
+    }
+    tell_account(&api, statement.buyer, &pool).await?;
+    let mut tx = api.store.read().await?;
     let delisted = delisting::of(&mut tx, &pool, &request.product_id).await?;
     drop(tx);
     if let Some(why) = delisted {
@@ -88,6 +102,9 @@ pub(super) async fn order(
     if let Some((_, key)) = contract.and_then(|contract| contract.buyer) {
         signed_by(&key, &signed)?;
     }
+    let mut tx = api.store.read().await?;
+    account::allowed(&mut tx, statement.buyer, BUYER).await??;
+    drop(tx);
     relay(&api, &pool, Interface::SendOrder, &request).await
 }
 
@@ -127,6 +144,17 @@ pub(super) async fn order_change(
         return Err(Refusal::new(Code::Signature, "the notice is not signed by the buyer").into());
     }
     relay(&api, &pool, Interface::OrderChange, &request).await
+}
+
+/// The node is told of the buyer's account before its browse; where that is lost, the courier tells it again.
+async fn tell_account(api: &Api, user: Digest, pool: &str) -> Result<(), Wrong> {
+    let mut tx = api.store.read().await?;
+    let untold = accounts::untold_to(&mut tx, user, pool).await?;
+    drop(tx);
+    if let Some(untold) = untold {
+        api.relay.tell(pool, Interface::Account, courier::told(&untold)?).await?;
+    }
+    Ok(())
 }
 
 /// The node that a path names, if it ever made itself known: strangers' names leave nothing behind.

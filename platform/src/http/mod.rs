@@ -5,6 +5,7 @@ mod answer;
 mod asks;
 mod demands;
 mod lists;
+mod operations;
 mod packs;
 mod questions;
 mod reconciliations;
@@ -53,6 +54,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/contracts/{no}/bills", get(questions::bills))
         .route("/v1/bills/{no}", get(lists::bill))
         .route("/v1/bills/{no}/pack", post(packs::pack))
+        .route("/v1/operations", post(operations::show))
         .route("/v1/tokens", post(tokens::give))
         .route("/v1/demands", post(demands::publish))
         .route("/v1/demands/{no}", get(demands::show))

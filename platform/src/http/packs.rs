@@ -13,7 +13,7 @@ use axum::{
     response::IntoResponse,
 };
 use hufu_gm::{Hash, sm2::PublicKey, sm3::sm3};
-use hufu_trade::if2::Sealed;
+use hufu_trade::{if2::Sealed, octets::Octets};
 use serde::Deserialize;
 
 use super::{
@@ -21,10 +21,11 @@ use super::{
     answer::{Wrong, read},
 };
 use crate::{
+    account,
     error::Error,
     judge::{Code, Refusal},
     pack::{Lack, collect, zip},
-    store::{bill, contract, list},
+    store::{bill, contract, list, operation::Done},
 };
 
 /// How far the buyer's clock may be off; a signature is good for no longer than this.
@@ -61,6 +62,13 @@ pub(super) async fn pack(
     is_signed(&said, proof, (&id.0, &key), (api.now)())?;
     let input = collect(&mut tx, &number, &api.identity.chain).await?;
     drop(tx);
+    let user = Octets(id.0);
+    let mut tx = api.store.write().await?;
+    let who = user.to_string();
+    let done = Done { operator: &who, act: "pack", about: &number, concerns: Some(user), why: "" };
+    account::note(&mut tx, &done, (api.now)()).await?;
+    account::seal(&mut tx, &api.identity).await?;
+    tx.commit().await?;
     let lacking = |lack| match lack {
         Lack::Bill => no_such(),
         Lack::Piece(piece) => {

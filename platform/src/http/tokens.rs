@@ -10,6 +10,7 @@ use axum::{
     http::HeaderMap,
 };
 use hufu_trade::{
+    account::BUYER,
     if2::{Sealed, TokenGiven},
     octets::{ContractNo, Octets},
 };
@@ -21,9 +22,10 @@ use super::{
     packs::is_signed,
 };
 use crate::{
+    account,
     judge::{Code, Refusal},
     session,
-    store::contract,
+    store::{contract, operation::Done},
 };
 
 /// The request. Signed is `hufu-token-v1`, the contract's number and `at`, one a line, without a line end at the end.
@@ -55,6 +57,12 @@ pub(super) async fn give(
     let now_ns = (api.now)();
     let said = format!("hufu-token-v1\n{no}\n{}", asked.at);
     is_signed(&said, (&asked.certificates, &asked.at, &asked.signature), (&id.0, &key), now_ns)?;
+    let user = Octets(id.0);
+    account::allowed(&mut tx, user, BUYER).await??;
+    let (who, about) = (user.to_string(), no.to_string());
+    let done = Done { operator: &who, act: "token", about: &about, concerns: Some(user), why: &pool };
+    account::note(&mut tx, &done, now_ns).await?;
+    account::seal(&mut tx, &api.identity).await?;
     let given = session::for_user(&mut tx, &api.identity, (Octets(id.0), &no.to_string(), &pool), now_ns).await?;
     tx.commit().await?;
     Ok(Json(given))

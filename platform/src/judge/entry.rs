@@ -96,6 +96,7 @@ pub(crate) fn judge(facts: &Facts, place: &Place<'_>) -> Judged {
         EntryKind::Demand => kinds::demand(facts, place).into(),
         EntryKind::Response => kinds::response(facts, place).into(),
         EntryKind::Matching => kinds::matching(facts, place).into(),
+        EntryKind::Account => kinds::account(facts, place).into(),
         EntryKind::KeyRotation => kinds::rotation(facts, place).into(),
         EntryKind::Rules => rules(place.body).into(),
         EntryKind::Receipt => receipt(facts, place.body).into(),

@@ -3,6 +3,7 @@
 use hufu_gm::{PublicKey, Signed, sm3::sm3};
 use hufu_trade::{
     Error,
+    account::Account,
     demand::{Demand, Response},
     matching::Matching,
     octets::{Digest, Octets},
@@ -45,6 +46,17 @@ pub(super) fn matching(facts: &Facts, place: &Place<'_>) -> Result<Option<String
         return Err(malformed("relay is not the platform of this node's site"));
     }
     by_platform(facts, &signed, "matching")
+}
+
+/// An account that the platform told: its form, and that it is this platform's.
+pub(super) fn account(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
+    let signed = Signed::from_bytes(place.body).map_err(malformed)?;
+    let account: Account = read(signed.tbs(), "Account")?;
+    account.check().map_err(malformed)?;
+    if account.relay != platform_of(&facts.pool) {
+        return Err(malformed("relay is not the platform of this node's site"));
+    }
+    by_platform(facts, &signed, "account")
 }
 
 fn by_platform(facts: &Facts, signed: &Signed, what: &str) -> Result<Option<String>, Refusal> {

@@ -147,10 +147,23 @@ pub(crate) async fn find(db: &mut AnyConnection, number: &str) -> Result<Option<
     Ok(row.map(stored))
 }
 
-/// Every bill, by node and in the order of its log.
-pub(crate) async fn all(db: &mut AnyConnection) -> Result<Vec<StoredBill>, Error> {
-    let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills ORDER BY pool, height, hash";
-    let rows: Vec<BillRow> = sqlx::query_as(select).fetch_all(db).await?;
+/// Bills by node and in the order of its log, those behind one of them; at most `limit`.
+pub(crate) async fn behind(
+    db: &mut AnyConnection,
+    last: Option<&StoredBill>,
+    limit: i64,
+) -> Result<Vec<StoredBill>, Error> {
+    let select = "SELECT pool, hash, contract, total, due, state, disputed FROM bills b
+        WHERE $1 = 0 OR pool > $2 OR (pool = $2 AND (height > (SELECT height FROM bills l WHERE l.pool = $2 AND l.hash = $3)
+        OR (height = (SELECT height FROM bills l WHERE l.pool = $2 AND l.hash = $3) AND hash > $3)))
+        ORDER BY pool, height, hash LIMIT $4";
+    let rows: Vec<BillRow> = sqlx::query_as(select)
+        .bind(i64::from(last.is_some()))
+        .bind(last.map_or("", |last| last.pool.as_str()))
+        .bind(last.map_or_else(Vec::new, |last| last.hash.clone()))
+        .bind(limit)
+        .fetch_all(db)
+        .await?;
     Ok(rows.into_iter().map(stored).collect())
 }
 

@@ -146,6 +146,13 @@ pub(crate) async fn node_of(db: &mut AnyConnection, no: ContractNo) -> Result<Op
     Ok(row.map(|(pool,)| pool))
 }
 
+/// The buyer of a contract.
+pub(crate) async fn buyer_of(db: &mut AnyConnection, no: ContractNo) -> Result<Option<Digest>, Error> {
+    let select = "SELECT buyer FROM contracts WHERE contract = $1";
+    let row: Option<(Vec<u8>,)> = sqlx::query_as(select).bind(no.0.to_vec()).fetch_optional(db).await?;
+    row.map(|(buyer,)| Ok(Octets(hash(&buyer)?))).transpose()
+}
+
 /// Keeps the state of a contract.
 pub(crate) async fn set_state(
     db: &mut AnyConnection,

@@ -28,6 +28,15 @@ impl Act {
         }
     }
 
+    /// Its word in the chain of operations.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Act::Request => "invoice-request",
+            Act::Issue => "invoice-issue",
+            Act::Reverse => "invoice-reverse",
+        }
+    }
+
     /// The state that it leads to.
     pub(crate) fn state(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 //! same tables. Statements keep to what both understand. Nothing here judges; each file below holds the statements of one noun, and
 //! `place.rs` says where the database is.
 
+pub(crate) mod account;
 pub(crate) mod alarm;
 pub(crate) mod bill;
 pub(crate) mod block;
@@ -18,6 +19,7 @@ pub(crate) mod lost;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod notice;
+pub(crate) mod operation;
 pub(crate) mod parent;
 pub(crate) mod place;
 pub(crate) mod public;
@@ -27,6 +29,7 @@ pub(crate) mod rows;
 pub(crate) mod stamp;
 pub(crate) mod token;
 pub(crate) mod tree;
+pub(crate) mod witness;
 
 use std::{path::Path, time::Duration};
 

@@ -2,6 +2,7 @@
 //! its own. Nothing is mocked; the parties are `parties.rs`, the trade `world.rs` and `acts.rs`.
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
+mod accounts;
 pub(crate) mod acts;
 mod allocation;
 pub(crate) mod base;
@@ -19,5 +20,6 @@ mod quality;
 mod rotation;
 mod session;
 mod stamps;
+mod witnesses;
 mod workers;
 pub(crate) mod world;

@@ -105,6 +105,7 @@ impl World {
             (party(Some(&root), "s1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
         let store = super::base::store(&folder).await;
         let identity = Arc::new(Identity {
+            name: "s1/platform".to_owned(),
             cert_id: platform.id(),
             key: platform.key.clone(),
             chain: vec![platform.certificate.clone()],

@@ -204,6 +204,23 @@ pub struct OrderChange {
     pub notice: Sealed,
 }
 
+/// 用户账户下行同步 (7.1): an account of the platform, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountTold {
+    /// DER of `Signed` over the account.
+    pub account: Sealed,
+}
+
+/// The node's answer to [`AccountTold`]: the account stands in its log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountHeld {
+    /// The user's certificate id, 64 hexadecimal digits.
+    pub user: String,
+    /// The revision that stands.
+    pub revision: u64,
+}
+
 /// The node's answer to an order, a score or a notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {

@@ -7,6 +7,7 @@ mod envelope;
 mod message;
 pub mod peers;
 pub mod protected;
+pub mod public;
 mod question;
 mod session;
 mod topic;
@@ -15,9 +16,9 @@ pub use blocks::Blocks;
 pub use demand::{DEMANDS_MAX, DemandList, DemandResponse, Demands};
 pub use envelope::{Envelope, MESSAGE_BYTES_MAX, Opened, Payload, content_id};
 pub use message::{
-    Accepted, Answer, BillPush, Browse, Catalogue, EntryProof, Fetch, Held, Offered, OrderChange, PaymentConfirm,
-    PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla, Qualification, Remedy, Sealed,
-    SendOrder, ShopProfile,
+    Accepted, AccountHeld, AccountTold, Answer, BillPush, Browse, Catalogue, EntryProof, Fetch, Held, Offered,
+    OrderChange, PaymentConfirm, PaymentState, Problem, Product, ProductDelivery, ProductPrice, ProductSla,
+    Qualification, Remedy, Sealed, SendOrder, ShopProfile,
 };
 pub use question::{BillList, BillQuery, BillView, RefundAmount, RefundState};
 pub use session::{AuthCode, Authorised, Logout, TokenGiven, TokenRequest, UserInfo, UserState};

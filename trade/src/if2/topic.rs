@@ -62,6 +62,8 @@ interfaces! {
     Score = "score", up false, Replayable;
     /// 订单状态变更: a notice of the buyer, relayed, or of the platform; the answer is its entry.
     OrderChange = "order-change", up false, Replayable;
+    /// 用户账户下行同步 (7.1): an account of the platform; the node makes or changes its own.
+    Account = "account", up false, Replayable;
     /// 退款金额确认: what of an order's money goes back, now or at a given moment.
     RefundAmount = "refund-amount", up false, Ephemeral;
     /// 后付费账单查询: the bills of a contract as the node holds them.
@@ -112,6 +114,8 @@ pub enum Told {
     Checkpoint(u8),
     /// `certificates`: the node's chain, DER of `SEQUENCE OF OCTET STRING`, leaf first; retained.
     Certificates,
+    /// `public`: DER of `Signed` over [`super::public::Public`], retained.
+    Public,
     /// `cosignature`: [`super::peers::Witnessing`] of a checkpoint of another node.
     Cosignature,
     /// `fork-{16 hexadecimal digits}`: a fork proof, named by the first octets of its SM3; retained.
@@ -134,6 +138,7 @@ impl Told {
             Told::Checkpoint(0) => "checkpoint-trade".to_owned(),
             Told::Checkpoint(_) => "checkpoint-finance".to_owned(),
             Told::Certificates => "certificates".to_owned(),
+            Told::Public => "public".to_owned(),
             Told::Cosignature => "cosignature".to_owned(),
             Told::Fork(number) => format!("fork-{number}"),
         }
@@ -149,6 +154,7 @@ impl Told {
             "checkpoint-trade" => Some(Told::Checkpoint(0)),
             "checkpoint-finance" => Some(Told::Checkpoint(1)),
             "certificates" => Some(Told::Certificates),
+            "public" => Some(Told::Public),
             "cosignature" => Some(Told::Cosignature),
             name => number(name.strip_prefix("fork-")?),
         }

@@ -1,13 +1,17 @@
 //! Random demands, responses, choices, compared books, rotations and parent orders, as `dice.rs` makes the other structures.
 
 use hufu_trade::{
+    account::{Account, Operation},
     demand::{Demand, DemandAttribute, DemandItem, DemandRefusal, Proposal, Response},
-    if2::peers::{Ask, Beginning, Headers, Witnessing},
+    if2::{
+        peers::{Ask, Beginning, Headers, Witnessing},
+        public::{Public, PublicDeal, PublicRecord},
+    },
     matching::{Candidate, Matching, Selection},
     parent::{ChildBill, ParentBill, ParentNoInput, ParentOrder, Payable},
     reconciliation::{Reconciliation, ReconciliationLine},
     rotation::{KeyRotation, SignedRotation},
-    statement::Reservation,
+    statement::{RequirementItem, Reservation},
 };
 
 use crate::dice::Dice;
@@ -57,6 +61,31 @@ impl Dice<'_> {
             refusal: self.maybe(|d| DemandRefusal { code: d.text(), why: d.text() }),
         }
     }
+    pub(crate) fn account(&mut self) -> Account {
+        Account {
+            version: self.u8(),
+            relay: self.text(),
+            user: self.hash(),
+            revision: self.u64(),
+            roles: self.some(Self::text),
+            state: self.text(),
+            time: self.i64(),
+            operation: self.hash(),
+        }
+    }
+    pub(crate) fn operation(&mut self) -> Operation {
+        Operation {
+            version: self.u8(),
+            relay: self.text(),
+            number: self.u64(),
+            previous: self.hash(),
+            operator: self.text(),
+            act: self.text(),
+            about: self.text(),
+            time: self.i64(),
+            why: self.text(),
+        }
+    }
     pub(crate) fn selection(&mut self) -> Selection {
         Selection {
             version: self.u8(),
@@ -82,6 +111,26 @@ impl Dice<'_> {
             candidates: self.some(candidate),
             selection: self.signed(),
         }
+    }
+    pub(crate) fn public(&mut self) -> Public {
+        let item = |d: &mut Self| RequirementItem { product_id: d.text(), quantity: d.u32() };
+        let deal = |d: &mut Self| PublicDeal {
+            contract_no: d.hash(),
+            items: d.some(item),
+            contract_time: d.i64(),
+            service_end: d.i64(),
+        };
+        let record = |d: &mut Self| PublicRecord {
+            height: d.u64(),
+            index: d.u32(),
+            kind: d.u16(),
+            hash: d.hash(),
+            path: d.some(Self::hash),
+            deal: d.maybe(deal),
+            offer: d.maybe(Self::hash),
+            score: d.maybe(Self::bytes),
+        };
+        Public { version: self.u8(), node: self.text(), from: self.u64(), records: self.some(record) }
     }
     pub(crate) fn reconciliation(&mut self) -> Reconciliation {
         let line = |d: &mut Self| ReconciliationLine {

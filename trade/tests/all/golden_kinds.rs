@@ -3,6 +3,7 @@
 
 use hufu_gm::{SecretKey, ca};
 use hufu_trade::{
+    account::{ACTIVE, Account, BUYER, FIRST, Operation},
     demand::{Demand, DemandAttribute, DemandItem, DemandRefusal, Proposal, Response},
     encode,
     entry::{EntryKind, EntryName, octet_string},
@@ -89,6 +90,35 @@ pub(crate) fn matching(buyer: &Party, answers: &[Response], chosen: &Response) -
         candidates: candidates(hashed, &selection),
         selection: buyer.seal(encode(&selection, "Selection")?)?,
     })
+}
+
+/// The account of a user, and the operation that made it.
+fn account(user: Digest) -> Outcome<(Account, Operation)> {
+    let operation = Operation {
+        version: 1,
+        relay: "site-1/platform".to_owned(),
+        number: 1,
+        previous: FIRST,
+        operator: user.to_string(),
+        act: "register".to_owned(),
+        about: user.to_string(),
+        time: T0 - 100 * MINUTE,
+        why: "the first browse (首次浏览)".to_owned(),
+    };
+    operation.check()?;
+    operation.follows(None)?;
+    let account = Account {
+        version: 1,
+        relay: operation.relay.clone(),
+        user,
+        revision: 1,
+        roles: vec![BUYER.to_owned()],
+        state: ACTIVE.to_owned(),
+        time: operation.time,
+        operation: digest(&encode(&operation, "Operation")?),
+    };
+    account.check()?;
+    Ok((account, operation))
 }
 
 /// The books of one side over a day in which the golden bill was made.
@@ -215,6 +245,11 @@ pub(crate) fn kinds(files: &mut Files, parties: &Parties, order: &Requirement, b
     files.signed("Selection", &matching.selection)?;
     let body = files.signed("Matching", &parties.platform.seal(encode(&matching, "Matching")?)?)?;
     lone(files, "matching", EntryKind::Matching, 34, &body)?;
+
+    let (account, operation) = account(digest(parties.buyer.certificate.der()))?;
+    files.signed("Operation", &parties.platform.seal(encode(&operation, "Operation")?)?)?;
+    let body = files.signed("Account", &parties.platform.seal(encode(&account, "Account")?)?)?;
+    lone(files, "account", EntryKind::Account, 35, &body)?;
 
     let own = books(0, None, &named_bill(&bill), &bill);
     let own_der = encode(&own, "Reconciliation")?;

@@ -5,13 +5,17 @@ use hufu_gm::Signed;
 use hufu_trade::{
     encode,
     entry::octet_string,
-    if2::peers::{Ask, Beginning, Headers, Witnessing},
+    if2::{
+        peers::{Ask, Beginning, Headers, Witnessing},
+        public::{Public, PublicDeal, PublicRecord},
+    },
     octets::{Digest, Octets},
+    statement::RequirementItem,
 };
 
 use crate::{
     golden::{Files, Outcome},
-    parties::{POOL, Parties, Party, T0},
+    parties::{MINUTE, POOL, Parties, Party, T0},
     wire::{BlockHeader, Checkpoint, Log, digest},
 };
 
@@ -89,6 +93,26 @@ pub(crate) fn peers(
     let beginning = Beginning { checkpoint: sealed.clone(), peaks: vec![peak], head: digest(header.tbs()) };
     files.der("Beginning", &beginning)?;
     files.der("Ask", &Ask::new(POOL, 0, 0, 2))?;
+
+    let record = PublicRecord {
+        height: first.height,
+        index: 0,
+        kind: 3,
+        hash: digest(b"a deal entry"),
+        path: Vec::new(),
+        deal: None,
+        offer: None,
+        score: None,
+    };
+    let items = vec![RequirementItem { product_id: "vm-2c4g".to_owned(), quantity: 1 }];
+    let deal = PublicDeal { contract_no: Octets([0xeb; 16]), items, contract_time: T0, service_end: T0 + 60 * MINUTE };
+    files.der("PublicDeal", &deal)?;
+    let offer = PublicRecord { kind: 22, offer: Some(digest(b"what was offered")), ..record.clone() };
+    let deal = PublicRecord { index: 1, deal: Some(deal), path: vec![digest(b"beside it")], ..record };
+    files.der("PublicRecord", &deal)?;
+    let public = Public::newest(POOL, &[offer, deal]);
+    public.check()?;
+    files.signed("Public", &parties.node.seal(encode(&public, "Public")?)?)?;
 
     // Another block of the same height, and another root of the same size.
     let other = BlockHeader { time: first.time + 1, ..first.clone() };

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use der::{Decode, Encode};
 use hufu_gm::Signed;
 use hufu_trade::{
+    account::{Account, Operation},
     allocation::{Allocation, Device},
     bill::{Bill, Line, RatedGap},
     correction::{Adjustment, Correction, RefundPaid},
@@ -19,6 +20,7 @@ use hufu_trade::{
     if2::{
         Blocks,
         peers::{Ask, Beginning, Headers, Witnessing},
+        public::{Public, PublicDeal, PublicRecord},
     },
     matching::{Candidate, Matching, Selection},
     notice::{Notice, Renewal},
@@ -83,6 +85,8 @@ round_trips! {
     order_statuses_read_back: order_status,
     user_operations_read_back: user_operation,
     devices_read_back: device,
+    accounts_read_back: account,
+    operations_read_back: operation,
     allocations_read_back: allocation,
     time_qualities_read_back: quality,
     meter_identities_read_back: identity,
@@ -117,6 +121,7 @@ round_trips! {
     header_messages_read_back: headers,
     asks_read_back: ask,
     witnessings_read_back: witnessing,
+    public_records_read_back: public,
 }
 
 /// Decodes and encodes again what a golden file's name says it is; `None` for the ledger's own structures.
@@ -132,6 +137,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         };
     }
     by_name!(
+        Account,
         Adjustment,
         Allocation,
         Ask,
@@ -164,6 +170,7 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Metered,
         Notice,
         Offer,
+        Operation,
         OrderStatus,
         ParentBill,
         ParentNoInput,
@@ -171,6 +178,9 @@ fn again(name: &str, bytes: &[u8]) -> Option<Result<Vec<u8>, hufu_trade::Error>>
         Payment,
         Price,
         Proposal,
+        Public,
+        PublicDeal,
+        PublicRecord,
         QualityLine,
         RatedGap,
         Reading,

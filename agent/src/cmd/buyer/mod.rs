@@ -7,6 +7,7 @@ mod channel;
 mod check;
 mod demand;
 mod list;
+mod operations;
 mod parent;
 mod proof;
 mod sign;
@@ -138,6 +139,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "NO")]
         contract: Option<String>,
     },
+    /// Your account at the platform, and what was noted there that you did or that concerns you
+    Operations(Common),
     /// Fetch the evidence pack of a bill
     Pack {
         #[command(flatten)]
@@ -258,6 +261,7 @@ pub(super) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Select { common, demand_no, node, why } => demand::select(common, demand_no, (node, why), context),
         Command::Refund { common, contract, at } => ask::refund(common, contract.as_deref(), at.as_deref(), context),
         Command::Token { common, contract, output } => ask::token(common, contract.as_deref(), output, context),
+        Command::Operations(common) => operations::run(common, context),
         Command::Bills { common, contract } => ask::bills(common, contract.as_deref(), context),
         Command::Pack { common, bill_no, output } => pack(common, bill_no, output.as_deref(), context),
     }
