@@ -45,8 +45,8 @@ const CHAIN_MAX: usize = 8;
 const MESSAGES_A_SECOND: u32 = 64;
 /// Messages with headers that are given out in a second, to everybody together.
 const ANSWERS_A_SECOND: u32 = 64;
-/// In the time of so many checkpoints the certificates, and one fork proof of each node that forked, are told again: a follower that missed
-/// them can do nothing with the rest.
+/// In the time of so many checkpoints the certificates, the newest checkpoints, and one fork proof of each node that forked are told again:
+/// a follower that missed them can do nothing with the rest.
 const INTRODUCTION_CHECKPOINTS: u64 = 10;
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -260,15 +260,16 @@ impl Peers {
     /// What every new link is told: the broker may have forgotten it.
     fn introduce(&self) -> Vec<Effect> {
         let mut effects: Vec<Effect> = self.certificates_told().into_iter().collect();
-        for (log, newest) in (0_u8..).zip(self.own.newest()) {
-            effects.extend(
-                newest
-                    .and_then(|whole| whole.to_bytes().ok())
-                    .map(|bytes| self.told(Told::Checkpoint(log), bytes, true)),
-            );
-        }
+        effects.extend(self.checkpoints_told());
         effects.extend(self.forks_told(self.forks.all()));
         effects
+    }
+
+    /// The newest checkpoint of each log.
+    fn checkpoints_told(&self) -> Vec<Effect> {
+        let newest = (0_u8..).zip(self.own.newest());
+        let bytes = newest.filter_map(|(log, whole)| Some((log, whole?.to_bytes().ok()?)));
+        bytes.map(|(log, bytes)| self.told(Told::Checkpoint(log), bytes, true)).collect()
     }
 
     fn forks_told<'a>(&self, proofs: impl Iterator<Item = (&'a str, &'a [u8])>) -> Vec<Effect> {
@@ -289,6 +290,7 @@ impl Peers {
         if now.mono_ns.saturating_sub(self.introduced_ns) >= every_ns {
             self.introduced_ns = now.mono_ns;
             effects.extend(self.certificates_told());
+            effects.extend(self.checkpoints_told());
             effects.extend(self.forks_told(self.forks.of_each_node()));
             self.public.is_untold = !self.public.all().is_empty();
         }

@@ -57,7 +57,9 @@ fn deals_offers_and_scores_reach_all_over_a_bad_line() {
             assert_eq!(held(&site, place), all, "{seed}");
             let shown = site.nodes[place].peers.shown();
             assert_eq!((shown.peers[0].deals, shown.peers[0].scores), (10, 10), "{seed}");
-            assert!(site.nodes[place].alarms.is_empty(), "{:?}", site.nodes[place].alarms);
+            // Over a bad line a question may stay unanswered for long.
+            let refused = site.nodes[place].alarms.iter().any(|(what, _)| *what == "peer refused");
+            assert!(!refused, "{:?}", site.nodes[place].alarms);
         }
         assert_eq!(all.iter().filter_map(scored).count(), 10);
         let deal = all[1].deal.as_ref().expect("a deal");

@@ -10,6 +10,7 @@ use hufu_trade::{
     bill::Bill,
     if2::{Catalogue, Product, ProductPrice, ShopProfile},
 };
+use hufu_trade::octets::Octets;
 use serde_json::Value;
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     pack, pay,
 };
 use crate::{
+    account,
     store::{alarm, delisting, fork, invoice::Act, node, notice},
     tests::{
         base,
@@ -220,6 +222,8 @@ async fn every_list_shows_what_its_columns_name() {
     notice::add(&mut tx, &world.notice(&sold, "uphold")).await.expect("a notice");
     alarm::raise(&mut tx, POOL, "fork", "a second past", START).await.expect("an alarm");
     delisting::add(&mut tx, (POOL, "small"), "no licence", START).await.expect("a delisting");
+    let met = account::meet(&mut tx, &world.identity, (Octets(world.buyer.id()), POOL), START).await;
+    met.expect("the database").expect("an account");
     fork::add(&mut tx, ("0123456789abcdef", &proof), &proof.to_bytes().expect("DER"), START).await.expect("a proof");
     tx.commit().await.expect("a commit");
     let told = Told { act: Act::Request, words: "a company" };
@@ -233,7 +237,7 @@ async fn every_list_shows_what_its_columns_name() {
         }
         for lang in [Lang::En, Lang::Zh] {
             let shown = table(list.columns(), &rows, lang).expect("a table");
-            assert!(shown.contains(POOL) || [List::Products, List::Invoices].contains(&list), "{list:?}: {shown}");
+            assert!(shown.contains(POOL) || [List::Products, List::Invoices, List::Accounts].contains(&list), "{list:?}: {shown}");
             assert!(!shown.contains('\u{7}'), "a control character reaches the terminal");
         }
     }

@@ -105,6 +105,6 @@ pub(super) fn is_signed(
     if key.verify(said.as_bytes(), &signature.0).is_valid() {
         Ok(())
     } else {
-        Err(Refusal::new(Code::Signature, "the request is not signed by the contract's buyer"))
+        Err(Refusal::new(Code::Signature, "the signature of the request does not hold"))
     }
 }

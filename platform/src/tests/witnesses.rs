@@ -20,10 +20,12 @@ impl World {
         let (size, root) = (self.ledger.size(log), self.ledger.root(log));
         let one = Checkpoint { version: VERSION, log, node: POOL.to_owned(), epoch: 0, size, root, time: self.now };
         let signed = Signed::seal(one.to_bytes().expect("DER"), &self.node.id(), &self.node.key).expect("a signature");
-        let cosign = |witness: &&Party| {
-            Cosignature::make(signed.tbs(), (&witness.id(), &witness.key), self.now).expect("a signature")
-        };
-        WitnessedCheckpoint { cosignatures: witnesses.iter().map(cosign).collect(), checkpoint: signed.clone() }
+        let mut whole = WitnessedCheckpoint { cosignatures: Vec::new(), checkpoint: signed.clone() };
+        for witness in witnesses {
+            let made = Cosignature::make(signed.tbs(), (&witness.id(), &witness.key), self.now);
+            assert!(whole.add(made.expect("a signature")));
+        }
+        whole
     }
 
     async fn tell(&mut self, log: Log, whole: &WitnessedCheckpoint) {
