@@ -9,8 +9,8 @@ use hufu_ledger::{Block, ForkProof, Log};
 use hufu_trade::{
     bill::Bill,
     if2::{Catalogue, Product, ProductPrice, ShopProfile},
+    octets::Octets,
 };
-use hufu_trade::octets::Octets;
 use serde_json::Value;
 
 use super::{
@@ -237,7 +237,10 @@ async fn every_list_shows_what_its_columns_name() {
         }
         for lang in [Lang::En, Lang::Zh] {
             let shown = table(list.columns(), &rows, lang).expect("a table");
-            assert!(shown.contains(POOL) || [List::Products, List::Invoices, List::Accounts].contains(&list), "{list:?}: {shown}");
+            assert!(
+                shown.contains(POOL) || [List::Products, List::Invoices, List::Accounts].contains(&list),
+                "{list:?}: {shown}"
+            );
             assert!(!shown.contains('\u{7}'), "a control character reaches the terminal");
         }
     }

@@ -188,7 +188,7 @@ fn every_interface_has_a_name_of_the_alphabet_and_one_direction() {
     assert_eq!(names[..4], ["auth-code", "token", "logout", "user-info"]);
     assert_eq!(names[4..9], ["product-report", "blocks", "bill-push", "payment-confirm", "fetch"]);
     assert_eq!(names[9..11], ["demands", "demand-response"]);
-    assert_eq!(names[11..], ["browse", "order", "score", "order-change", "refund-amount", "bill-query"]);
+    assert_eq!(names[11..], ["browse", "order", "score", "order-change", "account", "refund-amount", "bill-query"]);
     assert_eq!(up, 11, "those of a node come first");
     for interface in Interface::ALL {
         assert!(segment_ok(interface.name()));
