@@ -99,7 +99,7 @@ pub(crate) async fn seal(db: &mut AnyConnection, identity: &Identity) -> Result<
     Ok(())
 }
 
-/// Whether a user has an account of which a node is told.
+/// Whether a user has an account of which a node is told, as it is now.
 ///
 /// # Errors
 /// [`Error`] from the database; inside, the [`Refusal`] of an account that may not buy.

@@ -125,9 +125,10 @@ pub(crate) async fn tell(db: &mut AnyConnection, subject: Digest, pool: &str) ->
     Ok(done.rows_affected() == 1)
 }
 
-/// Whether a node is told of an account.
+/// Whether a node is told of an account, and its newest revision is signed.
 pub(crate) async fn is_told(db: &mut AnyConnection, subject: Digest, pool: &str) -> Result<bool, Error> {
-    let select = "SELECT revision FROM account_nodes WHERE subject = $1 AND pool = $2";
+    let select = "SELECT n.revision FROM account_nodes n JOIN accounts a ON a.subject = n.subject
+        WHERE n.subject = $1 AND n.pool = $2 AND a.signed IS NOT NULL";
     let row: Option<(i64,)> = sqlx::query_as(select).bind(subject.0.to_vec()).bind(pool).fetch_optional(db).await?;
     Ok(row.is_some())
 }
