@@ -66,9 +66,8 @@ def main():
         until("all bills", lambda: all(c["state"] == "billed" for c in house.status()["contracts"]), windows + 120)
         after, grown = logs(house), resident(house.agent) - memory
         blocks = sum(int(after[log]["size"]) - int(before[log]["receipted"] or 0) for log in after)
-        log = house.at / f"{len(house.processes)}.log"
         house.platform = house.start(*house.platform.args)
-        until("the platform's link", lambda: "broker link up" in log.read_text(errors="replace"))
+        until("the platform's link", lambda: "broker link up" in house.platform.log.read_text(errors="replace"))
         begun = time.monotonic()
         while not is_receipted(house, after):
             if time.monotonic() > begun + 600:

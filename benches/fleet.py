@@ -3,25 +3,26 @@
 
 usage: benches/fleet.py [NODES [TERM_S]]        200 nodes, 60 s; HUFU_BIN_DIR names the programs. Root, nats-server, PostgreSQL, ip.
 
-Real programs: three nats-server with JetStream and an MQTT listener, state in three copies; the platform on PostgreSQL; so many
-agents, one order each, which pays for what it holds. All of it lives in a network namespace of its own, where `broker` is the
-name of all three. In the middle of the term one broker is killed and stays away until the bills are there.
+Real programs: three nats-server in a network namespace (scripts/with-nats), the platform on PostgreSQL (scripts/with-postgres), so many
+agents, one order each, which pays for what it holds. When half of the orders are placed, the broker that has all the links is killed
+and stays away until the bills are there. They are counted in PostgreSQL, by its own client.
 """
 
-import collections
 import concurrent.futures
 import json
 import os
 import pathlib
 import signal
+import statistics
 import subprocess
 import sys
-import tempfile
 import time
+import urllib.request
 
-from house import program, run, tool, until
+from house import ROOT, Parties, remove_cgroup, tool
 
-PRODUCT = """
+PLACE = f"hufu-fleet-{os.getpid()}"
+CONFIG = f"""
 [metrics]
 listen = ""
 [metering]
@@ -30,7 +31,7 @@ window_s = 10
 [demand]
 every_s = 0
 [provision]
-place = "{place}"
+place = "{PLACE}"
 [[product]]
 id = "small"
 name = "a hundredth of a core, held"
@@ -40,191 +41,103 @@ memory_bytes = 1048576
 resource = "reserved_cpu"
 price = "3600"
 """
-NATS = """
-server_name: n{number}
-listen: "127.0.0.1{number}:4222"
-jetstream {{ store_dir: "{folder}/nats-{number}", max_memory_store: 256MB, max_file_store: 2GB }}
-cluster {{ name: fleet, listen: "127.0.0.1{number}:6222", routes: [{routes}] }}
-mqtt {{ host: "127.0.0.1{number}", port: 1883, stream_replicas: 3, max_ack_pending: 1000 }}
-"""
-QUERY = """SELECT (SELECT COUNT(*) FROM bills), (SELECT COUNT(DISTINCT contract) FROM bills),
- (SELECT COUNT(*) FROM bills WHERE state = 'payable' AND total <> '0.00'), (SELECT COUNT(*) FROM forks),
- (SELECT COUNT(*) FROM entries WHERE refused IS NOT NULL)"""
+COUNTED = {
+    "bills": "bills",
+    "contracts": "(SELECT DISTINCT contract FROM bills) c",
+    "payable": "bills WHERE state = 'payable' AND total <> '0.00'",
+    "forks": "forks",
+    "refused": "entries WHERE refused IS NOT NULL",
+}
+# As scripts/with-nats has them.
+MONITORS = [f"http://127.0.0.1{number}:8222" for number in (1, 2, 3)]
+UP = "broker link up"
 
 
-class Fleet:
-    """Everything ends with the `with` block."""
-
-    def __init__(self, nodes):
-        self.nodes = [f"n{number:03}" for number in range(1, nodes + 1)]
-        self.space = f"hufu-fleet-{os.getpid()}"
-        self.processes = []
-
-    def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory(prefix="hufu-fleet-")
-        self.at = pathlib.Path(self.folder.name)
-        self.at.chmod(0o755)
-        self.hosts = pathlib.Path("/etc/netns") / self.space
-        try:
-            self.open()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+class Fleet(Parties):
+    """The platform and the agents."""
 
     def open(self):
-        ip = tool("ip")
-        subprocess.run([ip, "netns", "add", self.space], check=True)
-        subprocess.run([ip, "-n", self.space, "link", "set", "lo", "up"], check=True)
-        self.hosts.mkdir(parents=True)
-        lines = ["127.0.0.1 localhost"] + [f"127.0.0.1{number} broker" for number in (1, 2, 3)]
-        (self.hosts / "hosts").write_text("\n".join(lines) + "\n")
-        self.brokers = {number: self.broker(number) for number in (1, 2, 3)}
-        self.database = self.postgres()
-        self.parties()
-        self.platform = self.start("platform", [
-            program("hufu-platform"), "serve", "--dir", "platform", "--site", "s1", "--key", "platform.key", "--cert",
-            "platform.pem", "--trust", "root.pem", "--listen", "127.0.0.1:8480", "--broker", "broker:1883", "--database",
-            self.database])
-        until("the platform", lambda: (self.at / "platform" / "platform.json").exists())
+        self.serve("--broker", os.environ["HUFU_TEST_BROKER"], "--database", os.environ["HUFU_TEST_POSTGRES"])
+        self.agents = {}
 
-    def inside(self, command):
-        return [tool("ip"), "netns", "exec", self.space, *command]
-
-    def start(self, name, command, inside=True, **more):
-        with open(self.at / f"{name}.log", "ab") as log:
-            process = subprocess.Popen(self.inside(command) if inside else command, cwd=self.at, stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log, **more)
-        self.processes.append(process)
-        return process
-
-    def broker(self, number):
-        routes = ", ".join(f'"nats-route://127.0.0.1{other}:6222"' for other in (1, 2, 3) if other != number)
-        config = self.at / f"nats-{number}.conf"
-        config.write_text(NATS.format(number=number, folder=self.at, routes=routes))
-        return self.start(f"nats-{number}", [tool("nats-server"), "-c", str(config)])
-
-    def postgres(self):
-        """A cluster of this run's own, on a socket in the folder; PostgreSQL refuses to run as root."""
-        found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-        folder = found[-1].parent if found else pathlib.Path(tool("initdb")).parent
-        data = self.at / "postgres"
-        data.mkdir()
-        owner = "postgres" if subprocess.run(["id", "postgres"], capture_output=True).returncode == 0 else "nobody"
-        subprocess.run(["chown", owner, data], check=True)
-        as_owner = ["setpriv", f"--reuid={owner}", f"--regid={'postgres' if owner == 'postgres' else 'nogroup'}", "--clear-groups"]
-        subprocess.run([*as_owner, folder / "initdb", "-D", data / "data", "-U", "hufu", "--auth=trust", "--no-sync"],
-                       check=True, capture_output=True, cwd="/")
-        self.start("postgres", [*as_owner, str(folder / "postgres"), "-D", str(data / "data"), "-k", str(data), "-c",
-                                "listen_addresses=127.0.0.1", "-c", "port=5432"])
-        self.psql = [*self.inside([tool("psql")]), "-h", str(data), "-U", "hufu", "-At", "-F", " "]
-        until("PostgreSQL", lambda: subprocess.run([*self.psql, "-d", "postgres", "-c", "CREATE DATABASE fleet"],
-                                                   capture_output=True).returncode == 0)
-        return "postgresql://hufu@127.0.0.1:5432/fleet"
+    def enrol(self, name):
+        self.agents[name] = self.node(name, name, os.environ["HUFU_TEST_BROKER"], CONFIG)
 
     def count(self):
-        done = subprocess.run([*self.psql, "-d", "fleet", "-c", QUERY.replace("\n", " ")], capture_output=True, text=True)
-        names = ("bills", "contracts", "payable", "forks", "refused")
-        return dict(zip(names, map(int, done.stdout.split()))) if done.returncode == 0 else dict.fromkeys(names, 0)
+        query = ", ".join(f"(SELECT COUNT(*) FROM {what})" for what in COUNTED.values())
+        done = subprocess.run([tool("psql"), os.environ["HUFU_TEST_POSTGRES"], "-AtF", " ", "-c", f"SELECT {query}"],
+                              capture_output=True, text=True, check=True)
+        return dict(zip(COUNTED, map(int, done.stdout.split())))
 
-    def parties(self):
-        self.hufu("key", "new", "--out", "root.key")
-        self.hufu("pki", "root", "--key", "root.key", "--subject", "CN=fleet-root,C=CN", "--out", "root.pem")
-        for name, subject in (("platform", "CN=s1/platform"), ("buyer", "CN=buyer-1")):
-            self.hufu("key", "new", "--out", f"{name}.key")
-            self.hufu("key", "csr", "--key", f"{name}.key", "--subject", subject, "--out", f"{name}.csr")
-            self.issue(f"{name}.csr", f"{name}.pem")
+    def links(self, name):
+        """How often it said that its link is up."""
+        return self.agents[name].log.read_text(errors="replace").count(UP)
 
-    def issue(self, csr, out):
-        self.hufu("pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", csr, "--out", out)
-
-    def hufu(self, *arguments, statuses=(0,)):
-        return run("hufu", *arguments, cwd=self.at, statuses=statuses)
-
-    def enrol(self, node):
-        named = ("--site", "s1", "--node", node, "--broker", "broker:1883", "--trust", "root.pem")
-        self.hufu("init", "--dir", node, *named, "--platform-cert", "platform.pem")
-        self.issue(f"{node}/node.csr", f"{node}.pem")
-        self.hufu("init", "--dir", node, "--cert", f"{node}.pem")
-        with open(self.at / node / "hufu.toml", "a") as config:
-            config.write(PRODUCT.format(place=self.space))
-        self.start(node, [program("hufu"), "agent", "--config", f"{node}/hufu.toml"])
-
-    def buyer(self, *arguments):
-        command = self.inside([program("hufu"), "--json", "buyer", *arguments])
-        return subprocess.run(command, cwd=self.at, capture_output=True, text=True)
-
-    def order(self, node, term_s):
-        who = ("--platform", "http://127.0.0.1:8480", "--key", "buyer.key", "--cert", "buyer.pem", "--trust", "root.pem",
-               "--state", f"contract-{node}")
-        def answered(*arguments):
-            done = self.buyer(*arguments)
-            if done.returncode not in (0, 1, 69):
-                raise SystemExit(f"{node}: {arguments[0]}: {done.returncode}\n{done.stderr}")
-            return done.returncode == 0
-        until(f"an offer of {node}", lambda: answered("browse", *who, "--node", f"s1/{node}", "--product", "small"), 600)
-        until(f"a deal with {node}", lambda: answered("order", *who, "--term", f"{term_s}s", "--ceiling", "1000"), 600)
-
-    def kill(self, number):
-        """kill -9 of a broker: what runs in the namespace is the child of nobody but us."""
-        self.brokers[number].send_signal(signal.SIGKILL)
-        self.brokers[number].wait(30)
-
-    def __exit__(self, *_):
-        for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
-        for process in reversed(self.processes):
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        subprocess.run([tool("ip"), "netns", "del", self.space])
-        if self.hosts.exists():
-            (self.hosts / "hosts").unlink(missing_ok=True)
-            self.hosts.rmdir()
-        for folder in pathlib.Path("/sys/fs/cgroup").glob(f"**/{self.space}"):
+    def clean(self):
+        for folder in pathlib.Path("/sys/fs/cgroup").glob(f"**/{PLACE}"):
             for order in folder.iterdir():
                 if order.is_dir():
-                    order.rmdir()
-            folder.rmdir()
-        self.folder.cleanup()
+                    remove_cgroup(order)
+            remove_cgroup(folder)
 
 
-def memory(processes):
-    """Resident KiB of the agents, largest and sum."""
-    sizes = []
-    for process in processes:
-        lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        sizes += [int(line.split()[1]) for line in lines if line.startswith("VmRSS:")]
-    return max(sizes), sum(sizes)
+def resident_kib(process):
+    lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def broker(what):
+    """What the last of the brokers says of itself."""
+    with urllib.request.urlopen(f"{MONITORS[-1]}/{what}") as answer:
+        return json.load(answer)
 
 
 def main():
     nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     term_s = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    names = [f"n{number:03}" for number in range(1, nodes + 1)]
     began = time.monotonic()
-    with Fleet(nodes) as fleet:
-        with concurrent.futures.ThreadPoolExecutor(4) as several:
-            list(several.map(fleet.enrol, fleet.nodes))
-            print(f"{nodes} agents run after {time.monotonic() - began:.0f} s", flush=True)
-            list(several.map(lambda node: fleet.order(node, term_s), fleet.nodes))
-        print(f"{nodes} orders after {time.monotonic() - began:.0f} s; broker 1 is killed", flush=True)
-        fleet.kill(1)
-        end = time.monotonic() + term_s + 900
-        found = fleet.count()
-        while found["bills"] < nodes and time.monotonic() < end:
-            time.sleep(2)
+
+    def say(what):
+        print(f"{time.monotonic() - began:6.0f} s  {what}", flush=True)
+
+    with Fleet() as fleet, concurrent.futures.ThreadPoolExecutor(4) as several:
+        list(several.map(fleet.enrol, names))
+        say(f"{nodes} agents run")
+        order = lambda name: fleet.buy(name, name, f"{term_s}s", 600)
+        list(several.map(order, names[: nodes // 2]))
+        linked = {name: fleet.links(name) for name in names}
+        say(f"{nodes // 2} orders are placed; the broker is killed")
+        os.kill(int(os.environ["HUFU_TEST_BROKER_PID"]), signal.SIGKILL)
+        killed, again = time.monotonic(), {}
+        rest = [several.submit(order, name) for name in names[nodes // 2 :]]
+        end = killed + term_s + 900
+        while True:
             found = fleet.count()
-        agents = [process for process in fleet.processes if process.args[-1].endswith("hufu.toml")]
-        largest, _ = memory(agents)
-        gone = [process.args[-1] for process in agents if process.poll() is not None]
-        held = collections.Counter(found)
-        result = {"nodes": nodes, **held, "largest_agent_kib": largest, "agents_that_ended": len(gone),
-                  "seconds": round(time.monotonic() - began)}
+            for name in names:
+                if name not in again and fleet.links(name) > linked[name]:
+                    again[name] = round(time.monotonic() - killed, 1)
+            is_done = all(one.done() for one in rest) and found["bills"] >= nodes
+            if is_done or time.monotonic() > end:
+                break
+            time.sleep(1)
+        [one.result() for one in rest]
+        say("the bills are there" if is_done else "not all bills came")
+        gone = sum(process.poll() is not None for process in fleet.agents.values())
+        result = {
+            "nodes": nodes, **found, "agents_that_ended": gone, "linked_again": len(again),
+            "linked_again_s": [f(again.values()) for f in (min, statistics.median, max)] if again else None,
+            "largest_agent_kib": max(map(resident_kib, fleet.agents.values())),
+            "broker_kib": broker("varz")["mem"] // 1024, "broker_consumers": broker("jsz")["consumers"],
+            "seconds": round(time.monotonic() - began),
+        }
         print(json.dumps(result), flush=True)
-        wrong = found["bills"] != nodes or found["contracts"] != nodes or found["payable"] != nodes
-        return 1 if wrong or found["forks"] or found["refused"] or gone else 0
+        right = {"bills": nodes, "contracts": nodes, "payable": nodes, "forks": 0, "refused": 0, "agents_that_ended": 0}
+        return 0 if {name: result[name] for name in right} == right else 1
 
 
 if __name__ == "__main__":
+    if "HUFU_TEST_BROKER_PID" not in os.environ:
+        around = [str(ROOT / "scripts" / script) for script in ("with-nats", "with-postgres")]
+        os.execv(around[0], [*around, sys.executable, *sys.argv])
     sys.exit(main())

@@ -111,50 +111,105 @@ def median(values):
     return statistics.median(values)
 
 
-class House:
-    """PKI, platform, broker, one node, one buyer; everything ends with the `with` block. The broker is the platform's own, or
-    a mosquitto. `inside` turns the agent's command line into one that runs in a place of the caller's; workloads start from
-    the cgroups of the files `outside`, because what the kernel holds for a process stays where the process was made."""
+class Parties:
+    """A root, a platform and a buyer with their papers, and nodes, in one folder; everything ends with the `with` block. `inside`
+    turns an agent's command line into one that runs in a place of the caller's."""
 
-    def __init__(self, window_s=60, sample_ms=1000, mosquitto=False, inside=list, outside=()):
-        self.window_s = window_s
-        self.sample_ms = sample_ms
-        self.mosquitto = mosquitto
+    def __init__(self, inside=list):
         self.inside = inside
-        self.outside = outside
         self.processes = []
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="hufu-bench-")
         self.at = pathlib.Path(self.folder.name)
         try:
+            self.certify()
             self.open()
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def open(self):
+    def certify(self):
         self.hufu("key", "new", "--out", "root.key")
         self.hufu("pki", "root", "--key", "root.key", "--subject", "CN=bench-root,C=CN", "--out", "root.pem")
         for name, subject in (("platform", "CN=s1/platform"), ("buyer", "CN=buyer-1")):
             self.hufu("key", "new", "--out", f"{name}.key")
             self.hufu("key", "csr", "--key", f"{name}.key", "--subject", subject, "--out", f"{name}.csr")
             self.issue(f"{name}.csr", f"{name}.pem")
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            process.send_signal(signal.SIGTERM)
+        for process in reversed(self.processes):
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.clean()
+        self.folder.cleanup()
+
+    def clean(self):
+        """Takes away what the programs left outside the folder."""
+
+    def hufu(self, *arguments, statuses=(0,)):
+        return run("hufu", *arguments, cwd=self.at, statuses=statuses)
+
+    def issue(self, csr, out):
+        self.hufu("pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", csr, "--out", out)
+
+    def start(self, *command):
+        """Its output is in the file that `process.log` names."""
+        log = self.at / f"{len(self.processes)}.log"
+        with open(log, "ab") as file:
+            process = subprocess.Popen(command, cwd=self.at, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        process.log = log
+        self.processes.append(process)
+        return process
+
+    def serve(self, *more):
+        """The platform; `more` says what it is told of its broker and database."""
         self.platform = self.start(
             program("hufu-platform"), "serve", "--dir", "platform", "--site", "s1", "--key", "platform.key", "--cert",
-            "platform.pem", "--trust", "root.pem", "--listen", "127.0.0.1:0", *self.broker())
+            "platform.pem", "--trust", "root.pem", "--listen", "127.0.0.1:0", *more)
         said = self.at / "platform" / "platform.json"
         self.ready = json.loads(until("the platform", lambda: said.exists() and said.read_text()))
-        self.hufu("init", "--dir", "node", "--site", "s1", "--node", "n1", "--broker", self.ready["broker"], "--trust",
-                  "root.pem", "--platform-cert", "platform.pem")
-        self.issue("node/node.csr", "n1.pem")
-        self.hufu("init", "--dir", "node", "--cert", "n1.pem")
-        with open(self.at / "node" / "hufu.toml", "a") as config:
-            config.write(NODE_TOML.format(window_s=self.window_s, sample_ms=self.sample_ms))
+
+    def node(self, folder, node, broker, config):
+        """A node that was certified, with more of its configuration; its agent."""
+        self.hufu("init", "--dir", folder, "--site", "s1", "--node", node, "--broker", broker, "--trust", "root.pem",
+                  "--platform-cert", "platform.pem")
+        self.issue(f"{folder}/node.csr", f"{node}.pem")
+        self.hufu("init", "--dir", folder, "--cert", f"{node}.pem")
+        with open(self.at / folder / "hufu.toml", "a") as file:
+            file.write(config)
+        return self.start(*self.inside([program("hufu"), "agent", "--config", f"{folder}/hufu.toml"]))
+
+    def buy(self, node, number, term, limit_s=60):
+        who = ("--platform", f"http://{self.ready['http']}", "--key", "buyer.key", "--cert", "buyer.pem", "--trust",
+               "root.pem", "--state", f"contract-{number}")
+        for what, *more in (("browse", "--node", f"s1/{node}", "--product", "small"), ("order", "--term", term, "--ceiling", "1000")):
+            asked = ("buyer", what, *who, *more)
+            until(f"{what} at {node}", lambda: self.hufu(*asked, statuses=(0, 1, 69))[0] == 0, limit_s)
+
+
+class House(Parties):
+    """One node with workloads. The broker is the platform's own, or a mosquitto. Workloads start from the cgroups of the files
+    `outside`, because what the kernel holds for a process stays where the process was made."""
+
+    def __init__(self, window_s=60, sample_ms=1000, mosquitto=False, inside=list, outside=()):
+        super().__init__(inside)
+        self.window_s = window_s
+        self.sample_ms = sample_ms
+        self.mosquitto = mosquitto
+        self.outside = outside
+
+    def open(self):
+        self.serve(*self.broker())
         (self.at / "provision.sh").write_text(PROVISION)
         (self.at / "outside").write_text("\n".join(map(str, self.outside)))
-        self.agent = self.start(*self.inside([program("hufu"), "agent", "--config", "node/hufu.toml"]))
+        config = NODE_TOML.format(window_s=self.window_s, sample_ms=self.sample_ms)
+        self.agent = self.node("node", "n1", self.ready["broker"], config)
         until("the link", lambda: (self.status() or {}).get("linked"))
 
     def broker(self):
@@ -167,10 +222,7 @@ class House:
         until("mosquitto", lambda: listens(port))
         return ["--broker", f"127.0.0.1:{port}"]
 
-    def __exit__(self, *_):
-        for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+    def clean(self):
         for path in self.at.glob("*.pid"):
             try:
                 os.killpg(int(path.read_text()), signal.SIGKILL)
@@ -179,26 +231,9 @@ class House:
             # The orders go on without their agent, and so do their cgroups: cgtop and collectd would look at them for ever.
             for folder in pathlib.Path("/sys/fs/cgroup").glob(f"**/hufu-bench/{path.stem}"):
                 remove_cgroup(folder)
-        self.folder.cleanup()
-
-    def hufu(self, *arguments, statuses=(0,)):
-        return run("hufu", *arguments, cwd=self.at, statuses=statuses)
-
-    def issue(self, csr, out):
-        self.hufu("pki", "issue", "--ca", "root.pem", "--ca-key", "root.key", "--csr", csr, "--out", out)
-
-    def start(self, *command):
-        with open(self.at / f"{len(self.processes)}.log", "ab") as log:
-            process = subprocess.Popen(command, cwd=self.at, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
 
     def status(self):
         return self.hufu("status", "--config", "node/hufu.toml", statuses=(0, 69))[1]
 
     def order(self, number, term):
-        who = ("--platform", f"http://{self.ready['http']}", "--key", "buyer.key", "--cert", "buyer.pem", "--trust",
-               "root.pem", "--state", f"contract-{number}")
-        ask = ("buyer", "browse", *who, "--node", "s1/n1", "--product", "small")
-        until("an offer", lambda: self.hufu(*ask, statuses=(0, 1, 69))[0] == 0)
-        self.hufu("buyer", "order", *who, "--term", term, "--ceiling", "1000")
+        self.buy("n1", number, term)

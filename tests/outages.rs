@@ -7,7 +7,7 @@ use std::{fs, thread, time::Duration};
 
 use hufu_tests::{
     broker::{Memory, Mosquitto, free_port},
-    house::House,
+    house::{House, NODE, PRODUCT},
     line::Line,
     program::{self, hufu},
     trade::{Contract, bill, buy, metered, records, text},
@@ -138,6 +138,24 @@ fn a_line_that_breaks_in_the_middle_of_messages() {
     metered(&house, &contract, 6);
     everything_arrived_once(&house, &url, &contract, agent, 480);
     assert!(node.broken() > 0 && platform.broken() > 0, "{} and {} breaks", node.broken(), platform.broken());
+}
+
+/// As one of a cluster does that has just lost another. What node and platform have to say meanwhile must not keep them from it.
+#[test]
+fn a_broker_that_takes_its_time_to_welcome_anybody() {
+    let mut broker = Mosquitto::new(Memory::None);
+    broker.start();
+    let line = Line::to(broker.port());
+    let house = House::new(line.port());
+    let (_platform, url, _) = house.platform(&["--broker", &line.address()]);
+    let agent = house.agent();
+    let contract = buy(&house, &url, "c1", "16s");
+    line.waits(Duration::from_secs(7));
+    broker.kill();
+    broker.start();
+    let asked = ["--node", NODE, "--product", PRODUCT];
+    wait::until_true("a buyer is answered", 90, || house.buyer("browse", &url, "c2", &asked).code == 0);
+    everything_arrived_once(&house, &url, &contract, agent, 120);
 }
 
 /// What the broker kept for the platform is more than any connection of it carries, and comes first on each.

@@ -10,8 +10,8 @@ use std::{
 
 use hufu_trade::if2::{MESSAGE_BYTES_MAX, PLATFORM, Topic};
 use rumqttc::{
-    AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, Publish, QoS,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, NetworkOptions,
+    Publish, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::mpsc::Receiver;
 
@@ -38,6 +38,13 @@ const WRITER_TIMES: u32 = 2000;
 /// us. It sends that first, all at once, and over a line that breaks sooner than it is through no acknowledgement would ever
 /// arrive. Whoever sent it sends again until it is answered.
 const CUT_MAX: u32 = 2;
+/// A connection is given up after this long, s. A broker of a cluster that has just lost another takes some ten to welcome anybody, and a
+/// host that does not even refuse takes the kernel 127, before the next address of the same name is tried.
+const CONNECT_S: u64 = 150;
+/// A line that stands and takes nothing is given up after this long, s.
+const FLUSH_S: u64 = 5;
+/// Subscriptions that are refused are asked for so often in all.
+const ASKED_MAX: u32 = 6;
 const PAUSE_MS: u64 = 500;
 const PAUSE_MS_MAX: u64 = 60_000;
 
@@ -131,8 +138,8 @@ pub(crate) async fn run(broker: Broker, mut outbound: Receiver<Outbound>, writer
         let end = match connect(&broker, connection, cut >= CUT_MAX) {
             Err(why) => End::Broken(why),
             Ok((client, events)) => {
-                let (linked, is_cut, subscribed) = (false, false, 0);
-                let mut session = Session { broker: &broker, client, events, connection, linked, is_cut, subscribed };
+                let (linked, is_cut, asked) = (false, false, Asked::default());
+                let mut session = Session { broker: &broker, client, events, connection, linked, is_cut, asked };
                 let end = session.run(&mut outbound, &writer).await;
                 cut = if session.is_cut && !session.linked { cut.saturating_add(1) } else { 0 };
                 if session.linked {
@@ -188,6 +195,14 @@ fn presence(state: &str, boot: i64, session: u64) -> String {
     format!("{{\"state\":\"{state}\",\"boot\":{boot},\"session\":{session}}}")
 }
 
+/// The client has one limit for a connection that is made and for one that stands.
+fn network(limit_s: u64) -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(limit_s);
+    network
+}
+
 /// `clean`: what the broker kept for us is forgotten, and it keeps nothing when this connection ends.
 fn connect(broker: &Broker, session: u64, clean: bool) -> Result<(AsyncClient, EventLoop), String> {
     let mut options = broker.access.options(format!("hufu-{}", broker.pool.replace('/', "-")))?;
@@ -198,9 +213,7 @@ fn connect(broker: &Broker, session: u64, clean: bool) -> Result<(AsyncClient, E
     let topic = Topic::Presence { pool: broker.pool.clone() }.to_string();
     options.set_last_will(LastWill::new(topic, presence("lost", broker.boot, session), QoS::AtLeastOnce, true));
     let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
-    let mut network = rumqttc::NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    events.set_network_options(network);
+    events.set_network_options(network(CONNECT_S));
     Ok((client, events))
 }
 
@@ -260,25 +273,31 @@ struct Session<'a> {
     linked: bool,
     /// The broker was reached, and the connection broke.
     is_cut: bool,
-    subscribed: usize,
+    asked: Asked,
+}
+
+/// Subscriptions that the broker was asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Those that it has not answered.
+    waits: usize,
+    is_refused: bool,
+    times: u32,
 }
 
 impl Session<'_> {
     async fn run(&mut self, outbound: &mut Receiver<Outbound>, writer: &SyncSender<Input>) -> End {
+        let Some(reached) = self.reach(outbound).await else { return End::Closed };
+        if let Err(why) = self.handle(reached, writer).await {
+            return End::Broken(why);
+        }
         loop {
             tokio::select! {
-                event = self.events.poll() => match event {
-                    Ok(MqttEvent::Incoming(incoming)) => {
-                        if let Err(why) = self.incoming(incoming, writer).await {
-                            return End::Broken(why);
-                        }
+                event = self.events.poll() => {
+                    if let Err(why) = self.handle(event, writer).await {
+                        return End::Broken(why);
                     }
-                    Ok(MqttEvent::Outgoing(_)) => {}
-                    Err(error) => {
-                        self.is_cut = matches!(error, ConnectionError::MqttState(_));
-                        return End::Broken(error.to_string());
-                    }
-                },
+                }
                 out = outbound.recv() => match out {
                     None => {
                         self.farewell().await;
@@ -290,6 +309,38 @@ impl Session<'_> {
                         }
                     }
                 },
+            }
+        }
+    }
+
+    /// Makes the connection; `None` when the writer is gone. The first poll does it, and one that is dropped half-way begins anew: what
+    /// is to be sent must not end it, or a broker that takes its time is never reached.
+    async fn reach(&mut self, outbound: &mut Receiver<Outbound>) -> Option<Result<MqttEvent, ConnectionError>> {
+        let reached = {
+            let reached = self.events.poll();
+            tokio::pin!(reached);
+            loop {
+                tokio::select! {
+                    event = &mut reached => break event,
+                    out = outbound.recv() => { out?; }
+                }
+            }
+        };
+        self.events.set_network_options(network(FLUSH_S));
+        Some(reached)
+    }
+
+    async fn handle(
+        &mut self,
+        event: Result<MqttEvent, ConnectionError>,
+        writer: &SyncSender<Input>,
+    ) -> Result<(), String> {
+        match event {
+            Ok(MqttEvent::Incoming(incoming)) => self.incoming(incoming, writer).await,
+            Ok(MqttEvent::Outgoing(_)) => Ok(()),
+            Err(error) => {
+                self.is_cut = matches!(error, ConnectionError::MqttState(_));
+                Err(error.to_string())
             }
         }
     }
@@ -310,21 +361,31 @@ impl Session<'_> {
         filters
     }
 
+    /// Asks for all subscriptions, again where one of them was refused: a cluster that has just lost a broker has no place for some.
+    fn subscribe(&mut self) -> Result<(), String> {
+        if self.asked.times == ASKED_MAX {
+            return Err("the broker refuses a subscription; check its access list".to_owned());
+        }
+        let filters = self.filters();
+        self.asked.times += 1;
+        self.asked.waits = filters.len();
+        let ask = |filter| self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|e| e.to_string());
+        filters.into_iter().try_for_each(ask)
+    }
+
     async fn incoming(&mut self, incoming: Incoming, writer: &SyncSender<Input>) -> Result<(), String> {
         match incoming {
-            Incoming::ConnAck(_) => {
-                self.subscribed = 0;
-                for filter in self.filters() {
-                    self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|e| e.to_string())?;
-                }
-                Ok(())
-            }
+            Incoming::ConnAck(_) => self.subscribe(),
             Incoming::SubAck(answer) => {
-                if answer.return_codes.iter().any(|code| matches!(code, SubscribeReasonCode::Failure)) {
-                    return Err("the broker refuses a subscription; check its access list".to_owned());
+                self.asked.waits = self.asked.waits.saturating_sub(1);
+                self.asked.is_refused |= answer.return_codes.contains(&SubscribeReasonCode::Failure);
+                if self.asked.waits > 0 {
+                    return Ok(());
                 }
-                self.subscribed += 1;
-                if self.subscribed == self.filters().len() {
+                if std::mem::take(&mut self.asked.is_refused) {
+                    return self.subscribe();
+                }
+                if !self.linked {
                     let topic = Topic::Presence { pool: self.broker.pool.clone() };
                     let online = presence("online", self.broker.boot, self.connection);
                     self.publish(&topic, online.into_bytes(), true)?;

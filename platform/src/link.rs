@@ -32,6 +32,13 @@ const REQUESTS_MAX: usize = 1 << 16;
 /// us. It sends that first, all at once, and over a line that breaks sooner than it is through no acknowledgement would ever
 /// arrive. Whoever sent it sends again until it is answered.
 const CUT_MAX: u32 = 2;
+/// A connection is given up after this long, s. A broker of a cluster that has just lost another takes some ten to welcome anybody, and a
+/// host that does not even refuse takes the kernel 127, before the next address of the same name is tried.
+const CONNECT_S: u64 = 150;
+/// A line that stands and takes nothing is given up after this long, s.
+const FLUSH_S: u64 = 5;
+/// Subscriptions that are refused are asked for so often in all.
+const ASKED_MAX: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -79,8 +86,8 @@ impl Link {
             let why = match connect(&self.broker, self.worker.as_ref(), session, clean) {
                 Err(why) => why,
                 Ok((client, events)) => {
-                    let (is_up, is_cut, subscribed) = (false, false, 0);
-                    let mut link = Session { link: &mut self, client, events, session, is_up, is_cut, subscribed };
+                    let (is_up, is_cut, asked) = (false, false, Asked::default());
+                    let mut link = Session { link: &mut self, client, events, session, is_up, is_cut, asked };
                     let why = tokio::select! {
                         why = link.run() => why,
                         () = stopped(&mut stop) => return link.farewell().await,
@@ -121,6 +128,14 @@ async fn changed(held: &mut Option<watch::Receiver<BTreeSet<i64>>>) {
     }
 }
 
+/// The client has one limit for a connection that is made and for one that stands.
+fn network(limit_s: u64) -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(limit_s);
+    network
+}
+
 /// `clean`: what the broker kept for us is forgotten, and it keeps nothing when this connection ends.
 fn connect(
     broker: &Broker,
@@ -144,9 +159,7 @@ fn connect(
     let lost = state("lost", broker.boot, session);
     options.set_last_will(LastWill::new(state_topic(broker), lost, QoS::AtLeastOnce, true));
     let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    events.set_network_options(network);
+    events.set_network_options(network(CONNECT_S));
     Ok((client, events))
 }
 
@@ -167,21 +180,29 @@ struct Session<'a> {
     is_up: bool,
     /// The broker was reached, and the connection broke.
     is_cut: bool,
-    subscribed: usize,
+    asked: Asked,
+}
+
+/// Subscriptions that the broker was asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Those that it has not answered.
+    waits: usize,
+    is_refused: bool,
+    times: u32,
 }
 
 impl Session<'_> {
     /// Works until the connection ends; says why.
     async fn run(&mut self) -> String {
         let mut held = self.link.worker.as_ref().map(|worker| worker.held.clone());
+        let reached = self.reach().await;
+        if let Err(why) = self.handle(reached).await {
+            return why;
+        }
         loop {
             let done = tokio::select! {
-                event = self.events.poll() => match event {
-                    Ok(Event::Incoming(Incoming::Publish(first))) => self.publishes(first).await,
-                    Ok(Event::Incoming(incoming)) => self.incoming(incoming),
-                    Ok(Event::Outgoing(_)) => Ok(()),
-                    Err(error) => Err(self.lost(&error)),
-                },
+                event = self.events.poll() => self.handle(event).await,
                 () = changed(&mut held) => self.hear_anew(),
                 // Buyers' requests are asked again by the relay; one that finds no link is dropped here.
                 Some(outgoing) = self.link.outgoing.recv() => if self.is_up { self.publish(&outgoing) } else { Ok(()) },
@@ -189,6 +210,32 @@ impl Session<'_> {
             if let Err(why) = done {
                 return why;
             }
+        }
+    }
+
+    /// Makes the connection. The first poll does it, and one that is dropped half-way begins anew: what buyers ask meanwhile must not end
+    /// it, or a broker that takes its time is never reached. It is dropped, and asked again by the relay.
+    async fn reach(&mut self) -> Result<Event, ConnectionError> {
+        let reached = {
+            let reached = self.events.poll();
+            tokio::pin!(reached);
+            loop {
+                tokio::select! {
+                    event = &mut reached => break event,
+                    Some(_) = self.link.outgoing.recv() => {}
+                }
+            }
+        };
+        self.events.set_network_options(network(FLUSH_S));
+        reached
+    }
+
+    async fn handle(&mut self, event: Result<Event, ConnectionError>) -> Result<(), String> {
+        match event {
+            Ok(Event::Incoming(Incoming::Publish(first))) => self.publishes(first).await,
+            Ok(Event::Incoming(incoming)) => self.incoming(incoming),
+            Ok(Event::Outgoing(_)) => Ok(()),
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -209,28 +256,38 @@ impl Session<'_> {
 
     /// What the broker retains of nodes that are new here is asked for again: when it came, it was somebody else's.
     fn hear_anew(&mut self) -> Result<(), String> {
-        let retained = |filter: &String| filter.ends_with("/presence") || filter.ends_with("/products");
-        for filter in self.filters().into_iter().filter(|filter| self.is_up && retained(filter)) {
-            self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| error.to_string())?;
+        if !self.is_up {
+            return Ok(());
         }
-        Ok(())
+        let retained = |filter: &String| filter.ends_with("/presence") || filter.ends_with("/products");
+        self.asked.times = 0;
+        self.subscribe(self.filters().into_iter().filter(retained).collect())
+    }
+
+    /// Asks for subscriptions, all again where one of them was refused: a cluster that has just lost a broker has no place for some.
+    fn subscribe(&mut self, filters: Vec<String>) -> Result<(), String> {
+        if self.asked.times == ASKED_MAX {
+            return Err("the broker refuses a subscription; check its access list".to_owned());
+        }
+        self.asked.times += 1;
+        self.asked.waits += filters.len();
+        let ask = |filter| self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| error.to_string());
+        filters.into_iter().try_for_each(ask)
     }
 
     fn incoming(&mut self, incoming: Incoming) -> Result<(), String> {
         match incoming {
-            Incoming::ConnAck(_) => {
-                self.subscribed = 0;
-                for filter in self.filters() {
-                    self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| error.to_string())?;
-                }
-                Ok(())
-            }
+            Incoming::ConnAck(_) => self.subscribe(self.filters()),
             Incoming::SubAck(answer) => {
-                if answer.return_codes.iter().any(|code| matches!(code, SubscribeReasonCode::Failure)) {
-                    return Err("the broker refuses a subscription; check its access list".to_owned());
+                self.asked.waits = self.asked.waits.saturating_sub(1);
+                self.asked.is_refused |= answer.return_codes.contains(&SubscribeReasonCode::Failure);
+                if self.asked.waits > 0 {
+                    return Ok(());
                 }
-                self.subscribed = self.subscribed.saturating_add(1);
-                if self.subscribed == self.filters().len() {
+                if std::mem::take(&mut self.asked.is_refused) {
+                    return self.subscribe(self.filters());
+                }
+                if !self.is_up {
                     self.is_up = true;
                     tracing::info!("broker link up");
                     self.say("online")?;

@@ -79,3 +79,55 @@ impl Mosquitto {
         self.running = None;
     }
 }
+
+/// The broker that a test was given: a cluster (scripts/with-nats says where), or else a mosquitto of its own.
+#[derive(Debug)]
+pub enum Given {
+    /// Runs as long as this value lives.
+    Mosquitto(Mosquitto),
+    /// `HOST:PORT` of all, and the process of the one that may be killed.
+    Cluster(String, String),
+}
+
+impl Given {
+    /// A broker that takes connections.
+    pub fn new() -> Self {
+        let told = |name: &str| std::env::var(name).ok();
+        if let Some(address) = told("HUFU_TEST_BROKER") {
+            return Self::Cluster(address, told("HUFU_TEST_BROKER_PID").expect("HUFU_TEST_BROKER_PID beside it"));
+        }
+        let mut broker = Mosquitto::new(Memory::None);
+        broker.start();
+        Self::Mosquitto(broker)
+    }
+
+    /// `HOST:PORT`.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Mosquitto(broker) => broker.address(),
+            Self::Cluster(address, _) => address.clone(),
+        }
+    }
+
+    /// kill -9 of one of several; of a single one nothing.
+    pub fn lose_one(&self) {
+        if let Self::Cluster(_, pid) = self {
+            program::run(program::command("kill").args(["-s", "KILL", pid])).expect(0);
+        }
+    }
+
+    /// A client of mosquitto's, for messages as they are: QoS 1, on this broker.
+    pub fn client(&self, name: &str) -> std::process::Command {
+        let address = self.address();
+        let (host, port) = address.rsplit_once(':').expect("HOST:PORT");
+        let mut client = program::command(name);
+        client.args(["-h", host, "-p", port, "-q", "1"]);
+        client
+    }
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -97,11 +97,16 @@ impl Drop for House {
 impl House {
     /// Keys and certificates of everybody, and a node that knows its broker; no program runs yet.
     pub fn new(broker_port: u16) -> Self {
-        Self::under(broker_port, None)
+        Self::behind(&format!("127.0.0.1:{broker_port}"), None)
     }
 
     /// As [`Self::new`], with a rule table of the site's own.
     pub fn under(broker_port: u16, rules: Option<&str>) -> Self {
+        Self::behind(&format!("127.0.0.1:{broker_port}"), rules)
+    }
+
+    /// The same with a broker at any address.
+    pub fn behind(broker: &str, rules: Option<&str>) -> Self {
         let house = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         let root = house.path("root.key");
         hufu(&["key", "new", "--out", &root]).expect(0);
@@ -109,26 +114,29 @@ impl House {
         hufu(&["pki", "root", "--key", &root, subject[0], subject[1], "--out", &house.path("root.pem")]).expect(0);
         house.certify("platform", "CN=s1/platform");
         house.certify("buyer", "CN=buyer-1");
-        let dir = house.path("node");
-        let broker = format!("127.0.0.1:{broker_port}");
-        let (trust, platform) = (house.path("root.pem"), house.path("platform.pem"));
-        let named = ["--site", "s1", "--node", "n1", "--broker", &broker, "--trust", &trust];
-        hufu(&[&["init", "--dir", &dir][..], &named, &["--platform-cert", &platform]].concat()).expect(0);
-        house.issue(&house.path("node/node.csr"), &house.path("n1.pem"));
-        if let Some(rules) = rules {
-            let config = house.at("node/hufu.toml");
-            let text = fs::read_to_string(&config).expect("a configuration");
-            fs::write(house.at("node/contract.toml"), rules).expect("a rule table");
-            fs::write(&config, text + "\n[ledger]\nrules = \"contract.toml\"\n").expect("a configuration");
-        }
-        hufu(&["init", "--dir", &dir, "--cert", &house.path("n1.pem")]).expect(0);
-        let config = house.at("node/hufu.toml");
-        let text = fs::read_to_string(&config).expect("a configuration");
-        fs::write(&config, text + &more(house.folder.path())).expect("a configuration");
         fs::write(house.at("workload.sh"), WORKLOAD).expect("a workload");
         fs::write(house.at("provision.sh"), PROVISION).expect("a provisioning command");
         fs::set_permissions(house.at("provision.sh"), fs::Permissions::from_mode(0o755)).expect("a run bit");
+        house.node("node", "n1", broker, rules);
         house
+    }
+
+    /// Makes a node of the site in a folder: certified, with a ledger, and selling. The house has its first, n1 in `node`.
+    pub fn node(&self, folder: &str, node: &str, broker: &str, rules: Option<&str>) {
+        let (dir, cert) = (self.path(folder), self.path(&format!("{node}.pem")));
+        let (trust, platform) = (self.path("root.pem"), self.path("platform.pem"));
+        let named = ["--site", "s1", "--node", node, "--broker", broker, "--trust", &trust];
+        hufu(&[&["init", "--dir", &dir][..], &named, &["--platform-cert", &platform]].concat()).expect(0);
+        self.issue(&format!("{dir}/node.csr"), &cert);
+        let config = self.at(folder).join("hufu.toml");
+        if let Some(rules) = rules {
+            let text = fs::read_to_string(&config).expect("a configuration");
+            fs::write(self.at(folder).join("contract.toml"), rules).expect("a rule table");
+            fs::write(&config, text + "\n[ledger]\nrules = \"contract.toml\"\n").expect("a configuration");
+        }
+        hufu(&["init", "--dir", &dir, "--cert", &cert]).expect(0);
+        let text = fs::read_to_string(&config).expect("a configuration");
+        fs::write(&config, text + &more(self.folder.path())).expect("a configuration");
     }
 
     /// Tells the node another broker than it was made with.

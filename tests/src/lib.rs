@@ -11,7 +11,9 @@ pub mod program;
 pub mod slapd;
 
 pub mod broker;
+pub mod flood;
 pub mod house;
 pub mod line;
 pub mod pack;
+pub mod peer;
 pub mod trade;

@@ -21,6 +21,8 @@ struct Faults {
     bytes_per_s: AtomicU64,
     /// Each connection breaks after up to so many bytes; 0: none does.
     breaks_within: AtomicU64,
+    /// New connections carry nothing for so long, ms.
+    waits_ms: AtomicU64,
     /// Nothing goes through, and nobody is told.
     swallows: AtomicBool,
     /// Connections that broke so far.
@@ -67,6 +69,11 @@ impl Line {
         self.faults.breaks_within.store(bytes, Relaxed);
     }
 
+    /// New connections carry nothing for so long, as to a broker that takes its time.
+    pub fn waits(&self, time: Duration) {
+        self.faults.waits_ms.store(u64::try_from(time.as_millis()).expect("a short time"), Relaxed);
+    }
+
     /// Takes bytes and delivers nothing while it is on. What it took meanwhile is delivered afterwards, as TCP would.
     pub fn swallow(&self, on: bool) {
         self.faults.swallows.store(on, Relaxed);
@@ -102,7 +109,11 @@ fn accept(listener: &TcpListener, port: u16, faults: &Arc<Faults>) {
         for (from, to) in [(&near, &far), (&far, &near)] {
             let (from, to) = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
             let faults = Arc::clone(faults);
-            thread::spawn(move || pump(from, to, budget, &faults));
+            let wait = Duration::from_millis(faults.waits_ms.load(Relaxed));
+            thread::spawn(move || {
+                thread::sleep(wait);
+                pump(from, to, budget, &faults);
+            });
         }
     }
 }

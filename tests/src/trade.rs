@@ -25,8 +25,18 @@ pub fn buy(house: &House, platform: &str, state: &'static str, term: &str) -> Co
 
 /// The same with more arguments of the order; what the order printed.
 pub fn buy_with(house: &House, platform: &str, state: &'static str, term: &str, more: &[&str]) -> (Contract, Value) {
+    buy_of(house, NODE, (platform, state, term), more)
+}
+
+/// The same of any node of the house.
+pub fn buy_of(
+    house: &House,
+    node: &str,
+    (platform, state, term): (&str, &'static str, &str),
+    more: &[&str],
+) -> (Contract, Value) {
     wait::until_true("the platform has the catalogue", 60, || {
-        house.held("products").iter().any(|product| product["id"] == PRODUCT)
+        house.held("products").iter().any(|product| product["id"] == PRODUCT && product["node"] == node)
     });
     // `busy` (69) means that the node is not linked right now: ask again, with the same papers.
     let answered = |verb: &str, more: &[&str]| {
@@ -35,7 +45,7 @@ pub fn buy_with(house: &House, platform: &str, state: &'static str, term: &str, 
             (ran.code != 69).then(|| ran.expect(0).json())
         })
     };
-    let offer = answered("browse", &["--node", NODE, "--product", PRODUCT]);
+    let offer = answered("browse", &["--node", node, "--product", PRODUCT]);
     let deal = answered("order", &[&["--term", term, "--ceiling", "1000"][..], more].concat());
     assert_eq!(offer["contract_no"], deal["contract_no"]);
     (Contract { no: deal["contract_no"].as_str().expect("a number").to_owned(), state }, deal)
@@ -67,8 +77,12 @@ pub fn lives(pid: u32) -> bool {
 
 /// Usage records of a contract so far, as the node says; `None` while it does not answer.
 pub fn records(house: &House, contract: &Contract) -> Option<u64> {
-    let status = house.try_status()?;
-    let found = status["contracts"].as_array()?.iter().find(|c| c["contract_no"] == contract.no.as_str())?.clone();
+    records_in(&house.try_status()?, contract)
+}
+
+/// The same in what any node says of itself.
+pub fn records_in(status: &Value, contract: &Contract) -> Option<u64> {
+    let found = status["contracts"].as_array()?.iter().find(|c| c["contract_no"] == contract.no.as_str())?;
     found["records"].as_str()?.parse().ok()
 }
 

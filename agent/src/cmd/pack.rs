@@ -8,7 +8,7 @@ use hufu_audit::{
     pack::{Witnesses, build, from_ledger, witness},
 };
 use hufu_gm::cert::Certificate;
-use hufu_ledger::{Ledger, Log, WitnessedCheckpoint};
+use hufu_ledger::{Ledger, Log, WitnessedCheckpoint, witness::COSIGNATURES_MAX};
 use hufu_trade::{
     entry::{EXPORT, key_of},
     if2::peers::chain_from_bytes,
@@ -70,9 +70,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if peers::thread::dir_of(&source.dir).is_dir() {
         let ledger = open()?;
         for log in [Log::Trade, Log::Finance] {
-            if let Some(seen) = witnesses(&source.dir, ledger.node(), log)? {
-                witness(&mut input, &ledger, seen).map_err(|e| failure(&source.dir, &e))?;
-            }
+            let kept = witnesses(&source.dir, ledger.node(), log)?;
+            witness(&mut input, &ledger, kept).map_err(|e| failure(&source.dir, &e))?;
         }
     }
     let mut pack = std::io::Cursor::new(Vec::new());
@@ -97,8 +96,8 @@ fn source(args: &Args) -> Result<Source, Failure<Text>> {
     Ok(Source { dir: config.ledger_dir, node, platform, socket: config.socket })
 }
 
-/// What other nodes cosigned of a log, where they did.
-fn witnesses(ledger: &Path, node: &str, log: Log) -> Result<Option<Witnesses>, Failure<Text>> {
+/// What other nodes cosigned of a log: the newest checkpoint of each number of witnesses.
+fn witnesses(ledger: &Path, node: &str, log: Log) -> Result<Vec<Witnesses>, Failure<Text>> {
     let dir = peers::thread::dir_of(ledger).join(peers::dir_name(node));
     let read = |name: String| -> Result<Option<(PathBuf, Vec<u8>)>, Failure<Text>> {
         let path = dir.join(name);
@@ -107,13 +106,15 @@ fn witnesses(ledger: &Path, node: &str, log: Log) -> Result<Option<Witnesses>, F
             _ => file::read(&path).map(|bytes| Some((path, bytes))),
         }
     };
-    let (Some((path, bytes)), Some((listed, chain))) = (read(peers::file_of(log))?, read(peers::certificates_of(log))?)
-    else {
-        return Ok(None);
-    };
-    let checkpoint = WitnessedCheckpoint::from_bytes(&bytes).map_err(|e| file::malformed(&path, &e))?;
-    let certificates = chain_from_bytes(&chain).map_err(|e| file::malformed(&listed, &e))?;
-    Ok(Some(Witnesses { checkpoint, certificates }))
+    let mut kept = Vec::new();
+    for count in 1..=COSIGNATURES_MAX {
+        let Some((path, bytes)) = read(peers::file_of(log, count))? else { continue };
+        let Some((listed, chain)) = read(peers::certificates_of(log, count))? else { continue };
+        let checkpoint = WitnessedCheckpoint::from_bytes(&bytes).map_err(|e| file::malformed(&path, &e))?;
+        let certificates = chain_from_bytes(&chain).map_err(|e| file::malformed(&listed, &e))?;
+        kept.push(Witnesses { checkpoint, certificates });
+    }
+    Ok(kept)
 }
 
 fn failure(dir: &Path, error: &Error) -> Failure<Text> {

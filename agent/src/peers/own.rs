@@ -9,7 +9,7 @@ use hufu_ledger::{
     BlockHeader, Checkpoint, Error, Log, LogCopy, Signer, WitnessedCheckpoint,
     block::VERSION,
     storage::{Access, Storage, replace},
-    witness::Cosignature,
+    witness::{COSIGNATURES_MAX, Cosignature},
 };
 use hufu_trade::{
     if2::peers::{Beginning, Headers, Witnessing, chain_to_bytes},
@@ -41,14 +41,15 @@ pub(super) struct Own {
     pub(super) is_behind: bool,
 }
 
-/// The file in which the newest checkpoint with the most cosignatures lies, for packs.
-pub(crate) fn file_of(log: Log) -> String {
-    format!("witnessed.{log}.der")
+/// The file in which the newest checkpoint lies that so many cosigned, for packs. One for each number: a witness that is gone for good does
+/// not keep the others' word about what came later from being kept.
+pub(crate) fn file_of(log: Log, count: usize) -> String {
+    format!("witnessed.{log}.{count}.der")
 }
 
 /// The file with the certificates of those who cosigned it, and their issuers.
-pub(crate) fn certificates_of(log: Log) -> String {
-    format!("witnesses.{log}.der")
+pub(crate) fn certificates_of(log: Log, count: usize) -> String {
+    format!("witnesses.{log}.{count}.der")
 }
 
 /// Where a late comer begins with a copy: at the newest checkpoint of the node, where the copy stands exactly there.
@@ -77,7 +78,8 @@ impl Own {
             // The last checkpoint stands: its cosignatures may still be on the way.
             let last = copy.promised().and_then(|signed| {
                 let checkpoint = Checkpoint::from_bytes(signed.tbs()).ok()?;
-                let whole = read_kept(&*storage, copy.log()).filter(|whole| whole.checkpoint == *signed);
+                let kept = |count| read_kept(&*storage, copy.log(), count).filter(|whole| whole.checkpoint == *signed);
+                let whole = (1..=COSIGNATURES_MAX).rev().find_map(kept);
                 let whole = whole
                     .unwrap_or_else(|| WitnessedCheckpoint { checkpoint: signed.clone(), cosignatures: Vec::new() });
                 Some((checkpoint, whole))
@@ -239,21 +241,19 @@ impl Own {
         Ok(Ok(is_newest.then_some(whole)))
     }
 
-    /// Lays the checkpoint down for packs, unless the one there has more witnesses and covers as much.
+    /// Lays the checkpoint down for packs, unless the one there with as many witnesses is newer.
     fn keep(&mut self, log: usize, whole: &WitnessedCheckpoint, certificates: &[Vec<u8>]) -> Result<(), Error> {
         let Some(line) = self.lines.get(log) else { return Ok(()) };
-        let there = read_kept(&*self.storage, line.copy.log());
-        let size = |whole: &WitnessedCheckpoint| whole.read().map_or(0, |checkpoint| checkpoint.size);
-        let is_better = there
-            .is_none_or(|there| whole.cosignatures.len() >= there.cosignatures.len() && size(whole) >= size(&there));
-        if !is_better {
+        let (log, count) = (line.copy.log(), whole.cosignatures.len());
+        let place = |whole: &WitnessedCheckpoint| whole.read().map_or((0, 0), |one| (one.epoch, one.size));
+        if read_kept(&*self.storage, log, count).is_some_and(|there| place(&there) > place(whole)) {
             return Ok(());
         }
         // Certificates first: a checkpoint whose witnesses nobody knows is worth less than certificates that nobody needs.
         if let Ok(bytes) = chain_to_bytes(certificates) {
-            replace(&*self.storage, &certificates_of(line.copy.log()), &bytes)?;
+            replace(&*self.storage, &certificates_of(log, count), &bytes)?;
         }
-        replace(&*self.storage, &file_of(line.copy.log()), &whole.to_bytes()?)
+        replace(&*self.storage, &file_of(log, count), &whole.to_bytes()?)
     }
 
     /// The last checkpoints of each log with their witnesses by name; one whose name is not known any more is its number.
@@ -272,8 +272,8 @@ impl Own {
     }
 }
 
-fn read_kept(storage: &dyn Storage, log: Log) -> Option<WitnessedCheckpoint> {
-    let file = storage.open(&file_of(log), Access::Read).ok()?;
+fn read_kept(storage: &dyn Storage, log: Log, count: usize) -> Option<WitnessedCheckpoint> {
+    let file = storage.open(&file_of(log, count), Access::Read).ok()?;
     let mut bytes = vec![0; usize::try_from(file.size().ok()?.min(64 * 1024)).ok()?];
     file.read_at(&mut bytes, 0).ok()?;
     WitnessedCheckpoint::from_bytes(&bytes).ok()

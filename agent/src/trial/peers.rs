@@ -98,6 +98,35 @@ fn a_late_comer_begins_at_a_checkpoint_and_one_that_was_away_catches_up() {
     assert!(site.nodes.iter().all(|node| node.alarms.is_empty()));
 }
 
+#[test]
+fn a_witness_that_is_gone_takes_nothing_with_it_that_the_others_see() {
+    let (mut site, root) = three(8, 0);
+    // Size and witnesses of what the first has kept for packs.
+    let kept = |site: &Site| -> Vec<(u64, usize)> {
+        let files = site.nodes[0].disks.lock().unwrap().get("s1.a").unwrap().contents();
+        let read = files.iter().filter_map(|bytes| WitnessedCheckpoint::from_bytes(bytes).ok());
+        let mut kept: Vec<_> = read.map(|whole| (whole.read().unwrap().size, whole.cosignatures.len())).collect();
+        kept.sort_unstable();
+        kept
+    };
+    for round in 0..5 {
+        site.write(0, round);
+        site.pass(15);
+    }
+    assert_eq!(kept(&site), [(5, 1), (5, 2)]);
+    site.nodes[2].follow.clear();
+    for round in 0..5 {
+        site.write(0, round);
+        site.pass(15);
+    }
+    assert_eq!(kept(&site), [(5, 2), (10, 1)]);
+    site.nodes[0].again(&root);
+    assert_eq!(
+        site.nodes[0].peers.shown().cosigned[0].last().map(|one| (one.size, one.witnesses.len())),
+        Some((10, 1))
+    );
+}
+
 /// Two processes with the key of one node: b hears one of them, c the other; b and c hear each other.
 fn apart(from: usize, to: usize) -> bool {
     // Places: 0 and 3 are the two pasts of a, 1 is b, 2 is c.

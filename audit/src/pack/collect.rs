@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hufu_gm::{Signed, sm3::sm3};
-use hufu_ledger::{Entry, EntryRef, HeldBlock, HeldEntry, Ledger, Log};
+use hufu_ledger::{Checkpoint, Entry, EntryRef, HeldBlock, HeldEntry, Ledger, Log};
 use hufu_trade::{
     bill::Bill,
     entry::{Certificates, EntryKind, Receipt, Rules, key_of},
@@ -110,19 +110,27 @@ pub fn from_ledger(
     Ok(input)
 }
 
-/// Adds what witnesses signed of a log, and the way to the root that they saw from every entry that is proven. What they saw and this
-/// ledger does not hold (an epoch took its place) is left out.
+/// Adds what witnesses signed of one log, and the way to the root that they saw from every entry that is proven: of these checkpoints the one
+/// with the most witnesses among those that cover all of the pack, otherwise the newest. What they saw and this ledger does not hold (an
+/// epoch took its place) is left out.
 ///
 /// # Errors
 /// [`Error::Ledger`] when the ledger cannot be read.
-pub fn witness(input: &mut PackInput, ledger: &Ledger, witnesses: Witnesses) -> Result<(), Error> {
-    let seen = witnesses.checkpoint.read()?;
-    if seen.node != ledger.node()
-        || seen.size > ledger.size(seen.log)
-        || ledger.root_at(seen.log, seen.size)? != seen.root
-    {
-        return Ok(());
+pub fn witness(input: &mut PackInput, ledger: &Ledger, kept: Vec<Witnesses>) -> Result<(), Error> {
+    let mut best: Option<((bool, usize, u64), Checkpoint, Witnesses)> = None;
+    for one in kept {
+        let seen = one.checkpoint.read()?;
+        let is_held = seen.node == ledger.node()
+            && seen.size <= ledger.size(seen.log)
+            && ledger.root_at(seen.log, seen.size)? == seen.root;
+        let mut all = input.entries.iter().chain([&input.bill]);
+        let covers = all.all(|located| located.log != seen.log.number() || located.height < seen.size);
+        let rank = (covers, if covers { one.checkpoint.cosignatures.len() } else { 0 }, seen.size);
+        if is_held && best.as_ref().is_none_or(|(other, ..)| *other < rank) {
+            best = Some((rank, seen, one));
+        }
     }
+    let Some((_, seen, witnesses)) = best else { return Ok(()) };
     for located in input.entries.iter_mut().chain([&mut input.bill]) {
         let is_below = located.log == seen.log.number() && located.height < seen.size;
         if let Some(proof) = located.proof.as_mut().filter(|_| is_below) {

@@ -35,7 +35,7 @@ fn named(root: &Certificate, root_key: u8, subject: &str, scalar: u8) -> (Secret
     (key(scalar), certificate)
 }
 
-/// The pack of a plan whose checkpoints these nodes saw: name, scalar, and whether the root issued its certificate or another did.
+/// The pack of a plan whose newest checkpoints these nodes saw, two at least: name, scalar, and whether the root issued its certificate or another did.
 fn pack(seen_by: &[(&str, u8, bool)]) -> (Parties, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let plan = Plan::default();
@@ -48,20 +48,27 @@ fn pack(seen_by: &[(&str, u8, bool)]) -> (Parties, Vec<u8>) {
     let other_root = ca::root(&other_key, "CN=Another Root", None, &terms).unwrap();
     for log in [Log::Trade, Log::Finance] {
         let time = (START_S + 80_000) * 1_000_000_000;
-        let (size, root) = (ledger.size(log), ledger.root(log));
-        let one = Checkpoint { version: VERSION, log, node: POOL.to_owned(), epoch: 0, size, root, time };
-        let node = &parties.node;
-        let signed = one.seal(&Signer { key: &node.key, cert_id: node.id(), salt_key: &[0; 32] }).unwrap();
-        let mut whole = WitnessedCheckpoint { checkpoint: signed, cosignatures: Vec::new() };
-        let mut certificates = Vec::new();
-        for (subject, scalar, is_ours) in seen_by {
-            let (root, root_key) = if *is_ours { (&parties.root, 1) } else { (&other_root, 90) };
-            let (key, certificate) = named(root, root_key, subject, *scalar);
-            let made = Cosignature::make(whole.checkpoint.tbs(), (&certificate.id(), &key), time + 1).unwrap();
-            assert!(whole.add(made));
-            certificates.push(certificate.der().to_vec());
-        }
-        witness(&mut input, &ledger, Witnesses { checkpoint: whole, certificates }).unwrap();
+        let seen = |size: u64, seen_by: &[(&str, u8, bool)]| {
+            let (node, root) = (POOL.to_owned(), ledger.root_at(log, size).unwrap());
+            let one = Checkpoint { version: VERSION, log, node, epoch: 0, size, root, time };
+            let node = &parties.node;
+            let signed = one.seal(&Signer { key: &node.key, cert_id: node.id(), salt_key: &[0; 32] }).unwrap();
+            let mut checkpoint = WitnessedCheckpoint { checkpoint: signed, cosignatures: Vec::new() };
+            let mut certificates = Vec::new();
+            for (subject, scalar, is_ours) in seen_by {
+                let (root, root_key) = if *is_ours { (&parties.root, 1) } else { (&other_root, 90) };
+                let (key, certificate) = named(root, root_key, subject, *scalar);
+                let made = Cosignature::make(checkpoint.checkpoint.tbs(), (&certificate.id(), &key), time + 1).unwrap();
+                assert!(checkpoint.add(made));
+                certificates.push(certificate.der().to_vec());
+            }
+            Witnesses { checkpoint, certificates }
+        };
+        // More nodes saw what was before the bill, and fewer the newest: neither hides who saw the bill.
+        let old =
+            seen(1, &[("CN=site-4/node-1", 31, true), ("CN=site-4/node-2", 32, true), ("CN=site-4/node-3", 33, true)]);
+        let few = seen(ledger.size(log), &[("CN=site-4/node-1", 31, true)]);
+        witness(&mut input, &ledger, vec![old, few, seen(ledger.size(log), seen_by)]).unwrap();
     }
     let mut out = Cursor::new(Vec::new());
     build(&input, &mut out).unwrap();
