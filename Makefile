@@ -9,7 +9,7 @@ SHELL := bash
 BIN := $(TARGET_DIR)/debug
 DEMO_DIR ?= $(TARGET_DIR)/demo
 
-.PHONY: peers drain fleet fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
+.PHONY: peers peers-nats drain fleet fuzz intake cross tarball hardening reproducible deb vm-test vm-quota demo test check asn1 build setup release doc-hash weigh footprint kill sim store-bench clean-demo help
 
 help:
 	@echo 'make demo      sell, meter, bill and prove a real workload on this machine (DEMO_DIR=target/demo)'
@@ -31,6 +31,7 @@ help:
 	@echo 'make fuzz      everything gm parses under libFuzzer, 60 s a parser (its own build); FUZZ="10 certificate"'
 	@echo 'make intake    the platform taking in a recorded file of messages on PostgreSQL, beside the SM2 verifications in it'
 	@echo 'make peers     what following a hundred nodes costs, and catching up with one, beside SM2 alone'
+	@echo 'make peers-nats  nodes that fork, flood and sleep over three NATS brokers of which one is killed; make test has mosquitto'
 	@echo 'make sim       nodes, platform and buyers under every fault from one seed: SEEDS=200 FROM=1; make test has these 200'
 	@echo 'make store-bench  the ledger beside a plain file, SQLite, redb and sled (its own build, minutes); STORE_BENCH=--smoke'
 
@@ -117,6 +118,12 @@ vm-quota:
 fleet: release
 	scripts/setup nats-server
 	HUFU_BIN_DIR=$(abspath $(TARGET_DIR)/release) benches/fleet.py $(FLEET)
+
+# The flow of peers over a cluster of three NATS brokers of which one is killed. Root.
+peers-nats: build
+	scripts/setup nats-server
+	$(CARGO) test --workspace --locked --no-run
+	HUFU_BIN_DIR=$(abspath $(BIN)) scripts/with-nats $(CARGO) test --workspace --locked --test peers -- --nocapture
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing

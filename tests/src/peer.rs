@@ -37,6 +37,16 @@ impl Peer {
         Self { name: format!("s1/{node}"), dir, log: house.at(&format!("{node}.log")), agent: None }
     }
 
+    /// From its next start on it tells of its log as before, and asks nobody what it has signed of it.
+    pub fn follow_nobody(&self) {
+        let config = self.dir.join("hufu.toml");
+        let text = fs::read_to_string(&config).expect("a configuration");
+        let is_list = |line: &str| line.starts_with("follow = ");
+        let own = format!("follow = [{:?}]", self.name);
+        let lines = text.lines().map(|line| if is_list(line) { own.as_str() } else { line });
+        fs::write(config, lines.map(|line| format!("{line}\n")).collect::<String>()).expect("a configuration");
+    }
+
     /// Its configuration.
     pub fn config(&self) -> String {
         self.dir.join("hufu.toml").display().to_string()

@@ -46,6 +46,11 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
+    /// Nobody waits for the word of one that has forked.
+    pub(super) fn forget(&mut self, pool: &str) {
+        self.open.retain(|(other, _)| other != pool);
+    }
+
     pub(super) fn of<'a>(pools: impl Iterator<Item = &'a String>) -> Self {
         let open = pools.flat_map(|pool| [(pool.clone(), 0), (pool.clone(), 1)]).collect();
         Self { open, promised: [Word::default(); 2], again_ns: 0, pause_ns: 0, told: None }

@@ -1,6 +1,7 @@
 //! Tests of the core, with time as an argument. The world around it is `market.rs`.
 
 mod account;
+mod again;
 mod alarms;
 mod asked;
 mod change;

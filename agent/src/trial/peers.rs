@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Witnesses of the newest checkpoint of a node's trade log.
-fn witnesses(site: &Site, place: usize) -> Vec<String> {
+pub(super) fn witnesses(site: &Site, place: usize) -> Vec<String> {
     let shown = site.nodes[place].peers.shown();
     shown.cosigned[0].last().map(|newest| newest.witnesses.clone()).unwrap_or_default()
 }
