@@ -258,12 +258,6 @@ impl LogCopy {
         Ok(header)
     }
 
-    /// Forgets every block, and nothing that was promised: whoever has all of them fills the copy again from block 0.
-    pub fn empty(&mut self) {
-        (self.base, self.base_peaks, self.frontier) = (0, Vec::new(), Frontier::default());
-        (self.epoch, self.head, self.time) = (0, NO_PARENT, i64::MIN);
-    }
-
     /// Goes back to `size` blocks, for a node that opened a new epoch there. False where the copy does not reach back so far.
     pub fn go_back(&mut self, size: u64, head: Hash) -> bool {
         if size < self.base || size > self.size() {

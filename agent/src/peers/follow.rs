@@ -59,19 +59,8 @@ impl Followed {
 
     /// Size of the checkpoint that was cosigned last.
     pub(super) fn cosigned(&self) -> u64 {
-        self.promised().map_or(0, |checkpoint| checkpoint.size)
-    }
-
-    /// The checkpoint that was cosigned last.
-    fn promised(&self) -> Option<Checkpoint> {
-        self.copy.promised().and_then(|signed| Checkpoint::from_bytes(signed.tbs()).ok())
-    }
-
-    /// A new epoch takes the place of what is held: what was looked for of the one before is not asked for any more.
-    pub(super) fn replaced(&mut self, epoch: u64) {
-        self.search = None;
-        self.target.take_if(|(target, _)| target.epoch < epoch);
-        self.moved();
+        let promised = self.copy.promised().and_then(|signed| Checkpoint::from_bytes(signed.tbs()).ok());
+        promised.map_or(0, |checkpoint| checkpoint.size)
     }
 
     /// An answer moved something: what is still missing is asked for at once.
@@ -116,18 +105,11 @@ impl Peers {
             // It does not hold them: the next one is asked after the pause.
             return Ok(Vec::new());
         }
-        let before = (followed.copy.size(), followed.copy.epoch());
-        let (asked, search) = (followed.asked.clone(), followed.search.clone());
+        let before = followed.copy.size();
+        followed.asked = None;
         let effects = self.take(now, (&pool, from), &answer)?;
-        let Some(followed) = self.followed(&pool, log) else { return Ok(effects) };
-        if (followed.copy.size(), followed.copy.epoch()) != before {
+        if let Some(followed) = self.followed(&pool, log).filter(|followed| followed.copy.size() > before) {
             followed.moved();
-        } else if followed.search.is_some() && followed.search != search {
-            // It is looked for further down, and at once.
-            followed.asked = None;
-        } else {
-            // What was looked for is not there, or leads no further: nothing is asked again before its time.
-            (followed.asked, followed.search) = (asked, None);
         }
         Ok([effects, self.ask_due(now, &pool, log)?].concat())
     }
@@ -186,8 +168,7 @@ impl Peers {
                 Ok(_) => {}
                 Err(Error::Refused { fault: Fault::WrongParent, .. }) if signed.verify(&key).is_valid() => {
                     // It follows another block than the one held here.
-                    let epoch = read(signed).map_or(0, |header| header.epoch);
-                    return self.search_below((pool, source, log), (size, epoch));
+                    return self.search_below((pool, source, log), size);
                 }
                 Err(Error::Refused { fault, .. }) => return Ok(refused(pool, &format!("header {height}: {fault}"))),
                 Err(error) => return Err(error),
@@ -230,8 +211,7 @@ impl Peers {
         if checkpoint.size <= followed.copy.size() {
             return self.compare_checkpoint(now, (pool, log), (&checkpoint, &signed));
         }
-        let of = |one: &Checkpoint| (one.epoch, one.size);
-        let is_newer = followed.target.as_ref().is_none_or(|(target, _)| of(target) < of(&checkpoint));
+        let is_newer = followed.target.as_ref().is_none_or(|(target, _)| target.size < checkpoint.size);
         if is_newer {
             followed.target = Some((checkpoint, signed));
         }
@@ -250,13 +230,7 @@ impl Peers {
             // Older than what is held.
             None => Ok(Vec::new()),
             Some(root) if root != checkpoint.root => self.other_root((pool, log), (checkpoint, signed), root),
-            Some(_) if checkpoint.epoch < followed.copy.epoch() => Ok(Vec::new()),
-            // In a new epoch a log may be shorter than it was.
-            Some(_)
-                if followed
-                    .promised()
-                    .is_some_and(|one| one.epoch >= checkpoint.epoch && one.size > checkpoint.size) =>
-            {
+            Some(_) if checkpoint.size < followed.cosigned() || checkpoint.epoch < followed.copy.epoch() => {
                 Ok(Vec::new())
             }
             Some(_) => self.cosign(now, (pool, log), (checkpoint, signed)),
@@ -305,14 +279,8 @@ impl Peers {
 
     /// Asks for what is missing up to the newest checkpoint, where no question is out or it is due again.
     pub(super) fn ask_due(&mut self, now: Now, pool: &str, log: usize) -> Result<Vec<Effect>, Error> {
-        let has_forked = self.peers.get(pool).is_some_and(|peer| peer.has_forked);
         let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
         if followed.asked.as_ref().is_some_and(|asked| now.mono_ns < asked.again_ns) {
-            return Ok(Vec::new());
-        }
-        if has_forked && followed.search.is_none() {
-            // It is convicted: where its other past leads, nobody need know.
-            (followed.asked, followed.target) = (None, None);
             return Ok(Vec::new());
         }
         let turn = usize::try_from(followed.tries.saturating_sub(TRIES_ALONE)).unwrap_or(0);

@@ -90,14 +90,6 @@ impl Forks {
 }
 
 impl Peers {
-    /// A node has forked: it is not cosigned and not waited for any more.
-    pub(super) fn forked(&mut self, pool: &str) {
-        if let Some(peer) = self.peers.get_mut(pool) {
-            peer.has_forked = true;
-        }
-        self.hearing.forget(pool);
-    }
-
     /// Somebody shows a fork proof: whoever it convicts is judged by its own signatures under this node's anchors.
     pub(super) fn fork_told(&mut self, payload: &[u8]) -> Result<Vec<Effect>, Error> {
         let Ok(proof) = ForkProof::from_bytes(payload) else { return Ok(Vec::new()) };
@@ -108,7 +100,9 @@ impl Peers {
         let judged = proof.judge(&|id| keys.iter().find(|(known, _)| known == id).map(|(_, key)| key.clone()));
         let Ok(Some(parted)) = judged else { return Ok(Vec::new()) };
         let Some(number) = self.forks.add(&proof, payload)? else { return Ok(Vec::new()) };
-        self.forked(&proof.node);
+        if let Some(peer) = self.peers.get_mut(&proof.node) {
+            peer.has_forked = true;
+        }
         let detail = format!("{}: log {}, {parted:?}; {}", proof.node, proof.log, self.forks.path(&number));
         let again = self.told(hufu_trade::if2::Told::Fork(number), payload.to_vec(), true);
         Ok(vec![Effect::Alarm { what: "peer forked", detail }, again])

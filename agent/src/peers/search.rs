@@ -11,13 +11,6 @@ use crate::clock::Now;
 /// How many headers are asked for below a height at which two pasts have already parted.
 const STEP: u64 = 64;
 
-/// A node goes on in a new epoch; where more had been cosigned, somebody must look at it.
-fn opened((pool, log): (&str, usize), height: u64, cosigned: u64) -> Effect {
-    let detail =
-        format!("{pool}: log {log} goes on from block {height} in a new epoch; {cosigned} blocks had been cosigned");
-    Effect::Alarm { what: "peer opened an epoch", detail }
-}
-
 impl Peers {
     /// A header below the end of the copy: `None` when it is the one held, or nothing can be said. Otherwise what follows from it.
     pub(super) fn differs(
@@ -39,15 +32,15 @@ impl Peers {
         if !is_here || !signed.verify(key).is_valid() {
             return Ok(Some(refused(pool, "a header that is not its own, or of another place")));
         }
+        if other.epoch > own.epoch {
+            return self.new_epoch((pool, log), (height, signed), (other.previous == own.previous, key)).map(Some);
+        }
         if other.epoch < own.epoch {
             // What an epoch took the place of: known to be lost.
             return Ok(None);
         }
         if other.previous != own.previous && height > followed.copy.base() {
-            return self.search_below((pool, source, log), (height, other.epoch)).map(Some);
-        }
-        if other.epoch > own.epoch {
-            return self.new_epoch((pool, log), (height, signed), (other.previous == own.previous, key)).map(Some);
+            return self.search_below((pool, source, log), height).map(Some);
         }
         followed.search = None;
         followed.asked = None;
@@ -55,7 +48,8 @@ impl Peers {
         self.convict(&ForkProof::of_headers(&held, signed, &chain)?).map(Some)
     }
 
-    /// A node opened an epoch at a height that is held here: what stood there it has lost. The copy goes on with the new one.
+    /// A node opened an epoch at a height that is held here: what stood there it has lost. The copy goes on with the new one; where
+    /// that had been cosigned, somebody must look at it.
     fn new_epoch(
         &mut self,
         (pool, log): (&str, usize),
@@ -65,45 +59,35 @@ impl Peers {
         let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log)) else {
             return Ok(Vec::new());
         };
-        let Some(header) = read(signed) else { return Ok(Vec::new()) };
-        let effects = vec![opened((pool, log), height, followed.cosigned())];
-        followed.replaced(header.epoch);
-        if !is_joined || !followed.copy.go_back(height, header.previous) {
-            // It goes on from further back than the copy reaches.
-            followed.copy.empty();
-            return Ok(effects);
+        if !is_joined {
+            return Ok(refused(pool, "a new epoch that does not follow the block before it"));
         }
-        // What is written now stands where the state on the disk names the other past.
-        followed.copy.keep(None)?;
+        let below = followed.cosigned();
+        let previous = read(signed).map(|header| header.previous).unwrap_or_default();
+        if !followed.copy.go_back(height, previous) {
+            return Ok(refused(pool, "a new epoch further back than the copy reaches"));
+        }
         match followed.copy.extend(signed, key) {
             Ok(_) => {}
             Err(Error::Refused { fault, .. }) => return Ok(refused(pool, &format!("header {height}: {fault}"))),
             Err(error) => return Err(error),
         }
-        Ok(effects)
+        let detail =
+            format!("{pool}: log {log} goes on from block {height} in a new epoch; {below} blocks had been cosigned");
+        Ok(vec![Effect::Alarm { what: "peer opened an epoch", detail }])
     }
 
-    /// Asks for headers below a height, of whoever shows the other past, which is of this epoch there.
+    /// Asks for headers below a height, of whoever shows the other past.
     pub(super) fn search_below(
         &mut self,
         (pool, source, log): (&str, &str, usize),
-        (height, epoch): (u64, u64),
+        height: u64,
     ) -> Result<Vec<Effect>, Error> {
-        let Some(peer) = self.peers.get_mut(pool) else { return Ok(Vec::new()) };
-        let Some(followed) = peer.logs.get_mut(log) else { return Ok(Vec::new()) };
-        if peer.has_forked && followed.search.is_none() {
-            // One proof convicts; the next search would end where the last one did, and begin again with the next header.
+        let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log)) else {
             return Ok(Vec::new());
-        }
+        };
         let from = height.saturating_sub(STEP).max(followed.copy.base());
-        if from >= height && epoch > followed.copy.epoch() {
-            let effects = vec![opened((pool, log), height, followed.cosigned())];
-            followed.replaced(epoch);
-            followed.copy.empty();
-            return Ok(effects);
-        }
         if from >= height {
-            followed.search = None;
             return Ok(refused(pool, "another past than the one held, further back than the copy reaches"));
         }
         followed.search = Some((from, height, source.to_owned()));
@@ -126,7 +110,7 @@ impl Peers {
         let promised = followed.copy.promised().cloned();
         let standing = promised.and_then(|other| Checkpoint::from_bytes(other.tbs()).ok().map(|read| (read, other)));
         // Of two headers the height is known; they are asked for first, and the checkpoints convict where they do not come.
-        let mut effects = self.search_below((pool, pool, log), (checkpoint.size, checkpoint.epoch))?;
+        let mut effects = self.search_below((pool, pool, log), checkpoint.size)?;
         if let Some((standing, other)) = standing.filter(|(standing, _)| standing.size >= checkpoint.size)
             && let Some(peer) = self.peers.get(pool)
             && let Some(followed) = peer.logs.get(log)
@@ -146,8 +130,7 @@ impl Peers {
         match followed.copy.root_at(word.size)? {
             Some(root) if root != word.root.0 && followed.search.is_none() => {
                 let (pool, size) = (word.node.clone(), word.size);
-                // Of which epoch that root is, its headers will say.
-                let effects = self.search_below((&pool, witness, log), (size, 0))?;
+                let effects = self.search_below((&pool, witness, log), size)?;
                 Ok([effects, self.ask_due(now, &pool, log)?].concat())
             }
             _ => Ok(Vec::new()),
@@ -161,7 +144,9 @@ impl Peers {
             Ok(Some(parted)) => {
                 let bytes = proof.to_bytes()?;
                 let Some(number) = self.forks.add(proof, &bytes)? else { return Ok(Vec::new()) };
-                self.forked(&proof.node);
+                if let Some(peer) = self.peers.get_mut(&proof.node) {
+                    peer.has_forked = true;
+                }
                 let detail = format!("{}: log {}, {parted:?}; {}", proof.node, proof.log, self.forks.path(&number));
                 Ok(vec![Effect::Alarm { what: "peer forked", detail }, self.told(Told::Fork(number), bytes, true)])
             }

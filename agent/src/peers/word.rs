@@ -46,11 +46,6 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    /// Nobody waits for the word of one that has forked.
-    pub(super) fn forget(&mut self, pool: &str) {
-        self.open.retain(|(other, _)| other != pool);
-    }
-
     pub(super) fn of<'a>(pools: impl Iterator<Item = &'a String>) -> Self {
         let open = pools.flat_map(|pool| [(pool.clone(), 0), (pool.clone(), 1)]).collect();
         Self { open, promised: [Word::default(); 2], again_ns: 0, pause_ns: 0, told: None }
@@ -126,6 +121,10 @@ impl Peers {
         if answer.headers.is_empty() {
             self.hearing.open.remove(&(from.to_owned(), answer.log));
             return Ok(self.words_changed().into_iter().collect());
+        }
+        // One that came twice, or late: the question that is out asks further on.
+        if self.own.copy(usize::from(answer.log)).is_some_and(|copy| answer.first < copy.size()) {
+            return Ok(Vec::new());
         }
         match self.own.learn(answer, &key)? {
             Ok(true) => {
