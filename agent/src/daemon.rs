@@ -153,6 +153,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         keys,
         peers: told,
         words: None,
+        seen: [peers::Word::default(); 2],
+        hear_ns: config.peers.as_ref().map_or(0, |terms| terms.hear_ns),
         peers_shown: None,
         directory: core_asks.then(|| Asking::new(inputs.clone())),
     };

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hufu_trade::if2::{MESSAGE_BYTES_MAX, PLATFORM, Topic};
+use hufu_trade::if2::{MESSAGE_BYTES_MAX, PLATFORM, Told, Topic};
 use rumqttc::{
     AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, Incoming, LastWill, MqttOptions, NetworkOptions,
     Publish, QoS, SubscribeReasonCode, TlsConfiguration, Transport,
@@ -356,6 +356,8 @@ impl Session<'_> {
         if let Some((follow, _)) = &self.broker.peers {
             filters.push(format!("hufu/v1/+/+/ledger/to/{pool}/+"));
             filters.push(format!("hufu/v1/{site}/{PLATFORM}/ledger/+"));
+            // What the broker still has of this node's own says how far it signed.
+            filters.extend([0, 1].map(|log| Topic::Ledger { pool: pool.clone(), told: Told::Checkpoint(log) }.to_string()));
             filters.extend(follow.iter().filter(|peer| *peer != pool).map(|peer| format!("hufu/v1/{peer}/ledger/+")));
         }
         filters

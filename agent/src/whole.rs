@@ -4,8 +4,9 @@
 
 use std::{sync::mpsc::RecvTimeoutError, time::Duration};
 
+use hufu_gm::Signed;
 use hufu_ledger::{
-    KeptBlock, Ledger, Log, NewBlock, NewEntry, Signer,
+    BlockHeader, KeptBlock, Ledger, Log, NewBlock, NewEntry, Signer,
     storage::{Access, Storage},
 };
 use hufu_trade::{
@@ -21,6 +22,7 @@ use crate::{
     fetch::{Comparison, Standing, Trust, Unusable},
     link::Outbound,
     node::{Effect, Event, Fatal},
+    peers,
     sampler::Command,
     setup,
     writer::{Input, Writer, WriterError},
@@ -30,8 +32,6 @@ use crate::{
 pub(crate) const LOOK_NS: u64 = 1_000_000_000;
 /// Blocks restored in one frame: the ledger takes 256, and 4 MiB.
 const FRAME_BLOCKS: usize = 64;
-/// Peers that are there answer at once; who is away is not waited for any longer, ns.
-const PEERS_NS: u64 = 5_000_000_000;
 /// The mark that this disk is known to lack something: while it is there no time allows a signature.
 const MARK: &str = "behind";
 
@@ -100,7 +100,7 @@ impl Writer {
         let waited_ns = now.mono_ns.saturating_sub(whole.begun_ns);
         if whole.comparison.open().is_none() {
             let is_heard = self.peers.is_none() || self.words.is_some_and(|words| words.is_all);
-            return Ok(is_heard || waited_ns >= PEERS_NS.min(self.compare_ns));
+            return Ok(is_heard || waited_ns >= self.hear_ns);
         }
         // An empty ledger may be one whose disk was lost: without the platform's word nobody knows.
         let must_wait = whole.is_known_behind || self.ledger.size(Log::Trade) == 0;
@@ -203,10 +203,32 @@ impl Writer {
         self.set_mark(&Comparison::default())
     }
 
-    /// Blocks of a log that this node signed in this epoch, as its peers know, where the ledger holds fewer.
+    /// How far this node signed a log, as its peers and the platform know.
+    fn heard(&self, log: Log) -> peers::Word {
+        let place = usize::from(log.number());
+        let by_peers = self.words.and_then(|words| words.logs.get(place).copied()).unwrap_or_default();
+        self.seen.get(place).copied().unwrap_or_default().max(by_peers)
+    }
+
+    /// Blocks of a log that this node signed in this epoch or a later one, as others know, where the ledger holds fewer.
     fn signed_beyond(&self, log: Log) -> Option<u64> {
-        let word = *self.words?.logs.get(usize::from(log.number()))?;
+        let word = self.heard(log);
         (word.size > self.ledger.size(log) && word.epoch >= self.epoch()).then_some(word.size)
+    }
+
+    /// The platform shows a header of this node of a block that it does not hold.
+    fn saw(&mut self, log: Log, header: &Sealed) {
+        let identity = &self.core.identity;
+        let Ok(signed) = Signed::from_bytes(&header.0) else { return };
+        let Ok(header) = BlockHeader::from_bytes(signed.tbs()) else { return };
+        let is_own = header.node == identity.pool && header.log == log;
+        // Of one that was signed with a key of before, the platform holds the block: it took the change of keys after it.
+        if is_own
+            && signed.verify(&identity.key.public_key()).is_valid()
+            && let Some(seen) = self.seen.get_mut(usize::from(log.number()))
+        {
+            *seen = (*seen).max(peers::Word { epoch: header.epoch, size: header.height.saturating_add(1) });
+        }
     }
 
     /// The first log of which this node signed more than it holds.
@@ -228,7 +250,7 @@ impl Writer {
             }
         };
         let beyond = |log: Log| match self.signed_beyond(log) {
-            Some(size) => format!("{}; peers hold headers of {size} blocks", of(log)),
+            Some(size) => format!("{}; others hold headers of {size} blocks", of(log)),
             None => of(log),
         };
         Log::ALL.map(beyond).join(", ")
@@ -253,7 +275,7 @@ impl Writer {
 
     /// Takes a message; the blocks that are to be stored.
     fn hear(
-        &self,
+        &mut self,
         comparison: &mut Comparison,
         trust: &mut Option<Trust>,
         (topic, payload): (&Topic, &[u8]),
@@ -268,6 +290,11 @@ impl Writer {
         if payload.first() == Some(&b'{') {
             let opened = self.core.open::<Answer<Held>>(Interface::Fetch, payload);
             let said = opened.map_err(|problem| Unusable::Wrong(problem.remedy.en))?.payload;
+            if let Answer::Ok(Held { log, seen: Some(header), .. }) = &said.body
+                && let Some(log) = Log::from_number(*log)
+            {
+                self.saw(log, header);
+            }
             comparison.answered(&self.ledger, (said.re.as_deref(), said.body), payload)?;
             return Ok(Vec::new());
         }
@@ -324,7 +351,9 @@ impl Writer {
     /// Opens a new epoch in both logs, each block beginning with the entry that says what is lost of its log. One frame: a crash
     /// leaves both or none.
     fn open_epoch(&mut self, comparison: &Comparison) -> Result<(), WriterError> {
-        let epoch = self.epoch().saturating_add(1);
+        // Above every epoch in which this node ever signed.
+        let signed = Log::ALL.map(|log| self.heard(log).epoch).into_iter().fold(self.epoch(), u64::max);
+        let epoch = signed.saturating_add(1);
         let entry = |log: Log| {
             let held = self.ledger.size(log);
             let (receipted, answer) = match comparison.standing(log) {
@@ -335,7 +364,7 @@ impl Writer {
             let signed = self.signed_beyond(log).unwrap_or(0);
             let why = match answer {
                 None if signed > held => {
-                    "signed and lost here; peers hold the headers, the platform does not hold the blocks"
+                    "signed and lost here; others hold the headers, the platform does not hold the blocks"
                 }
                 Some(_) => "acknowledged and lost here; the platform's answer says that it does not hold them either",
                 None => "nothing of this log is lost; the other one goes on in a new epoch",

@@ -107,6 +107,10 @@ pub(crate) struct Writer {
     pub(crate) peers: Option<SyncSender<peers::Event>>,
     /// How far this node signed, as its peers said.
     pub(crate) words: Option<peers::Words>,
+    /// The same as the platform saw headers of it, by log.
+    pub(crate) seen: [peers::Word; 2],
+    /// How long the first signature after a start waits for the peers' word, ns.
+    pub(crate) hear_ns: u64,
     /// How the peers stand, as they said last.
     pub(crate) peers_shown: Option<Box<peers::Shown>>,
 }

@@ -268,6 +268,18 @@ impl LogCopy {
         true
     }
 
+    /// Forgets every block and keeps what was promised: whoever has the whole log fills it anew.
+    pub fn empty(&mut self) {
+        (self.base, self.base_peaks, self.frontier) = (0, Vec::new(), Frontier::default());
+        (self.epoch, self.head, self.time) = (0, NO_PARENT, i64::MIN);
+    }
+
+    /// The checkpoint that was promised last, where no later epoch took the place of what it covers.
+    pub fn standing(&self) -> Option<Checkpoint> {
+        let promised = self.promised.as_ref()?;
+        Checkpoint::from_bytes(promised.tbs()).ok().filter(|checkpoint| checkpoint.epoch >= self.epoch)
+    }
+
     /// Makes what the state names durable; a checkpoint given with it is promised: this copy never goes on from another past.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use hufu_trade::{
     encode,
-    if2::{Answer, Blocks, Fetch, Held, Interface, MESSAGE_BYTES_MAX},
+    if2::{Answer, Blocks, Fetch, Held, Interface, MESSAGE_BYTES_MAX, Sealed},
     octets::Octets,
 };
 use sqlx::AnyConnection;
@@ -15,7 +15,7 @@ use crate::{
     inbox::{Outgoing, answer_topic, trust},
     judge::{Code, Refusal},
     quick::introduced,
-    store::{alarm, lost, node, tree},
+    store::{alarm, fork, lost, node, tree},
 };
 
 /// Most blocks of one answer; fewer where one message does not hold them.
@@ -72,6 +72,7 @@ pub(crate) async fn take(
         root: Octets(tree::root(&mut *db, pool, log, size).await?),
         receipted,
         receipted_root: receipt.map(|(_, root)| Octets(root)),
+        seen: fork::highest(&mut *db, (pool, log), size).await?.map(Sealed),
         next,
         next_root,
     };

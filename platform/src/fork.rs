@@ -69,11 +69,15 @@ pub(crate) async fn headers(
             fork::stored(&mut *db, place, height).await?
         } else {
             let is_own = known.key(&signed.cert_id()).is_some_and(|key| signed.verify(&key).is_valid());
-            let is_here = read(signed).is_some_and(|header| is_at(&header, place, height));
-            if !is_own || !is_here || height - size > AHEAD_MAX {
-                continue;
+            let header = read(signed).filter(|header| is_at(header, place, height));
+            let Some(header) = header.filter(|_| is_own && height - size <= AHEAD_MAX) else { continue };
+            let bytes = signed.to_bytes()?;
+            let standing = fork::see(&mut *db, place, (height, &bytes)).await?;
+            // An epoch took the place of what was seen.
+            if read(&Signed::from_bytes(&standing)?).is_some_and(|seen| seen.epoch < header.epoch) {
+                fork::see_anew(&mut *db, place, (height, &bytes)).await?;
             }
-            Some(fork::see(&mut *db, place, (height, &signed.to_bytes()?)).await?)
+            Some(standing)
         };
         if let Some(standing) = standing {
             compare(&mut *db, &known, (&standing, signed), now_ns).await?;

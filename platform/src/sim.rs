@@ -22,7 +22,7 @@ use crate::{
     identity::Identity,
     inbox::{Inbox, is_final},
     relay::{Asked, Question, Relay},
-    store::{Create, FILE, Store, bill, held, message, node, notice, tree},
+    store::{Create, FILE, Store, bill, fork, held, message, node, notice, tree},
 };
 
 /// Why the platform could not do something: its database. Never to be expected.
@@ -273,7 +273,10 @@ impl Platform {
             let refused =
                 refused.map(|(log, height, kind, code)| format!("refused {log}-{height} kind {kind}: {code}"));
             let forks = held::forks(&mut tx, pool).await?.into_iter();
-            Ok::<_, Error>(refused.chain(forks.map(|(log, height)| format!("fork {log}-{height}"))).collect())
+            let proofs = fork::all(&mut tx).await?.into_iter().filter(|proof| proof.node == pool);
+            let proofs = proofs.map(|proof| format!("fork proof {} of the {} log", proof.number, proof.log));
+            let forks = forks.map(|(log, height)| format!("fork {log}-{height}"));
+            Ok::<_, Error>(refused.chain(forks).chain(proofs).collect())
         })?)
     }
 

@@ -16,11 +16,12 @@ pub(crate) struct Raw {
     checkpoint_s: u64,
     headers: u64,
     confirm: u32,
+    hear_s: u64,
 }
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { follow: Vec::new(), checkpoint_s: 60, headers: 65_536, confirm: 2 }
+        Self { follow: Vec::new(), checkpoint_s: 60, headers: 65_536, confirm: 2, hear_s: 5 }
     }
 }
 
@@ -48,8 +49,11 @@ impl Raw {
         if !(1..=64).contains(&self.confirm) {
             return Err("peers.confirm: 1 to 64 witnesses expected".to_owned());
         }
-        let checkpoint_ns = self.checkpoint_s * 1_000_000_000;
-        Ok(Terms { follow, checkpoint_ns, headers: self.headers, confirm: self.confirm })
+        if self.hear_s > 86_400 {
+            return Err("peers.hear_s: 0 to 86400 expected".to_owned());
+        }
+        let [checkpoint_ns, hear_ns] = [self.checkpoint_s, self.hear_s].map(|seconds| seconds * 1_000_000_000);
+        Ok(Terms { follow, checkpoint_ns, headers: self.headers, confirm: self.confirm, hear_ns })
     }
 }
 
@@ -68,6 +72,7 @@ mod tests {
             ("checkpoint_s = 0", "checkpoint_s"),
             ("headers = 63", "headers"),
             ("confirm = 0", "confirm"),
+            ("hear_s = 86401", "hear_s"),
             ("colour = 1", "colour"),
         ] {
             let why = read(text).unwrap_err();

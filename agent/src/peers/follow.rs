@@ -10,7 +10,7 @@ use hufu_trade::if2::{
     peers::{ASKED_MAX, Ask, Headers, Witnessing},
 };
 
-use super::{Effect, Peers, refused};
+use super::{Effect, Peers, refused, search::Differs};
 use crate::clock::Now;
 
 /// A node of which so many blocks are missing, and none is held, is followed from its checkpoint on.
@@ -22,6 +22,8 @@ const PAUSE_NS: u64 = 2_000_000_000;
 const PAUSE_MAX_NS: u64 = 60_000_000_000;
 /// After so many questions all who may hold copies are asked in turn, the node itself among them.
 const TRIES_ALONE: u32 = 3;
+/// After so many whoever spoke of another past and does not show it is not asked any more.
+const TRIES_SEARCH: u32 = 6;
 /// After so many it is an alarm that a node does not serve what its checkpoint covers.
 const TRIES_ALARM: u32 = 8;
 /// A checkpoint may be ahead of this node's clock by so much, ns.
@@ -42,7 +44,7 @@ pub(super) struct Asked {
 pub(super) struct Followed {
     pub(super) copy: LogCopy,
     /// The newest checkpoint that the copy has not reached.
-    target: Option<(Checkpoint, Signed)>,
+    pub(super) target: Option<(Checkpoint, Signed)>,
     pub(super) asked: Option<Asked>,
     tries: u32,
     pause_ns: u64,
@@ -57,15 +59,31 @@ impl Followed {
         Self { copy, target: None, asked: None, tries: 0, pause_ns: 0, said_ns: 0, is_unserved: false, search: None }
     }
 
-    /// Size of the checkpoint that was cosigned last.
+    /// Size of the checkpoint that was cosigned last and still stands.
     pub(super) fn cosigned(&self) -> u64 {
-        let promised = self.copy.promised().and_then(|signed| Checkpoint::from_bytes(signed.tbs()).ok());
-        promised.map_or(0, |checkpoint| checkpoint.size)
+        self.copy.standing().map_or(0, |checkpoint| checkpoint.size)
+    }
+
+    /// Another past than the copy's is looked for no more.
+    pub(super) fn searched(&mut self) {
+        (self.search, self.asked, self.tries, self.pause_ns) = (None, None, 0, 0);
+    }
+
+    /// Headers from `from` to `until` are asked for, of whoever shows another past.
+    pub(super) fn search(&mut self, from: u64, until: u64, source: &str) {
+        self.searched();
+        self.search = Some((from, until, source.to_owned()));
     }
 
     /// An answer moved something: what is still missing is asked for at once.
     fn moved(&mut self) {
         (self.asked, self.tries, self.pause_ns, self.is_unserved) = (None, 0, 0, false);
+    }
+
+    /// A checkpoint of an epoch that was left will never be reached.
+    fn forget_left(&mut self) {
+        let epoch = self.copy.epoch();
+        self.target.take_if(|(target, _)| target.epoch < epoch);
     }
 }
 
@@ -84,17 +102,17 @@ impl Peers {
     }
 
     /// The answer to a question; one that was not asked is nothing.
-    pub(super) fn answered(&mut self, now: Now, from: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
-        let Ok(answer) = Headers::from_bytes(payload) else { return Ok(refused(from, "headers do not decode")) };
+    pub(super) fn answered(&mut self, now: Now, source: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
+        let Ok(answer) = Headers::from_bytes(payload) else { return Ok(refused(source, "headers do not decode")) };
         if answer.node == self.me.pool {
-            return self.own_answered(from, &answer);
+            return self.own_answered(source, &answer);
         }
         let (pool, log) = (answer.node.clone(), usize::from(answer.log));
         let Some(followed) = self.followed(&pool, log) else { return Ok(Vec::new()) };
         let is_asked = followed
             .asked
             .as_ref()
-            .is_some_and(|asked| asked.whom == from && (answer.first == asked.from || answer.beginning.is_some()));
+            .is_some_and(|asked| asked.whom == source && (answer.first == asked.from || answer.beginning.is_some()));
         if !is_asked {
             return Ok(Vec::new());
         }
@@ -107,7 +125,11 @@ impl Peers {
         }
         let before = followed.copy.size();
         followed.asked = None;
-        let effects = self.take(now, (&pool, from), &answer)?;
+        // What was looked for is in this answer, or is not there. An answer may lead to another search.
+        if followed.search.as_ref().is_some_and(|(from, _, whom)| *from == answer.first && whom == source) {
+            followed.searched();
+        }
+        let effects = self.take(now, (&pool, source), &answer)?;
         if let Some(followed) = self.followed(&pool, log).filter(|followed| followed.copy.size() > before) {
             followed.moved();
         }
@@ -151,30 +173,42 @@ impl Peers {
         told: &Headers,
     ) -> Result<Vec<Effect>, Error> {
         let log = usize::from(told.log);
+        let mut effects = Vec::new();
         for (height, signed) in (told.first..).zip(&told.headers) {
-            let Some(key) = self.key_of(pool, signed) else { return Ok(Vec::new()) };
-            let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+            let Some(key) = self.key_of(pool, signed) else { return Ok(effects) };
+            let Some(followed) = self.followed(pool, log) else { return Ok(effects) };
             let size = followed.copy.size();
             if height > size {
                 break;
             }
             if height < size {
-                if let Some(found) = self.differs((pool, source, log), (height, signed), &key)? {
-                    return Ok(found);
+                match self.differs((pool, source, log), (height, signed), &key)? {
+                    Differs::No => {}
+                    Differs::NewEpoch(found) => effects.extend(found),
+                    Differs::Parted(found) => return Ok([effects, found].concat()),
                 }
+                continue;
+            }
+            // A late one, of what an epoch took the place of.
+            if read(signed).is_some_and(|header| header.epoch < followed.copy.epoch()) {
                 continue;
             }
             match followed.copy.extend(signed, &key) {
                 Ok(_) => {}
                 Err(Error::Refused { fault: Fault::WrongParent, .. }) if signed.verify(&key).is_valid() => {
                     // It follows another block than the one held here.
-                    return self.search_below((pool, source, log), size);
+                    effects.extend(self.search_below((pool, source, log), size)?);
+                    return Ok(effects);
                 }
-                Err(Error::Refused { fault, .. }) => return Ok(refused(pool, &format!("header {height}: {fault}"))),
+                Err(Error::Refused { fault, .. }) => {
+                    effects.extend(refused(pool, &format!("header {height}: {fault}")));
+                    return Ok(effects);
+                }
                 Err(error) => return Err(error),
             }
         }
-        self.reached(now, pool, log)
+        effects.extend(self.reached(now, pool, log)?);
+        Ok(effects)
     }
 
     /// A node's checkpoint, with what witnesses said of it.
@@ -211,8 +245,9 @@ impl Peers {
         if checkpoint.size <= followed.copy.size() {
             return self.compare_checkpoint(now, (pool, log), (&checkpoint, &signed));
         }
-        let is_newer = followed.target.as_ref().is_none_or(|(target, _)| target.size < checkpoint.size);
-        if is_newer {
+        let place = |one: &Checkpoint| (one.epoch, one.size);
+        let is_newer = followed.target.as_ref().is_none_or(|(target, _)| place(target) < place(&checkpoint));
+        if is_newer && checkpoint.epoch >= followed.copy.epoch() {
             followed.target = Some((checkpoint, signed));
         }
         self.ask_due(now, pool, log)
@@ -241,6 +276,7 @@ impl Peers {
     fn reached(&mut self, now: Now, pool: &str, log: usize) -> Result<Vec<Effect>, Error> {
         let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
         let size = followed.copy.size();
+        followed.forget_left();
         let Some((checkpoint, signed)) = followed.target.take_if(|(target, _)| target.size <= size) else {
             return Ok(Vec::new());
         };
@@ -282,6 +318,10 @@ impl Peers {
         let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
         if followed.asked.as_ref().is_some_and(|asked| now.mono_ns < asked.again_ns) {
             return Ok(Vec::new());
+        }
+        followed.forget_left();
+        if followed.search.is_some() && followed.tries >= TRIES_SEARCH {
+            followed.searched();
         }
         let turn = usize::try_from(followed.tries.saturating_sub(TRIES_ALONE)).unwrap_or(0);
         let holder = self.peers.keys().nth(turn % self.peers.len().max(1)).cloned();

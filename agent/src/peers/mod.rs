@@ -35,9 +35,7 @@ use public::Records;
 pub(crate) use public::{read as public_records, record as public_record, scored};
 pub(crate) use shown::{Cosigned, PeerShown, Shown};
 use word::Hearing;
-#[cfg(test)]
-pub(crate) use word::Word;
-pub(crate) use word::Words;
+pub(crate) use word::{Word, Words};
 
 /// Certificates of one node's chain at most.
 const CHAIN_MAX: usize = 8;
@@ -61,6 +59,8 @@ pub(crate) struct Terms {
     pub(crate) headers: u64,
     /// Witnesses that must have cosigned before an entry is confirmed; the platform's receipt counts as one.
     pub(crate) confirm: u32,
+    /// How long the first signature after a start waits for the word of the followed nodes, ns.
+    pub(crate) hear_ns: u64,
 }
 
 /// Who this node is among its peers.
@@ -352,6 +352,14 @@ impl Peers {
         self.own.is_behind = false;
     }
 
+    /// Whether this block of this node's ledger is known here.
+    ///
+    /// # Errors
+    /// [`Error`] of the disk.
+    pub(crate) fn has_own(&self, header: &Signed) -> Result<bool, Error> {
+        self.own.has(header)
+    }
+
     /// Takes what this node's ledger holds above what is known of it here.
     ///
     /// # Errors
@@ -365,6 +373,11 @@ impl Peers {
         let is_known = self.peers.contains_key(pool);
         // Strangers share one account: whoever may write to the broker has as many names as he likes.
         let account = if is_known { pool.clone() } else { String::new() };
+        if let Topic::Ledger { pool, told: Told::Checkpoint(log) } = &topic
+            && *pool == self.me.pool
+        {
+            return Ok(self.own_retained(*log, payload));
+        }
         if *pool == self.me.pool
             || payload.len() > MESSAGE_BYTES_MAX
             || !self.rates.entry(account).or_default().allows(now.mono_ns, MESSAGES_A_SECOND)
@@ -425,16 +438,17 @@ impl Peers {
             return Ok(Vec::new());
         }
         let log = usize::from(ask.log);
+        let mut answer = Headers::new(&ask.node, ask.log, ask.from, Vec::new());
         let (copy, newest) = if ask.node == self.me.pool {
             (self.own.copy(log), self.own.newest().get(log).copied().flatten())
         } else {
-            match self.peers.get(&ask.node) {
-                Some(peer) => (peer.logs.get(log).map(|followed| &followed.copy), None),
-                None => return Ok(Vec::new()),
+            let followed = self.peers.get(&ask.node).and_then(|peer| peer.logs.get(log));
+            if ask.is_for_beginning() {
+                answer.newest = followed.and_then(|followed| followed.target.as_ref()).map(|(_, signed)| signed.clone());
             }
+            (followed.map(|followed| &followed.copy), None)
         };
         let Some(copy) = copy else { return Ok(Vec::new()) };
-        let mut answer = Headers::new(&ask.node, ask.log, ask.from, Vec::new());
         if ask.is_for_beginning() {
             answer.beginning = own::beginning(copy, newest)?;
         } else {

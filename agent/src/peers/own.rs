@@ -76,13 +76,12 @@ impl Own {
     pub(super) fn open(copies: [LogCopy; 2], storage: Arc<dyn Storage>) -> Result<Self, Error> {
         let lines = copies.map(|copy| {
             // The last checkpoint stands: its cosignatures may still be on the way.
-            let last = copy.promised().and_then(|signed| {
-                let checkpoint = Checkpoint::from_bytes(signed.tbs()).ok()?;
+            let last = copy.standing().zip(copy.promised()).map(|(checkpoint, signed)| {
                 let kept = |count| read_kept(&*storage, copy.log(), count).filter(|whole| whole.checkpoint == *signed);
                 let whole = (1..=COSIGNATURES_MAX).rev().find_map(kept);
                 let whole = whole
                     .unwrap_or_else(|| WitnessedCheckpoint { checkpoint: signed.clone(), cosignatures: Vec::new() });
-                Some((checkpoint, whole))
+                (checkpoint, whole)
             });
             let held = copy.size();
             Line { copy, recent: last.into_iter().collect(), made_ns: None, held }
@@ -99,10 +98,13 @@ impl Own {
         [0, 1].map(|log: usize| self.lines[log].held)
     }
 
-    /// The ledger was read.
+    /// The ledger was read. A copy that lost headers is filled from it anew.
     pub(super) fn ledger_holds(&mut self, sizes: [u64; 2]) {
         for (line, size) in self.lines.iter_mut().zip(sizes) {
             line.held = size;
+            if line.copy.base() > 0 && size >= line.copy.size() {
+                line.copy.empty();
+            }
         }
     }
 
@@ -131,6 +133,16 @@ impl Own {
         Ok(Ok(is_new))
     }
 
+    /// Whether the copy has this header at its height.
+    ///
+    /// # Errors
+    /// [`Error`] of the disk.
+    pub(super) fn has(&self, signed: &Signed) -> Result<bool, Error> {
+        let header = BlockHeader::from_bytes(signed.tbs())?;
+        let Some(line) = self.lines.get(usize::from(header.log.number())) else { return Ok(false) };
+        Ok(line.copy.headers(header.height, 1)?.first().is_some_and(|held| held.tbs() == signed.tbs()))
+    }
+
     pub(super) fn copy(&self, log: usize) -> Option<&LogCopy> {
         self.lines.get(log).map(|line| &line.copy)
     }
@@ -155,8 +167,12 @@ impl Own {
             if known.first().is_some_and(|known| known.tbs() == signed.tbs()) || header.epoch <= line.copy.epoch() {
                 return Ok(None);
             }
-            // A new epoch takes the place of what was lost.
-            if !line.copy.go_back(header.height, header.previous) {
+            // A new epoch takes the place of what was lost, from its first block on.
+            let below = line.copy.headers(header.height.saturating_sub(1), 1)?;
+            let is_first = header.height == 0
+                || below.first().is_some_and(|below| hufu_ledger::block_hash(below.tbs()) == header.previous);
+            if !is_first || !line.copy.go_back(header.height, header.previous) {
+                self.is_behind = true;
                 return Ok(None);
             }
             line.held = header.height.saturating_add(1);

@@ -11,41 +11,53 @@ use crate::clock::Now;
 /// How many headers are asked for below a height at which two pasts have already parted.
 const STEP: u64 = 64;
 
+/// A header beside the one that is held at its height.
+#[derive(Debug)]
+pub(super) enum Differs {
+    /// It is the same, or says nothing.
+    No,
+    /// The copy goes on with it, in a new epoch.
+    NewEpoch(Vec<Effect>),
+    /// It is of another past; what follows from that.
+    Parted(Vec<Effect>),
+}
+
 impl Peers {
-    /// A header below the end of the copy: `None` when it is the one held, or nothing can be said. Otherwise what follows from it.
+    /// A header below the end of the copy.
     pub(super) fn differs(
         &mut self,
         (pool, source, log): (&str, &str, usize),
         (height, signed): (u64, &Signed),
         key: &PublicKey,
-    ) -> Result<Option<Vec<Effect>>, Error> {
-        let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log)) else { return Ok(None) };
+    ) -> Result<Differs, Error> {
+        let followed = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log));
+        let Some(followed) = followed else { return Ok(Differs::No) };
         let held = followed.copy.headers(height, 1)?;
-        let Some(held) = held.first().cloned() else { return Ok(None) };
+        let Some(held) = held.first().cloned() else { return Ok(Differs::No) };
         if held.tbs() == signed.tbs() {
-            return Ok(None);
+            return Ok(Differs::No);
         }
         let (Some(own), Some(other)) = (read(&held), read(signed)) else {
-            return Ok(Some(refused(pool, "not a header")));
+            return Ok(Differs::Parted(refused(pool, "not a header")));
         };
         let is_here = other.height == height && other.node == pool && other.log == own.log;
         if !is_here || !signed.verify(key).is_valid() {
-            return Ok(Some(refused(pool, "a header that is not its own, or of another place")));
-        }
-        if other.epoch > own.epoch {
-            return self.new_epoch((pool, log), (height, signed), (other.previous == own.previous, key)).map(Some);
+            return Ok(Differs::Parted(refused(pool, "a header that is not its own, or of another place")));
         }
         if other.epoch < own.epoch {
             // What an epoch took the place of: known to be lost.
-            return Ok(None);
+            return Ok(Differs::No);
         }
         if other.previous != own.previous && height > followed.copy.base() {
-            return self.search_below((pool, source, log), height).map(Some);
+            // They parted, or the epoch began, further below.
+            return self.search_below((pool, source, log), height).map(Differs::Parted);
         }
-        followed.search = None;
-        followed.asked = None;
+        if other.epoch > own.epoch {
+            return self.new_epoch((pool, log), (height, signed), (other.previous == own.previous, key));
+        }
+        followed.searched();
         let chain = self.peers.get(pool).map(|peer| peer.chain.clone()).unwrap_or_default();
-        self.convict(&ForkProof::of_headers(&held, signed, &chain)?).map(Some)
+        self.convict(&ForkProof::of_headers(&held, signed, &chain)?).map(Differs::Parted)
     }
 
     /// A node opened an epoch at a height that is held here: what stood there it has lost. The copy goes on with the new one; where
@@ -55,26 +67,28 @@ impl Peers {
         (pool, log): (&str, usize),
         (height, signed): (u64, &Signed),
         (is_joined, key): (bool, &PublicKey),
-    ) -> Result<Vec<Effect>, Error> {
+    ) -> Result<Differs, Error> {
+        let no = |why: &str| Ok(Differs::Parted(refused(pool, why)));
         let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log)) else {
-            return Ok(Vec::new());
+            return Ok(Differs::No);
         };
         if !is_joined {
-            return Ok(refused(pool, "a new epoch that does not follow the block before it"));
+            return no("a new epoch that does not follow the block before it");
         }
         let below = followed.cosigned();
         let previous = read(signed).map(|header| header.previous).unwrap_or_default();
         if !followed.copy.go_back(height, previous) {
-            return Ok(refused(pool, "a new epoch further back than the copy reaches"));
+            return no("a new epoch further back than the copy reaches");
         }
         match followed.copy.extend(signed, key) {
             Ok(_) => {}
-            Err(Error::Refused { fault, .. }) => return Ok(refused(pool, &format!("header {height}: {fault}"))),
+            Err(Error::Refused { fault, .. }) => return no(&format!("header {height}: {fault}")),
             Err(error) => return Err(error),
         }
+        followed.searched();
         let detail =
             format!("{pool}: log {log} goes on from block {height} in a new epoch; {below} blocks had been cosigned");
-        Ok(vec![Effect::Alarm { what: "peer opened an epoch", detail }])
+        Ok(Differs::NewEpoch(vec![Effect::Alarm { what: "peer opened an epoch", detail }]))
     }
 
     /// Asks for headers below a height, of whoever shows the other past.
@@ -90,8 +104,7 @@ impl Peers {
         if from >= height {
             return Ok(refused(pool, "another past than the one held, further back than the copy reaches"));
         }
-        followed.search = Some((from, height, source.to_owned()));
-        followed.asked = None;
+        followed.search(from, height, source);
         Ok(Vec::new())
     }
 
@@ -107,8 +120,7 @@ impl Peers {
         if checkpoint.epoch < followed.copy.epoch() {
             return Ok(Vec::new());
         }
-        let promised = followed.copy.promised().cloned();
-        let standing = promised.and_then(|other| Checkpoint::from_bytes(other.tbs()).ok().map(|read| (read, other)));
+        let standing = followed.copy.standing().zip(followed.copy.promised().cloned());
         // Of two headers the height is known; they are asked for first, and the checkpoints convict where they do not come.
         let mut effects = self.search_below((pool, pool, log), checkpoint.size)?;
         if let Some((standing, other)) = standing.filter(|(standing, _)| standing.size >= checkpoint.size)

@@ -23,7 +23,7 @@ pub(crate) const EVENTS_MAX: usize = 512;
 /// Blocks that are looked through for what is public, at most.
 const LOOKED_THROUGH_MAX: u64 = 4096;
 /// Between two looks at what is due.
-const TICK: Duration = Duration::from_millis(500);
+pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 /// What the thread works with.
 pub(crate) struct Start {
@@ -60,7 +60,7 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
     all.make().map_err(|source| hufu_ledger::Error::Io { path: dir.clone(), source })?;
     let storages: Storages = Arc::new(move |name: &str| Arc::new(Directory::new(&dir.join(name))));
     let mut peers = Peers::open(start.me.clone(), start.terms.clone(), &storages)?;
-    catch_up(&mut peers, &start.ledger)?;
+    catch_up(&mut peers, &Ledger::open_read_only(&start.ledger)?)?;
     let mut shown = Shown::default();
     let mut looked_ns = 0;
     loop {
@@ -96,7 +96,7 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
             }
         }
         if peers.is_behind() {
-            catch_up(&mut peers, &start.ledger)?;
+            catch_up(&mut peers, &Ledger::open_read_only(&start.ledger)?)?;
         }
         if !is_due {
             continue;
@@ -109,11 +109,20 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
 }
 
 /// Takes what the ledger holds above what the copies know.
-fn catch_up(peers: &mut Peers, dir: &Path) -> Result<(), hufu_ledger::Error> {
-    let ledger = Ledger::open_read_only(dir)?;
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn catch_up(peers: &mut Peers, ledger: &Ledger) -> Result<(), hufu_ledger::Error> {
     peers.ledger_holds([Log::Trade, Log::Finance].map(|log| ledger.size(log)));
     for (log, size) in [Log::Trade, Log::Finance].into_iter().zip(peers.own_sizes()) {
-        for height in size..ledger.size(log) {
+        // What is known here may be of before an epoch.
+        let mut from = size.min(ledger.size(log));
+        while let Some(below) = from.checked_sub(1)
+            && !peers.has_own(ledger.held(log, below)?.signed())?
+        {
+            from = below;
+        }
+        for height in from..ledger.size(log) {
             peers.catch_up(ledger.held(log, height)?.signed())?;
         }
     }

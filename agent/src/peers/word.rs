@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use hufu_ledger::{Error, verify_checkpoint};
+use hufu_gm::Signed;
+use hufu_ledger::{Error, WitnessedCheckpoint, verify_checkpoint};
 use hufu_trade::if2::{
     Said,
     peers::{ASKED_MAX, Ask, Headers},
@@ -101,21 +102,36 @@ impl Peers {
         Some(Effect::Words(words))
     }
 
+    /// The broker still has a checkpoint of this node.
+    pub(super) fn own_retained(&mut self, log: u8, payload: &[u8]) -> Vec<Effect> {
+        if let Ok(whole) = WitnessedCheckpoint::from_bytes(payload) {
+            self.own_promised(log, &whole.checkpoint);
+        }
+        self.words_changed().into_iter().collect()
+    }
+
+    /// A checkpoint of this node, from wherever it comes back. Of one that was signed by a key of before, the platform has what it covers.
+    fn own_promised(&mut self, log: u8, signed: &Signed) {
+        if let Ok(checkpoint) = verify_checkpoint(signed, &self.me.key.public_key())
+            && checkpoint.node == self.me.pool
+            && checkpoint.log == log_of(log)
+            && let Some(word) = self.hearing.promised.get_mut(usize::from(log))
+        {
+            *word = (*word).max(Word { epoch: checkpoint.epoch, size: checkpoint.size });
+        }
+    }
+
     /// A followed node answers a question about this node's own log.
     ///
     /// # Errors
     /// [`Error`] of the disk.
     pub(super) fn own_answered(&mut self, from: &str, answer: &Headers) -> Result<Vec<Effect>, Error> {
         let key = self.me.key.public_key();
-        if let Some(beginning) = &answer.beginning {
-            // Signed by a key of before: what it covers the platform has, too.
-            if let Ok(checkpoint) = verify_checkpoint(&beginning.checkpoint, &key)
-                && checkpoint.node == self.me.pool
-                && checkpoint.log == log_of(answer.log)
-                && let Some(word) = self.hearing.promised.get_mut(usize::from(answer.log))
-            {
-                *word = (*word).max(Word { epoch: checkpoint.epoch, size: checkpoint.size });
-            }
+        let checkpoints = answer.beginning.iter().map(|beginning| &beginning.checkpoint).chain(&answer.newest);
+        for signed in checkpoints {
+            self.own_promised(answer.log, signed);
+        }
+        if answer.beginning.is_some() || answer.newest.is_some() {
             return Ok(self.words_changed().into_iter().collect());
         }
         if answer.headers.is_empty() {

@@ -2,6 +2,7 @@
 //! Who drives it hands it messages and the site's answers, tells it to look at the time, and takes what it sends. Nothing of
 //! the program itself uses this.
 
+mod beside;
 mod setup;
 mod view;
 
@@ -10,13 +11,14 @@ use hufu_metering::Target;
 use hufu_trade::{correction::Adjustment, if2::Topic, money::Money, octets::ContractNo};
 
 pub use self::{
-    setup::{Product, Setup},
-    view::{BillView, ContractView},
+    setup::{PeersDisks, Product, Setup},
+    view::{BillView, ContractView, PeerView},
 };
 pub use crate::{
     clock::{Clock, Now},
     places::PlaceJob,
 };
+use self::beside::Beside;
 use crate::{
     link::{Outbound, Stub},
     local::Correct,
@@ -130,6 +132,8 @@ pub struct Node {
     said: Vec<tokio::sync::oneshot::Receiver<String>>,
     archive_ns: u64,
     alarms: u64,
+    /// The thread of the peers, while it lasts.
+    beside: Option<Beside>,
 }
 
 impl Node {
@@ -142,6 +146,7 @@ impl Node {
     /// # Errors
     /// [`Halt`]: the node has ended.
     pub fn tell(&mut self, told: In) -> Result<(), Halt> {
+        let Some(told) = self.tell_beside(told)? else { return self.turn() };
         let input = match told {
             In::Linked => Input::Event(Event::Linked),
             In::Unlinked => Input::Event(Event::Unlinked),
@@ -216,6 +221,15 @@ impl Node {
         if self.thread.wait_ns(self.now()) == 0 {
             self.thread.look();
         }
+        self.write()?;
+        while self.turn_beside()? {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// The writer's own loop, until nothing waits for it.
+    fn write(&mut self) -> Result<(), Halt> {
         loop {
             self.settle()?;
             if let Ok(input) = self.writer.inputs.try_recv() {
@@ -267,7 +281,7 @@ impl Node {
             Some(_) => LOOK_NS,
             None => self.writer.core.next_due_ns(now).saturating_sub(now.mono_ns),
         };
-        self.thread.wait_ns(now).min(writer)
+        self.thread.wait_ns(now).min(writer).min(self.wait_beside_ns(now))
     }
 
     /// What somebody must know and was not asked for yet: what it is, and more about it.

@@ -15,6 +15,7 @@ use crate::{
     hardware::Hardware,
     metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
+    peers::{Me, Terms},
     places::Places,
     rotation::Keys,
     sampler::{self, Setting, Thread},
@@ -25,6 +26,9 @@ use crate::{
     unsigned::Unsigned,
     writer::Writer,
 };
+
+/// Headers that are kept of each log.
+const HEADERS_KEPT: u64 = 4096;
 
 /// A product of a simulated node.
 #[derive(Clone, Debug)]
@@ -39,6 +43,16 @@ pub struct Product {
     pub term_max_ns: u64,
     /// Price terms.
     pub tariff: Tariff,
+}
+
+/// The directory of what is held of a node, by name.
+#[derive(Clone)]
+pub struct PeersDisks(pub Arc<dyn Fn(&str) -> Arc<dyn Storage> + Send + Sync>);
+
+impl std::fmt::Debug for PeersDisks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PeersDisks")
+    }
 }
 
 /// Everything a node is made of.
@@ -88,6 +102,14 @@ pub struct Setup {
     pub segment_size: u64,
     /// How long the first signature after a start waits for the platform's word, ns.
     pub compare_ns: u64,
+    /// The nodes that it follows; none: it takes no part.
+    pub follow: Vec<String>,
+    /// Where their copies lie.
+    pub peers: PeersDisks,
+    /// Between two checkpoints, ns.
+    pub checkpoint_ns: u64,
+    /// How long the first signature after a start waits for the word of those that it follows, ns.
+    pub hear_ns: u64,
     /// The host's clocks.
     pub clock: Clock,
 }
@@ -105,6 +127,16 @@ impl Setup {
             salt_key: self.salt_key.into(),
             anchors: self.anchors.clone(),
             platform: self.platform.clone(),
+        }
+    }
+
+    fn me(&self) -> Me {
+        Me {
+            pool: self.pool.clone(),
+            key: NodeKey::File(self.key.clone()),
+            cert_id: self.certificate.id(),
+            certificates: vec![self.certificate.der().to_vec()],
+            anchors: self.anchors.clone(),
         }
     }
 
@@ -175,6 +207,8 @@ impl Setup {
         let (commands, obeyed) = sync_channel(CHANNEL_COUNT_MAX);
         let (outbound, sent) = tokio::sync::mpsc::channel(CHANNEL_COUNT_MAX);
         let counted = Shared::default();
+        let (told, heard) = sync_channel(CHANNEL_COUNT_MAX);
+        let takes_part = !self.follow.is_empty();
         let mut writer = Writer {
             core: Core::new(self.identity(), self.shop(), self.window_ns, boot_id),
             ledger,
@@ -200,8 +234,10 @@ impl Setup {
             signer_pause_ns: 0,
             keys: Keys::default(),
             directory: None,
-            peers: None,
+            peers: takes_part.then_some(told),
             words: None,
+            seen: Default::default(),
+            hear_ns: self.hear_ns,
             peers_shown: None,
         };
         let whole = Some(writer.begin_comparing()?);
@@ -220,6 +256,17 @@ impl Setup {
         };
         let thread = Thread::new(setting).map_err(|error| Halt::Bug(error.to_string()))?;
         let (said, archive_ns, alarms) = (Vec::new(), 0, 0);
-        Ok(Node { writer, whole, thread, sent, said, archive_ns, alarms })
+        let mut node = Node { writer, whole, thread, sent, said, archive_ns, alarms, beside: None };
+        if takes_part {
+            let terms = Terms {
+                follow: self.follow.clone(),
+                checkpoint_ns: self.checkpoint_ns,
+                headers: HEADERS_KEPT,
+                confirm: 1,
+                hear_ns: self.hear_ns,
+            };
+            node.take_part(self.me(), terms, &self.peers.0, heard)?;
+        }
+        Ok(node)
     }
 }

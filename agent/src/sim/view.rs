@@ -59,7 +59,43 @@ pub struct ContractView<'a> {
     pub erased: bool,
 }
 
+/// A followed node as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// `{site}/{node}`.
+    pub node: String,
+    /// Blocks of both logs that are held here.
+    pub sizes: [String; 2],
+    /// Sizes of the checkpoints that were cosigned here.
+    pub cosigned: [String; 2],
+    /// Whether it showed two pasts.
+    pub has_forked: bool,
+}
+
 impl Node {
+    /// The nodes that it follows; `None` where it takes no part, or not any more.
+    pub fn peers(&self) -> Option<Vec<PeerView>> {
+        let view = |peer: crate::peers::PeerShown| PeerView {
+            node: peer.node,
+            sizes: [peer.trade, peer.finance],
+            cosigned: peer.cosigned,
+            has_forked: peer.has_forked,
+        };
+        Some(self.shown_beside()?.peers.into_iter().map(view).collect())
+    }
+
+    /// Fork proofs that it holds: whom each convicts, and of which log.
+    pub fn forks(&self) -> Vec<(String, String)> {
+        let forks = self.shown_beside().map(|shown| shown.forks).unwrap_or_default();
+        forks.into_iter().map(|(node, log, _)| (node, log)).collect()
+    }
+
+    /// Size and number of witnesses of the newest checkpoint of each log.
+    pub fn witnessed(&self) -> [Option<(u64, usize)>; 2] {
+        let shown = self.shown_beside().unwrap_or_default();
+        shown.cosigned.map(|log| log.last().map(|one| (one.size, one.witnesses.len())))
+    }
+
     /// Its contracts.
     pub fn contracts(&self) -> impl Iterator<Item = ContractView<'_>> {
         let book = &self.writer.core.book;

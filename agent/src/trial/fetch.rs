@@ -40,6 +40,7 @@ fn held(ledger: &Ledger, from: u64, size: u64) -> Held {
         receipted: size,
         receipted_root: Some(root(size)),
         next,
+        seen: None,
         next_root: next.map(root),
     }
 }

@@ -113,7 +113,7 @@ fn open(follow: Vec<String>, root: &Party, dir: &std::path::Path) -> Peers {
     let own = party(Some(root), "s1/own", 5);
     let dir = dir.to_owned();
     let storages: Storages = Arc::new(move |name: &str| Arc::new(Directory::new(&dir.join(name))));
-    let terms = Terms { follow, checkpoint_ns: 60 * SECOND, headers: 4096, confirm: 2 };
+    let terms = Terms { follow, checkpoint_ns: 60 * SECOND, headers: 4096, confirm: 2, hear_ns: 5 * SECOND };
     Peers::open(me("s1/own", &own, root), terms, &storages).unwrap()
 }
 

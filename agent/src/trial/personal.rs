@@ -124,6 +124,8 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         directory: None,
         peers: None,
         words: None,
+        seen: Default::default(),
+        hear_ns: 0,
         peers_shown: None,
     };
     (writer, inputs, obeyed)

@@ -199,6 +199,8 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         directory: None,
         peers: None,
         words: None,
+        seen: Default::default(),
+        hear_ns: 0,
         peers_shown: None,
         hardware: None,
     };

@@ -35,7 +35,7 @@ pub(super) struct Node {
 }
 
 pub(super) fn terms(follow: &[String]) -> Terms {
-    Terms { follow: follow.to_vec(), checkpoint_ns: 10 * SECOND, headers: 4096, confirm: 2 }
+    Terms { follow: follow.to_vec(), checkpoint_ns: 10 * SECOND, headers: 4096, confirm: 2, hear_ns: 5 * SECOND }
 }
 
 pub(super) fn me(pool: &str, party: &Party, root: &Party) -> Me {

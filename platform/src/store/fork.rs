@@ -94,6 +94,30 @@ pub(crate) async fn see(
     Ok(stands)
 }
 
+/// Another header takes the place of the one that was seen.
+pub(crate) async fn see_anew(
+    db: &mut AnyConnection,
+    (pool, log): (&str, u8),
+    (height, header): (u64, &[u8]),
+) -> Result<(), Error> {
+    let update = "UPDATE seen_headers SET header = $4 WHERE pool = $1 AND log = $2 AND height = $3";
+    sqlx::query(update).bind(pool).bind(i64::from(log)).bind(sql(height)).bind(header).execute(db).await?;
+    Ok(())
+}
+
+/// The highest header that was seen of a block from a height on, which is not here.
+pub(crate) async fn highest(
+    db: &mut AnyConnection,
+    (pool, log): (&str, u8),
+    from: u64,
+) -> Result<Option<Vec<u8>>, Error> {
+    let select = "SELECT header FROM seen_headers WHERE pool = $1 AND log = $2 AND height >= $3
+        ORDER BY height DESC LIMIT 1";
+    let row: Option<(Vec<u8>,)> =
+        sqlx::query_as(select).bind(pool).bind(i64::from(log)).bind(sql(from)).fetch_optional(db).await?;
+    Ok(row.map(|(header,)| header))
+}
+
 /// Headers that were seen of blocks below a size, which are here now; they are forgotten.
 pub(crate) async fn overtaken(
     db: &mut AnyConnection,

@@ -37,6 +37,8 @@ pub(crate) struct Audit {
     pub(crate) heights: [Vec<Hash>; 2],
     /// What ever left the node.
     published: BTreeMap<(usize, u64), Hash>,
+    /// Roots that the node ever signed, by log, epoch and size.
+    promised: BTreeMap<(usize, u64, u64), Hash>,
     contracts: BTreeMap<ContractNo, Told>,
     /// Keys of contracts of which something was erased before it was seen here.
     erased: BTreeSet<Hash>,
@@ -117,7 +119,8 @@ impl Audit {
     /// blocks by log; what nobody holds any more may be signed anew.
     pub(crate) fn begin_anew(&mut self, holds: [u64; 2]) {
         let (kinds, published) = (std::mem::take(&mut self.kinds), std::mem::take(&mut self.published));
-        *self = Self { kinds, published, ..Self::default() };
+        let promised = std::mem::take(&mut self.promised);
+        *self = Self { kinds, published, promised, ..Self::default() };
         self.published.retain(|(log, height), _| holds.get(*log).is_some_and(|size| height < size));
     }
 
@@ -132,6 +135,17 @@ impl Audit {
         }
         match self.published.insert((log, height), hash) {
             Some(before) if before != hash => Err(format!("log {log} height {height} signed twice")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A checkpoint leaves the node.
+    ///
+    /// # Errors
+    /// When another root was signed in that epoch for the same size.
+    pub(crate) fn promise(&mut self, log: usize, (epoch, size): (u64, u64), root: Hash) -> Result<(), String> {
+        match self.promised.insert((log, epoch, size), root) {
+            Some(before) if before != root => Err(format!("two roots signed over {size} blocks of log {log}")),
             _ => Ok(()),
         }
     }

@@ -36,10 +36,17 @@ impl World {
         }
     }
 
-    /// A node sends a message.
-    pub(crate) fn post_up(&mut self, index: usize, letter: Letter) {
+    /// A node sends a message. What it says of its log goes to everybody who follows it, too.
+    pub(crate) fn post_up(&mut self, index: usize, letter: Letter, retain: bool) {
         self.capture(&letter);
         if self.time < self.sites[index].parted_until {
+            return;
+        }
+        if retain && matches!(letter.topic, Topic::Ledger { .. }) {
+            self.retained.insert(letter.topic.to_string(), letter.clone());
+        }
+        self.post_to_nodes(&letter);
+        if matches!(letter.topic, Topic::LedgerTo { .. }) {
             return;
         }
         let (first, second) = self.fate();
@@ -48,9 +55,25 @@ impl World {
         }
     }
 
+    /// What is said of a log, to every node that hears it.
+    fn post_to_nodes(&mut self, letter: &Letter) {
+        for index in 0..self.sites.len() {
+            if self.sites[index].hears(&letter.topic) {
+                let (first, second) = self.fate();
+                for pause in [first, second].into_iter().flatten() {
+                    self.after(pause, What::ToNode(index, letter.clone()));
+                }
+            }
+        }
+    }
+
     /// The platform sends a message to a node.
     pub(crate) fn post_down(&mut self, letter: Letter) {
         self.capture(&letter);
+        if matches!(letter.topic, Topic::Ledger { .. }) {
+            self.retained.insert(letter.topic.to_string(), letter.clone());
+            return self.post_to_nodes(&letter);
+        }
         let (Topic::Call { pool, .. } | Topic::Products { pool } | Topic::Presence { pool }) = &letter.topic else {
             return;
         };
@@ -75,7 +98,10 @@ impl World {
         }
         site.next_number += 1;
         let number = site.next_number;
-        site.unacknowledged.insert(number, letter.clone());
+        // What the peers hear is acknowledged on its arrival.
+        if !matches!(letter.topic, Topic::Ledger { .. } | Topic::LedgerTo { .. }) {
+            site.unacknowledged.insert(number, letter.clone());
+        }
         let Letter { topic, payload } = letter;
         self.drive(index, Some(In::Message { topic, payload, number }))
     }
@@ -98,10 +124,16 @@ impl World {
         // What was not acknowledged comes first, and again.
         let mut letters: Vec<Letter> = std::mem::take(&mut site.unacknowledged).into_values().collect();
         letters.append(&mut site.kept);
-        if self.dice.permille(self.profile.forgets) {
+        let is_forgotten = self.dice.permille(self.profile.forgets);
+        if is_forgotten {
             self.count("session lost");
-            return Ok(());
+            letters.clear();
+            if self.dice.below(4) == 0 {
+                self.retained.clear();
+            }
         }
+        let site = &self.sites[index];
+        letters.extend(self.retained.values().filter(|letter| site.hears(&letter.topic)).cloned());
         for letter in letters {
             let pause = self.dice.pause(SECOND / 10);
             self.after(pause, What::ToNode(index, letter));

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use hufu_agent::sim::Node;
 use hufu_ledger::{CheckOptions, Log, check::check_on};
 
 use crate::{parties::parties, site::Site, world::World};
@@ -26,6 +27,9 @@ impl World {
                 self.replayed(site).map_err(said)?;
             }
             self.held(index, site).map_err(said)?;
+            if let Some((node, log)) = site.node.as_ref().and_then(|node| node.forks().into_iter().next()) {
+                return Err(said(format!("a fork proof against the honest {node}, {log}")));
+            }
         }
         Ok(())
     }
@@ -39,6 +43,7 @@ impl World {
             keys: Arc::new(keys),
             meter_state: site.setup.root.join("unused.state"),
             core_state: site.setup.root.join("unused-core.state"),
+            follow: Vec::new(),
             ..site.setup.clone()
         };
         site.clock.show(self.time);
@@ -109,6 +114,9 @@ impl World {
         }
         let held = self.platform.bills(&site.pool).map_err(|broken| broken.0)?;
         let states = self.platform.states(&site.pool).map_err(|broken| broken.0)?;
+        if let Some(why) = self.unfollowed(site, node)? {
+            return Ok(Some(why));
+        }
         for contract in node.contracts() {
             if !contract.is_over {
                 return Ok(Some(format!("contract {} is {}", contract.no, contract.state)));
@@ -135,6 +143,26 @@ impl World {
             }
         }
         Ok(None)
+    }
+
+    /// Why not everybody has seen all of a node's logs yet, and cosigned it; `None` when they have, or nobody follows it.
+    fn unfollowed(&self, site: &Site, node: &Node) -> Result<Option<String>, String> {
+        let sizes = LOGS.map(|log| node.ledger().size(log));
+        let mut count = 0;
+        for other in self.sites.iter().filter(|other| other.setup.follow.contains(&site.pool)) {
+            count += 1;
+            let Some(peers) = other.node.as_ref().and_then(Node::peers) else {
+                return Ok(Some(format!("{} does not take part", other.pool)));
+            };
+            let view = peers.into_iter().find(|view| view.node == site.pool).ok_or("a node that is not followed")?;
+            let wanted = sizes.map(|size| size.to_string());
+            if view.sizes != wanted || view.cosigned != wanted || view.has_forked {
+                return Ok(Some(format!("{} sees {view:?}, there are {sizes:?}", other.pool)));
+            }
+        }
+        let witnessed = node.witnessed();
+        let wanted = sizes.map(|size| Some((size, count)));
+        Ok((count > 0 && witnessed != wanted).then(|| format!("witnessed {witnessed:?}, there are {wanted:?}")))
     }
 
     /// A full check of every ledger's bytes.

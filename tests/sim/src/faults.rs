@@ -140,7 +140,12 @@ impl World {
                 let flavour = [Flavour::NotPersisted, Flavour::PersistedAnyway, Flavour::Torn];
                 let flavour = flavour[usize::try_from(self.dice.below(3)).unwrap()];
                 let site = &self.sites[index];
-                let disk = if self.dice.below(5) == 0 { &site.keys } else { &site.disk };
+                let beside = site.beside.all();
+                let disk = match self.dice.below(5) {
+                    0 => &site.keys,
+                    1 => self.dice.of(&beside).unwrap_or(&site.disk),
+                    _ => &site.disk,
+                };
                 disk.fail(at, flavour);
             }
             Fault::DiskFull => {
@@ -210,6 +215,7 @@ impl World {
         let (site, dice) = (&mut self.sites[index], &mut self.dice);
         site.disk.cut(|| dice.permille(keep));
         site.keys.cut(|| dice.permille(keep));
+        site.beside.all().iter().for_each(|disk| disk.cut(|| dice.permille(keep)));
         // The meters' state is not synced: it may be gone.
         if dice.below(2) == 0 {
             std::fs::remove_file(&site.setup.meter_state).ok();
@@ -224,17 +230,24 @@ impl World {
     fn backup(&mut self, index: usize) -> Result<(), String> {
         match self.sites[index].backup.take() {
             None => {
+                let is_whole = self.dice.below(2) == 0;
                 let site = &mut self.sites[index];
-                site.backup = Some((site.disk.copy(), site.keys.copy()));
+                let beside = is_whole.then(|| site.beside.copy());
+                site.backup = Some((site.disk.copy(), site.keys.copy(), beside));
             }
-            Some((disk, keys)) => {
+            Some((disk, keys, beside)) => {
                 self.down(index);
                 let site = &mut self.sites[index];
                 site.disk.restore(&disk);
                 site.keys.restore(&keys);
+                if let Some(beside) = beside {
+                    site.beside.restore(&beside);
+                }
                 site.is_restored = true;
-                // Who puts a backup back has it wait for the platform's word (`platform.compare_s`).
-                site.setup.compare_ns = if self.plant == Plant::SignsFirst { 0 } else { u64::MAX };
+                // Who puts a backup back has it wait for the word of the platform and of those that it follows
+                // (`platform.compare_s`, `peers.hear_s`).
+                let wait_ns = if self.plant == Plant::SignsFirst { 0 } else { u64::MAX };
+                (site.setup.compare_ns, site.setup.hear_ns) = (wait_ns, wait_ns);
                 self.count("a backup of a node put back");
                 self.forget_future(index)?;
                 self.after(10 * SECOND, What::Restart(index));
@@ -258,6 +271,7 @@ impl World {
             Topic::Call { pool: of, answer, interface } => {
                 *of == pool && (!answer || (was_set_back && *interface == Interface::Blocks))
             }
+            Topic::Ledger { pool: of, .. } | Topic::LedgerTo { pool: of, .. } => *of == pool,
             _ => false,
         });
         Ok(())
@@ -332,11 +346,17 @@ impl World {
             let site = &mut self.sites[index];
             site.disk.take_failed();
             site.keys.take_failed();
+            site.beside.all().iter().for_each(|disk| drop(disk.take_failed()));
             (site.clock.offset_ns, site.clock.state) = (0, TimeState::Synchronised);
             site.parted_until = site.parted_until.min(time);
             if site.asleep_until > time {
                 // Its event to wake is on its way: it comes when it comes.
                 continue;
+            }
+            // A disk that failed has ended its part among its peers, with an alarm: somebody starts it anew.
+            let has_left = site.node.as_ref().is_some_and(|node| node.peers().is_none());
+            if has_left && !site.setup.follow.is_empty() {
+                self.down(index);
             }
             self.after(SECOND, What::Restart(index));
         }

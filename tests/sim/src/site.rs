@@ -1,12 +1,16 @@
 //! One node with its disk, its host, its clocks and its end of the link; what it does is looked at as soon as it is done.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
-use hufu_agent::sim::{Halt, In, Node, Out, PlaceJob, Product, Setup};
-use hufu_ledger::{Entry, Log};
+use hufu_agent::sim::{Halt, In, Node, Out, PeersDisks, PlaceJob, Product, Setup};
+use hufu_ledger::{Entry, Log, WitnessedCheckpoint, block_hash};
 use hufu_trade::{
     decode,
-    if2::{Accepted, Answer, Blocks, Envelope, Interface, Offered, Payload, Sealed, Topic},
+    if2::{Accepted, Answer, Blocks, Envelope, Interface, Offered, Payload, Sealed, Told, Topic, peers::Headers},
     octets::ContractNo,
     resource::{Kind, Resource},
     tariff::Tariff,
@@ -26,12 +30,47 @@ use crate::{
 /// Use of a workload is written down for the readers this often at most, ns.
 const WRITE_NS: u64 = 5 * SECOND;
 
+/// Directories by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beside(Arc<Mutex<BTreeMap<String, Disk>>>);
+
+impl Beside {
+    fn open(&self, name: &str) -> Disk {
+        let mut disks = self.0.lock().expect("one thread");
+        disks.entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Disk> {
+        self.0.lock().expect("one thread").values().cloned().collect()
+    }
+
+    pub(crate) fn copy(&self) -> BTreeMap<String, Disk> {
+        self.0.lock().expect("one thread").iter().map(|(name, disk)| (name.clone(), disk.copy())).collect()
+    }
+
+    /// Becomes what an older copy was; what is newer than it is gone.
+    pub(crate) fn restore(&self, backup: &BTreeMap<String, Disk>) {
+        for (name, disk) in self.0.lock().expect("one thread").iter() {
+            disk.restore(backup.get(name).unwrap_or(&Disk::default()));
+        }
+    }
+
+    pub(crate) fn quiet(&self, is_quiet: bool) {
+        self.all().iter().for_each(|disk| disk.quiet(is_quiet));
+    }
+}
+
+/// An older copy of a node's disks: of its ledger, its keys, and, where the site copies that too, what lies beside them.
+pub(crate) type Backup = (Disk, Disk, Option<BTreeMap<String, Disk>>);
+
 /// A node and everything around it.
 pub(crate) struct Site {
     pub(crate) pool: String,
     pub(crate) setup: Setup,
     pub(crate) disk: Disk,
     pub(crate) keys: Disk,
+    /// The directories of what is held of other nodes, and of its own log for them, by name.
+    pub(crate) beside: Beside,
     pub(crate) host: Host,
     pub(crate) clock: HostClock,
     /// `None` while it does not run.
@@ -46,7 +85,7 @@ pub(crate) struct Site {
     pub(crate) is_restored: bool,
     /// Whether the disk was made to fail or to be full.
     pub(crate) is_starved: bool,
-    pub(crate) backup: Option<(Disk, Disk)>,
+    pub(crate) backup: Option<Backup>,
     /// What the broker keeps for it.
     pub(crate) kept: Vec<Letter>,
     /// Delivered and not acknowledged.
@@ -58,7 +97,14 @@ pub(crate) struct Site {
     written: u64,
 }
 
-fn setup(index: usize, dice: &mut Dice, root: &Path, (disk, keys): (&Disk, &Disk), rules: &str) -> Setup {
+fn setup(
+    index: usize,
+    dice: &mut Dice,
+    root: &Path,
+    (disk, keys, beside): (&Disk, &Disk, &Beside),
+    rules: &str,
+) -> Setup {
+    let beside = beside.clone();
     let who = &parties().nodes[index];
     let tariff = |text: &str| Tariff::from_toml(text).expect("a tariff");
     let small = "[[price]]\nresource = \"cpu\"\nprice = \"3.6\"\n[[price]]\nresource = \"memory\"\nprice = \"20\"\n";
@@ -94,6 +140,10 @@ fn setup(index: usize, dice: &mut Dice, root: &Path, (disk, keys): (&Disk, &Disk
         random: clocks::secrets,
         segment_size: 1 << dice.between(13, 16),
         compare_ns: 30 * SECOND,
+        follow: Vec::new(),
+        peers: PeersDisks(Arc::new(move |name: &str| Arc::new(beside.open(name)))),
+        checkpoint_ns: MINUTE,
+        hear_ns: 5 * SECOND,
         clock: clocks::node(),
     }
 }
@@ -101,9 +151,10 @@ fn setup(index: usize, dice: &mut Dice, root: &Path, (disk, keys): (&Disk, &Disk
 impl Site {
     /// A node that was set up and does not run yet.
     pub(crate) fn new(index: usize, dice: &mut Dice, folder: &Path, rules: &str) -> Result<Self, String> {
-        let (disk, keys, clock) = (Disk::default(), Disk::default(), HostClock::new(0));
+        let (disk, keys, beside) = (Disk::default(), Disk::default(), Beside::default());
+        let clock = HostClock::new(0);
         let host = Host::new(&folder.join(format!("n{index}")), 0);
-        let setup = setup(index, dice, host.root(), (&disk, &keys), rules);
+        let setup = setup(index, dice, host.root(), (&disk, &keys, &beside), rules);
         clock.show(0);
         setup.create([u8::try_from(index).unwrap() + 1; 16]).map_err(|halt| format!("init: {halt:?}"))?;
         Ok(Self {
@@ -111,6 +162,7 @@ impl Site {
             setup,
             disk,
             keys,
+            beside,
             host,
             clock,
             node: None,
@@ -133,6 +185,40 @@ impl Site {
     fn quiet(&self, is_quiet: bool) {
         self.disk.quiet(is_quiet);
         self.keys.quiet(is_quiet);
+        self.beside.quiet(is_quiet);
+    }
+
+    /// Whether a message about a log is for this node.
+    pub(crate) fn hears(&self, topic: &Topic) -> bool {
+        let follow = &self.setup.follow;
+        match topic {
+            // Of its own, what the broker keeps of its checkpoints.
+            Topic::Ledger { pool, told } if *pool == self.pool => {
+                !follow.is_empty() && matches!(told, Told::Checkpoint(_))
+            }
+            Topic::Ledger { pool, .. } => follow.contains(pool) || (!follow.is_empty() && pool.ends_with("/platform")),
+            Topic::LedgerTo { to, .. } => !follow.is_empty() && *to == self.pool,
+            _ => false,
+        }
+    }
+
+    /// What a node says of its log stands in its ledger, and is never said otherwise.
+    fn look_at_told(&mut self, told: &Told, payload: &[u8]) -> Result<(), String> {
+        match told {
+            Told::Headers => {
+                let told = Headers::from_bytes(payload).map_err(|error| error.to_string())?;
+                for (height, signed) in (told.first..).zip(&told.headers) {
+                    self.audit.publish(usize::from(told.log), height, block_hash(signed.tbs()))?;
+                }
+            }
+            Told::Checkpoint(_) => {
+                let whole = WitnessedCheckpoint::from_bytes(payload).map_err(|error| error.to_string())?;
+                let said = whole.read().map_err(|error| error.to_string())?;
+                self.audit.promise(usize::from(said.log.number()), (said.epoch, said.size), said.root)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Units of CPU and memory that contracts hold.
@@ -203,8 +289,7 @@ impl World {
             node.plant_blind_stock(&site.setup, false);
         }
         let (outs, alarms) = (node.outs(), node.alarms());
-        site.disk.quiet(true);
-        site.keys.quiet(true);
+        site.quiet(true);
         let grown = site.audit.follow(node.ledger(), &site.host).map_err(|why| format!("{}: {why}", site.pool))?;
         if grown {
             let (cpu, memory) = Site::held(node);
@@ -212,8 +297,7 @@ impl World {
                 return Err(format!("{}: oversold: {cpu} of {}", site.pool, site.setup.cpu_millicores));
             }
         }
-        site.disk.quiet(false);
-        site.keys.quiet(false);
+        site.quiet(false);
         let wait = node.wait_ns();
         self.look_at_alarms(index, &alarms)?;
         for out in outs {
@@ -261,11 +345,11 @@ impl World {
                 self.after(pause, what);
             }
             Out::Said(_) => {}
-            Out::Publish { topic, payload, .. } => {
+            Out::Publish { topic, payload, retain } => {
                 self.look_at_message(index, &topic, &payload)
                     .map_err(|why| format!("{}: {topic}: {why}", self.sites[index].pool))?;
                 if self.sites[index].is_linked {
-                    self.post_up(index, Letter { topic, payload });
+                    self.post_up(index, Letter { topic, payload }, retain);
                 }
             }
         }
@@ -275,6 +359,9 @@ impl World {
     /// What a node says stands in its ledger.
     fn look_at_message(&mut self, index: usize, topic: &Topic, payload: &[u8]) -> Result<(), String> {
         let site = &mut self.sites[index];
+        if let Topic::Ledger { told, .. } = topic {
+            return site.look_at_told(told, payload);
+        }
         let Topic::Call { interface, answer, .. } = topic else { return Ok(()) };
         if (*interface, *answer) == (Interface::Blocks, false) {
             let blocks: Blocks = decode(payload, "Blocks").map_err(|error| error.to_string())?;

@@ -16,7 +16,7 @@ use crate::{
     clocks::{self, MINUTE, SECOND},
     dice::Dice,
     faults::Profile,
-    parties::{BUYERS_MAX, NODES_MAX, parties},
+    parties::{BUYERS_MAX, NODES_MAX, parties, pool},
     site::Site,
 };
 
@@ -116,6 +116,8 @@ pub(crate) struct World {
     /// Largest size that the platform signed a receipt for, by node and log.
     pub(crate) receipted: BTreeMap<(usize, u8), u64>,
     pub(crate) captured: Vec<Letter>,
+    /// What the broker shows whoever subscribes, by topic: of logs only.
+    pub(crate) retained: BTreeMap<String, Letter>,
     trace: u64,
     events: u64,
     counts: BTreeMap<String, u64>,
@@ -174,9 +176,14 @@ impl World {
         // Small worlds most often: what goes wrong between many goes wrong between two, and there are more seeds.
         let of = |dice: &mut Dice, counts: &[usize]| dice.of(counts).copied().unwrap_or(1);
         let (nodes, buyers) = (of(&mut dice, &[1, 1, 1, 2, 2, NODES_MAX]), of(&mut dice, &[1, 1, 2, 2, 3, BUYERS_MAX]));
+        // Of nodes that are not alone most keep each other honest.
+        let takes_part = nodes > 1 && dice.below(4) > 0;
         let mut sites = Vec::new();
         for index in 0..nodes {
-            let site = Site::new(index, &mut dice, folder.path(), &rules)?;
+            let mut site = Site::new(index, &mut dice, folder.path(), &rules)?;
+            if takes_part {
+                site.setup.follow = (0..nodes).filter(|other| *other != index).map(pool).collect();
+            }
             if plant == Plant::AckBeforeSync {
                 site.disk.lie();
             }
@@ -204,6 +211,7 @@ impl World {
             was_set_back: false,
             receipted: BTreeMap::new(),
             captured: Vec::new(),
+            retained: BTreeMap::new(),
             trace: 0xcbf2_9ce4_8422_2325,
             events: 0,
             counts: BTreeMap::new(),

@@ -285,6 +285,10 @@ pub struct Held {
     /// Root in that receipt; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipted_root: Option<Digest>,
+    /// The highest signed header that the platform saw of a block that it does not hold (`Signed` over `BlockHeader`, as the node published
+    /// it): the node signed so far. Absent where it saw none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Sealed>,
     /// Behind this answer comes one message of [`super::Blocks`] with the heights from `from` up to, and without, this one; absent
     /// when none comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

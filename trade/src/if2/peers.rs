@@ -46,6 +46,10 @@ pub struct Headers {
     /// Only in the answer to a question for the beginning.
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     pub beginning: Option<Beginning>,
+    /// In the same answer: a checkpoint of the node that reaches further than what is held of it here. Who asks about its own log hears from
+    /// it how far it signed.
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    pub newest: Option<Signed>,
 }
 
 /// A question for headers `from` to `until`, not included; for the beginning where both are 0.
@@ -120,7 +124,7 @@ fn place(what: &'static str, (version, node, log): (u8, &str, u8)) -> Result<(),
 impl Headers {
     /// A message.
     pub fn new(node: &str, log: u8, first: u64, headers: Vec<Signed>) -> Self {
-        Self { version: VERSION, node: node.to_owned(), log, first, headers, beginning: None }
+        Self { version: VERSION, node: node.to_owned(), log, first, headers, beginning: None, newest: None }
     }
 
     /// Reads strict DER within the limits; no signature is checked.
@@ -139,7 +143,8 @@ impl Headers {
         {
             return wrong("Headers", "beginning", "at most 64 peaks of 32 octets");
         }
-        let each = read.headers.iter().chain(read.beginning.iter().map(|beginning| &beginning.checkpoint));
+        let checkpoints = read.beginning.iter().map(|beginning| &beginning.checkpoint).chain(&read.newest);
+        let each = read.headers.iter().chain(checkpoints);
         for signed in each {
             // Once more through its own decoder, which asks for more than the derived one.
             let again = signed.to_bytes().and_then(|der| Signed::from_bytes(&der));
