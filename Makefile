@@ -123,7 +123,7 @@ fleet: release
 peers-nats: build
 	scripts/setup nats-server
 	$(CARGO) test --workspace --locked --no-run
-	HUFU_BIN_DIR=$(abspath $(BIN)) scripts/with-nats $(CARGO) test --workspace --locked --test peers -- --nocapture
+	HUFU_BIN_DIR=$(abspath $(BIN)) scripts/with-nats $(CARGO) test --workspace --locked --test all -- --nocapture peers::
 
 kill:
 	HUFU_KILL_ROUNDS=500 $(CARGO) test -p hufu-ledger --locked --test ledger -- --nocapture kill::nothing

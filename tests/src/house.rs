@@ -58,7 +58,7 @@ fn more(folder: &Path) -> String {
          [[product]]\nid = \"{PRODUCT}\"\nname = \"a tenth of a core\"\ncpu_millicores = 100\nmemory_bytes = 1048576\n\
          term_max_s = 3600\n[[product.tariff.price]]\nresource = \"cpu\"\nprice = \"100\"\n\
          [[product.tariff.price]]\nresource = \"memory\"\nprice = \"10\"\n",
-        places(),
+        places(folder),
         folder.join("provision.sh").display()
     )
 }
@@ -69,9 +69,10 @@ pub struct House {
     folder: tempfile::TempDir,
 }
 
-/// The cgroups below which this process's nodes put their orders.
-fn places() -> String {
-    format!("hufu-tests-{}", std::process::id())
+/// The cgroups below which the nodes of a house put their orders.
+fn places(folder: &Path) -> String {
+    let name = folder.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+    format!("hufu-tests-{}", name.trim_start_matches('.'))
 }
 
 impl Drop for House {
@@ -85,7 +86,7 @@ impl Drop for House {
             }
         }
         let mounts = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        for parent in mounts.chain([PathBuf::from("/sys/fs/cgroup")]).map(|mount| mount.join(places())) {
+        for parent in mounts.chain([PathBuf::from("/sys/fs/cgroup")]).map(|mount| mount.join(places(self.folder.path()))) {
             for order in fs::read_dir(&parent).into_iter().flatten().filter_map(Result::ok) {
                 fs::remove_dir(order.path()).ok();
             }

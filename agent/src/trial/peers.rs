@@ -217,7 +217,7 @@ pub(super) fn previous_of(site: &Site, height: u64) -> [u8; 32] {
 }
 
 /// A checkpoint of a's trade log with this signature.
-fn signed_by(party: &Party, size: u64, root: [u8; 32], time: i64) -> Vec<u8> {
+pub(super) fn signed_by(party: &Party, size: u64, root: [u8; 32], time: i64) -> Vec<u8> {
     let node = NAMES[0].to_owned();
     let one = Checkpoint { version: VERSION, log: Log::Trade, node, epoch: 0, size, root, time };
     let signed = Signed::seal(one.to_bytes().unwrap(), &party.certificate.id(), &party.key).unwrap();

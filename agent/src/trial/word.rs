@@ -1,7 +1,9 @@
 //! A node whose disk was lost or put back hears from its peers how far it signed, and gets its headers back.
 
+use hufu_trade::if2::{Told, Topic};
+
 use super::{
-    peers::previous_of,
+    peers::{previous_of, signed_by},
     site::{Site, three},
 };
 use crate::peers::{Event, Word, Words};
@@ -53,9 +55,6 @@ fn a_lost_disk_gets_its_headers_back_over_a_bad_line_and_goes_on_in_a_new_epoch(
         site.nodes[0].words = None;
         site.event(0, Event::Tick);
         assert_eq!(words(&site, 0).logs[0].size, 250, "{seed}");
-        if loss > 0 {
-            continue;
-        }
         // The platform had the first hundred; the others are lost, and a new epoch says so.
         let head = previous_of(&site, 100);
         let node = &mut site.nodes[0];
@@ -65,10 +64,45 @@ fn a_lost_disk_gets_its_headers_back_over_a_bad_line_and_goes_on_in_a_new_epoch(
             site.write(0, 60 + round);
             site.pass(15);
         }
+        site.pass(600);
         for place in [1, 2] {
             let shown = site.nodes[place].peers.shown();
             assert_eq!((shown.peers[0].trade.as_str(), shown.peers[0].has_forked), ("120", false), "{seed}");
             assert!(site.nodes[place].forks().is_empty(), "{seed}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_only_the_broker_or_a_follower_without_its_headers_has_is_heard() {
+    for is_at_follower in [false, true] {
+        let (mut site, root) = three(41, 0);
+        for round in 0..5 {
+            site.write(0, round);
+        }
+        site.pass(12);
+        // Five more: their headers reach nobody. Their checkpoint stays at the broker, or at followers that ask in vain.
+        for round in 5..10 {
+            site.nodes[0].header(round);
+        }
+        let whole = signed_by(&site.nodes[0].party, 10, [5; 32], site.now().real_ns);
+        let topic = Topic::Ledger { pool: "s1/a".to_owned(), told: Told::Checkpoint(0) };
+        site.hears = |from, _| from != 0;
+        if is_at_follower {
+            site.event(1, Event::Message { topic, payload: whole });
+        } else {
+            site.event(0, Event::Message { topic, payload: whole });
+            assert_eq!(words(&site, 0).logs[0], Word { epoch: 0, size: 10 });
+        }
+        site.queue.clear();
+        site.hears = |_, _| true;
+        if is_at_follower {
+            site.nodes[0].words = None;
+            site.nodes[0].again(&root);
+            site.nodes[0].peers.ledger_holds([5, 0]);
+            site.link(0);
+            site.pass(5);
+            assert_eq!(words(&site, 0).logs[0], Word { epoch: 0, size: 10 });
         }
     }
 }

@@ -166,6 +166,7 @@ impl Dice<'_> {
             first: self.u64(),
             headers: self.some(Self::signed),
             beginning: self.maybe(beginning),
+            newest: self.maybe(Self::signed),
         }
     }
     pub(crate) fn ask(&mut self) -> Ask {

@@ -1,0 +1,35 @@
+//! Every flow over real programs, brokers and databases, and the laws of the house, as one program: each file is a part of it.
+
+mod access;
+mod accounts;
+mod asyncapi;
+mod changes;
+mod cli;
+mod demands;
+mod demo;
+mod directory;
+mod doctor;
+mod documents;
+mod epochs;
+mod flows;
+mod hardware;
+mod journal;
+mod keys;
+mod local;
+mod messages;
+mod metrics;
+mod operator;
+mod outages;
+mod parents;
+mod peers;
+mod personal;
+mod postgres;
+mod prepaid;
+mod readme;
+mod restore;
+mod rotation;
+mod secrets;
+mod signer;
+mod stamp;
+mod tidy;
+mod tls;
