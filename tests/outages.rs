@@ -45,7 +45,10 @@ fn everything_arrived_once(house: &House, url: &str, contract: &Contract, mut ag
     let found = wait::until("the bill is at the platform", limit_s, || bill(house, contract));
     let number = text(&found, "bill_no").to_owned();
     wait::until_true("the node has the receipt for it", limit_s, || {
-        house.try_status().is_some_and(|status| status["contracts"][0]["bills"][0]["receipted"] == true)
+        house.try_status().is_some_and(|status| {
+            let mut contracts = status["contracts"].as_array().into_iter().flatten();
+            contracts.any(|c| c["contract_no"] == contract.no.as_str() && c["bills"][0]["receipted"] == true)
+        })
     });
     let pack = house.path("bill.zip");
     wait::until("the pack", 60, || {

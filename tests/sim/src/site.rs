@@ -289,7 +289,12 @@ impl World {
             node.plant_blind_stock(&site.setup, false);
         }
         let (outs, alarms) = (node.outs(), node.alarms());
-        site.quiet(true);
+        let quiet = |is_quiet| {
+            site.disk.quiet(is_quiet);
+            site.keys.quiet(is_quiet);
+            site.beside.quiet(is_quiet);
+        };
+        quiet(true);
         let grown = site.audit.follow(node.ledger(), &site.host).map_err(|why| format!("{}: {why}", site.pool))?;
         if grown {
             let (cpu, memory) = Site::held(node);
@@ -297,7 +302,7 @@ impl World {
                 return Err(format!("{}: oversold: {cpu} of {}", site.pool, site.setup.cpu_millicores));
             }
         }
-        site.quiet(false);
+        quiet(false);
         let wait = node.wait_ns();
         self.look_at_alarms(index, &alarms)?;
         for out in outs {
