@@ -121,6 +121,12 @@ impl Peers {
             return Ok(Vec::new());
         }
         let standing = followed.copy.standing().zip(followed.copy.promised().cloned());
+        if checkpoint.epoch > followed.copy.epoch()
+            && let Some(followed) = self.peers.get_mut(pool).and_then(|peer| peer.logs.get_mut(log))
+        {
+            // Of an epoch whose first block has not come yet; once the copy is there, it is compared again.
+            followed.target = Some((checkpoint.clone(), signed.clone()));
+        }
         // Of two headers the height is known; they are asked for first, and the checkpoints convict where they do not come.
         let mut effects = self.search_below((pool, pool, log), checkpoint.size)?;
         if let Some((standing, other)) = standing.filter(|(standing, _)| standing.size >= checkpoint.size)

@@ -161,7 +161,7 @@ impl World {
             }
         }
         let witnessed = node.witnessed();
-        let wanted = sizes.map(|size| Some((size, count)));
+        let wanted = sizes.map(|size| (size > 0).then_some((size, count)));
         Ok((count > 0 && witnessed != wanted).then(|| format!("witnessed {witnessed:?}, there are {wanted:?}")))
     }
 

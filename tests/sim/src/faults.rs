@@ -346,7 +346,9 @@ impl World {
             let site = &mut self.sites[index];
             site.disk.take_failed();
             site.keys.take_failed();
-            site.beside.all().iter().for_each(|disk| drop(disk.take_failed()));
+            for disk in site.beside.all() {
+                disk.take_failed();
+            }
             (site.clock.offset_ns, site.clock.state) = (0, TimeState::Synchronised);
             site.parted_until = site.parted_until.min(time);
             if site.asleep_until > time {
