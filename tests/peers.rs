@@ -165,7 +165,7 @@ fn one_forks_one_is_away_one_floods_and_the_honest_hold_one_proof() {
     fs::remove_dir_all(&first.dir).expect("a folder");
     copy(&site.house.at("backup"), &first.dir);
     // An honest one would hear from those that it follows how far it signed, and sign nothing before its platform is back.
-    first.follow_nobody();
+    first.follow_nobody(&site.broker);
     first.start();
     metered(&first, &contract, count);
     let proofs = wait::until("both others hold the proof", 120, || {

@@ -21,6 +21,7 @@ use crate::{
     ends, firmware,
     gpus::{self, Followed},
     hardware::{Hardware, Watch},
+    heard::Heard,
     link::{self, Broker},
     local,
     metrics::{Metrics, Shared},
@@ -152,9 +153,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         signer_pause_ns: 0,
         keys,
         peers: told,
-        words: None,
-        seen: [peers::Word::default(); 2],
-        hear_ns: config.peers.as_ref().map_or(0, |terms| terms.hear_ns),
+        heard: Heard::waiting(config.peers.as_ref().map(|terms| terms.hear_ns)),
         peers_shown: None,
         directory: core_asks.then(|| Asking::new(inputs.clone())),
     };

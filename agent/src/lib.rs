@@ -33,6 +33,7 @@ mod gpu_config;
 mod gpu_shown;
 mod gpus;
 mod hardware;
+mod heard;
 mod input;
 mod journal;
 mod key_place;

@@ -357,7 +357,9 @@ impl Session<'_> {
             filters.push(format!("hufu/v1/+/+/ledger/to/{pool}/+"));
             filters.push(format!("hufu/v1/{site}/{PLATFORM}/ledger/+"));
             // What the broker still has of this node's own says how far it signed.
-            filters.extend([0, 1].map(|log| Topic::Ledger { pool: pool.clone(), told: Told::Checkpoint(log) }.to_string()));
+            filters.extend(
+                [0, 1].map(|log| Topic::Ledger { pool: pool.clone(), told: Told::Checkpoint(log) }.to_string()),
+            );
             filters.extend(follow.iter().filter(|peer| *peer != pool).map(|peer| format!("hufu/v1/{peer}/ledger/+")));
         }
         filters

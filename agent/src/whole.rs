@@ -4,9 +4,8 @@
 
 use std::{sync::mpsc::RecvTimeoutError, time::Duration};
 
-use hufu_gm::Signed;
 use hufu_ledger::{
-    BlockHeader, KeptBlock, Ledger, Log, NewBlock, NewEntry, Signer,
+    KeptBlock, Ledger, Log, NewBlock, NewEntry, Signer,
     storage::{Access, Storage},
 };
 use hufu_trade::{
@@ -21,8 +20,7 @@ use crate::{
     clock::ledger_quality,
     fetch::{Comparison, Standing, Trust, Unusable},
     link::Outbound,
-    node::{Effect, Event, Fatal},
-    peers,
+    node::{Effect, Event},
     sampler::Command,
     setup,
     writer::{Input, Writer, WriterError},
@@ -99,8 +97,7 @@ impl Writer {
         let now = (self.clock.now)();
         let waited_ns = now.mono_ns.saturating_sub(whole.begun_ns);
         if whole.comparison.open().is_none() {
-            let is_heard = self.peers.is_none() || self.words.is_some_and(|words| words.is_all);
-            return Ok(is_heard || waited_ns >= self.hear_ns);
+            return Ok(self.heard.is_enough(waited_ns));
         }
         // An empty ledger may be one whose disk was lost: without the platform's word nobody knows.
         let must_wait = whole.is_known_behind || self.ledger.size(Log::Trade) == 0;
@@ -138,7 +135,7 @@ impl Writer {
                 }
                 self.link.try_send(Outbound::Ack(stub)).ok();
             }
-            Input::Words(words) => self.words = Some(words),
+            Input::Words(words) => self.heard.words = Some(words),
             input => self.put_off(&mut whole.comparison, &mut whole.waiting, input),
         }
         if (whole.comparison.is_behind() || self.beyond().is_some()) && !whole.is_known_behind {
@@ -203,42 +200,6 @@ impl Writer {
         self.set_mark(&Comparison::default())
     }
 
-    /// How far this node signed a log, as its peers and the platform know.
-    fn heard(&self, log: Log) -> peers::Word {
-        let place = usize::from(log.number());
-        let by_peers = self.words.and_then(|words| words.logs.get(place).copied()).unwrap_or_default();
-        self.seen.get(place).copied().unwrap_or_default().max(by_peers)
-    }
-
-    /// Blocks of a log that this node signed in this epoch or a later one, as others know, where the ledger holds fewer.
-    fn signed_beyond(&self, log: Log) -> Option<u64> {
-        let word = self.heard(log);
-        (word.size > self.ledger.size(log) && word.epoch >= self.epoch()).then_some(word.size)
-    }
-
-    /// The platform shows a header of this node of a block that it does not hold.
-    fn saw(&mut self, log: Log, header: &Sealed) {
-        let identity = &self.core.identity;
-        let Ok(signed) = Signed::from_bytes(&header.0) else { return };
-        let Ok(header) = BlockHeader::from_bytes(signed.tbs()) else { return };
-        let is_own = header.node == identity.pool && header.log == log;
-        // Of one that was signed with a key of before, the platform holds the block: it took the change of keys after it.
-        if is_own
-            && signed.verify(&identity.key.public_key()).is_valid()
-            && let Some(seen) = self.seen.get_mut(usize::from(log.number()))
-        {
-            *seen = (*seen).max(peers::Word { epoch: header.epoch, size: header.height.saturating_add(1) });
-        }
-    }
-
-    /// The first log of which this node signed more than it holds.
-    pub(crate) fn beyond(&self) -> Option<Fatal> {
-        Log::ALL.into_iter().find_map(|log| {
-            let receipted = self.signed_beyond(log)?;
-            Some(Fatal::Behind { log: log.number(), held: self.ledger.size(log), receipted })
-        })
-    }
-
     /// For a person: what is waited for.
     fn shown(&self, comparison: &Comparison) -> String {
         let of = |log: Log| match comparison.standing(log) {
@@ -293,7 +254,7 @@ impl Writer {
             if let Answer::Ok(Held { log, seen: Some(header), .. }) = &said.body
                 && let Some(log) = Log::from_number(*log)
             {
-                self.saw(log, header);
+                self.heard.saw(&self.core.identity, log, header);
             }
             comparison.answered(&self.ledger, (said.re.as_deref(), said.body), payload)?;
             return Ok(Vec::new());
@@ -352,7 +313,7 @@ impl Writer {
     /// leaves both or none.
     fn open_epoch(&mut self, comparison: &Comparison) -> Result<(), WriterError> {
         // Above every epoch in which this node ever signed.
-        let signed = Log::ALL.map(|log| self.heard(log).epoch).into_iter().fold(self.epoch(), u64::max);
+        let signed = Log::ALL.map(|log| self.heard.of(log).epoch).into_iter().fold(self.epoch(), u64::max);
         let epoch = signed.saturating_add(1);
         let entry = |log: Log| {
             let held = self.ledger.size(log);

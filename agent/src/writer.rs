@@ -29,6 +29,7 @@ use crate::{
     directory::Asking,
     exchange::name_of,
     hardware::Watch,
+    heard::Heard,
     link::Outbound,
     metrics::Metrics,
     node::{Core, Effect, Event, Fatal},
@@ -105,12 +106,8 @@ pub(crate) struct Writer {
     pub(crate) keys: Keys,
     /// Is told what was written; absent where no peers are followed.
     pub(crate) peers: Option<SyncSender<peers::Event>>,
-    /// How far this node signed, as its peers said.
-    pub(crate) words: Option<peers::Words>,
-    /// The same as the platform saw headers of it, by log.
-    pub(crate) seen: [peers::Word; 2],
-    /// How long the first signature after a start waits for the peers' word, ns.
-    pub(crate) hear_ns: u64,
+    /// How far this node signed, as others know.
+    pub(crate) heard: Heard,
     /// How the peers stand, as they said last.
     pub(crate) peers_shown: Option<Box<peers::Shown>>,
 }
@@ -320,7 +317,7 @@ impl Writer {
             Input::Rotate(answer) => self.rotate_asked(answer),
             Input::Alarm { what, detail } => self.execute(Effect::Alarm { what, detail }),
             Input::Words(words) => {
-                self.words = Some(words);
+                self.heard.words = Some(words);
                 self.beyond().map_or(Ok(()), |behind| Err(behind.into()))
             }
             Input::Peers(shown) => {

@@ -86,7 +86,9 @@ impl Drop for House {
             }
         }
         let mounts = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        for parent in mounts.chain([PathBuf::from("/sys/fs/cgroup")]).map(|mount| mount.join(places(self.folder.path()))) {
+        for parent in
+            mounts.chain([PathBuf::from("/sys/fs/cgroup")]).map(|mount| mount.join(places(self.folder.path())))
+        {
             for order in fs::read_dir(&parent).into_iter().flatten().filter_map(Result::ok) {
                 fs::remove_dir(order.path()).ok();
             }

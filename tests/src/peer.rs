@@ -5,8 +5,9 @@ use std::{fs, path::PathBuf};
 use serde_json::Value;
 
 use crate::{
+    broker::Given,
     house::House,
-    program::{self, Daemon, hufu},
+    program::{self, Daemon, hufu, run},
     wait,
 };
 
@@ -37,8 +38,14 @@ impl Peer {
         Self { name: format!("s1/{node}"), dir, log: house.at(&format!("{node}.log")), agent: None }
     }
 
-    /// From its next start on it tells of its log as before, and asks nobody what it has signed of it.
-    pub fn follow_nobody(&self) {
+    /// From its next start on it tells of its log as before, and asks nobody what it has signed of it; what the broker keeps of that is gone.
+    pub fn follow_nobody(&self, broker: &Given) {
+        for log in ["trade", "finance"] {
+            // Who comes under its name with a clean session takes the place of the one that the broker keeps.
+            let own = ["-i", &format!("hufu-{}", self.name.replace('/', "-"))];
+            let topic = format!("hufu/v1/{}/ledger/checkpoint-{log}", self.name);
+            run(broker.client("mosquitto_pub").args(own).args(["-q", "1", "-r", "-n", "-t", &topic])).expect(0);
+        }
         let config = self.dir.join("hufu.toml");
         let text = fs::read_to_string(&config).expect("a configuration");
         let is_list = |line: &str| line.starts_with("follow = ");

@@ -40,6 +40,17 @@ pub(super) struct Asked {
     pub(super) again_ns: u64,
 }
 
+/// Another past than the copy's is looked for, beside what is missing: who speaks of it and does not show it keeps nothing from coming.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Search {
+    from: u64,
+    until: u64,
+    whom: String,
+    tries: u32,
+    pause_ns: u64,
+    again_ns: u64,
+}
+
 /// A log that is followed.
 pub(super) struct Followed {
     pub(super) copy: LogCopy,
@@ -50,8 +61,7 @@ pub(super) struct Followed {
     pause_ns: u64,
     said_ns: u64,
     is_unserved: bool,
-    /// Headers from this height on are asked for again, of this node: they are another past than the copy's.
-    pub(super) search: Option<(u64, u64, String)>,
+    pub(super) search: Option<Search>,
 }
 
 impl Followed {
@@ -64,15 +74,20 @@ impl Followed {
         self.copy.standing().map_or(0, |checkpoint| checkpoint.size)
     }
 
-    /// Another past than the copy's is looked for no more.
-    pub(super) fn searched(&mut self) {
-        (self.search, self.asked, self.tries, self.pause_ns) = (None, None, 0, 0);
-    }
-
     /// Headers from `from` to `until` are asked for, of whoever shows another past.
     pub(super) fn search(&mut self, from: u64, until: u64, source: &str) {
-        self.searched();
-        self.search = Some((from, until, source.to_owned()));
+        let whom = source.to_owned();
+        self.search = Some(Search { from, until, whom, tries: 0, pause_ns: 0, again_ns: 0 });
+    }
+
+    /// The question for another past that is due: whom, from and until.
+    fn search_due(&mut self, now: Now) -> Option<(String, u64, u64)> {
+        self.search.take_if(|search| search.tries >= TRIES_SEARCH && now.mono_ns >= search.again_ns);
+        let search = self.search.as_mut().filter(|search| now.mono_ns >= search.again_ns)?;
+        search.tries = search.tries.saturating_add(1);
+        search.pause_ns = (search.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
+        search.again_ns = now.mono_ns.saturating_add(search.pause_ns);
+        Some((search.whom.clone(), search.from, search.until))
     }
 
     /// An answer moved something: what is still missing is asked for at once.
@@ -109,14 +124,16 @@ impl Peers {
         }
         let (pool, log) = (answer.node.clone(), usize::from(answer.log));
         let Some(followed) = self.followed(&pool, log) else { return Ok(Vec::new()) };
+        let is_searched =
+            followed.search.as_ref().is_some_and(|search| search.whom == source && answer.first == search.from);
         let is_asked = followed
             .asked
             .as_ref()
             .is_some_and(|asked| asked.whom == source && (answer.first == asked.from || answer.beginning.is_some()));
-        if !is_asked {
+        if !is_asked && !is_searched {
             return Ok(Vec::new());
         }
-        if let Some(beginning) = &answer.beginning {
+        if let Some(beginning) = answer.beginning.as_ref().filter(|_| is_asked) {
             return self.begin(now, (&pool, log), beginning);
         }
         if answer.headers.is_empty() {
@@ -124,11 +141,9 @@ impl Peers {
             return Ok(Vec::new());
         }
         let before = followed.copy.size();
-        followed.asked = None;
+        followed.asked.take_if(|_| is_asked);
         // What was looked for is in this answer, or is not there. An answer may lead to another search.
-        if followed.search.as_ref().is_some_and(|(from, _, whom)| *from == answer.first && whom == source) {
-            followed.searched();
-        }
+        followed.search.take_if(|_| is_searched);
         let effects = self.take(now, (&pool, source), &answer)?;
         if let Some(followed) = self.followed(&pool, log).filter(|followed| followed.copy.size() > before) {
             followed.moved();
@@ -280,10 +295,8 @@ impl Peers {
         let Some((checkpoint, signed)) = followed.target.take_if(|(target, _)| target.size <= size) else {
             return Ok(Vec::new());
         };
-        if followed.search.is_none() {
-            // Whether a question was answered or the headers came by themselves: nothing is missing any more.
-            followed.moved();
-        }
+        // Whether a question was answered or the headers came by themselves: nothing is missing any more.
+        followed.moved();
         self.compare_checkpoint(now, (pool, log), (&checkpoint, &signed))
     }
 
@@ -316,20 +329,23 @@ impl Peers {
     /// Asks for what is missing up to the newest checkpoint, where no question is out or it is due again.
     pub(super) fn ask_due(&mut self, now: Now, pool: &str, log: usize) -> Result<Vec<Effect>, Error> {
         let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
-        if followed.asked.as_ref().is_some_and(|asked| now.mono_ns < asked.again_ns) {
-            return Ok(Vec::new());
-        }
         followed.forget_left();
-        if followed.search.is_some() && followed.tries >= TRIES_SEARCH {
-            followed.searched();
+        let number = u8::try_from(log).unwrap_or(0);
+        let mut effects = Vec::new();
+        if let Some((whom, from, until)) = followed.search_due(now) {
+            let ask = Ask::new(pool, number, from, until).to_bytes();
+            effects.extend(ask.ok().map(|bytes| self.said(&whom, Said::Ask, bytes)));
+        }
+        let Some(followed) = self.followed(pool, log) else { return Ok(effects) };
+        if followed.asked.as_ref().is_some_and(|asked| now.mono_ns < asked.again_ns) {
+            return Ok(effects);
         }
         let turn = usize::try_from(followed.tries.saturating_sub(TRIES_ALONE)).unwrap_or(0);
         let holder = self.peers.keys().nth(turn % self.peers.len().max(1)).cloned();
-        let Some(followed) = self.followed(pool, log) else { return Ok(Vec::new()) };
+        let Some(followed) = self.followed(pool, log) else { return Ok(effects) };
         let size = followed.copy.size();
-        let (from, until, whom) = match (&followed.search, &followed.target) {
-            (Some((from, until, whom)), _) => (*from, *until, whom.clone()),
-            (None, Some((target, _))) if target.size > size => {
+        let (from, until, whom) = match &followed.target {
+            Some((target, _)) if target.size > size => {
                 let is_late = size == 0 && target.size > LATE_BLOCKS;
                 let until = if is_late { 0 } else { target.size.min(size.saturating_add(ASKED_MAX)) };
                 let is_alone = followed.tries < TRIES_ALONE || is_late;
@@ -338,21 +354,19 @@ impl Peers {
             }
             _ => {
                 followed.asked = None;
-                return Ok(Vec::new());
+                return Ok(effects);
             }
         };
         followed.tries = followed.tries.saturating_add(1);
         followed.pause_ns = (followed.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
         let again_ns = now.mono_ns.saturating_add(followed.pause_ns);
         followed.asked = Some(Asked { from, until, whom: whom.clone(), again_ns });
-        let mut effects = Vec::new();
         if followed.tries >= TRIES_ALARM && !followed.is_unserved {
             followed.is_unserved = true;
             let detail =
                 format!("{pool}: blocks {from} to {until} of log {log} are not served, which its checkpoint covers");
             effects.push(Effect::Alarm { what: "peer does not serve", detail });
         }
-        let number = u8::try_from(log).unwrap_or(0);
         let ask = Ask::new(pool, number, from, until).to_bytes();
         effects.extend(ask.ok().map(|bytes| self.said(&whom, Said::Ask, bytes)));
         Ok(effects)

@@ -8,6 +8,7 @@ mod forks;
 mod own;
 mod public;
 mod search;
+mod served;
 mod shown;
 pub(crate) mod thread;
 mod word;
@@ -19,7 +20,7 @@ use hufu_ledger::{Error, Log, LogCopy, WitnessedCheckpoint, storage::Storage};
 use hufu_trade::{
     if2::{
         MESSAGE_BYTES_MAX, Said, Told, Topic,
-        peers::{Ask, Headers, Witnessing},
+        peers::{Headers, Witnessing},
         public::PublicRecord,
     },
     party::is_named,
@@ -41,8 +42,6 @@ pub(crate) use word::{Word, Words};
 const CHAIN_MAX: usize = 8;
 /// Messages of one node that are looked at in a second; the others are dropped: what matters comes again.
 const MESSAGES_A_SECOND: u32 = 64;
-/// Messages with headers that are given out in a second, to everybody together.
-const ANSWERS_A_SECOND: u32 = 64;
 /// In the time of so many checkpoints the certificates, the newest checkpoints, and one fork proof of each node that forked are told again:
 /// a follower that missed them can do nothing with the rest.
 const INTRODUCTION_CHECKPOINTS: u64 = 10;
@@ -431,32 +430,6 @@ impl Peers {
         Ok(effects)
     }
 
-    /// A question for headers: of this node's own log, or of one that it follows.
-    fn asked(&mut self, now: Now, pool: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
-        let Ok(ask) = Ask::from_bytes(payload) else { return Ok(Vec::new()) };
-        if !self.answers.allows(now.mono_ns, ANSWERS_A_SECOND) {
-            return Ok(Vec::new());
-        }
-        let log = usize::from(ask.log);
-        let mut answer = Headers::new(&ask.node, ask.log, ask.from, Vec::new());
-        let (copy, newest) = if ask.node == self.me.pool {
-            (self.own.copy(log), self.own.newest().get(log).copied().flatten())
-        } else {
-            let followed = self.peers.get(&ask.node).and_then(|peer| peer.logs.get(log));
-            if ask.is_for_beginning() {
-                answer.newest = followed.and_then(|followed| followed.target.as_ref()).map(|(_, signed)| signed.clone());
-            }
-            (followed.map(|followed| &followed.copy), None)
-        };
-        let Some(copy) = copy else { return Ok(Vec::new()) };
-        if ask.is_for_beginning() {
-            answer.beginning = own::beginning(copy, newest)?;
-        } else {
-            answer.headers = fitting(copy.headers(ask.from, ask.until.saturating_sub(ask.from))?);
-        }
-        Ok(answer.to_bytes().ok().map(|bytes| self.said(pool, Said::Answer, bytes)).into_iter().collect())
-    }
-
     /// A witness's word: about a checkpoint of this node, or of another that both follow.
     fn cosignature_told(&mut self, now: Now, pool: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
         let Ok(word) = Witnessing::from_bytes(payload) else {
@@ -481,18 +454,6 @@ impl Peers {
         // What another witness saw of a node must be what is held of it here.
         self.compare(now, pool, &word)
     }
-}
-
-/// As many headers as one message holds.
-fn fitting(mut headers: Vec<Signed>) -> Vec<Signed> {
-    let mut bytes = 0;
-    let fits = headers.iter().take_while(|signed| {
-        bytes += signed.to_bytes().map_or(0, |der| der.len() + 8);
-        bytes + 1024 < MESSAGE_BYTES_MAX
-    });
-    let count = fits.count();
-    headers.truncate(count);
-    headers
 }
 
 /// A followed node said something that is not what it must be.

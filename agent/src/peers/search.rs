@@ -55,7 +55,7 @@ impl Peers {
         if other.epoch > own.epoch {
             return self.new_epoch((pool, log), (height, signed), (other.previous == own.previous, key));
         }
-        followed.searched();
+        followed.search = None;
         let chain = self.peers.get(pool).map(|peer| peer.chain.clone()).unwrap_or_default();
         self.convict(&ForkProof::of_headers(&held, signed, &chain)?).map(Differs::Parted)
     }
@@ -85,7 +85,7 @@ impl Peers {
             Err(Error::Refused { fault, .. }) => return no(&format!("header {height}: {fault}")),
             Err(error) => return Err(error),
         }
-        followed.searched();
+        followed.search = None;
         let detail =
             format!("{pool}: log {log} goes on from block {height} in a new epoch; {below} blocks had been cosigned");
         Ok(Differs::NewEpoch(vec![Effect::Alarm { what: "peer opened an epoch", detail }]))

@@ -10,6 +10,7 @@ use hufu_ledger::{Ledger, Log};
 use hufu_metering::Target;
 use hufu_trade::{correction::Adjustment, if2::Topic, money::Money, octets::ContractNo};
 
+use self::beside::Beside;
 pub use self::{
     setup::{PeersDisks, Product, Setup},
     view::{BillView, ContractView, PeerView},
@@ -18,7 +19,6 @@ pub use crate::{
     clock::{Clock, Now},
     places::PlaceJob,
 };
-use self::beside::Beside;
 use crate::{
     link::{Outbound, Stub},
     local::Correct,

@@ -13,6 +13,7 @@ use super::{CHANNEL_COUNT_MAX, CORE_STATE_BYTES_MAX, Clock, Halt, METER_STATE_BY
 use crate::{
     catalogue::{ProductConfig, Requires},
     hardware::Hardware,
+    heard::Heard,
     metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
     peers::{Me, Terms},
@@ -235,9 +236,7 @@ impl Setup {
             keys: Keys::default(),
             directory: None,
             peers: takes_part.then_some(told),
-            words: None,
-            seen: Default::default(),
-            hear_ns: self.hear_ns,
+            heard: Heard::waiting(takes_part.then_some(self.hear_ns)),
             peers_shown: None,
         };
         let whole = Some(writer.begin_comparing()?);

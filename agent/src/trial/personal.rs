@@ -23,6 +23,7 @@ use super::{
 use crate::{
     boundary::Boundary,
     clock::Clock,
+    heard::Heard,
     metrics::{Metrics, Shared, Show},
     node::Event,
     personal::{self, Operation},
@@ -123,9 +124,7 @@ pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Inp
         keys: crate::rotation::Keys::default(),
         directory: None,
         peers: None,
-        words: None,
-        seen: Default::default(),
-        hear_ns: 0,
+        heard: Heard::default(),
         peers_shown: None,
     };
     (writer, inputs, obeyed)

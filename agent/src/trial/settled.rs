@@ -11,6 +11,7 @@ use super::market::{Market, QUALITY, SECOND, core, party, replay};
 use crate::{
     boundary::Boundary,
     clock::{self, Clock},
+    heard::Heard,
     metrics::{Metrics, Shared, Show},
     node::Event,
     places::Places,
@@ -198,9 +199,7 @@ fn the_writer_archives_one_segment_at_a_time_and_goes_on_past_a_damaged_one() {
         keys: crate::rotation::Keys::default(),
         directory: None,
         peers: None,
-        words: None,
-        seen: Default::default(),
-        hear_ns: 0,
+        heard: Heard::default(),
         peers_shown: None,
         hardware: None,
     };

@@ -1,0 +1,55 @@
+//! Headers for whoever asks: of this node's own log, and of those that it follows.
+
+use hufu_gm::Signed;
+use hufu_ledger::Error;
+use hufu_trade::if2::{
+    MESSAGE_BYTES_MAX, Said,
+    peers::{Ask, Headers},
+};
+
+use super::{Effect, Peers, own};
+use crate::clock::Now;
+
+/// Messages with headers that are given out in a second, to everybody together.
+const ANSWERS_A_SECOND: u32 = 64;
+
+impl Peers {
+    /// A question for headers: of this node's own log, or of one that it follows.
+    pub(super) fn asked(&mut self, now: Now, pool: &str, payload: &[u8]) -> Result<Vec<Effect>, Error> {
+        let Ok(ask) = Ask::from_bytes(payload) else { return Ok(Vec::new()) };
+        if !self.answers.allows(now.mono_ns, ANSWERS_A_SECOND) {
+            return Ok(Vec::new());
+        }
+        let log = usize::from(ask.log);
+        let mut answer = Headers::new(&ask.node, ask.log, ask.from, Vec::new());
+        let (copy, newest) = if ask.node == self.me.pool {
+            (self.own.copy(log), self.own.newest().get(log).copied().flatten())
+        } else {
+            let followed = self.peers.get(&ask.node).and_then(|peer| peer.logs.get(log));
+            if ask.is_for_beginning() {
+                answer.newest =
+                    followed.and_then(|followed| followed.target.as_ref()).map(|(_, signed)| signed.clone());
+            }
+            (followed.map(|followed| &followed.copy), None)
+        };
+        let Some(copy) = copy else { return Ok(Vec::new()) };
+        if ask.is_for_beginning() {
+            answer.beginning = own::beginning(copy, newest)?;
+        } else {
+            answer.headers = fitting(copy.headers(ask.from, ask.until.saturating_sub(ask.from))?);
+        }
+        Ok(answer.to_bytes().ok().map(|bytes| self.said(pool, Said::Answer, bytes)).into_iter().collect())
+    }
+}
+
+/// As many headers as one message holds.
+fn fitting(mut headers: Vec<Signed>) -> Vec<Signed> {
+    let mut bytes = 0;
+    let fits = headers.iter().take_while(|signed| {
+        bytes += signed.to_bytes().map_or(0, |der| der.len() + 8);
+        bytes + 1024 < MESSAGE_BYTES_MAX
+    });
+    let count = fits.count();
+    headers.truncate(count);
+    headers
+}
