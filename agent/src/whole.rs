@@ -21,6 +21,7 @@ use crate::{
     fetch::{Comparison, Standing, Trust, Unusable},
     link::Outbound,
     node::{Effect, Event},
+    peers,
     sampler::Command,
     setup,
     writer::{Input, Writer, WriterError},
@@ -176,6 +177,9 @@ impl Writer {
         }
         if is_changed {
             self.replay_anew()?;
+            if let Some(peers) = &self.peers {
+                peers.try_send(peers::Event::Restored).ok();
+            }
         }
         self.clear_mark()?;
         let book = &self.core.book;

@@ -88,6 +88,8 @@ pub(crate) enum Event {
     Tick,
     /// Blocks were appended to this node's ledger: their signed headers, and what everybody may know of their entries.
     Written { headers: Vec<Signed>, public: Vec<PublicRecord> },
+    /// Blocks came back into this node's ledger, or an epoch took the place of some.
+    Restored,
     /// This node signs with another key from now on.
     Rotated { key: NodeKey, cert_id: Hash, certificates: Vec<Vec<u8>> },
     /// A message of the broker.
@@ -239,6 +241,10 @@ impl Peers {
             }
             Event::Tick => self.tick(now),
             Event::Written { headers, public } => self.written(&headers, &public),
+            Event::Restored => {
+                self.own.is_behind = true;
+                Ok(Vec::new())
+            }
             Event::Rotated { key, cert_id, certificates } => {
                 (self.me.key, self.me.cert_id, self.me.certificates) = (key, cert_id, certificates);
                 Ok(self.certificates_told().into_iter().collect())
@@ -324,8 +330,8 @@ impl Peers {
     }
 
     /// How far the ledger goes, as its reader found it: what copies hold beyond was lost.
-    pub(crate) fn ledger_holds(&mut self, sizes: [u64; 2]) {
-        self.own.ledger_holds(sizes);
+    pub(crate) fn ledger_holds(&mut self, held: [Word; 2]) {
+        self.own.ledger_holds(held);
     }
 
     /// Whether something that was written did not reach the copies of this node's own logs.

@@ -16,7 +16,7 @@ use hufu_trade::{
     octets::Octets,
 };
 
-use super::{Cosigned, Me, Numbered, log_of};
+use super::{Cosigned, Me, Numbered, Word, log_of};
 use crate::clock::Now;
 
 /// Checkpoints of a log that may still be cosigned.
@@ -99,12 +99,22 @@ impl Own {
     }
 
     /// The ledger was read. A copy that lost headers is filled from it anew.
-    pub(super) fn ledger_holds(&mut self, sizes: [u64; 2]) {
-        for (line, size) in self.lines.iter_mut().zip(sizes) {
-            line.held = size;
-            if line.copy.base() > 0 && size >= line.copy.size() {
+    pub(super) fn ledger_holds(&mut self, held: [Word; 2]) {
+        for (line, held) in self.lines.iter_mut().zip(held) {
+            line.held = held.size;
+            // A ledger that was put back and has less knows less than the copy.
+            let is_whole = held.size >= line.copy.size() || held.epoch > line.copy.epoch();
+            if line.copy.base() > 0 && is_whole {
                 line.copy.empty();
             }
+        }
+    }
+
+    /// A copy that lacks headers which the ledger has is filled from it once more.
+    pub(super) fn fill_anew(&mut self, log: usize) {
+        if let Some(line) = self.lines.get_mut(log).filter(|line| line.copy.size() <= line.held) {
+            line.copy.empty();
+            self.is_behind = true;
         }
     }
 

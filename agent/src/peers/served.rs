@@ -37,6 +37,10 @@ impl Peers {
             answer.beginning = own::beginning(copy, newest)?;
         } else {
             answer.headers = fitting(copy.headers(ask.from, ask.until.saturating_sub(ask.from))?);
+            // A power cut may take headers whose place in the tree stayed; of the own log the ledger has them all.
+            if answer.headers.is_empty() && ask.from < copy.size() && ask.node == self.me.pool {
+                self.own.fill_anew(log);
+            }
         }
         Ok(answer.to_bytes().ok().map(|bytes| self.said(pool, Said::Answer, bytes)).into_iter().collect())
     }

@@ -15,7 +15,7 @@ use hufu_ledger::{
     storage::{Directory, Storage},
 };
 
-use super::{Effect, Event, Me, Peers, Shown, Storages, Terms, public_record};
+use super::{Effect, Event, Me, Peers, Shown, Storages, Terms, Word, public_record};
 use crate::{clock::Clock, link::Outbound, writer::Input};
 
 /// Events that may wait.
@@ -113,7 +113,11 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
 /// # Errors
 /// Those of the disk.
 pub(crate) fn catch_up(peers: &mut Peers, ledger: &Ledger) -> Result<(), hufu_ledger::Error> {
-    peers.ledger_holds([Log::Trade, Log::Finance].map(|log| ledger.size(log)));
+    let held = |log| {
+        let epoch = ledger.head(log).map_or(0, |head| head.header.epoch);
+        Word { epoch, size: ledger.size(log) }
+    };
+    peers.ledger_holds([Log::Trade, Log::Finance].map(held));
     for (log, size) in [Log::Trade, Log::Finance].into_iter().zip(peers.own_sizes()) {
         // What is known here may be of before an epoch.
         let mut from = size.min(ledger.size(log));

@@ -12,7 +12,7 @@ use hufu_trade::{correction::Adjustment, if2::Topic, money::Money, octets::Contr
 
 use self::beside::Beside;
 pub use self::{
-    setup::{PeersDisks, Product, Setup},
+    setup::{OpensDisk, PeersDisks, Product, Setup},
     view::{BillView, ContractView, PeerView},
 };
 pub use crate::{

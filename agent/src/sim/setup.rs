@@ -46,9 +46,12 @@ pub struct Product {
     pub tariff: Tariff,
 }
 
-/// The directory of what is held of a node, by name.
+/// Opens the directory of what is held of a node, by its name.
+pub type OpensDisk = dyn Fn(&str) -> Arc<dyn Storage> + Send + Sync;
+
+/// The directories of what is held of nodes.
 #[derive(Clone)]
-pub struct PeersDisks(pub Arc<dyn Fn(&str) -> Arc<dyn Storage> + Send + Sync>);
+pub struct PeersDisks(pub Arc<OpensDisk>);
 
 impl std::fmt::Debug for PeersDisks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

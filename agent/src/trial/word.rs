@@ -43,7 +43,7 @@ fn a_lost_disk_gets_its_headers_back_over_a_bad_line_and_goes_on_in_a_new_epoch(
         site.nodes[0].disks = crate::trial::memory::Disks::default();
         site.nodes[0].words = None;
         site.nodes[0].again(&root);
-        site.nodes[0].peers.ledger_holds([0, 0]);
+        site.nodes[0].peers.ledger_holds([Word { epoch: 0, size: 0 }, Word::default()]);
         site.link(0);
         site.pass(600);
         let heard = words(&site, 0);
@@ -51,7 +51,7 @@ fn a_lost_disk_gets_its_headers_back_over_a_bad_line_and_goes_on_in_a_new_epoch(
         assert_eq!(site.nodes[0].peers.own_sizes()[0], 250, "{seed}: its headers came back");
         // Of what it has lost it promises nothing, also after the next start.
         site.nodes[0].again(&root);
-        site.nodes[0].peers.ledger_holds([0, 0]);
+        site.nodes[0].peers.ledger_holds([Word { epoch: 0, size: 0 }, Word::default()]);
         site.nodes[0].words = None;
         site.event(0, Event::Tick);
         assert_eq!(words(&site, 0).logs[0].size, 250, "{seed}");
@@ -99,7 +99,7 @@ fn a_checkpoint_that_only_the_broker_or_a_follower_without_its_headers_has_is_he
         if is_at_follower {
             site.nodes[0].words = None;
             site.nodes[0].again(&root);
-            site.nodes[0].peers.ledger_holds([5, 0]);
+            site.nodes[0].peers.ledger_holds([Word { epoch: 0, size: 5 }, Word::default()]);
             site.link(0);
             site.pass(5);
             assert_eq!(words(&site, 0).logs[0], Word { epoch: 0, size: 10 });
@@ -125,7 +125,7 @@ fn headers_of_an_epoch_that_was_left_and_other_peoples_words_count_for_nothing()
     site.hears = |from, to| from == 2 || to == 2;
     site.nodes[0].words = None;
     site.nodes[0].again(&root);
-    site.nodes[0].peers.ledger_holds([7, 0]);
+    site.nodes[0].peers.ledger_holds([Word { epoch: 1, size: 7 }, Word::default()]);
     site.queue.clear();
     site.event(0, Event::Linked);
     site.pass(1);

@@ -246,8 +246,9 @@ impl World {
                 site.is_restored = true;
                 // Who puts a backup back has it wait for the word of the platform and of those that it follows
                 // (`platform.compare_s`, `peers.hear_s`).
-                let wait_ns = if self.plant == Plant::SignsFirst { 0 } else { u64::MAX };
-                (site.setup.compare_ns, site.setup.hear_ns) = (wait_ns, wait_ns);
+                let wait_ns = |is_hasty: bool| if is_hasty { 0 } else { u64::MAX };
+                site.setup.compare_ns = wait_ns(self.plant == Plant::SignsFirst);
+                site.setup.hear_ns = wait_ns(matches!(self.plant, Plant::SignsFirst | Plant::Deaf));
                 self.count("a backup of a node put back");
                 self.forget_future(index)?;
                 self.after(10 * SECOND, What::Restart(index));

@@ -83,8 +83,20 @@ fn whatever_happens_the_market_keeps_its_word() {
     }
     // A course is worth something only if it comes as far as this.
     if count >= SEEDS {
-        let must =
-            ["deal", "usage", "gap", "bill", "payment", "correction", "refund_paid", "score", "notice", "PowerCut"];
+        let must = [
+            "deal",
+            "usage",
+            "gap",
+            "bill",
+            "payment",
+            "correction",
+            "refund_paid",
+            "score",
+            "notice",
+            "PowerCut",
+            "down cosignature",
+            "peer opened an epoch",
+        ];
         for what in must {
             assert!(sum.counts.get(what).is_some_and(|count| *count > 1), "no {what}: {:?}", sum.counts);
         }
@@ -122,12 +134,17 @@ fn an_acknowledgement_before_the_sync_is_found() {
 
 #[test]
 fn a_bill_that_is_not_idempotent_is_found() {
-    found(Plant::ForgottenBills, &["a second bill", "is not what follows"]);
+    found(Plant::ForgottenBills, &["a second bill", "is not what follows", "a replay comes to another state"]);
 }
 
 #[test]
 fn a_restored_node_that_signs_before_it_compares_is_found() {
     found(Plant::SignsFirst, &["signed twice", "the platform holds more", "is not the node's", "fork", "another root"]);
+}
+
+#[test]
+fn a_restored_node_that_does_not_wait_for_its_peers_is_found() {
+    found(Plant::Deaf, &["fork"]);
 }
 
 #[test]
