@@ -246,9 +246,8 @@ impl World {
                 site.is_restored = true;
                 // Who puts a backup back has it wait for the word of the platform and of those that it follows
                 // (`platform.compare_s`, `peers.hear_s`).
-                let wait_ns = |is_hasty: bool| if is_hasty { 0 } else { u64::MAX };
-                site.setup.compare_ns = wait_ns(self.plant == Plant::SignsFirst);
-                site.setup.hear_ns = wait_ns(matches!(self.plant, Plant::SignsFirst | Plant::Deaf));
+                let wait_ns = if self.plant == Plant::SignsFirst { 0 } else { u64::MAX };
+                (site.setup.compare_ns, site.setup.hear_ns) = (wait_ns, wait_ns);
                 self.count("a backup of a node put back");
                 self.forget_future(index)?;
                 self.after(10 * SECOND, What::Restart(index));
@@ -352,14 +351,16 @@ impl World {
             }
             (site.clock.offset_ns, site.clock.state) = (0, TimeState::Synchronised);
             site.parted_until = site.parted_until.min(time);
-            if site.asleep_until > time {
-                // Its event to wake is on its way: it comes when it comes.
-                continue;
-            }
             // A disk that failed has ended its part among its peers, with an alarm: somebody starts it anew.
             let has_left = site.node.as_ref().is_some_and(|node| node.peers().is_none());
             if has_left && !site.setup.follow.is_empty() {
                 self.down(index);
+                self.after(SECOND, What::Restart(index));
+                continue;
+            }
+            if site.asleep_until > time {
+                // Its event to wake is on its way: it comes when it comes.
+                continue;
             }
             self.after(SECOND, What::Restart(index));
         }

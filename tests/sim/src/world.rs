@@ -36,8 +36,6 @@ pub enum Plant {
     ForgottenBills,
     /// A node that an older copy was put back for signs before it has compared itself with the platform.
     SignsFirst,
-    /// The same with one that waits for the platform's word, and not for that of the nodes that it follows.
-    Deaf,
     /// Orders are judged as if there were a thousand times the capacity.
     BlindStock,
 }

@@ -143,11 +143,6 @@ fn a_restored_node_that_signs_before_it_compares_is_found() {
 }
 
 #[test]
-fn a_restored_node_that_does_not_wait_for_its_peers_is_found() {
-    found(Plant::Deaf, &["fork"]);
-}
-
-#[test]
 fn stock_that_is_not_looked_at_is_found() {
     found(Plant::BlindStock, &["oversold"]);
 }
