@@ -45,9 +45,10 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-# The flows run the programs of `build`, never link them. The platform's own tests run on both its databases. A failed test lets the others go on: one run tells all.
+# The flows run the programs of `build`, never link them; most of the time they wait, so there are more at once than cores. The platform's own
+# tests run on both its databases. A failed test lets the others go on: one run tells all.
 test: setup check build
-	HUFU_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=3 HUFU_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace --locked --no-fail-fast
 	tests=$$(scripts/test-binary hufu_platform) && cd platform && ../scripts/with-postgres "$$tests"
 	$(MAKE) --no-print-directory asn1
 
