@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A fleet of agents against a clustered broker, one node of which is killed: every bill at the platform, once.
 
-usage: benches/fleet.py [NODES [TERM_S]]        200 nodes, 60 s; HUFU_BIN_DIR names the programs. Root, nats-server, PostgreSQL, ip.
+usage: benches/fleet.py [NODES [TERM_S]] [--mosquitto]    200 nodes, 60 s; HUFU_BIN_DIR names the programs. Root, nats-server, PostgreSQL, ip.
 
 Real programs: three nats-server in a network namespace (scripts/with-nats), the platform on PostgreSQL (scripts/with-postgres), so many
 agents, one order each, which pays for what it holds. When half of the orders are placed, the broker that has all the links is killed
-and stays away until the bills are there. They are counted in PostgreSQL, by its own client.
+and stays away until the bills are there. They are counted in PostgreSQL, by its own client. With --mosquitto there is one broker, which is
+killed, forgets everything and is back after three seconds.
 """
 
 import concurrent.futures
@@ -19,7 +20,7 @@ import sys
 import time
 import urllib.request
 
-from house import ROOT, Parties, remove_cgroup, tool
+from house import ROOT, Parties, free_port, listens, remove_cgroup, tool, until
 
 PLACE = f"hufu-fleet-{os.getpid()}"
 CONFIG = f"""
@@ -51,17 +52,19 @@ COUNTED = {
 # As scripts/with-nats has them.
 MONITORS = [f"http://127.0.0.1{number}:8222" for number in (1, 2, 3)]
 UP = "broker link up"
+MOSQUITTO = "--mosquitto" in sys.argv
 
 
 class Fleet(Parties):
     """The platform and the agents."""
 
     def open(self):
-        self.serve("--broker", os.environ["HUFU_TEST_BROKER"], "--database", os.environ["HUFU_TEST_POSTGRES"])
+        self.broker = Mosquitto(self) if MOSQUITTO else Cluster()
+        self.serve("--broker", self.broker.address, "--database", os.environ["HUFU_TEST_POSTGRES"])
         self.agents = {}
 
     def enrol(self, name):
-        self.agents[name] = self.node(name, name, os.environ["HUFU_TEST_BROKER"], CONFIG)
+        self.agents[name] = self.node(name, name, self.broker.address, CONFIG)
 
     def count(self):
         query = ", ".join(f"(SELECT COUNT(*) FROM {what})" for what in COUNTED.values())
@@ -86,15 +89,49 @@ def resident_kib(process):
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
-def broker(what):
-    """What the last of the brokers says of itself."""
-    with urllib.request.urlopen(f"{MONITORS[-1]}/{what}") as answer:
-        return json.load(answer)
+class Cluster:
+    """Three nats-server; what the last of them says of itself."""
+
+    def __init__(self):
+        self.address = os.environ["HUFU_TEST_BROKER"]
+
+    def lose(self):
+        os.kill(int(os.environ["HUFU_TEST_BROKER_PID"]), signal.SIGKILL)
+
+    def says(self):
+        def ask(what):
+            with urllib.request.urlopen(f"{MONITORS[-1]}/{what}") as answer:
+                return json.load(answer)
+
+        return {"broker_kib": ask("varz")["mem"] // 1024, "broker_consumers": ask("jsz")["consumers"]}
+
+
+class Mosquitto:
+    """One mosquitto without a memory."""
+
+    def __init__(self, house):
+        self.house, self.port = house, free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        (house.at / "mosquitto.conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self.begin()
+
+    def begin(self):
+        self.process = self.house.start(tool("mosquitto"), "-c", "mosquitto.conf")
+        until("mosquitto", lambda: listens(self.port))
+
+    def lose(self):
+        self.process.kill()
+        self.process.wait()
+        time.sleep(3)
+        self.begin()
+
+    def says(self):
+        return {"broker_kib": resident_kib(self.process)}
 
 
 def main():
-    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    term_s = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    numbers = [int(word) for word in sys.argv[1:] if word != "--mosquitto"]
+    nodes, term_s = (numbers + [200, 60][len(numbers):])[:2]
     names = [f"n{number:03}" for number in range(1, nodes + 1)]
     began = time.monotonic()
 
@@ -108,7 +145,7 @@ def main():
         list(several.map(order, names[: nodes // 2]))
         linked = {name: fleet.links(name) for name in names}
         say(f"{nodes // 2} orders are placed; the broker is killed")
-        os.kill(int(os.environ["HUFU_TEST_BROKER_PID"]), signal.SIGKILL)
+        fleet.broker.lose()
         killed, again = time.monotonic(), {}
         rest = [several.submit(order, name) for name in names[nodes // 2 :]]
         end = killed + term_s + 900
@@ -127,9 +164,8 @@ def main():
         result = {
             "nodes": nodes, **found, "agents_that_ended": gone, "linked_again": len(again),
             "linked_again_s": [f(again.values()) for f in (min, statistics.median, max)] if again else None,
-            "largest_agent_kib": max(map(resident_kib, fleet.agents.values())),
-            "broker_kib": broker("varz")["mem"] // 1024, "broker_consumers": broker("jsz")["consumers"],
-            "seconds": round(time.monotonic() - began),
+            "largest_agent_kib": max(map(resident_kib, fleet.agents.values())), "platform_kib": resident_kib(fleet.platform),
+            **fleet.broker.says(), "seconds": round(time.monotonic() - began),
         }
         print(json.dumps(result), flush=True)
         right = {"bills": nodes, "contracts": nodes, "payable": nodes, "forks": 0, "refused": 0, "agents_that_ended": 0}
@@ -137,7 +173,8 @@ def main():
 
 
 if __name__ == "__main__":
-    if "HUFU_TEST_BROKER_PID" not in os.environ:
-        around = [str(ROOT / "scripts" / script) for script in ("with-nats", "with-postgres")]
+    if "HUFU_TEST_POSTGRES" not in os.environ:
+        scripts = ("with-postgres",) if MOSQUITTO else ("with-nats", "with-postgres")
+        around = [str(ROOT / "scripts" / script) for script in scripts]
         os.execv(around[0], [*around, sys.executable, *sys.argv])
     sys.exit(main())

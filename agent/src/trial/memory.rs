@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -23,18 +23,25 @@ pub(super) struct Memory {
     files: Arc<Mutex<BTreeMap<String, Content>>>,
     /// Nothing is taken.
     is_broken: Arc<AtomicBool>,
+    reads: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 struct MemoryFile {
     content: Content,
     is_broken: Arc<AtomicBool>,
+    reads: Arc<AtomicU64>,
 }
 
 impl Memory {
     /// Takes nothing from now on, or everything again.
     pub(super) fn fail(&self, is_broken: bool) {
         self.is_broken.store(is_broken, Ordering::Relaxed);
+    }
+
+    /// How often something was read.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// What all its files hold.
@@ -57,7 +64,8 @@ impl Storage for Memory {
             files.insert(name.to_owned(), Arc::default());
         }
         let file = files.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(MemoryFile { content: Arc::clone(file), is_broken: Arc::clone(&self.is_broken) }))
+        let (is_broken, reads) = (Arc::clone(&self.is_broken), Arc::clone(&self.reads));
+        Ok(Box::new(MemoryFile { content: Arc::clone(file), is_broken, reads }))
     }
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.files.lock().unwrap().keys().cloned().collect())
@@ -84,6 +92,7 @@ impl StoredFile for MemoryFile {
         Ok(self.content.lock().unwrap().len() as u64)
     }
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let file = self.content.lock().unwrap();
         let from = usize::try_from(offset).unwrap();
         let found = file.get(from..from + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -99,6 +99,29 @@ fn a_late_comer_begins_at_a_checkpoint_and_one_that_was_away_catches_up() {
 }
 
 #[test]
+fn a_checkpoint_costs_a_logarithm_of_reads() {
+    for (size, levels) in [(64, 6), (512, 9), (4096, 12)] {
+        let (mut site, _) = three(9, 0);
+        for round in 0..size {
+            site.write(0, u8::try_from(round % 200).unwrap());
+            if round % 40 == 39 {
+                site.pass(1);
+            }
+        }
+        site.pass(30);
+        site.write(0, 201);
+        let reads = |site: &Site| site.nodes[1].disks.lock().unwrap().get("s1.a").unwrap().reads();
+        let before = reads(&site);
+        site.pass(12);
+        let shown = site.nodes[1].peers.shown();
+        assert_eq!(shown.peers[0].cosigned[0], (size + 1).to_string());
+        // Its own root, and that of each word of another witness.
+        let count = reads(&site) - before;
+        assert!(count > 0 && count <= 4 * levels, "{count} reads at {size} blocks");
+    }
+}
+
+#[test]
 fn a_witness_that_is_gone_takes_nothing_with_it_that_the_others_see() {
     let (mut site, root) = three(8, 0);
     // Size and witnesses of what the first has kept for packs.
@@ -136,6 +159,8 @@ fn apart(from: usize, to: usize) -> bool {
 #[test]
 fn two_pasts_convict_their_node_in_every_schedule() {
     let root = party(None, "root", 1);
+    // Checkpoints until both hold the proof, by the loss in a hundred messages over ten.
+    let mut most = [0; 4];
     for seed in 0..1000 {
         let mut random = Random(seed);
         let (common, loss) = (random.below(20), [0, 10, 30][usize::try_from(random.below(3)).unwrap()]);
@@ -155,15 +180,19 @@ fn two_pasts_convict_their_node_in_every_schedule() {
             site.pass(random.below(12));
         }
         let mut forks = (Vec::new(), Vec::new());
+        let mut checkpoints = 0;
         for _ in 0..200 {
             site.write(0, 2);
             site.write(3, 3);
+            // One checkpoint, and the words about it.
             site.pass(11);
+            checkpoints += 1;
             forks = (site.nodes[1].forks(), site.nodes[2].forks());
             if !forks.0.is_empty() && forks.0 == forks.1 {
                 break;
             }
         }
+        most[usize::try_from(loss / 10).unwrap()] = most[usize::try_from(loss / 10).unwrap()].max(checkpoints);
         let alarms = || (&site.nodes[1].alarms, &site.nodes[2].alarms);
         assert!(!forks.0.is_empty() && forks.0 == forks.1, "seed {seed}: {:?}", alarms());
         let headers = forks.0.iter().map(|bytes| ForkProof::from_bytes(bytes).unwrap());
@@ -177,6 +206,11 @@ fn two_pasts_convict_their_node_in_every_schedule() {
             assert!(site.nodes[place].alarms.iter().any(|(what, _)| *what == "peer forked"), "seed {seed}");
         }
     }
+    println!(
+        "checkpoints until the proof at a loss of 0, 10 and 30 in a hundred: {}, {} and {}",
+        most[0], most[1], most[3]
+    );
+    assert_eq!(most[0], 1, "where nothing is lost, the first checkpoint that is exchanged");
 }
 
 #[test]
