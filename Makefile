@@ -65,7 +65,7 @@ release:
 
 intake:
 	$(CARGO) test --profile cross -p hufu-platform --lib --no-run --locked
-	for run in 1 2 3; do HUFU_INTAKE=1 scripts/with-postgres $(CARGO) test --profile cross -p hufu-platform --lib --locked -- --nocapture intake_beside; done
+	for run in 1 2 3 4 5; do HUFU_INTAKE=1 scripts/with-postgres $(CARGO) test --profile cross -p hufu-platform --lib --locked -- --nocapture intake_beside; done
 
 peers:
 	HUFU_PEERS=1 $(CARGO) test --profile cross -p hufu-agent --lib --locked -- --nocapture following_beside

@@ -112,6 +112,7 @@ fn resident() -> i64 {
 fn open(follow: Vec<String>, root: &Party, dir: &std::path::Path) -> Peers {
     let own = party(Some(root), "s1/own", 5);
     let dir = dir.to_owned();
+    std::fs::create_dir_all(&dir).unwrap();
     let storages: Storages = Arc::new(move |name: &str| Arc::new(Directory::new(&dir.join(name))));
     let terms = Terms { follow, checkpoint_ns: 60 * SECOND, headers: 4096, confirm: 2, hear_ns: 5 * SECOND };
     Peers::open(me("s1/own", &own, root), terms, &storages).unwrap()
@@ -255,7 +256,8 @@ fn checkpoints((peers, node): (&mut Peers, &mut Followed), (mut ns, headers): (u
         // A minute each: none is one too many, and nobody is told twice.
         ns += 60 * SECOND;
         let height = node.frontier.size();
-        let header = Headers::new(&node.pool, 0, height, vec![node.header()]).to_bytes().unwrap();
+        let signed = node.header();
+        let header = Headers::new(&node.pool, 0, height, vec![signed]).to_bytes().unwrap();
         let checkpoint = node.checkpoint(now(ns).real_ns, &[]);
         let begun = cpu_ns();
         for (told, payload) in [(Told::Headers, header), (Told::Checkpoint(0), checkpoint)] {

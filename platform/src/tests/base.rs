@@ -26,6 +26,12 @@ pub(crate) async fn store(folder: &Folder) -> Store {
     Place::Server(Server::of(&url).expect("a URL")).open(Create::IfMissing).await.expect("a database")
 }
 
+/// The same database once more, as another process opens it.
+pub(crate) async fn again(folder: &Folder) -> Store {
+    let url = std::fs::read_to_string(folder.path().join(URL)).expect("where the database is");
+    Place::Server(Server::of(&url).expect("a URL")).open(Create::Never).await.expect("a database")
+}
+
 /// The URL of a new schema.
 pub(crate) async fn schema(url: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -1,10 +1,16 @@
-//! What intake costs beside what it must do: a recorded file of a node's messages, in batches of at most 64 a commit, against the SM2
-//! verifications in it alone on the same cores in the same run: one by one as the standard has them, and with the tables of keys that
-//! come again, which are ten times as fast and which intake uses too. A bench, run by `make intake`; it asserts nothing of speed.
+//! What intake costs beside what it must do: recorded files of nodes' messages, in batches of at most 64 a commit, against the SM2
+//! verifications in them alone on the same cores in the same run: one by one as the standard has them, and with the tables of keys that
+//! come again, which are ten times as fast and which intake uses too. On PostgreSQL there are as many workers as cores, each with the nodes
+//! that it holds, as several `serve` share them; one node's messages alone are taken in beside that. A bench, run by `make intake`; it
+//! asserts nothing of speed.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(clippy::float_arithmetic, reason = "ratios for a person")]
 
-use std::{num::NonZeroUsize, time::Instant};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Barrier},
+    time::{Duration, Instant},
+};
 
 use hufu_gm::{
     Signed,
@@ -19,11 +25,48 @@ use hufu_trade::{
     if2::{Blocks, Interface, Topic},
 };
 
-use super::world::{POOL, World};
-use crate::inbox::{BATCH_MAX, Received};
+use super::{base, parties::Folder, world::World};
+use crate::{
+    inbox::{BATCH_MAX, Inbox, Received},
+    store::{Store, lease},
+};
 
-/// Contracts of the recording.
+/// Contracts of each recording.
 const CONTRACTS: u8 = 100;
+/// Nodes among which some are of every worker's part.
+const POOLS: [&str; 8] = ["s1/n1", "s1/n2", "s1/n3", "s1/n4", "s1/n5", "s1/n6", "s1/n7", "s1/n8"];
+const LEASE_MS: i64 = 60_000;
+
+/// A node's messages as it sent them.
+struct Recording {
+    pool: &'static str,
+    file: Vec<u8>,
+    signatures: Vec<Signature>,
+    blocks: u64,
+}
+
+impl Recording {
+    async fn of(pool: &'static str) -> Self {
+        let mut world = World::of(pool).await;
+        let file = record(&mut world).await;
+        let signatures = messages(&file).iter().flat_map(|message| signatures(&world, message)).collect();
+        let blocks = world.ledger.size(Log::Trade) + world.ledger.size(Log::Finance);
+        Self { pool, file, signatures, blocks }
+    }
+
+    /// Takes all of it in; how long that lasted.
+    async fn taken_by(&self, inbox: &mut Inbox, now_ns: i64) -> Duration {
+        let topic = Topic::Call { pool: self.pool.to_owned(), interface: Interface::Blocks, answer: false };
+        let messages = messages(&self.file);
+        let received: Vec<Received<'_>> = messages.iter().map(|message| (&topic, *message)).collect();
+        let begun = Instant::now();
+        for batch in received.chunks(BATCH_MAX) {
+            let taken = inbox.take_many(now_ns, batch).await.expect("the database");
+            assert!(taken.iter().all(|taken| taken.outgoing.len() == 1), "a receipt each, no problem");
+        }
+        begun.elapsed()
+    }
+}
 
 /// What a node sent, one message after the other: each with its length before it.
 async fn record(world: &mut World) -> Vec<u8> {
@@ -100,62 +143,120 @@ fn signatures(world: &World, message: &[u8]) -> Vec<Signature> {
     all
 }
 
+/// Every signature once, on all cores, without tables; how long that lasts.
+fn one_by_one(claims: &[Claim<'_>], cores: NonZeroUsize) -> Duration {
+    let each = |claims: &[Claim<'_>]| claims.iter().all(|one| one.key.verify(one.message, one.signature).is_valid());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let parts = claims.chunks(claims.len().div_ceil(cores.get()));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || each(part))).collect();
+        assert!(threads.into_iter().all(|thread| thread.join().expect("a verdict")));
+    });
+    begun.elapsed()
+}
+
+/// The same with tables of the keys that come again.
+fn with_tables(claims: &[Claim<'_>], cores: NonZeroUsize) -> Duration {
+    let (known, begun) = (KnownKeys::new(8), Instant::now());
+    assert!(verify_many(claims, cores, &known).iter().all(|verdict| verdict.is_valid()));
+    begun.elapsed()
+}
+
+/// Blocks and refused entries in the database.
+async fn counts(store: &Store) -> (u64, u64) {
+    let mut tx = store.read().await.expect("a transaction");
+    let counts = "SELECT (SELECT COUNT(*) FROM blocks), (SELECT COUNT(*) FROM entries WHERE refused IS NOT NULL)";
+    let (blocks, refused): (i64, i64) = sqlx::query_as(counts).fetch_one(&mut *tx).await.expect("counts");
+    (u64::try_from(blocks).expect("small"), u64::try_from(refused).expect("small"))
+}
+
+/// As many workers as there are cores, and for each a recording of a node that it holds.
+async fn workers(store: &Store, count: usize) -> Vec<(String, Recording)> {
+    let names: Vec<String> = (0..count).map(|number| format!("w{number}")).collect();
+    let mut held = Vec::new();
+    // In the second round each gives up what is not its share, in the third each takes it.
+    for _ in 0..3 {
+        held.clear();
+        for name in &names {
+            held.push(lease::renew(store, name, LEASE_MS).await.expect("a lease"));
+        }
+    }
+    let mut all = Vec::new();
+    for (name, held) in names.into_iter().zip(held) {
+        let pool = POOLS.into_iter().find(|pool| held.contains(&lease::part_of(pool))).expect("one of the nodes");
+        all.push((name, Recording::of(pool).await));
+    }
+    all
+}
+
+/// A worker as `serve` is one: a thread with a runtime and connections of its own. It begins with the others.
+fn work((name, recording): &(String, Recording), world: &World, folder: &Folder, begin: &Barrier) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = base::again(folder).await;
+        let mut inbox = Inbox::new(store, Arc::clone(&world.identity)).of_worker(Some(name.clone()));
+        begin.wait();
+        recording.taken_by(&mut inbox, world.now).await;
+    });
+}
+
+fn say(what: &str, (intake, plain, tables): (Duration, Duration, Duration)) {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let ratio = |time: Duration| time.as_secs_f64() / intake.as_secs_f64();
+    println!(
+        "{what}: intake {:.1} ms; verifying one by one {:.1} ms, ratio {:.3}; with tables of known keys {:.1} ms, ratio {:.3}",
+        ms(intake),
+        ms(plain),
+        ratio(plain),
+        ms(tables),
+        ratio(tables),
+    );
+}
+
 #[tokio::test]
 async fn intake_beside_its_verifications() {
     // Minutes under the profile of the tests, and figures of no use there: `make intake` asks for it.
     if std::env::var_os("HUFU_INTAKE").is_none() {
         return;
     }
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    // One node, one worker.
     let mut world = World::open().await;
-    let file = record(&mut world).await;
-    let path = world.folder.path().join("recorded");
-    std::fs::write(&path, &file).expect("a file");
-    let file = std::fs::read(&path).expect("a file");
-    let messages = messages(&file);
-    let topic = Topic::Call { pool: POOL.to_owned(), interface: Interface::Blocks, answer: false };
-    let received: Vec<Received<'_>> = messages.iter().map(|message| (&topic, *message)).collect();
-
-    let owned: Vec<Signature> = messages.iter().flat_map(|message| signatures(&world, message)).collect();
+    let one = Recording::of(world.pool).await;
+    let claims: Vec<Claim<'_>> =
+        one.signatures.iter().map(|(key, message, signature)| Claim { key, message, signature }).collect();
+    let plain = one_by_one(&claims, cores);
+    let intake = one.taken_by(&mut world.inbox, world.now).await;
+    let (plain, tables) = (plain.min(one_by_one(&claims, cores)), with_tables(&claims, cores));
+    assert_eq!(counts(&world.store).await, (one.blocks, 0), "everything is stored");
+    say(
+        &format!("one node, {} blocks, {} signatures, {cores} cores", one.blocks, claims.len()),
+        (intake, plain, tables),
+    );
+    if base::server().is_none() {
+        return;
+    }
+    // A worker for each core.
+    let folder = Folder::new();
+    let store = base::store(&folder).await;
+    let all = workers(&store, cores.get()).await;
+    let owned: Vec<Signature> = all.iter().flat_map(|(_, recording)| recording.signatures.clone()).collect();
+    let blocks: u64 = all.iter().map(|(_, recording)| recording.blocks).sum();
     let claims: Vec<Claim<'_>> =
         owned.iter().map(|(key, message, signature)| Claim { key, message, signature }).collect();
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let alone = || {
-        let (known, begun) = (KnownKeys::new(8), Instant::now());
-        assert!(verify_many(&claims, cores, &known).iter().all(|verdict| verdict.is_valid()));
-        begun.elapsed()
-    };
-    let each = |claims: &[Claim<'_>]| claims.iter().all(|one| one.key.verify(one.message, one.signature).is_valid());
-    let plain = {
+    let plain = one_by_one(&claims, cores);
+    let begin = Barrier::new(cores.get() + 1);
+    let intake = std::thread::scope(|scope| {
+        let threads: Vec<_> = all.iter().map(|one| scope.spawn(|| work(one, &world, &folder, &begin))).collect();
+        begin.wait();
         let begun = Instant::now();
-        std::thread::scope(|scope| {
-            let parts = claims.chunks(claims.len().div_ceil(cores.get()));
-            let threads: Vec<_> = parts.map(|part| scope.spawn(move || each(part))).collect();
-            assert!(threads.into_iter().all(|thread| thread.join().expect("a verdict")));
-        });
+        threads.into_iter().for_each(|thread| thread.join().expect("it was taken in"));
         begun.elapsed()
-    };
-    let first = alone();
-    let begun = Instant::now();
-    for batch in received.chunks(BATCH_MAX) {
-        let taken = world.inbox.take_many(world.now, batch).await.expect("the database");
-        assert!(taken.iter().all(|taken| taken.outgoing.len() == 1), "a receipt each, no problem");
-    }
-    let intake = begun.elapsed();
-    let verifying = first.min(alone());
-    let mut tx = world.store.read().await.expect("a transaction");
-    let counts = "SELECT (SELECT COUNT(*) FROM blocks), (SELECT COUNT(*) FROM entries WHERE refused IS NOT NULL)";
-    let (blocks, refused): (i64, i64) = sqlx::query_as(counts).fetch_one(&mut *tx).await.expect("counts");
-    let all = world.ledger.size(Log::Trade) + world.ledger.size(Log::Finance);
-    assert_eq!((u64::try_from(blocks).expect("small"), refused), (all, 0), "everything is stored");
-    println!(
-        "{} messages, {blocks} blocks, {} signatures, {cores} cores\nintake {:.1} ms; verifying one by one {:.1} ms, ratio \
-         {:.3}; with tables of known keys {:.1} ms, ratio {:.3}",
-        messages.len(),
-        claims.len(),
-        intake.as_secs_f64() * 1e3,
-        plain.as_secs_f64() * 1e3,
-        plain.as_secs_f64() / intake.as_secs_f64(),
-        verifying.as_secs_f64() * 1e3,
-        verifying.as_secs_f64() / intake.as_secs_f64(),
+    });
+    let (plain, tables) = (plain.min(one_by_one(&claims, cores)), with_tables(&claims, cores));
+    assert_eq!(counts(&store).await, (blocks, 0), "everything is stored");
+    say(
+        &format!("{cores} nodes, a worker each, {blocks} blocks, {} signatures", claims.len()),
+        (intake, plain, tables),
     );
 }

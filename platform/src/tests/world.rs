@@ -51,6 +51,8 @@ pub(crate) struct Sold {
 
 /// The whole small world.
 pub(crate) struct World {
+    /// The node.
+    pub(crate) pool: &'static str,
     pub(crate) folder: Folder,
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
@@ -94,15 +96,24 @@ pub(crate) struct Answered {
 impl World {
     /// Rules and certificates stand in the log; nothing has been sent yet.
     pub(crate) async fn open() -> Self {
-        Self::under(rules::DEFAULT, vec![["expire", "serving", "ended"]]).await
+        Self::of(POOL).await
+    }
+
+    /// The same of another node.
+    pub(crate) async fn of(pool: &'static str) -> Self {
+        Self::made(pool, rules::DEFAULT, vec![["expire", "serving", "ended"]]).await
     }
 
     /// The same under another rule table.
     pub(crate) async fn under(text: &str, ends: Vec<[&'static str; 3]>) -> Self {
+        Self::made(POOL, text, ends).await
+    }
+
+    async fn made(pool: &'static str, text: &str, ends: Vec<[&'static str; 3]>) -> Self {
         let folder = Folder::new();
         let root = party(None, "root", 1);
         let (platform, node, buyer) =
-            (party(Some(&root), "s1/platform", 2), party(Some(&root), POOL, 3), party(Some(&root), "buyer-1", 4));
+            (party(Some(&root), "s1/platform", 2), party(Some(&root), pool, 3), party(Some(&root), "buyer-1", 4));
         let store = super::base::store(&folder).await;
         let identity = Arc::new(Identity {
             name: "s1/platform".to_owned(),
@@ -114,10 +125,11 @@ impl World {
             known: hufu_gm::known::KnownKeys::new(2),
         });
         let inbox = Inbox::new(store.clone(), Arc::clone(&identity));
-        let ledger = new_ledger(&folder, "ledger");
+        let ledger = new_ledger_of(pool, &folder, "ledger");
         let (now, rules) = (START, text.to_owned());
         let (moved, due, ceiling) = (None, None, "100");
         let mut world = Self {
+            pool,
             folder,
             ledger,
             store,
@@ -189,7 +201,7 @@ impl World {
                 std::fs::copy(file.path(), copy.join(file.file_name())).expect("a copy");
             }
         }
-        let mut ledger = Ledger::open(&copy, &Options::new(POOL)).expect("a ledger").0;
+        let mut ledger = Ledger::open(&copy, &Options::new(self.pool)).expect("a ledger").0;
         let signer = Signer { key: &self.node.key, cert_id: self.node.id(), salt_key: &SALT_KEY };
         let tbs = encode(notice, "Notice").expect("DER");
         let signed = Signed::seal(tbs, &self.buyer.id(), &self.buyer.key).expect("a signature");
@@ -203,7 +215,7 @@ impl World {
     pub(crate) async fn send_blocks(&mut self, log: Log, first: u64, blocks: Vec<Vec<u8>>) -> Answered {
         let message = Blocks::pack(log.number(), first, blocks).expect("a message");
         let payload = encode(&message, "Blocks").expect("DER");
-        let topic = Topic::Call { pool: POOL.to_owned(), interface: Interface::Blocks, answer: false };
+        let topic = Topic::Call { pool: self.pool.to_owned(), interface: Interface::Blocks, answer: false };
         let taken = self.inbox.take(self.now, &topic, &payload).await.expect("the database");
         let mut answered = Answered { problems: Vec::new(), receipt: None };
         for outgoing in taken.outgoing {
@@ -214,7 +226,7 @@ impl World {
                 continue;
             }
             let envelope = Envelope::parse(&outgoing.payload).expect("an envelope");
-            let opened = envelope.open::<Answer<()>>(&key, Interface::Blocks, POOL, &outgoing.payload);
+            let opened = envelope.open::<Answer<()>>(&key, Interface::Blocks, self.pool, &outgoing.payload);
             let Answer::Error(problem) = opened.expect("the platform's").payload.body else { panic!("an ok") };
             answered.problems.push(problem.code);
         }
@@ -256,9 +268,9 @@ impl World {
         Statement {
             version: 1,
             con_type: con_type::BROWSE,
-            contract_no: contract_no(buyer, POOL, nonce, START).expect("a number"),
+            contract_no: contract_no(buyer, self.pool, nonce, START).expect("a number"),
             contract_time: START,
-            computing_pool_id: POOL.to_owned(),
+            computing_pool_id: self.pool.to_owned(),
             buyer,
             nonce: Some(nonce),
             offer: None,
@@ -293,7 +305,7 @@ impl World {
         let offer = Offer {
             version: 1,
             contract_no: no,
-            computing_pool_id: POOL.to_owned(),
+            computing_pool_id: self.pool.to_owned(),
             buyer: browse.buyer,
             browse: browsed.hash,
             product_id: "small".to_owned(),
@@ -336,7 +348,7 @@ impl World {
         let counter = Countersignature {
             statement: Octets(sm3(&[signed.statement.as_bytes()])),
             buyer_signature: Octets(sm3(&[signed.signature.as_bytes()])),
-            computing_pool_id: POOL.to_owned(),
+            computing_pool_id: self.pool.to_owned(),
             time: self.now,
         };
         let service_end = self.now + i64::try_from(RECORDS).expect("small") * 60 * SECOND;
@@ -345,7 +357,7 @@ impl World {
             con_type: con_type::DEAL,
             contract_no: no,
             contract_time: self.now,
-            computing_pool_id: POOL.to_owned(),
+            computing_pool_id: self.pool.to_owned(),
             buyer: order.buyer,
             order: ordered,
             offer: offer_hash,
@@ -366,7 +378,11 @@ impl World {
 }
 
 pub(super) fn new_ledger(folder: &Folder, name: &str) -> Ledger {
-    let (dir, options) = (folder.path().join(name), Options::new(POOL));
+    new_ledger_of(POOL, folder, name)
+}
+
+fn new_ledger_of(pool: &str, folder: &Folder, name: &str) -> Ledger {
+    let (dir, options) = (folder.path().join(name), Options::new(pool));
     Ledger::create(&dir, &options, [8; 16]).expect("a ledger");
     Ledger::open(&dir, &options).expect("a ledger").0
 }
