@@ -19,7 +19,7 @@ use hufu_trade::{
 
 use super::{
     parties::Party,
-    world::{POOL, RECORDS, SECOND, Sold, World},
+    world::{RECORDS, SECOND, Sold, World},
 };
 
 /// What the platform confirmed: its answer, and the envelope it came in.
@@ -80,7 +80,7 @@ impl World {
         Notice {
             version: 1,
             contract_no: sold.no,
-            computing_pool_id: POOL.to_owned(),
+            computing_pool_id: self.pool.to_owned(),
             deal: sold.deal.hash,
             act: act.to_owned(),
             time: self.now,
@@ -108,7 +108,7 @@ impl World {
     pub(crate) fn bill(&mut self, sold: &Sold, change: fn(&mut Bill)) -> Bill {
         let terms = Terms {
             contract_no: sold.no,
-            computing_pool_id: POOL,
+            computing_pool_id: self.pool,
             buyer: sold.offer.buyer,
             deal: sold.deal.hash,
             offer: sold.offer_hash,
@@ -144,7 +144,7 @@ impl World {
             version: 1,
             number: format!("{}-c{}", due.number, due.count + 1),
             contract_no: sold.no,
-            computing_pool_id: POOL.to_owned(),
+            computing_pool_id: self.pool.to_owned(),
             bill: due.bill,
             previous: due.last,
             rests_on: self.moved.clone().expect("an act"),
@@ -165,13 +165,14 @@ impl World {
         let (interface, id) = (Interface::PaymentConfirm, Octets(self.node.id()));
         let (now, key, body) = (self.now, &self.node.key, PaymentConfirm { bill_no });
         let asked =
-            Envelope::seal(interface, POOL, PLATFORM, now, None, Some(now), &body, key, id).expect("a question");
-        let topic = Topic::Call { pool: POOL.to_owned(), interface, answer: false };
+            Envelope::seal(interface, self.pool, PLATFORM, now, None, Some(now), &body, key, id).expect("a question");
+        let topic = Topic::Call { pool: self.pool.to_owned(), interface, answer: false };
         let taken = self.inbox.take(now, &topic, &asked.1).await.expect("the database");
         let received = taken.outgoing.into_iter().next().expect("an answer").payload;
         let envelope = Envelope::parse(&received).expect("an envelope");
         let key = self.platform.key.public_key();
-        let opened = envelope.open::<Answer<PaymentState>>(&key, interface, POOL, &received).expect("the platform's");
+        let opened =
+            envelope.open::<Answer<PaymentState>>(&key, interface, self.pool, &received).expect("the platform's");
         let Answer::Ok(state) = opened.payload.body else { panic!("a problem") };
         (state, received)
     }

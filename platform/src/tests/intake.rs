@@ -165,6 +165,12 @@ fn with_tables(claims: &[Claim<'_>], cores: NonZeroUsize) -> Duration {
 /// Blocks and refused entries in the database.
 async fn counts(store: &Store) -> (u64, u64) {
     let mut tx = store.read().await.expect("a transaction");
+    let refused: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT refused, kind, COUNT(*) FROM entries WHERE refused IS NOT NULL GROUP BY refused, kind")
+            .fetch_all(&mut *tx)
+            .await
+            .expect("counts");
+    assert!(refused.is_empty(), "code, kind, how many: {refused:?}");
     let counts = "SELECT (SELECT COUNT(*) FROM blocks), (SELECT COUNT(*) FROM entries WHERE refused IS NOT NULL)";
     let (blocks, refused): (i64, i64) = sqlx::query_as(counts).fetch_one(&mut *tx).await.expect("counts");
     (u64::try_from(blocks).expect("small"), u64::try_from(refused).expect("small"))
