@@ -39,9 +39,12 @@ fn a_transfer_is_counted_to_the_byte_by_the_formula_of_its_headers() {
     let found = counters.read();
     println!("{found:?}, sent {sent}, {} ppm above it", (found.tx_bytes - sent) * 1_000_000 / sent);
     assert_eq!(found.tx_bytes, ip_bytes(sent, found.tx_packets));
-    // Acknowledgements tell of holes, too, where something was lost.
+    // Acknowledgements tell of holes, too, where something was lost, or where packets overtook each other on two processors: one to three
+    // blocks, 12, 20 or 28 octets beside the time-stamps (RFC 2018).
     if sent == PAYLOAD_BYTES {
-        assert_eq!(found.rx_bytes, ip_bytes(0, found.rx_packets));
+        let holes = found.rx_bytes - ip_bytes(0, found.rx_packets);
+        let is_told = holes >= 12 && holes.is_multiple_of(4) && holes <= 28 * found.rx_packets;
+        assert!(holes == 0 || is_told, "{holes} octets more than {} bare acknowledgements", found.rx_packets);
     }
 }
 
