@@ -96,6 +96,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let mut core = core(&config, &material)?;
     core.directory = config.directory.clone().map(Known::new);
     let counted = Shared::default();
+    let linked = Arc::default();
     let (told, heard) = config.peers.as_ref().map(|_| sync_channel(peers::thread::EVENTS_MAX)).unzip();
     let broker = Broker {
         access: config.broker.clone(),
@@ -108,7 +109,11 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
             material.identity.cert_id.0[1],
         ])),
         counted: counted.clone(),
-        peers: config.peers.as_ref().map(|terms| terms.follow.clone()).zip(told.clone()),
+        peers: config
+            .peers
+            .as_ref()
+            .zip(told.clone())
+            .map(|(terms, told)| (terms.follow.clone(), told, Arc::clone(&linked))),
     };
     let weak = outbound.downgrade();
     let provisioner = Provisioner {
@@ -186,7 +191,8 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
             anchors: material.identity.anchors.clone(),
         };
         let (ledger, writer) = (dir.clone(), inputs.clone());
-        let start = peers::thread::Start { me, terms, ledger, events, link: weak, writer, clock: Clock::SYSTEM };
+        let start =
+            peers::thread::Start { me, terms, ledger, events, linked, link: weak, writer, clock: Clock::SYSTEM };
         thread("peers", move || peers::thread::run(start))?;
     }
     let sampling = thread("sampler", move || sampler::run(setting))?;

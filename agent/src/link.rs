@@ -4,7 +4,11 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{SyncSender, TrySendError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError},
+    },
     time::Duration,
 };
 
@@ -116,15 +120,23 @@ pub(crate) struct Broker {
     pub(crate) jitter_ms: u64,
     /// Connections, for whoever watches.
     pub(crate) counted: Shared,
-    /// The nodes that are followed, and who hears what they say; absent without any.
-    pub(crate) peers: Option<(Vec<String>, SyncSender<peers::Event>)>,
+    /// The nodes that are followed, who hears what they say, and where it stands which connection is up (0: none), because a queue full
+    /// of messages would have no place for it; absent without any.
+    pub(crate) peers: Option<(Vec<String>, SyncSender<peers::Event>, Arc<AtomicU64>)>,
 }
 
 impl Broker {
     /// Gives the peers something, if there are any and they have room: what matters comes again.
     fn tell_peers(&self, event: peers::Event) {
-        if let Some((_, heard)) = &self.peers {
+        if let Some((_, heard, _)) = &self.peers {
             heard.try_send(event).ok();
+        }
+    }
+
+    /// Says which connection is up; 0: none.
+    fn linked(&self, connection: u64) {
+        if let Some((.., linked)) = &self.peers {
+            linked.store(connection, Ordering::Relaxed);
         }
     }
 }
@@ -148,7 +160,7 @@ pub(crate) async fn run(broker: Broker, mut outbound: Receiver<Outbound>, writer
                     if let Err(TrySendError::Full(_)) = writer.try_send(Input::Event(Event::Unlinked)) {
                         tracing::warn!("writer is busy");
                     }
-                    broker.tell_peers(peers::Event::Unlinked);
+                    broker.linked(0);
                 }
                 end
             }
@@ -353,7 +365,7 @@ impl Session<'_> {
             format!("hufu/v1/{pool}/up/+/re"),
             format!("hufu/v1/{site}/{PLATFORM}/state"),
         ];
-        if let Some((follow, _)) = &self.broker.peers {
+        if let Some((follow, ..)) = &self.broker.peers {
             filters.push(format!("hufu/v1/+/+/ledger/to/{pool}/+"));
             filters.push(format!("hufu/v1/{site}/{PLATFORM}/ledger/+"));
             // What the broker still has of this node's own says how far it signed.
@@ -397,7 +409,7 @@ impl Session<'_> {
                     self.broker.counted.connections.inc();
                     tracing::info!("broker link up");
                     hand_over(writer, Input::Event(Event::Linked)).await?;
-                    self.broker.tell_peers(peers::Event::Linked);
+                    self.broker.linked(self.connection);
                 }
                 Ok(())
             }

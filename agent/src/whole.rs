@@ -306,6 +306,7 @@ impl Writer {
                 waiting.asked.push(input);
             }
             Input::Hardware(found) => self.note_hardware(found),
+            Input::Peers(shown) => self.peers_shown = Some(shown),
             // It leads to no signature.
             Input::Directory(found) => self.note_directory(found),
             // The final read of an order is made again, and a place asked for again, by the core that is replayed.

@@ -38,7 +38,8 @@ impl Peers {
         } else {
             answer.headers = fitting(copy.headers(ask.from, ask.until.saturating_sub(ask.from))?);
             // A power cut may take headers whose place in the tree stayed; of the own log the ledger has them all.
-            if answer.headers.is_empty() && ask.from < copy.size() && ask.node == self.me.pool {
+            let is_there = ask.from < ask.until.min(copy.size());
+            if answer.headers.is_empty() && is_there && ask.node == self.me.pool {
                 self.own.fill_anew(log);
             }
         }

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
@@ -32,6 +33,8 @@ pub(crate) struct Start {
     /// The node's ledger, which is only read.
     pub(crate) ledger: PathBuf,
     pub(crate) events: Receiver<Event>,
+    /// Which connection is up; 0: none.
+    pub(crate) linked: Arc<AtomicU64>,
     /// The link closes when the writer lets go of it: this one must not hold it.
     pub(crate) link: tokio::sync::mpsc::WeakSender<Outbound>,
     pub(crate) writer: SyncSender<Input>,
@@ -62,7 +65,7 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
     let mut peers = Peers::open(start.me.clone(), start.terms.clone(), &storages)?;
     catch_up(&mut peers, &Ledger::open_read_only(&start.ledger)?)?;
     let mut shown = Shown::default();
-    let mut looked_ns = 0;
+    let (mut looked_ns, mut connection) = (0, 0);
     loop {
         let event = match start.events.recv_timeout(TICK) {
             Ok(event) => Some(event),
@@ -70,7 +73,18 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let now = (start.clock.now)();
-        let mut effects = event.map_or_else(|| Ok(Vec::new()), |event| peers.handle(now, event))?;
+        let mut effects = Vec::new();
+        let linked = start.linked.load(Ordering::Relaxed);
+        if linked != connection {
+            connection = linked;
+            effects.extend(peers.handle(now, Event::Unlinked)?);
+            if linked > 0 {
+                effects.extend(peers.handle(now, Event::Linked)?);
+            }
+        }
+        if let Some(event) = event {
+            effects.extend(peers.handle(now, event)?);
+        }
         // Under a steady stream of events the clock would never be looked at, and after each of them it would cost more than they do.
         let is_due = u128::from(now.mono_ns.saturating_sub(looked_ns)) >= TICK.as_nanos();
         if is_due {

@@ -364,7 +364,8 @@ fn a_disk_that_fails_ends_following_with_an_alarm() {
     let me = me(NAMES[0], &party(Some(&root), NAMES[0], 10), &root);
     let terms = terms(&NAMES.map(str::to_owned));
     let clock = Clock::SYSTEM;
-    thread::run(thread::Start { me, terms, ledger, events, link: link.downgrade(), writer, clock });
+    let (link, linked) = (link.downgrade(), Arc::default());
+    thread::run(thread::Start { me, terms, ledger, events, linked, link, writer, clock });
     let Input::Alarm { what, detail } = inputs.recv().unwrap() else { panic!("an alarm") };
     assert_eq!(what, "peers not followed");
     assert!(detail.contains("ledger.peers"), "it says where: {detail}");
