@@ -76,6 +76,11 @@ impl Followed {
 
     /// Headers from `from` to `until` are asked for, of whoever shows another past.
     pub(super) fn search(&mut self, from: u64, until: u64, source: &str) {
+        // The question that is out is not asked again for every header that leads to it.
+        let is_out = |search: &Search| (search.from, search.until, search.whom.as_str()) == (from, until, source);
+        if self.search.as_ref().is_some_and(is_out) {
+            return;
+        }
         let whom = source.to_owned();
         self.search = Some(Search { from, until, whom, tries: 0, pause_ns: 0, again_ns: 0 });
     }

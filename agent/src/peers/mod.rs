@@ -377,17 +377,18 @@ impl Peers {
         let (Topic::Ledger { pool, .. } | Topic::LedgerTo { pool, .. }) = &topic else { return Ok(Vec::new()) };
         let is_known = self.peers.contains_key(pool);
         // Strangers share one account: whoever may write to the broker has as many names as he likes.
-        let account = if is_known { pool.clone() } else { String::new() };
-        if let Topic::Ledger { pool, told: Told::Checkpoint(log) } = &topic
-            && *pool == self.me.pool
-        {
-            return Ok(self.own_retained(*log, payload));
-        }
-        if *pool == self.me.pool
-            || payload.len() > MESSAGE_BYTES_MAX
+        let is_own = *pool == self.me.pool;
+        let account = if is_known || is_own { pool.clone() } else { String::new() };
+        if payload.len() > MESSAGE_BYTES_MAX
             || !self.rates.entry(account).or_default().allows(now.mono_ns, MESSAGES_A_SECOND)
         {
             return Ok(Vec::new());
+        }
+        if is_own {
+            return Ok(match topic {
+                Topic::Ledger { told: Told::Checkpoint(log), .. } => self.own_retained(log, payload),
+                _ => Vec::new(),
+            });
         }
         match topic {
             Topic::Ledger { pool, told } => match told {
