@@ -96,8 +96,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
     let mut core = core(&config, &material)?;
     core.directory = config.directory.clone().map(Known::new);
     let counted = Shared::default();
-    let linked = Arc::default();
-    let (told, heard) = config.peers.as_ref().map(|_| sync_channel(peers::thread::EVENTS_MAX)).unzip();
+    let (to_peers, beside) = config.peers.as_ref().map(|_| peers::queue()).unzip();
     let broker = Broker {
         access: config.broker.clone(),
         pool: config.pool(),
@@ -109,11 +108,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
             material.identity.cert_id.0[1],
         ])),
         counted: counted.clone(),
-        peers: config
-            .peers
-            .as_ref()
-            .zip(told.clone())
-            .map(|(terms, told)| (terms.follow.clone(), told, Arc::clone(&linked))),
+        peers: config.peers.as_ref().zip(to_peers.clone()).map(|(terms, to_peers)| (terms.follow.clone(), to_peers)),
     };
     let weak = outbound.downgrade();
     let provisioner = Provisioner {
@@ -157,7 +152,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         unsigned: Unsigned::default(),
         signer_pause_ns: 0,
         keys,
-        peers: told,
+        peers: to_peers,
         heard: Heard::waiting(config.peers.as_ref().map(|terms| terms.hear_ns)),
         peers_shown: None,
         directory: core_asks.then(|| Asking::new(inputs.clone())),
@@ -182,7 +177,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
         nft: crate::boundary::nft_asker(&config),
         ends,
     };
-    if let Some((terms, events)) = config.peers.clone().zip(heard) {
+    if let Some((terms, inbox)) = config.peers.clone().zip(beside) {
         let me = peers::Me {
             pool: config.pool(),
             key: material.identity.key.clone(),
@@ -191,8 +186,7 @@ pub(crate) fn run(config: Config, lifetime: Lifetime) -> Result<Exit, Failure<Te
             anchors: material.identity.anchors.clone(),
         };
         let (ledger, writer) = (dir.clone(), inputs.clone());
-        let start =
-            peers::thread::Start { me, terms, ledger, events, linked, link: weak, writer, clock: Clock::SYSTEM };
+        let start = peers::thread::Start { me, terms, ledger, inbox, link: weak, writer, clock: Clock::SYSTEM };
         thread("peers", move || peers::thread::run(start))?;
     }
     let sampling = thread("sampler", move || sampler::run(setting))?;

@@ -18,11 +18,7 @@ use hufu_trade::{
     rotation::{self, SignedRotation},
 };
 
-use crate::personal::is_personal;
-
-/// Pause before a question is repeated, ns; doubles to [`PAUSE_MAX_NS`], and begins anew with every step forward.
-const PAUSE_NS: u64 = 2_000_000_000;
-const PAUSE_MAX_NS: u64 = 60_000_000_000;
+use crate::{pause::Pause, personal::is_personal};
 
 /// What is known of one log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,9 +42,8 @@ struct Side {
     asked: Option<String>,
     /// The answer that announced blocks.
     announced: Option<Held>,
-    /// When to ask, CLOCK_MONOTONIC ns.
-    again_ns: u64,
-    pause_ns: u64,
+    /// When to ask; begins anew with every step forward.
+    pause: Pause,
 }
 
 /// The comparison of both logs: first trade, then finance.
@@ -100,7 +95,7 @@ impl Comparison {
     /// A new link: what was asked may be lost.
     pub(crate) fn relinked(&mut self) {
         for side in &mut self.sides {
-            (side.asked, side.announced, side.again_ns, side.pause_ns) = (None, None, 0, 0);
+            (side.asked, side.announced, side.pause) = (None, None, Pause::default());
         }
     }
 
@@ -108,11 +103,10 @@ impl Comparison {
     pub(crate) fn due(&mut self, mono_ns: u64) -> Option<Log> {
         let log = self.open()?;
         let side = self.side_mut(log);
-        if mono_ns < side.again_ns {
+        if !side.pause.is_over(mono_ns) {
             return None;
         }
-        side.pause_ns = side.pause_ns.saturating_mul(2).clamp(PAUSE_NS, PAUSE_MAX_NS);
-        side.again_ns = mono_ns.saturating_add(side.pause_ns);
+        side.pause.begin(mono_ns);
         (side.asked, side.announced) = (None, None);
         Some(log)
     }
@@ -197,7 +191,7 @@ impl Comparison {
         }
         let side = self.side_mut(log);
         // A step forward: the next question goes out at once.
-        (side.again_ns, side.pause_ns) = (0, 0);
+        side.pause = Pause::default();
         Ok(kept)
     }
 }

@@ -43,6 +43,7 @@ mod metrics;
 mod next_key;
 mod node;
 mod outbox;
+mod pause;
 mod pay;
 mod peers;
 mod personal;

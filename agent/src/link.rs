@@ -4,11 +4,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError},
-    },
+    sync::mpsc::{SyncSender, TrySendError},
     time::Duration,
 };
 
@@ -120,23 +116,15 @@ pub(crate) struct Broker {
     pub(crate) jitter_ms: u64,
     /// Connections, for whoever watches.
     pub(crate) counted: Shared,
-    /// The nodes that are followed, who hears what they say, and where it stands which connection is up (0: none), because a queue full
-    /// of messages would have no place for it; absent without any.
-    pub(crate) peers: Option<(Vec<String>, SyncSender<peers::Event>, Arc<AtomicU64>)>,
+    /// The nodes that are followed, and who hears what they say; absent without any.
+    pub(crate) peers: Option<(Vec<String>, peers::ToPeers)>,
 }
 
 impl Broker {
-    /// Gives the peers something, if there are any and they have room: what matters comes again.
-    fn tell_peers(&self, event: peers::Event) {
-        if let Some((_, heard, _)) = &self.peers {
-            heard.try_send(event).ok();
-        }
-    }
-
-    /// Says which connection is up; 0: none.
+    /// Tells the peers which connection is up; 0: none.
     fn linked(&self, connection: u64) {
-        if let Some((.., linked)) = &self.peers {
-            linked.store(connection, Ordering::Relaxed);
+        if let Some((_, peers)) = &self.peers {
+            peers.linked(connection);
         }
     }
 }
@@ -365,7 +353,7 @@ impl Session<'_> {
             format!("hufu/v1/{pool}/up/+/re"),
             format!("hufu/v1/{site}/{PLATFORM}/state"),
         ];
-        if let Some((follow, ..)) = &self.broker.peers {
+        if let Some((follow, _)) = &self.broker.peers {
             filters.push(format!("hufu/v1/+/+/ledger/to/{pool}/+"));
             filters.push(format!("hufu/v1/{site}/{PLATFORM}/ledger/+"));
             // What the broker still has of this node's own says how far it signed.
@@ -422,7 +410,9 @@ impl Session<'_> {
                 };
                 let payload = publish.payload.to_vec();
                 if matches!(topic, Topic::Ledger { .. } | Topic::LedgerTo { .. }) {
-                    self.broker.tell_peers(peers::Event::Message { topic, payload });
+                    if let Some((_, peers)) = &self.broker.peers {
+                        peers.message(peers::Event::Message { topic, payload });
+                    }
                     return self.client.try_ack(&publish).map_err(|e| e.to_string());
                 }
                 hand_over(writer, Input::Message { topic, payload, stub: stub(publish) }).await

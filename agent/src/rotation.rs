@@ -283,7 +283,7 @@ impl Writer {
         self.first.node.clone_from(&ders);
         if let Some(peers) = &self.peers {
             let (key, cert_id) = (identity.key.clone(), identity.cert_id.0);
-            peers.try_send(peers::Event::Rotated { key, cert_id, certificates: ders.clone() }).ok();
+            peers.rotated(peers::Event::Rotated { key, cert_id, certificates: ders.clone() });
         }
         self.core.shop.certificates = ders;
         // The catalogue brings the certificates, before anything else is signed under them.

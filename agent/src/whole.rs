@@ -21,7 +21,6 @@ use crate::{
     fetch::{Comparison, Standing, Trust, Unusable},
     link::Outbound,
     node::{Effect, Event},
-    peers,
     sampler::Command,
     setup,
     writer::{Input, Writer, WriterError},
@@ -178,7 +177,7 @@ impl Writer {
         if is_changed {
             self.replay_anew()?;
             if let Some(peers) = &self.peers {
-                peers.try_send(peers::Event::Restored).ok();
+                peers.restored();
             }
         }
         self.clear_mark()?;

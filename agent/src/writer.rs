@@ -105,7 +105,7 @@ pub(crate) struct Writer {
     /// The key that is to come, and the one that came last.
     pub(crate) keys: Keys,
     /// Is told what was written; absent where no peers are followed.
-    pub(crate) peers: Option<SyncSender<peers::Event>>,
+    pub(crate) peers: Option<peers::ToPeers>,
     /// How far this node signed, as others know.
     pub(crate) heard: Heard,
     /// How the peers stand, as they said last.
@@ -411,7 +411,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Peers see what was written; where they have no room they read it from the ledger at the next start.
+    /// Peers see what was written.
     pub(crate) fn tell_peers(&self, appended: &[AppendedBlock]) {
         if let Some(peers) = &self.peers {
             let (mut headers, mut public) = (Vec::new(), Vec::new());
@@ -423,7 +423,7 @@ impl Writer {
                 }
                 headers.push(block.signed().clone());
             }
-            peers.try_send(peers::Event::Written { headers, public }).ok();
+            peers.written(peers::Event::Written { headers, public });
         }
     }
 

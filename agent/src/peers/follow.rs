@@ -11,15 +11,12 @@ use hufu_trade::if2::{
 };
 
 use super::{Effect, Peers, refused, search::Differs};
-use crate::clock::Now;
+use crate::{clock::Now, pause::Pause};
 
 /// A node of which so many blocks are missing, and none is held, is followed from its checkpoint on.
 const LATE_BLOCKS: u64 = 1024;
 /// A checkpoint that waits for its signer's certificate is no longer, octets.
 const WAITING_BYTES_MAX: usize = 16 * 1024;
-/// First pause before a question is asked again, ns; doubles.
-const PAUSE_NS: u64 = 2_000_000_000;
-const PAUSE_MAX_NS: u64 = 60_000_000_000;
 /// After so many questions all who may hold copies are asked in turn, the node itself among them.
 const TRIES_ALONE: u32 = 3;
 /// After so many whoever spoke of another past and does not show it is not asked any more.
@@ -37,7 +34,6 @@ pub(super) struct Asked {
     pub(super) from: u64,
     pub(super) until: u64,
     pub(super) whom: String,
-    pub(super) again_ns: u64,
 }
 
 /// Another past than the copy's is looked for, beside what is missing: who speaks of it and does not show it keeps nothing from coming.
@@ -47,8 +43,14 @@ pub(super) struct Search {
     until: u64,
     whom: String,
     tries: u32,
-    pause_ns: u64,
-    again_ns: u64,
+    pause: Pause,
+}
+
+impl Search {
+    /// Whether it asks the same as another.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.from, self.until, &self.whom) == (other.from, other.until, &other.whom)
+    }
 }
 
 /// A log that is followed.
@@ -58,7 +60,7 @@ pub(super) struct Followed {
     pub(super) target: Option<(Checkpoint, Signed)>,
     pub(super) asked: Option<Asked>,
     tries: u32,
-    pause_ns: u64,
+    pause: Pause,
     said_ns: u64,
     is_unserved: bool,
     pub(super) search: Option<Search>,
@@ -66,7 +68,8 @@ pub(super) struct Followed {
 
 impl Followed {
     pub(super) fn new(copy: LogCopy) -> Self {
-        Self { copy, target: None, asked: None, tries: 0, pause_ns: 0, said_ns: 0, is_unserved: false, search: None }
+        let pause = Pause::default();
+        Self { copy, target: None, asked: None, tries: 0, pause, said_ns: 0, is_unserved: false, search: None }
     }
 
     /// Size of the checkpoint that was cosigned last and still stands.
@@ -76,28 +79,33 @@ impl Followed {
 
     /// Headers from `from` to `until` are asked for, of whoever shows another past.
     pub(super) fn search(&mut self, from: u64, until: u64, source: &str) {
+        let search = Search { from, until, whom: source.to_owned(), tries: 0, pause: Pause::default() };
         // The question that is out is not asked again for every header that leads to it.
-        let is_out = |search: &Search| (search.from, search.until, search.whom.as_str()) == (from, until, source);
-        if self.search.as_ref().is_some_and(is_out) {
-            return;
+        if !self.search.as_ref().is_some_and(|out| out.is_same(&search)) {
+            self.search = Some(search);
         }
-        let whom = source.to_owned();
-        self.search = Some(Search { from, until, whom, tries: 0, pause_ns: 0, again_ns: 0 });
     }
 
     /// The question for another past that is due: whom, from and until.
     fn search_due(&mut self, now: Now) -> Option<(String, u64, u64)> {
-        self.search.take_if(|search| search.tries >= TRIES_SEARCH && now.mono_ns >= search.again_ns);
-        let search = self.search.as_mut().filter(|search| now.mono_ns >= search.again_ns)?;
+        let search = self.search.as_mut().filter(|search| search.pause.is_over(now.mono_ns))?;
+        if search.tries >= TRIES_SEARCH {
+            self.search = None;
+            return None;
+        }
         search.tries = search.tries.saturating_add(1);
-        search.pause_ns = (search.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
-        search.again_ns = now.mono_ns.saturating_add(search.pause_ns);
+        search.pause.begin(now.mono_ns);
         Some((search.whom.clone(), search.from, search.until))
+    }
+
+    /// How far the copy goes.
+    fn place(&self) -> (u64, u64) {
+        (self.copy.epoch(), self.copy.size())
     }
 
     /// An answer moved something: what is still missing is asked for at once.
     fn moved(&mut self) {
-        (self.asked, self.tries, self.pause_ns, self.is_unserved) = (None, 0, 0, false);
+        (self.asked, self.tries, self.pause, self.is_unserved) = (None, 0, Pause::default(), false);
     }
 
     /// A checkpoint of an epoch that was left will never be reached.
@@ -145,13 +153,21 @@ impl Peers {
             // It does not hold them: the next one is asked after the pause.
             return Ok(Vec::new());
         }
-        let before = followed.copy.size();
-        followed.asked.take_if(|_| is_asked);
+        let before = followed.place();
         // What was looked for is in this answer, or is not there. An answer may lead to another search.
-        followed.search.take_if(|_| is_searched);
+        let searched = followed.search.take_if(|_| is_searched);
         let effects = self.take(now, (&pool, source), &answer)?;
-        if let Some(followed) = self.followed(&pool, log).filter(|followed| followed.copy.size() > before) {
-            followed.moved();
+        if let Some(followed) = self.followed(&pool, log) {
+            if followed.place() > before {
+                followed.moved();
+            }
+            // An answer that leads nowhere is no reason to ask the same at once: two nodes would do nothing else, and the question that
+            // leads further would be lost among those that do not.
+            if let Some(searched) = searched
+                && followed.search.as_ref().is_some_and(|search| search.is_same(&searched))
+            {
+                followed.search = Some(searched);
+            }
         }
         Ok([effects, self.ask_due(now, &pool, log)?].concat())
     }
@@ -342,7 +358,7 @@ impl Peers {
             effects.extend(ask.ok().map(|bytes| self.said(&whom, Said::Ask, bytes)));
         }
         let Some(followed) = self.followed(pool, log) else { return Ok(effects) };
-        if followed.asked.as_ref().is_some_and(|asked| now.mono_ns < asked.again_ns) {
+        if followed.asked.is_some() && !followed.pause.is_over(now.mono_ns) {
             return Ok(effects);
         }
         let turn = usize::try_from(followed.tries.saturating_sub(TRIES_ALONE)).unwrap_or(0);
@@ -363,9 +379,8 @@ impl Peers {
             }
         };
         followed.tries = followed.tries.saturating_add(1);
-        followed.pause_ns = (followed.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
-        let again_ns = now.mono_ns.saturating_add(followed.pause_ns);
-        followed.asked = Some(Asked { from, until, whom: whom.clone(), again_ns });
+        followed.pause.begin(now.mono_ns);
+        followed.asked = Some(Asked { from, until, whom: whom.clone() });
         if followed.tries >= TRIES_ALARM && !followed.is_unserved {
             followed.is_unserved = true;
             let detail =

@@ -3,11 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
-    },
+    sync::{Arc, mpsc::SyncSender},
     time::Duration,
 };
 
@@ -16,11 +12,9 @@ use hufu_ledger::{
     storage::{Directory, Storage},
 };
 
-use super::{Effect, Event, Me, Peers, Shown, Storages, Terms, Word, public_record};
+use super::{Effect, Event, Inbox, Me, Peers, Shown, Storages, Terms, Word, public_record};
 use crate::{clock::Clock, link::Outbound, writer::Input};
 
-/// Events that may wait.
-pub(crate) const EVENTS_MAX: usize = 512;
 /// Blocks that are looked through for what is public, at most.
 const LOOKED_THROUGH_MAX: u64 = 4096;
 /// Between two looks at what is due.
@@ -32,9 +26,7 @@ pub(crate) struct Start {
     pub(crate) terms: Terms,
     /// The node's ledger, which is only read.
     pub(crate) ledger: PathBuf,
-    pub(crate) events: Receiver<Event>,
-    /// Which connection is up; 0: none.
-    pub(crate) linked: Arc<AtomicU64>,
+    pub(crate) inbox: Inbox,
     /// The link closes when the writer lets go of it: this one must not hold it.
     pub(crate) link: tokio::sync::mpsc::WeakSender<Outbound>,
     pub(crate) writer: SyncSender<Input>,
@@ -49,15 +41,15 @@ pub(crate) fn dir_of(ledger: &Path) -> PathBuf {
 }
 
 /// Works until nobody sends events any more. A disk that fails ends it with an alarm; the node goes on without.
-pub(crate) fn run(start: Start) {
-    if let Err(error) = work(&start) {
+pub(crate) fn run(mut start: Start) {
+    if let Err(error) = work(&mut start) {
         tracing::error!(%error, "peers are not followed any more");
         let detail = error.to_string();
         start.writer.send(Input::Alarm { what: "peers not followed", detail }).ok();
     }
 }
 
-fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
+fn work(start: &mut Start) -> Result<(), hufu_ledger::Error> {
     let dir = dir_of(&start.ledger);
     let all = Directory::new(&dir);
     all.make().map_err(|source| hufu_ledger::Error::Io { path: dir.clone(), source })?;
@@ -65,24 +57,12 @@ fn work(start: &Start) -> Result<(), hufu_ledger::Error> {
     let mut peers = Peers::open(start.me.clone(), start.terms.clone(), &storages)?;
     catch_up(&mut peers, &Ledger::open_read_only(&start.ledger)?)?;
     let mut shown = Shown::default();
-    let (mut looked_ns, mut connection) = (0, 0);
+    let mut looked_ns = 0;
     loop {
-        let event = match start.events.recv_timeout(TICK) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        };
+        let Ok(event) = start.inbox.next(TICK) else { return Ok(()) };
         let now = (start.clock.now)();
         let mut effects = Vec::new();
-        let linked = start.linked.load(Ordering::Relaxed);
-        if linked != connection {
-            connection = linked;
-            effects.extend(peers.handle(now, Event::Unlinked)?);
-            if linked > 0 {
-                effects.extend(peers.handle(now, Event::Linked)?);
-            }
-        }
-        if let Some(event) = event {
+        for event in start.inbox.aside().into_iter().chain(event) {
             effects.extend(peers.handle(now, event)?);
         }
         // Under a steady stream of events the clock would never be looked at, and after each of them it would cost more than they do.

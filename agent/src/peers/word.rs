@@ -12,11 +12,7 @@ use hufu_trade::if2::{
 };
 
 use super::{Effect, Peers, log_of, refused};
-use crate::clock::Now;
-
-/// First pause before who has not answered is asked again, ns; doubles.
-const PAUSE_NS: u64 = 2_000_000_000;
-const PAUSE_MAX_NS: u64 = 60_000_000_000;
+use crate::{clock::Now, pause::Pause};
 
 /// How far this node signed one log, as it signed itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,15 +37,14 @@ pub(super) struct Hearing {
     open: BTreeSet<(String, u8)>,
     /// What checkpoints of this node prove that peers cosigned.
     promised: [Word; 2],
-    again_ns: u64,
-    pause_ns: u64,
+    pause: Pause,
     told: Option<Words>,
 }
 
 impl Hearing {
     pub(super) fn of<'a>(pools: impl Iterator<Item = &'a String>) -> Self {
         let open = pools.flat_map(|pool| [(pool.clone(), 0), (pool.clone(), 1)]).collect();
-        Self { open, promised: [Word::default(); 2], again_ns: 0, pause_ns: 0, told: None }
+        Self { open, promised: [Word::default(); 2], pause: Pause::default(), told: None }
     }
 }
 
@@ -60,9 +55,8 @@ impl Peers {
     /// [`Error`] of the disk.
     pub(super) fn hear(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.is_linked && !self.hearing.open.is_empty() && self.hearing.again_ns <= now.mono_ns {
-            self.hearing.pause_ns = (self.hearing.pause_ns * 2).clamp(PAUSE_NS, PAUSE_MAX_NS);
-            self.hearing.again_ns = now.mono_ns.saturating_add(self.hearing.pause_ns);
+        if self.is_linked && !self.hearing.open.is_empty() && self.hearing.pause.is_over(now.mono_ns) {
+            self.hearing.pause.begin(now.mono_ns);
             for (whom, log) in &self.hearing.open {
                 effects.extend(self.ask_of_own(whom, *log));
             }

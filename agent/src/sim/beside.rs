@@ -1,7 +1,5 @@
 //! The peers of a simulated node: what their thread does beside the writer, in its turn.
 
-use std::sync::mpsc::Receiver;
-
 use hufu_trade::if2::Topic;
 
 use super::{Halt, In, Node};
@@ -9,7 +7,7 @@ use crate::{
     clock::Now,
     link::{Outbound, Stub},
     peers::{
-        Effect, Event, Me, Peers, Storages, Terms,
+        Effect, Event, Inbox, Me, Peers, Storages, Terms,
         thread::{TICK, catch_up},
     },
     writer::Input,
@@ -21,7 +19,7 @@ const TICKS: u64 = 10;
 /// The peers, and what the writer tells them.
 pub(super) struct Beside {
     peers: Peers,
-    heard: Receiver<Event>,
+    inbox: Inbox,
     /// When the clock was looked at last, CLOCK_MONOTONIC ns.
     looked_ns: Option<u64>,
 }
@@ -32,20 +30,14 @@ fn tick_ns() -> u64 {
 
 impl Node {
     /// Begins to take part. A disk that fails leaves the node without, as the daemon's thread ends then.
-    pub(super) fn take_part(
-        &mut self,
-        me: Me,
-        terms: Terms,
-        storages: &Storages,
-        heard: Receiver<Event>,
-    ) -> Result<(), Halt> {
+    pub(super) fn take_part(&mut self, me: Me, terms: Terms, storages: &Storages, inbox: Inbox) -> Result<(), Halt> {
         let opened = Peers::open(me, terms, storages).and_then(|mut peers| {
             catch_up(&mut peers, &self.writer.ledger)?;
             Ok(peers)
         });
         match opened {
             Ok(peers) => {
-                self.beside = Some(Beside { peers, heard, looked_ns: None });
+                self.beside = Some(Beside { peers, inbox, looked_ns: None });
                 Ok(())
             }
             Err(error) => self.end_beside(&error),
@@ -78,7 +70,8 @@ impl Node {
     pub(super) fn turn_beside(&mut self) -> Result<bool, Halt> {
         let now = self.now();
         let Some(beside) = &mut self.beside else { return Ok(false) };
-        let mut events: Vec<Event> = beside.heard.try_iter().collect();
+        let mut events: Vec<Event> = beside.inbox.waiting().collect();
+        events.extend(beside.inbox.aside());
         if beside.looked_ns.is_none_or(|looked| now.mono_ns.saturating_sub(looked) >= tick_ns()) {
             beside.looked_ns = Some(now.mono_ns);
             events.push(Event::Tick);

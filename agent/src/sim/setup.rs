@@ -16,7 +16,7 @@ use crate::{
     heard::Heard,
     metrics::{Metrics, Shared, Show},
     node::{Core, Identity},
-    peers::{Me, Terms},
+    peers::{Me, Terms, queue},
     places::Places,
     rotation::Keys,
     sampler::{self, Setting, Thread},
@@ -211,7 +211,7 @@ impl Setup {
         let (commands, obeyed) = sync_channel(CHANNEL_COUNT_MAX);
         let (outbound, sent) = tokio::sync::mpsc::channel(CHANNEL_COUNT_MAX);
         let counted = Shared::default();
-        let (told, heard) = sync_channel(CHANNEL_COUNT_MAX);
+        let (to_peers, beside) = queue();
         let takes_part = !self.follow.is_empty();
         let mut writer = Writer {
             core: Core::new(self.identity(), self.shop(), self.window_ns, boot_id),
@@ -238,7 +238,7 @@ impl Setup {
             signer_pause_ns: 0,
             keys: Keys::default(),
             directory: None,
-            peers: takes_part.then_some(told),
+            peers: takes_part.then_some(to_peers),
             heard: Heard::waiting(takes_part.then_some(self.hear_ns)),
             peers_shown: None,
         };
@@ -267,7 +267,7 @@ impl Setup {
                 confirm: 1,
                 hear_ns: self.hear_ns,
             };
-            node.take_part(self.me(), terms, &self.peers.0, heard)?;
+            node.take_part(self.me(), terms, &self.peers.0, beside)?;
         }
         Ok(node)
     }
