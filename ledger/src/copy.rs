@@ -5,7 +5,7 @@
 //! Three files in a directory of the copy's own: a ring of headers, the nodes of the tree, and a state of two slots that says how much of
 //! both counts. A power cut may lose what the state already names: the copy then begins anew at its own size.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use der::{Encode, Sequence, asn1::OctetString};
 use hufu_gm::{Hash, Signed, signed::strict, sm2::PublicKey};
@@ -150,10 +150,14 @@ impl LogCopy {
     }
 
     /// Begins at a checkpoint in place of block 0, for whoever comes late: the size, the peaks of the tree there, the hash and epoch of the
-    /// newest block. False, and nothing done, when the peaks are not those of `root`.
+    /// newest block. False, and nothing done, when the peaks are not those of `root`, or what was promised in this epoch could not be held
+    /// against it any more.
     pub fn begin(&mut self, checkpoint: &Checkpoint, peaks: &[Hash], head: Hash) -> bool {
         let frontier = Frontier::from_peaks(checkpoint.size, peaks.to_vec());
         if peaks.len() != peak_count(checkpoint.size) || frontier.root() != checkpoint.root || checkpoint.size == 0 {
+            return false;
+        }
+        if self.promise().is_some_and(|promised| promised.epoch >= checkpoint.epoch) {
             return false;
         }
         (self.base, self.base_peaks, self.frontier) = (checkpoint.size, peaks.to_vec(), frontier);
@@ -179,6 +183,11 @@ impl LogCopy {
     /// The first block whose hash it has.
     pub fn base(&self) -> u64 {
         self.base
+    }
+
+    /// The first block whose header it has, if a power cut took none.
+    pub fn oldest(&self) -> u64 {
+        self.base.max(self.size().saturating_sub(self.room))
     }
 
     /// Epoch of the newest block.
@@ -274,10 +283,28 @@ impl LogCopy {
         (self.epoch, self.head, self.time) = (0, NO_PARENT, i64::MIN);
     }
 
+    fn promise(&self) -> Option<Checkpoint> {
+        self.promised.as_ref().and_then(|promised| Checkpoint::from_bytes(promised.tbs()).ok())
+    }
+
     /// The checkpoint that was promised last, where no later epoch took the place of what it covers.
     pub fn standing(&self) -> Option<Checkpoint> {
-        let promised = self.promised.as_ref()?;
-        Checkpoint::from_bytes(promised.tbs()).ok().filter(|checkpoint| checkpoint.epoch >= self.epoch)
+        self.promise().filter(|checkpoint| checkpoint.epoch >= self.epoch)
+    }
+
+    /// Whether a checkpoint that is this copy's may be promised beside the one that was: it is of a later epoch, or what was promised stands
+    /// below it here. A copy that was begun anew may hold another past of the same epoch.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn may_promise(&self, checkpoint: &Checkpoint) -> Result<bool, Error> {
+        let Some(promised) = self.promise() else { return Ok(true) };
+        Ok(match checkpoint.epoch.cmp(&promised.epoch) {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            // Of what lies below its base the copy is the continuation.
+            Ordering::Equal => self.root_at(promised.size)?.is_none_or(|root| root == promised.root),
+        })
     }
 
     /// Makes what the state names durable; a checkpoint given with it is promised: this copy never goes on from another past.
@@ -340,7 +367,7 @@ impl LogCopy {
     /// # Errors
     /// [`Error::Io`].
     pub fn headers(&self, from: u64, count: u64) -> Result<Vec<Signed>, Error> {
-        let oldest = self.base.max(self.size().saturating_sub(self.room));
+        let oldest = self.oldest();
         let until = from.saturating_add(count).min(self.size());
         let mut found = Vec::new();
         for height in from.max(oldest)..until {

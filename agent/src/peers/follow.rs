@@ -104,7 +104,7 @@ impl Followed {
     }
 
     /// An answer moved something: what is still missing is asked for at once.
-    fn moved(&mut self) {
+    pub(super) fn moved(&mut self) {
         (self.asked, self.tries, self.pause, self.is_unserved) = (None, 0, Pause::default(), false);
     }
 
@@ -232,8 +232,9 @@ impl Peers {
             match followed.copy.extend(signed, &key) {
                 Ok(_) => {}
                 Err(Error::Refused { fault: Fault::WrongParent, .. }) if signed.verify(&key).is_valid() => {
+                    let epoch = read(signed).map_or(0, |header| header.epoch);
                     // It follows another block than the one held here.
-                    effects.extend(self.search_below((pool, source, log), size)?);
+                    effects.extend(self.search_below((pool, source, log), size, epoch));
                     return Ok(effects);
                 }
                 Err(Error::Refused { fault, .. }) => {
@@ -334,6 +335,9 @@ impl Peers {
         let is_again = followed.copy.promised() == Some(signed);
         if is_again && now.mono_ns.saturating_sub(followed.said_ns) < AGAIN_NS {
             return Ok(Vec::new());
+        }
+        if !followed.copy.may_promise(checkpoint)? {
+            return self.other_promise((pool, log), signed);
         }
         if !is_again {
             followed.copy.keep(Some(signed))?;

@@ -3,6 +3,7 @@
 mod account;
 mod again;
 mod alarms;
+mod anew;
 mod asked;
 mod change;
 mod course;

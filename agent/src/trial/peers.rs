@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    peers::{Event, thread},
+    peers::{Event, queue, thread},
     writer::Input,
 };
 
@@ -244,7 +244,7 @@ fn an_epoch_after_an_honest_loss_is_no_fork() {
 
 /// Hash of the block below a height, as another node holds it.
 pub(super) fn previous_of(site: &Site, height: u64) -> [u8; 32] {
-    let disks = site.nodes[1].disks.lock().unwrap();
+    let disks = site.nodes[2].disks.lock().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(disks.get("s1.a").unwrap().clone());
     let copy = hufu_ledger::LogCopy::open(storage, "s1/a", Log::Trade, 4096).unwrap();
     hufu_ledger::block_hash(copy.headers(height - 1, 1).unwrap()[0].tbs())
@@ -358,14 +358,14 @@ fn a_disk_that_fails_ends_following_with_an_alarm() {
     let ledger = dir.path().join("ledger");
     std::fs::write(thread::dir_of(&ledger), b"no directory").unwrap();
     let root = party(None, "root", 1);
-    let (_told, events) = std::sync::mpsc::sync_channel(1);
+    let (_to_peers, inbox) = queue();
     let (writer, inputs) = std::sync::mpsc::sync_channel(1);
     let (link, _out) = tokio::sync::mpsc::channel(1);
     let me = me(NAMES[0], &party(Some(&root), NAMES[0], 10), &root);
     let terms = terms(&NAMES.map(str::to_owned));
     let clock = Clock::SYSTEM;
-    let (link, linked) = (link.downgrade(), Arc::default());
-    thread::run(thread::Start { me, terms, ledger, events, linked, link, writer, clock });
+    let link = link.downgrade();
+    thread::run(thread::Start { me, terms, ledger, inbox, link, writer, clock });
     let Input::Alarm { what, detail } = inputs.recv().unwrap() else { panic!("an alarm") };
     assert_eq!(what, "peers not followed");
     assert!(detail.contains("ledger.peers"), "it says where: {detail}");
