@@ -28,7 +28,7 @@ pub(crate) struct HostWindow {
     pub(crate) ended: [u128; 12],
     /// Kinds that an order of this window meters.
     pub(crate) kinds: [bool; 12],
-    pub(crate) spans_restart: bool,
+    pub(crate) spans_begin: bool,
 }
 
 impl HostWindow {
@@ -42,7 +42,7 @@ impl HostWindow {
             taken: 0,
             ended: [0; 12],
             kinds: [false; 12],
-            spans_restart: false,
+            spans_begin: false,
         }
     }
 
@@ -66,7 +66,7 @@ impl HostWindow {
 
     /// Compares the orders' sums with the host's own counters.
     pub(crate) fn totals(&self, orders: &[Order], limits: Limits) -> Vec<HostTotal> {
-        let spans = self.spans_restart || orders.iter().any(|order| order.spans_restart);
+        let spans = self.spans_begin || orders.iter().any(|order| order.spans_begin);
         let kinds = KINDS.into_iter().zip(self.kinds).filter(|(_, has)| *has).map(|(kind, _)| kind);
         kinds
             .map(|kind| {
@@ -78,7 +78,7 @@ impl HostWindow {
                 let (host, tolerance) = self.host_total(kind, orders.len(), limits);
                 let check = match host {
                     Err(why) => why,
-                    Ok(_) if spans => "not checked: the window holds usage from before the agent's restart",
+                    Ok(_) if spans => "not checked: the window holds usage from before it began",
                     Ok(host) if sum <= host.saturating_add(tolerance) => "checked",
                     Ok(_) => "violated",
                 };

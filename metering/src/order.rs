@@ -124,7 +124,7 @@ pub(crate) struct Order {
     /// Base of the running window's sums, by kind.
     pub(crate) window_base: [u128; 12],
     /// The running window holds a step longer than the window: it began before this process did.
-    pub(crate) spans_restart: bool,
+    pub(crate) spans_begin: bool,
 }
 
 impl Order {
@@ -155,7 +155,7 @@ impl Order {
         let same = reader.is_some() && is_same(&identity, &state.identity) && at.boot_ns >= state.last.boot_ns;
         usage.lift(&totals, !same);
         let mut order = Self::new(key, plan, reader, state.identity.clone(), usage, state.from);
-        order.spans_restart = true;
+        order.spans_begin = true;
         order.delivered = Delivered::new(state.delivered);
         order.delivered.lift(&times, !same);
         if state.identity.boot_id.0 == context.boot_id {
@@ -190,7 +190,7 @@ impl Order {
 
     fn new(key: [u8; 16], plan: Plan, reader: Option<Reader>, identity: MeterIdentity, usage: Usage, from: At) -> Self {
         let lost_why = String::new();
-        let (pieces, taken, spans_restart) = (Vec::new(), 0, false);
+        let (pieces, taken, spans_begin) = (Vec::new(), 0, false);
         let (attached, delivered) = (Slot::all(&plan, &[]), Delivered::new(Default::default()));
         Self {
             key,
@@ -206,7 +206,7 @@ impl Order {
             pieces,
             taken,
             window_base: [0; 12],
-            spans_restart,
+            spans_begin,
         }
     }
 

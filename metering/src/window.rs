@@ -265,7 +265,7 @@ impl Sampler {
     /// Ends metering an order without a final read: its state.
     pub fn let_go(&mut self, order: [u8; 16]) -> Option<OrderState> {
         let index = self.orders.iter().position(|known| known.key == order)?;
-        self.window.spans_restart = true;
+        self.window.spans_begin = true;
         self.heard.stop(order);
         Some(self.orders.swap_remove(index).state())
     }
@@ -358,7 +358,8 @@ impl Sampler {
         (next.base, next.last) = (Some(next_base), self.window.last);
         for order in &mut self.orders {
             order.window_base = used(&order.usage);
-            order.spans_restart = false;
+            // What is held back at the edge is counted in the next window, once it is confirmed.
+            order.spans_begin = order.usage.in_doubt();
             for (has, kind) in next.kinds.iter_mut().zip(KINDS) {
                 *has |= order.usage.meters(kind);
             }
@@ -380,7 +381,7 @@ impl Sampler {
         for ((ended, kind), base) in self.window.ended.iter_mut().zip(KINDS).zip(stopped.window_base) {
             *ended = ended.saturating_add(stopped.usage.used(kind).saturating_sub(base));
         }
-        self.window.spans_restart |= stopped.spans_restart;
+        self.window.spans_begin |= stopped.spans_begin;
         self.handed.retain(|(path, _)| *path != stopped.identity().path);
         Ok(stopped.pieces)
     }

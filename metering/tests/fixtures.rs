@@ -336,6 +336,32 @@ fn conservation_is_checked_and_a_violation_is_said() {
 }
 
 #[test]
+fn what_was_held_back_at_a_windows_edge_accuses_nobody_of_the_next_one() {
+    let tree = Tree::of("v2");
+    let mut sampler = started(&tree);
+    let put = |orders_us: u64, host_us: u64| {
+        tree.put("sys/fs/cgroup/orders/a/cpu.stat", &format!("usage_usec {}\n", 5_000_123 + orders_us));
+        tree.put("sys/fs/cgroup/cpu.stat", &format!("usage_usec {}\n", 90_000_000 + host_us));
+    };
+    put(500_000, 500_000);
+    sampler.tick(at(101));
+    // That sample was an old one: within a millisecond more CPU time appears than the host has.
+    put(1_200_000, 1_200_000);
+    let edge_ns = 101 * SECOND + 1_000_000;
+    let edge = At { real_ns: at(101).real_ns + 1_000_000, boot_ns: edge_ns, mono_ns: edge_ns };
+    let first = sampler.close(edge, edge.real_ns);
+    assert_eq!((first.totals[0].orders, first.totals[0].check.as_str()), (500_000_000, "checked"), "held back");
+    put(1_300_000, 1_300_000);
+    let second = sampler.close(at(102), at(102).real_ns);
+    let cpu = &second.totals[0];
+    assert_eq!((cpu.host, cpu.orders), (Some(100_000_000), 800_000_000), "confirmed, and counted");
+    assert_eq!(cpu.check, "not checked: the window holds usage from before it began");
+    put(2_200_000, 1_400_000);
+    let third = sampler.close(at(103), at(103).real_ns);
+    assert_eq!(third.totals[0].check, "violated", "and looked at again from then on");
+}
+
+#[test]
 fn a_host_whose_memory_cannot_be_read_is_not_accused() {
     let tree = Tree::of("v2");
     std::fs::remove_file(tree.root().join("proc/meminfo")).unwrap();
