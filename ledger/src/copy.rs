@@ -292,6 +292,11 @@ impl LogCopy {
         self.promise().filter(|checkpoint| checkpoint.epoch >= self.epoch)
     }
 
+    /// Whether more was promised than the copy has.
+    pub fn is_below_promise(&self) -> bool {
+        self.promise().is_some_and(|promised| promised.size > self.size())
+    }
+
     /// Whether a checkpoint that is this copy's may be promised beside the one that was: it is of a later epoch, or what was promised stands
     /// below it here. A copy that was begun anew may hold another past of the same epoch.
     ///

@@ -1,7 +1,7 @@
 //! Headers for whoever asks: of this node's own log, and of those that it follows.
 
 use hufu_gm::Signed;
-use hufu_ledger::Error;
+use hufu_ledger::{Error, LogCopy};
 use hufu_trade::if2::{
     MESSAGE_BYTES_MAX, Said,
     peers::{Ask, Headers},
@@ -27,8 +27,10 @@ impl Peers {
         } else {
             let followed = self.peers.get(&ask.node).and_then(|peer| peer.logs.get(log));
             if ask.is_for_beginning() {
-                answer.newest =
-                    followed.and_then(|followed| followed.target.as_ref()).map(|(_, signed)| signed.clone());
+                let target = followed.and_then(|followed| followed.target.as_ref()).map(|(_, signed)| signed);
+                // A copy that is fetched anew may not have come as far as what was promised.
+                let promised = followed.map(|followed| &followed.copy).filter(|copy| copy.is_below_promise());
+                answer.newest = target.or(promised.and_then(LogCopy::promised)).cloned();
             }
             (followed.map(|followed| &followed.copy), None)
         };

@@ -2,7 +2,7 @@
 //! before is still held against what comes.
 
 use hufu_gm::Signed;
-use hufu_ledger::{ForkProof, Parted};
+use hufu_ledger::{Checkpoint, ForkProof, Parted};
 use hufu_trade::if2::{
     Said, Told, Topic,
     peers::{Ask, Headers},
@@ -110,6 +110,14 @@ fn a_new_epoch_is_no_way_around_what_was_promised() {
     site.pass(1);
     site.event(1, Event::Message { topic: said.clone(), payload: answer(6, &looked) });
     assert_eq!(of_a(&site), ("0".to_owned(), "10".to_owned()), "{:?}", site.nodes[1].alarms);
+    // Whoever asks how far a signed hears what b promised, all the same.
+    let topic = Topic::LedgerTo { pool: NAMES[2].to_owned(), to: NAMES[1].to_owned(), said: Said::Ask };
+    site.queue.clear();
+    site.event(1, Event::Message { topic, payload: Ask::new(NAMES[0], 0, 0, 0).to_bytes().unwrap() });
+    let is_answer = |topic: &Topic| matches!(topic, Topic::LedgerTo { said: Said::Answer, .. });
+    let (.., payload) = site.queue.iter().find(|(_, topic, _)| is_answer(topic)).unwrap();
+    let newest = Headers::from_bytes(payload).unwrap().newest.unwrap();
+    assert_eq!(Checkpoint::from_bytes(newest.tbs()).unwrap().size, 10);
     // .. and then a shows another past of the old epoch, with a checkpoint over it.
     (site.nodes[0].epoch, site.nodes[0].size, site.nodes[0].head) = (0, 0, [0; 32]);
     let other = untold(&mut site, 12);
