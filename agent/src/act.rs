@@ -13,6 +13,7 @@ use hufu_trade::{
     octets::{ContractNo, Digest, Octets},
     prepaid,
     resource::Resource,
+    rules::{BROWSE, REFUSE},
     statement::{Offer, Payment, Requirement, Statement, con_type},
 };
 
@@ -144,7 +145,7 @@ pub(crate) fn browse(core: &Core, now_ns: i64, request: &Browse) -> Result<(Cont
     let buyer_signed = leaf.public_key().verify(&request.statement.0, &request.signature.0).is_valid();
     let Some((rules, _, table)) = core.book.table_of(None) else { return Err(own_fault("no rule table")) };
     let facts = Facts { buyer_signed, node_signed: true, window_open: true, ..Facts::default() };
-    next(table, &table.start, "browse", facts).map_err(|r| refused(&r))?;
+    next(table, &table.start, BROWSE, facts).map_err(|r| refused(&r))?;
     let Some(product) = core.shop.product(&request.product_id).filter(|product| product.is_listed) else {
         let zh = format!("没有产品 {}", request.product_id);
         return Err(problem("unknown", Some("product_id"), format!("no product {}", request.product_id), zh));
@@ -257,11 +258,11 @@ pub(crate) fn order(core: &Core, now_ns: i64, request: &SendOrder) -> Result<(Co
     let body = encode(&signed, "SignedStatement").map_err(malformed)?;
     let order = batch.entry(Log::Trade, (EntryKind::Order, Some(no), body)).map_err(own_fault)?;
     if let Err(refusal) = next(table, ordered.next, "deal", facts) {
-        let step = next(table, ordered.next, "refuse", facts).map_err(|_| refused(&refusal))?;
+        let step = next(table, ordered.next, REFUSE, facts).map_err(|_| refused(&refusal))?;
         let status = OrderStatus {
             version: 1,
             contract_no: no,
-            act: "refuse".to_owned(),
+            act: REFUSE.to_owned(),
             from: ordered.next.to_owned(),
             to: step.next.to_owned(),
             time: now_ns,

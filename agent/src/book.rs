@@ -16,7 +16,7 @@ use hufu_trade::{
     octets::{ContractNo, Digest, Octets},
     period::Calendar,
     rotation::SignedRotation,
-    rules::{CONTEST, CORRECT, DISPUTE, PAY_PART, REFUND, RuleTable},
+    rules::{BROWSE, CONTEST, CORRECT, DISPUTE, PAY_PART, REFUND, RuleTable},
     statement::{Offer, Statement},
     usage::{Reason, UsageRecord, Window},
 };
@@ -155,7 +155,13 @@ impl Book {
                 contract.offer = Some((at.clone(), offer.clone(), hash));
                 // The same as in the browse, which may be erased.
                 contract.buyer = offer.buyer;
-                self.step(offer.contract_no, "browse", known, offer.valid_from)
+                contract.since = offer.valid_from;
+                let state = contract.state.clone();
+                let table = self.table_of(self.contracts.get(&offer.contract_no));
+                if table.is_some_and(|(.., table)| table.start != state) {
+                    return Ok(());
+                }
+                self.step(offer.contract_no, BROWSE, known, offer.valid_from)
             }
             EntryKind::Order => {
                 let (signed, statement) = statement_of(body)?;
@@ -301,7 +307,10 @@ impl Book {
         let statement = read(signed.open())?;
         let leaf = signed.certificates.first().ok_or("no certificate")?;
         let certificate = read(Certificate::from_der(leaf.as_bytes()))?;
-        let start = self.tables.last().ok_or("no rule table before it")?.2.start.clone();
+        let (.., table) = self.tables.last().ok_or("no rule table before it")?;
+        // The offer is appended together with it; where that is lost, what was browsed lapses as the platform sees it, too.
+        let start = replay(table, &table.start, BROWSE, EntryKind::Browse, REPLAYED).map(|step| step.next.to_owned());
+        let start = start.unwrap_or_else(|_| table.start.clone());
         let no = statement.contract_no;
         let key = Some(certificate.public_key().clone());
         let hash = sm3(&[signed.statement.as_bytes()]);

@@ -15,6 +15,7 @@ use hufu_trade::{
     quality::{Delivered, Quality},
     rating::rate_quantities,
     resource::Resource,
+    rules::{Guard, Party, REFUSE, RuleTable},
     statement::Offer,
     usage::{Reading, UsageRecord},
 };
@@ -162,6 +163,13 @@ impl Contract {
             score: None,
             devices: Vec::new(),
         }
+    }
+
+    /// Whether its order is left without the deal or the refusal that were appended together with it: they were lost before an epoch.
+    pub(crate) fn is_only_ordered(&self, table: &RuleTable) -> bool {
+        let is_alone = self.order.is_some() && self.deal.is_none() && !self.erased;
+        let row = table.row(&self.state, REFUSE).filter(|_| is_alone);
+        row.is_some_and(|row| row.signers == [Party::Node] && row.guard == Guard::None)
     }
 
     /// Units of the product the deal holds.

@@ -8,7 +8,7 @@ use hufu_trade::{
     encode,
     entry::EntryKind,
     octets::ContractNo,
-    rules::{BILL, BILL_PERIOD, CONTEST, EXHAUST, EXPIRE, RuleTable, Since, Timer, Write},
+    rules::{BILL, BILL_PERIOD, CONTEST, EXHAUST, EXPIRE, REFUSE, RuleTable, Since, Timer, Write},
     usage::{TimeQuality, TimeState},
 };
 
@@ -105,6 +105,15 @@ impl Core {
                 self.billing.push(*no);
                 effects.push(Effect::ReadRecords(*no));
                 continue;
+            }
+            if contract.is_only_ordered(table) {
+                effects.push(self.by_itself(
+                    contract,
+                    REFUSE,
+                    now,
+                    "what followed the order was lost with the disk",
+                )?);
+                return Ok(effects);
             }
             if let Some(why) = uncontested(contract, table) {
                 effects.push(self.by_itself(contract, CONTEST, now, &why)?);

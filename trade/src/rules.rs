@@ -9,6 +9,10 @@ use crate::{Error, entry::EntryKind, period::Period, prepaid::Proration, resourc
 pub const DEFAULT: &str = include_str!("../contract.toml");
 /// Longest time a table may name, seconds: ten years.
 const SECONDS_MAX: u64 = 10 * 365 * 86_400;
+/// The act that begins a contract.
+pub const BROWSE: &str = "browse";
+/// The act by which the node refuses an order for which it has no room.
+pub const REFUSE: &str = "refuse";
 /// The act of a term that ends.
 pub const EXPIRE: &str = "expire";
 /// The act of a ceiling that the next window might exceed; where a table has no row for it, service goes on unpaid.

@@ -24,6 +24,7 @@ mod served;
 mod session;
 mod settled;
 mod site;
+mod torn;
 mod week;
 mod word;
 
