@@ -112,7 +112,7 @@ class Mosquitto:
     def __init__(self, house):
         self.house, self.port = house, free_port()
         self.address = f"127.0.0.1:{self.port}"
-        (house.at / "mosquitto.conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        (house.at / "mosquitto.conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
         self.begin()
 
     def begin(self):

@@ -217,7 +217,7 @@ class House(Parties):
         if not self.mosquitto:
             return ["--embedded-broker"]
         port = free_port()
-        (self.at / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        (self.at / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
         self.start(tool("mosquitto"), "-c", "mosquitto.conf")
         until("mosquitto", lambda: listens(port))
         return ["--broker", f"127.0.0.1:{port}"]
