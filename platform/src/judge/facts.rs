@@ -1,7 +1,10 @@
 //! What is known when something is judged: the node's certificates and logs, its rule tables, the contracts concerned.
 //! Plain data that `store` fills; nothing here decides or reads a database.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use hufu_gm::{Certificate, Hash, Signed, sm2::PublicKey, sm3::sm3};
 use hufu_ledger::Block;
@@ -202,6 +205,24 @@ impl Contract {
     }
 }
 
+/// Rule tables that are kept once they were read.
+const TABLES_MAX: usize = 64;
+
+/// The table of a text, by the text's hash. A node's is the same with every message, and reading it costs more than judging a message by it.
+fn table_of(hash: Digest, text: &str) -> Option<Arc<RuleTable>> {
+    static TABLES: Mutex<BTreeMap<Hash, Arc<RuleTable>>> = Mutex::new(BTreeMap::new());
+    if let Some(table) = TABLES.lock().unwrap_or_else(PoisonError::into_inner).get(&hash.0) {
+        return Some(Arc::clone(table));
+    }
+    let table = Arc::new(RuleTable::from_toml(text).ok()?);
+    let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+    if tables.len() >= TABLES_MAX {
+        tables.pop_first();
+    }
+    tables.insert(hash.0, Arc::clone(&table));
+    Some(table)
+}
+
 /// Everything known about one node that judging one message needs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
@@ -220,7 +241,7 @@ pub(crate) struct Facts {
     /// Trade and finance.
     pub(crate) logs: [LogFacts; 2],
     /// The node's rule tables by the hash of their text.
-    pub(crate) rules: BTreeMap<Digest, RuleTable>,
+    pub(crate) rules: BTreeMap<Digest, Arc<RuleTable>>,
     /// The newest of them.
     pub(crate) rules_now: Option<Digest>,
     /// The contracts concerned.
@@ -237,7 +258,7 @@ impl Facts {
     /// The rule table of a contract, or the newest one before its offer named one.
     pub(crate) fn table(&self, contract: Option<&Contract>) -> Option<&RuleTable> {
         let named = contract.and_then(|contract| contract.rules).or(self.rules_now)?;
-        self.rules.get(&named)
+        self.rules.get(&named).map(AsRef::as_ref)
     }
 
     /// A block stands at the end of its log.
@@ -271,9 +292,9 @@ impl Facts {
         }
         if kind == EntryKind::Rules
             && let Ok(rules) = decode::<Rules>(body, "Rules")
-            && let Ok(table) = RuleTable::from_toml(&rules.text)
+            && let hash = Octets(sm3(&[rules.text.as_bytes()]))
+            && let Some(table) = table_of(hash, &rules.text)
         {
-            let hash = Octets(sm3(&[rules.text.as_bytes()]));
             self.rules.insert(hash, table);
             self.rules_now = Some(hash);
         }
