@@ -1,9 +1,9 @@
 //! When something that got no answer is asked again: after a pause that doubles.
 
 /// First pause, ns; doubles to [`LONGEST_NS`].
-pub(crate) const FIRST_NS: u64 = 2_000_000_000;
+const FIRST_NS: u64 = 2_000_000_000;
 /// Longest pause, ns.
-pub(crate) const LONGEST_NS: u64 = 60_000_000_000;
+const LONGEST_NS: u64 = 60_000_000_000;
 
 /// A question, and when it is due again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -123,7 +123,7 @@ pub(crate) struct Order {
     taken: u32,
     /// Base of the running window's sums, by kind.
     pub(crate) window_base: [u128; 12],
-    /// The running window holds a step longer than the window: it began before this process did.
+    /// The running window counts what was used before it: the agent was started again, or a counter was held back at its edge.
     pub(crate) spans_begin: bool,
 }
 

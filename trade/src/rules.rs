@@ -11,7 +11,7 @@ pub const DEFAULT: &str = include_str!("../contract.toml");
 const SECONDS_MAX: u64 = 10 * 365 * 86_400;
 /// The act that begins a contract.
 pub const BROWSE: &str = "browse";
-/// The act by which the node refuses an order for which it has no room.
+/// The act by which the node refuses an order: it has no room, or has lost the deal that followed.
 pub const REFUSE: &str = "refuse";
 /// The act of a term that ends.
 pub const EXPIRE: &str = "expire";
