@@ -1,7 +1,7 @@
 //! One shape for every detached signature of the evidence: the signed bytes as they were, who signed, the signature.
 //! What the bytes mean is their owner's business (`ledger`, `trade`).
 
-use der::{Decode, Encode, Sequence, asn1::OctetString};
+use der::{Decode, Encode, Sequence, Writer, asn1::OctetString};
 
 use crate::{
     Error,
@@ -75,11 +75,15 @@ impl Signed {
     /// # Errors
     /// [`Error::Der`] or [`Error::CertIdLength`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let value: Self = strict(bytes)?;
-        if value.cert_id.as_bytes().len() != 32 {
-            return Err(Error::CertIdLength);
-        }
-        Ok(value)
+        strict::<Self>(bytes)?.checked()
+    }
+
+    /// What was read as a part of something larger, after the check that [`Self::from_bytes`] makes beyond DER.
+    ///
+    /// # Errors
+    /// [`Error::CertIdLength`].
+    pub fn checked(self) -> Result<Self, Error> {
+        if self.cert_id.as_bytes().len() == 32 { Ok(self) } else { Err(Error::CertIdLength) }
     }
 }
 
@@ -90,8 +94,31 @@ impl Signed {
 /// [`Error::Der`] when the bytes are not DER of a `T`; [`Error::NotCanonical`] when they re-encode otherwise.
 pub fn strict<T: for<'a> Decode<'a, Error = der::Error> + Encode>(bytes: &[u8]) -> Result<T, Error> {
     let value = T::from_der(bytes)?;
-    if value.to_der()? != bytes {
-        return Err(Error::NotCanonical);
+    let mut rest = Rest { bytes, differs: false };
+    match value.encode(&mut rest) {
+        Ok(()) if rest.bytes.is_empty() => Ok(value),
+        Err(error) if !rest.differs => Err(error.into()),
+        _ => Err(Error::NotCanonical),
     }
-    Ok(value)
+}
+
+/// What was read and has not been written again: compared as it is written, nothing is kept.
+struct Rest<'a> {
+    bytes: &'a [u8],
+    differs: bool,
+}
+
+impl Writer for Rest<'_> {
+    fn write(&mut self, slice: &[u8]) -> der::Result<()> {
+        match self.bytes.strip_prefix(slice) {
+            Some(rest) => {
+                self.bytes = rest;
+                Ok(())
+            }
+            None => {
+                self.differs = true;
+                Err(der::ErrorKind::Failed.into())
+            }
+        }
+    }
 }

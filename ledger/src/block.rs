@@ -131,6 +131,15 @@ impl Block {
         }
     }
 
+    /// Checks place and signature: what [`verify_block`] checks of bytes, of a block that was read before.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], whose fault says what is wrong.
+    pub fn verify(&self, key: &PublicKey, expected: &Expected<'_>) -> Result<(), Error> {
+        let checked = expected.check(&self.header).and_then(|()| check_signature(&self.signed, key));
+        checked.map_err(|fault| fault.refused(Some(self.header.log), Some(self.header.height)))
+    }
+
     /// The DER.
     ///
     /// # Errors
@@ -192,8 +201,7 @@ pub fn entry_path(block: &[u8], index: u32) -> Result<Vec<PathStep>, Error> {
 /// The parts of a block whose DER is strict, before anything is asked of them.
 pub(crate) fn read_parts(bytes: &[u8]) -> Result<(Signed, BlockHeader, Vec<Vec<u8>>), Fault> {
     let wire: BlockWire = strict(bytes).map_err(|_| Fault::NotDer)?;
-    // Once more through its own decoder, which asks for more than the derived one.
-    let signed = wire.header.to_bytes().and_then(|der| Signed::from_bytes(&der)).map_err(|_| Fault::NotDer)?;
+    let signed = wire.header.checked().map_err(|_| Fault::NotDer)?;
     let header = read_header(signed.tbs())?;
     Ok((signed, header, wire.entries.into_iter().map(Vec::from).collect()))
 }
@@ -348,11 +356,8 @@ pub(crate) fn check_signature(signed: &Signed, key: &PublicKey) -> Result<(), Fa
 /// [`Error::Refused`], whose fault says what is wrong.
 pub fn verify_block(bytes: &[u8], key: &PublicKey, expected: &Expected<'_>) -> Result<Block, Error> {
     let block = Block::from_bytes(bytes)?;
-    let checked = expected.check(&block.header).and_then(|()| check_signature(&block.signed, key));
-    match checked {
-        Ok(()) => Ok(block),
-        Err(fault) => Err(fault.refused(Some(block.header.log), Some(block.header.height))),
-    }
+    block.verify(key, expected)?;
+    Ok(block)
 }
 
 /// As [`verify_block`], for a header that came without its entries.

@@ -2,7 +2,7 @@
 //! stands in the receipt; what is wrong with blocks is answered as a problem, before the receipt of what is held.
 
 use hufu_gm::Hash;
-use hufu_ledger::{Block, Entry, Log, merkle};
+use hufu_ledger::{Block, Log, merkle};
 use hufu_trade::{
     entry::EntryKind,
     if2::{Answer, Blocks, Interface},
@@ -18,7 +18,7 @@ use crate::{
     inbox::{Outgoing, answer_topic, trust},
     judge::{
         Code, Facts, Refusal,
-        block::{self, NextBlock, Outcome},
+        block::{self, NextBlock, Opened, Outcome},
         facts::node_certificates,
     },
     limit::Limit,
@@ -56,7 +56,9 @@ pub(crate) async fn take(
         Ok(read) => read,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    introduce(&mut *db, identity, (now_ns, &mut *alarms, &mut *desks), pool, &message).await?;
+    let opened: Vec<Result<Opened, Refusal>> =
+        message.blocks.iter().map(|block| Opened::from_bytes(block.as_bytes())).collect();
+    introduce(&mut *db, identity, (now_ns, &mut *alarms, &mut *desks), pool, (log, &opened)).await?;
     if !desks.has(pool) && !node::certificates(&mut *db, pool).await?.iter().any(|(is_leaf, _)| *is_leaf) {
         return Ok(Err(Refusal::new(Code::Certificate, format!("no trusted certificate of {pool} is known"))));
     }
@@ -73,15 +75,22 @@ pub(crate) async fn take(
     // Loaded for what is not the ordinary course, and kept while that goes on.
     let mut facts = None;
     // The range has an end: whoever names the greatest height of all must not count beyond it.
-    for (height, bytes) in (message.first..=u64::MAX).zip(message.blocks.iter().map(|block| block.as_bytes())) {
-        if facts.is_none() && desks.take(&mut *db, identity, now_ns, (pool, log, height), bytes).await? {
+    let blocks = message.blocks.iter().map(|block| block.as_bytes()).zip(&opened);
+    for (height, (bytes, opened)) in (message.first..=u64::MAX).zip(blocks) {
+        if facts.is_none()
+            && let Ok(opened) = opened
+            && desks.take(&mut *db, identity, now_ns, (pool, log, height), (bytes, opened)).await?
+        {
             continue;
         }
         let known = match &mut facts {
             Some(known) => known,
-            none => none.insert(node::facts(&mut *db, pool, identity, now_ns).await?),
+            none => {
+                desks.put_away(&mut *db, pool).await?;
+                none.insert(node::facts(&mut *db, pool, identity, now_ns).await?)
+            }
         };
-        match store_one(&mut *db, known, (log, height), bytes, &mut *alarms).await? {
+        match store_one(&mut *db, known, (log, height), (bytes, opened.as_ref()), &mut *alarms).await? {
             Step::Stored => {}
             Step::Stop => break,
             Step::Wrong(refusal) => {
@@ -123,7 +132,7 @@ async fn store_one(
     db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
-    bytes: &[u8],
+    (bytes, opened): (&[u8], Result<&Opened, &Refusal>),
     alarms: &mut Limit,
 ) -> Result<Step, Error> {
     let (place, pool, now_ns) = ((log.number(), height), facts.pool.clone(), facts.now_ns);
@@ -141,21 +150,30 @@ async fn store_one(
             Some(outcome) => outcome,
         }
     } else {
-        let leaf = if is_acknowledged { lost::leaf(&mut *db, (&pool, log.number()), height).await? } else { None };
-        let opens = block::opens_epoch(facts, log, bytes);
-        match leaf.filter(|_| !opens) {
-            // The block is lost here, what followed from it is not: it is only to be held again.
-            Some(leaf) => return held_again(&mut *db, facts, (log, height), (bytes, &leaf), alarms).await,
-            None if is_acknowledged || opens => {
-                // What followed from blocks that are gone would stand in the way of those that come.
-                let sizes = [0, 1].map(|log: usize| facts.logs.get(log).map_or(0, |held| held.size));
-                lost::set_aside(&mut *db, &pool, sizes, now_ns).await?;
+        match opened {
+            Ok(opened) => {
+                let leaf =
+                    if is_acknowledged { lost::leaf(&mut *db, (&pool, log.number()), height).await? } else { None };
+                let opens = block::opens_epoch(facts, log, opened.block());
+                match leaf.filter(|_| !opens) {
+                    // The block is lost here, what followed from it is not: it is only to be held again.
+                    Some(leaf) => {
+                        let block = opened.block();
+                        return held_again(&mut *db, facts, (log, height), (bytes, block, &leaf), alarms).await;
+                    }
+                    None if is_acknowledged || opens => {
+                        // What followed from blocks that are gone would stand in the way of those that come.
+                        let sizes = [0, 1].map(|log: usize| facts.logs.get(log).map_or(0, |held| held.size));
+                        lost::set_aside(&mut *db, &pool, sizes, now_ns).await?;
+                    }
+                    None => {}
+                }
+                load(&mut *db, facts, opened).await?;
+                facts.waited = stored::waited(&mut *db, &pool, place, now_ns).await?;
+                block::judge(facts, log, opened)
             }
-            None => {}
+            Err(refusal) => Outcome::Refused(refusal.clone()),
         }
-        load(&mut *db, facts, bytes).await?;
-        facts.waited = stored::waited(&mut *db, &pool, place, now_ns).await?;
-        block::judge(facts, log, bytes)
     };
     let outcome = match outcome {
         Outcome::Next(next)
@@ -176,16 +194,16 @@ async fn held_again(
     db: &mut AnyConnection,
     facts: &mut Facts,
     (log, height): (Log, u64),
-    (bytes, leaf): (&[u8], &Hash),
+    (bytes, block, leaf): (&[u8], &Block, &Hash),
     alarms: &mut Limit,
 ) -> Result<Step, Error> {
-    let refused = match block::verified(facts, log, bytes) {
-        Ok(block) if merkle::leaf(&block.hash()) == *leaf => {
-            stored::put(&mut *db, facts, (log.number(), height), bytes, &block).await?;
-            facts.go_on(&block);
+    let refused = match block::verify(facts, log, block) {
+        Ok(()) if merkle::leaf(&block.hash()) == *leaf => {
+            stored::put(&mut *db, facts, (log.number(), height), bytes, block).await?;
+            facts.go_on(block);
             return Ok(Step::Stored);
         }
-        Ok(_) => {
+        Ok(()) => {
             Outcome::Fork(Refusal::new(Code::Duplicate, format!("{log} height {height} was acknowledged otherwise")))
         }
         Err(outcome) => outcome,
@@ -256,11 +274,10 @@ pub(crate) async fn alarm_of_refusals(db: &mut AnyConnection, facts: &Facts, blo
 }
 
 /// Loads what judging the block asks for, fresh from the database.
-async fn load(db: &mut AnyConnection, facts: &mut Facts, bytes: &[u8]) -> Result<(), Error> {
+async fn load(db: &mut AnyConnection, facts: &mut Facts, opened: &Opened) -> Result<(), Error> {
     facts.contracts.clear();
     facts.named.clear();
-    let Ok(block) = Block::from_bytes(bytes) else { return Ok(()) };
-    let needs = block::needs(&block);
+    let needs = block::needs(opened);
     for (no, with_records) in &needs.contracts {
         if let Some(contract) = contract::load(&mut *db, &facts.pool, *no, *with_records).await? {
             facts.contracts.insert(*no, contract);
@@ -275,17 +292,13 @@ async fn introduce(
     identity: &Identity,
     (now_ns, alarms, desks): (i64, &mut Limit, &mut Desks),
     pool: &str,
-    message: &Blocks,
+    (log, blocks): (Log, &[Result<Opened, Refusal>]),
 ) -> Result<(), Error> {
-    for bytes in message.blocks.iter().filter(|_| message.log == Log::Trade.number()) {
-        let Ok(block) = Block::from_bytes(bytes.as_bytes()) else { continue };
-        for entry in block.entries().iter().filter_map(|der| Entry::from_bytes(der).ok()) {
-            if entry.kind != EntryKind::Certificates.number() {
-                continue;
-            }
+    for opened in blocks.iter().flatten().filter(|_| log == Log::Trade) {
+        for body in opened.bodies(EntryKind::Certificates) {
             // What is known of the node changes.
             desks.put_away(&mut *db, pool).await?;
-            if let Some(ders) = node_certificates(&entry.body)
+            if let Some(ders) = node_certificates(body)
                 && let Err(refusal) = trust(&mut *db, identity, now_ns, pool, &ders).await?
                 && alarms.allow(now_ns)
             {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hufu_ledger::{
-    Block, Entry, Log,
+    Entry, Log,
     merkle::{self, Frontier},
 };
 use hufu_trade::{
@@ -22,7 +22,7 @@ use crate::{
     identity::Identity,
     judge::{
         Facts,
-        block::{self, JudgedEntry, NextBlock, Outcome},
+        block::{self, JudgedEntry, NextBlock, Opened, Outcome},
     },
     store::{
         bill, block as stored, contract, lost, node,
@@ -64,7 +64,7 @@ struct Desk {
     sought: BTreeSet<ContractNo>,
     /// Those that were not there: nothing of them was ever disputed.
     young: BTreeSet<ContractNo>,
-    /// Those of them that have no bill yet: all their records are at hand.
+    /// Those whose records since the last bill are all at hand.
     whole: BTreeSet<ContractNo>,
     turn: i64,
     /// Blocks judged so far, up to [`COUNTED`].
@@ -126,14 +126,14 @@ impl Desks {
         identity: &Identity,
         now_ns: i64,
         (pool, log, height): (&str, Log, u64),
-        bytes: &[u8],
+        (bytes, opened): (&[u8], &Opened),
     ) -> Result<bool, Error> {
         if !self.0.contains_key(pool) {
             let desk = Desk::lay(&mut *db, identity, now_ns, pool).await?;
             self.0.insert(pool.to_owned(), desk);
         }
         let Some(desk) = self.0.get_mut(pool) else { return Ok(false) };
-        let next = desk.judge(&mut *db, identity, (log, height), bytes).await?;
+        let next = desk.judge(&mut *db, identity, (log, height), opened).await?;
         if let Some(next) = next
             && desk.facts.named.len() < KEPT_MAX
             && desk.sought.len() < KEPT_MAX
@@ -224,16 +224,14 @@ impl Desk {
         db: &mut AnyConnection,
         identity: &Identity,
         (log, height): (Log, u64),
-        bytes: &[u8],
+        opened: &Opened,
     ) -> Result<Option<Box<NextBlock>>, Error> {
         let Some(held) = self.facts.logs.get(usize::from(log.number())) else { return Ok(None) };
-        let Ok(block) = Block::from_bytes(bytes) else { return Ok(None) };
-        if height != held.size || held.receipted > height || block.header().epoch != held.epoch {
+        if height != held.size || held.receipted > height || opened.block().header().epoch != held.epoch {
             return Ok(None);
         }
         let mut is_order = false;
-        for bytes in block.entries() {
-            let kind = Entry::from_bytes(bytes).ok().and_then(|entry| EntryKind::from_number(entry.kind));
+        for kind in opened.kinds() {
             if kind.is_none_or(|kind| !ORDINARY.contains(&kind)) {
                 return Ok(None);
             }
@@ -245,7 +243,7 @@ impl Desk {
                 *known = identity.known.equip(known.clone());
             }
         }
-        let needs = block::needs(&block);
+        let needs = block::needs(opened);
         for (no, with_records) in &needs.contracts {
             if self.sought.insert(*no) {
                 match contract::load(&mut *db, &self.facts.pool, *no, false).await? {
@@ -256,8 +254,9 @@ impl Desk {
                     }
                 }
             }
-            if *with_records && !self.whole.contains(no) {
-                return Ok(None);
+            let known = self.facts.contracts.get_mut(no).filter(|_| *with_records && self.whole.insert(*no));
+            if let Some(known) = known {
+                contract::complete(&mut *db, &self.facts.pool, *no, known).await?;
             }
             let buyer = self.facts.contracts.get_mut(no).and_then(|contract| contract.buyer.as_mut());
             if let Some((_, key)) = buyer.filter(|_| is_order)
@@ -268,7 +267,7 @@ impl Desk {
         }
         let named: Vec<_> = needs.named.into_iter().filter(|hash| !self.facts.named.contains_key(hash)).collect();
         node::named(&mut *db, &mut self.facts, &named).await?;
-        Ok(match block::judge(&mut self.facts, log, bytes) {
+        Ok(match block::judge(&mut self.facts, log, opened) {
             Outcome::Next(next) if next.opens.is_none() => Some(next),
             _ => None,
         })
@@ -317,7 +316,10 @@ impl Desk {
         if EntryKind::from_number(entry.kind) != Some(EntryKind::Bill) {
             return stored::follow(&mut *db, &self.facts, entry).await;
         }
-        entry.contract.map(|no| self.whole.remove(&no));
+        if let Some(billed) = entry.contract.and_then(|no| self.facts.contracts.get_mut(&no)) {
+            let unbilled = billed.unbilled();
+            billed.records.retain(|(_, record)| record.order_seq >= unbilled);
+        }
         if let Ok(found) = decode::<Bill>(&Entry::from_bytes(&entry.bytes)?.body, "Bill") {
             let state = if entry.refused.is_some() { bill::State::Refused } else { bill::State::Payable };
             self.rows.bill(pool, &entry.name, &found, state);

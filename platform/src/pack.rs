@@ -181,7 +181,7 @@ impl Papers {
             entries.push((entry, true));
         }
         let Some(offer) = offer else { return Ok(Err("the offer".into())) };
-        for entry in contract::records(&mut *db, pool, no, first_seq).await? {
+        for entry in contract::records(&mut *db, pool, no, first_seq..u64::MAX).await? {
             let record: UsageRecord = decode(&Entry::from_bytes(&entry.bytes)?.body, "UsageRecord")?;
             if record.order_seq <= bill.last_seq {
                 let is_last = entry.name == bill.last_record;

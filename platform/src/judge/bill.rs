@@ -1,6 +1,8 @@
 //! Judges usage records and bills: the chain without holes, the bill computed again to the last digit. Pure. What follows a
 //! bill is `payment.rs`.
 
+use std::borrow::Cow;
+
 use hufu_trade::{
     bill::Bill,
     entry::EntryKind,
@@ -23,7 +25,11 @@ use super::{
 };
 
 pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, Refusal> {
-    let record: UsageRecord = read(place.body, "UsageRecord")?;
+    // What does not decode is decoded again, for the words of the refusal.
+    let record = place
+        .record
+        .map_or_else(|| read(place.body, "UsageRecord").map(Cow::Owned), |record| Ok(Cow::Borrowed(record)))?;
+    let record: &UsageRecord = &record;
     if record.version != 1 || record.reason.is_gap() != (place.kind == EntryKind::Gap) {
         return Err(Refusal::new(Code::Malformed, "version, or a gap that is no gap"));
     }
@@ -47,8 +53,8 @@ pub(super) fn usage(facts: &Facts, place: &Place<'_>) -> Result<Option<String>, 
     }
     let last = last.map(|(_, record)| record);
     record.check_meter(last.map(|last| last.meter)).map_err(|error| Refusal::new(Code::Malformed, error))?;
-    record.readings.iter().try_for_each(|reading| total(&record, reading, last))?;
-    quality::check(&record, last).map_err(|error| Refusal::new(Code::Amount, error))?;
+    record.readings.iter().try_for_each(|reading| total(record, reading, last))?;
+    quality::check(record, last).map_err(|error| Refusal::new(Code::Amount, error))?;
     Ok(None)
 }
 

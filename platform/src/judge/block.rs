@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hufu_gm::{Hash, Signed};
-use hufu_ledger::{Block, Entry, Expected, Log, verify_block};
+use hufu_ledger::{Block, Entry, Expected, Log};
 use hufu_trade::{
     contract_of, decode,
     demand::Response,
@@ -64,6 +64,68 @@ pub(crate) struct JudgedEntry {
     pub(crate) state: Option<String>,
 }
 
+/// A block whose entries were taken apart: once, whoever asks for them.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    block: Block,
+    entries: Vec<OpenedEntry>,
+}
+
+/// An entry taken apart.
+#[derive(Debug)]
+struct OpenedEntry {
+    entry: Entry,
+    /// What it is, where its kind is known here.
+    kind: Option<EntryKind>,
+    /// The contract it belongs to.
+    contract: Option<ContractNo>,
+    /// Of usage records and gaps.
+    record: Option<UsageRecord>,
+}
+
+impl Opened {
+    /// Reads a block.
+    ///
+    /// # Errors
+    /// [`Code::Malformed`].
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
+        let malformed = |error| Refusal::new(Code::Malformed, error);
+        let block = Block::from_bytes(bytes).map_err(malformed)?;
+        let opened = block.entries().iter().map(|bytes| Ok(OpenedEntry::of(Entry::from_bytes(bytes)?)));
+        let entries = opened.collect::<Result<_, hufu_ledger::Error>>().map_err(malformed)?;
+        Ok(Self { block, entries })
+    }
+
+    /// The block.
+    pub(crate) fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// Kinds of its entries; `None` is one that is unknown here.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = Option<EntryKind>> {
+        self.entries.iter().map(|opened| opened.kind)
+    }
+
+    /// The bodies of its entries of a kind.
+    pub(crate) fn bodies(&self, kind: EntryKind) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter(move |opened| opened.kind == Some(kind)).map(|opened| opened.entry.body.as_slice())
+    }
+}
+
+impl OpenedEntry {
+    fn of(entry: Entry) -> Self {
+        let kind = EntryKind::from_number(entry.kind);
+        let record = kind
+            .filter(|kind| matches!(kind, EntryKind::Usage | EntryKind::Gap))
+            .and_then(|_| decode::<UsageRecord>(&entry.body, "UsageRecord").ok());
+        let contract = match &record {
+            Some(record) => Some(record.contract_no),
+            None => kind.and_then(|kind| contract_of(kind, &entry.body)),
+        };
+        Self { entry, kind, contract, record }
+    }
+}
+
 /// What must be loaded to judge a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
@@ -73,12 +135,12 @@ pub(crate) struct Needs {
     pub(crate) named: Vec<Digest>,
 }
 
-/// Collects what judging `block` will ask of the facts.
-pub(crate) fn needs(block: &Block) -> Needs {
+/// Collects what judging a block will ask of the facts.
+pub(crate) fn needs(block: &Opened) -> Needs {
     let mut needs = Needs::default();
-    for entry in block.entries().iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()) {
-        let Some(kind) = EntryKind::from_number(entry.kind) else { continue };
-        if let Some(no) = contract_of(kind, &entry.body) {
+    for OpenedEntry { entry, kind, contract, .. } in &block.entries {
+        let Some(kind) = *kind else { continue };
+        if let Some(no) = *contract {
             *needs.contracts.entry(no).or_insert(false) |= matches!(kind, EntryKind::Bill | EntryKind::Correction);
         }
         needs.named.extend(rests_on(kind, &entry.body));
@@ -98,29 +160,25 @@ pub(crate) fn needs(block: &Block) -> Needs {
 }
 
 /// Judges a block that should stand at the end of its log, and lets the facts go on with it when it does.
-pub(crate) fn judge(facts: &mut Facts, log: Log, bytes: &[u8]) -> Outcome {
-    let Some(stored) = facts.logs.get(usize::from(log.number())).cloned() else { return Outcome::Waits };
-    let block = match verified(facts, log, bytes) {
-        Ok(block) => block,
-        Err(outcome) => return outcome,
-    };
-    let opens = match opening(&block, &stored) {
-        Ok(opens) => opens,
-        Err(refusal) => return Outcome::Refused(refusal),
-    };
-    judge_entries(facts, &block, opens)
+pub(crate) fn judge(facts: &mut Facts, log: Log, opened: &Opened) -> Outcome {
+    let Some(stored) = facts.logs.get(usize::from(log.number())) else { return Outcome::Waits };
+    if let Err(outcome) = verify(facts, log, &opened.block) {
+        return outcome;
+    }
+    match opening(&opened.block, stored) {
+        Ok(opens) => judge_entries(facts, opened, opens),
+        Err(refusal) => Outcome::Refused(refusal),
+    }
 }
 
-/// A block that is the node's and continues its log.
+/// Whether a block is the node's and continues its log.
 ///
 /// # Errors
 /// What it is instead.
-pub(crate) fn verified(facts: &Facts, log: Log, bytes: &[u8]) -> Result<Block, Outcome> {
+pub(crate) fn verify(facts: &Facts, log: Log, block: &Block) -> Result<(), Outcome> {
     let Some(stored) = facts.logs.get(usize::from(log.number())) else { return Err(Outcome::Waits) };
     let expected = Expected { log, node: &facts.pool, height: stored.size, previous: stored.head };
-    let malformed = |error| Outcome::Refused(Refusal::new(Code::Malformed, error));
-    let read = Block::from_bytes(bytes).map_err(malformed)?;
-    let Some(key) = facts.node_key(&read.signed().cert_id()) else {
+    let Some(key) = facts.node_key(&block.signed().cert_id()) else {
         let why = "the block is signed under an unknown certificate";
         return Err(Outcome::Refused(Refusal::new(Code::Certificate, why)));
     };
@@ -128,20 +186,21 @@ pub(crate) fn verified(facts: &Facts, log: Log, bytes: &[u8]) -> Result<Block, O
         let why = "the block is signed by a key that is not in force at this height";
         return Err(Outcome::Refused(Refusal::new(Code::Certificate, why)));
     }
-    let block = verify_block(bytes, key, &expected)
-        .map_err(|error| misplaced(&read, read.signed().verify(key).is_valid(), &expected, &error))?;
+    block
+        .verify(key, &expected)
+        .map_err(|error| misplaced(block, block.signed().verify(key).is_valid(), &expected, &error))?;
     if block.header().epoch < stored.epoch {
         return Err(Outcome::Fork(Refusal::new(Code::Duplicate, "the epoch fell")));
     }
-    Ok(block)
+    Ok(())
 }
 
 /// Whether a block opens an epoch that is taken.
-pub(crate) fn opens_epoch(facts: &Facts, log: Log, bytes: &[u8]) -> bool {
+pub(crate) fn opens_epoch(facts: &Facts, log: Log, block: &Block) -> bool {
     let Some(stored) = facts.logs.get(usize::from(log.number())) else { return false };
     // Only what claims to is looked at twice.
-    let claims = Block::from_bytes(bytes).is_ok_and(|block| block.header().epoch > stored.epoch);
-    claims && verified(facts, log, bytes).is_ok_and(|block| matches!(opening(&block, stored), Ok(Some(_))))
+    let claims = block.header().epoch > stored.epoch;
+    claims && verify(facts, log, block).is_ok() && matches!(opening(block, stored), Ok(Some(_)))
 }
 
 /// The epoch that a block opens, `None` when it goes on in the one before. A node goes on in a new one where it has lost what it
@@ -213,28 +272,26 @@ pub(crate) fn again(facts: &Facts, log: Log, height: u64, stored: &[u8], bytes: 
     })
 }
 
-fn judge_entries(facts: &mut Facts, block: &Block, opens: Option<(Epoch, u64)>) -> Outcome {
-    let (mut entries, signer) = (Vec::new(), block.signed().cert_id());
-    for (bytes, found) in block.entries().iter().zip(block.entry_refs()) {
-        let Ok(entry) = Entry::from_bytes(bytes) else {
-            return Outcome::Refused(Refusal::new(Code::Malformed, "an entry does not decode"));
-        };
+fn judge_entries(facts: &mut Facts, opened: &Opened, opens: Option<(Epoch, u64)>) -> Outcome {
+    let block = &opened.block;
+    let (mut entries, signer) = (Vec::with_capacity(opened.entries.len()), block.signed().cert_id());
+    for ((bytes, opened), found) in block.entries().iter().zip(&opened.entries).zip(block.entry_refs()) {
+        let OpenedEntry { entry, kind, contract, record } = opened;
         let hash = Octets(found.hash);
         let mut judged = JudgedEntry {
             name: EntryName { log: found.log.number(), height: found.height, index: found.index, hash },
             kind: entry.kind,
-            contract: None,
-            seq: None,
+            contract: *contract,
+            seq: record.as_ref().map(|record| record.order_seq),
             bytes: bytes.clone(),
             refused: None,
             state: None,
         };
         // A kind of a later version is stored and not judged.
-        if let Some(kind) = EntryKind::from_number(entry.kind) {
-            judged.contract = contract_of(kind, &entry.body);
-            judged.seq = seq_of(kind, &entry.body);
-            let place = Place { name: &judged.name, kind, body: &entry.body, block_ns: block.header().time, signer };
-            let judged_as = if kind == EntryKind::Epoch && is_astray(block, opens.as_ref(), found.index, &entry.body) {
+        if let Some(kind) = *kind {
+            let (body, record, block_ns) = (entry.body.as_slice(), record.as_ref(), block.header().time);
+            let place = Place { name: &judged.name, kind, body, record, block_ns, signer };
+            let judged_as = if kind == EntryKind::Epoch && is_astray(block, opens.as_ref(), found.index, body) {
                 Judged::Refused(Refusal::new(Code::Malformed, "an epoch does not begin here"))
             } else {
                 entry::judge(facts, &place)
@@ -245,7 +302,7 @@ fn judge_entries(facts: &mut Facts, block: &Block, opens: Option<(Epoch, u64)>) 
                 Judged::Disputed(refusal, state) => (judged.refused, judged.state) = (Some(refusal), state),
                 Judged::Accepted(state) => judged.state = state,
             }
-            absorb(facts, &judged, (kind, signer), &entry.body);
+            absorb(facts, &judged, (kind, signer), (body, record));
         }
         entries.push(judged);
     }
@@ -257,7 +314,12 @@ fn judge_entries(facts: &mut Facts, block: &Block, opens: Option<(Epoch, u64)>) 
 }
 
 /// Lets the facts go on with an entry.
-fn absorb(facts: &mut Facts, judged: &JudgedEntry, (kind, signer): (EntryKind, Hash), body: &[u8]) {
+fn absorb(
+    facts: &mut Facts,
+    judged: &JudgedEntry,
+    (kind, signer): (EntryKind, Hash),
+    (body, record): (&[u8], Option<&UsageRecord>),
+) {
     facts.named.insert(judged.name.hash, (judged.name.clone(), judged.kind));
     let is_accepted = judged.refused.is_none();
     if is_accepted {
@@ -265,17 +327,13 @@ fn absorb(facts: &mut Facts, judged: &JudgedEntry, (kind, signer): (EntryKind, H
     }
     if let Some(no) = judged.contract.filter(|_| is_accepted || judged.state.is_some()) {
         let contract = facts.contracts.entry(no).or_default();
-        match &judged.refused {
-            None => contract.absorb(kind, &judged.name, body),
-            Some(refusal) => contract.absorb_refused(kind, refusal.code.name(), &judged.name, body),
+        match (&judged.refused, record) {
+            (None, Some(record)) => contract.used(&judged.name, record.clone()),
+            (None, None) => contract.absorb(kind, &judged.name, body),
+            (Some(refusal), _) => contract.absorb_refused(kind, refusal.code.name(), &judged.name, body),
         }
         if let Some(state) = &judged.state {
             contract.state.clone_from(state);
         }
     }
-}
-
-fn seq_of(kind: EntryKind, body: &[u8]) -> Option<u64> {
-    let is_usage = matches!(kind, EntryKind::Usage | EntryKind::Gap);
-    is_usage.then(|| decode::<UsageRecord>(body, "UsageRecord").ok().map(|record| record.order_seq))?
 }

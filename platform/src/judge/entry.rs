@@ -15,7 +15,7 @@ use hufu_trade::{
     resource::Resource,
     rules::{EXHAUST, RuleTable},
     statement::{Offer, Payment as Paying, ScoreItem, Statement, con_type},
-    usage::Window,
+    usage::{UsageRecord, Window},
 };
 
 use super::{
@@ -36,6 +36,8 @@ pub(crate) struct Place<'a> {
     pub(crate) kind: EntryKind,
     /// Its body.
     pub(crate) body: &'a [u8],
+    /// What a usage record's or gap's body says, where it decodes.
+    pub(crate) record: Option<&'a UsageRecord>,
     /// Time of its block, ns since 1970-01-01Z.
     pub(crate) block_ns: i64,
     /// Certificate id of the key that signed its block.

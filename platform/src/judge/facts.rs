@@ -150,9 +150,8 @@ impl Contract {
                 self.deal = Some((name.hash, deal));
             }
             EntryKind::Usage | EntryKind::Gap => {
-                let Ok(record) = decode::<UsageRecord>(body, "UsageRecord") else { return };
-                self.last = Some((name.clone(), record.clone()));
-                self.records.push((name.clone(), record));
+                let Ok(record) = decode(body, "UsageRecord") else { return };
+                self.used(name, record);
             }
             EntryKind::Bill => {
                 self.add_bill(name.hash, body, false);
@@ -176,6 +175,19 @@ impl Contract {
             }
             _ => {}
         }
+    }
+
+    /// Takes over an accepted usage record or gap.
+    pub(crate) fn used(&mut self, name: &EntryName, record: UsageRecord) {
+        self.last = Some((name.clone(), record.clone()));
+        self.records.push((name.clone(), record));
+    }
+
+    /// The `order_seq` of the first usage record that bills to come may ask for: the last one of the newest bill that counts, behind
+    /// which none is refused. A refused bill that is to be corrected is computed again, too.
+    pub(crate) fn unbilled(&self) -> u64 {
+        let counted = self.bills.iter().take_while(|billed| !billed.refused).last();
+        counted.map_or(0, |billed| billed.bill.last_seq)
     }
 
     /// Takes over a refused entry: a bill whose amount is wrong stands in dispute until it is corrected far enough, every

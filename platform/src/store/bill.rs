@@ -174,6 +174,16 @@ pub(crate) async fn payment(db: &mut AnyConnection, number: &str) -> Result<Opti
     Ok(row.map(|(amount, reference, at_ns)| Moved { amount, reference, at_ns }))
 }
 
+/// Payments and refunds that are recorded for the bills of a contract: number and amount.
+pub(crate) async fn moved(db: &mut AnyConnection, no: ContractNo) -> Result<[Vec<(String, String)>; 2], Error> {
+    let paid = "SELECT p.number, p.amount FROM bills b JOIN payments p ON p.number = b.number WHERE b.contract = $1
+        ORDER BY b.height";
+    let paid = sqlx::query_as(paid).bind(no.0.to_vec()).fetch_all(&mut *db).await?;
+    let refunded = "SELECT r.number, r.amount FROM bills b JOIN refunds r ON r.number = b.number WHERE b.contract = $1
+        ORDER BY b.height";
+    Ok([paid, sqlx::query_as(refunded).bind(no.0.to_vec()).fetch_all(db).await?])
+}
+
 /// Records a payment, in place of one that was recorded before.
 pub(crate) async fn pay(db: &mut AnyConnection, number: &str, paid: &Moved) -> Result<(), Error> {
     let upsert = "INSERT INTO payments (number, amount, reference, paid_at) VALUES ($1, $2, $3, $4)

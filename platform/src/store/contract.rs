@@ -1,5 +1,7 @@
 //! Contracts: loading what is known about one, and its state.
 
+use std::ops::Range;
+
 use hufu_ledger::Entry;
 use hufu_trade::{
     entry::{EntryKind, EntryName},
@@ -48,17 +50,18 @@ pub(crate) async fn entries(db: &mut AnyConnection, pool: &str, no: ContractNo) 
     rows.into_iter().map(entry_of).collect()
 }
 
-/// Accepted usage records and gaps of a contract with `order_seq` from `first` on, in order.
+/// Accepted usage records and gaps of a contract whose `order_seq` is in `range`, in order.
 pub(crate) async fn records(
     db: &mut AnyConnection,
     pool: &str,
     no: ContractNo,
-    first: u64,
+    range: Range<u64>,
 ) -> Result<Vec<StoredEntry>, Error> {
     let select = "SELECT log, height, idx, kind, hash, bytes, refused FROM entries
-        WHERE contract = $2 AND seq >= $3 AND pool = $1 AND kind IN (12, 13) AND refused IS NULL ORDER BY seq";
+        WHERE contract = $2 AND seq >= $3 AND seq < $4 AND pool = $1 AND kind IN (12, 13) AND refused IS NULL ORDER BY seq";
+    let (first, below) = (sql(range.start), sql(range.end));
     let rows: Vec<EntryRow> =
-        sqlx::query_as(select).bind(pool).bind(no.0.to_vec()).bind(sql(first)).fetch_all(db).await?;
+        sqlx::query_as(select).bind(pool).bind(no.0.to_vec()).bind(first).bind(below).fetch_all(db).await?;
     rows.into_iter().map(entry_of).collect()
 }
 
@@ -85,28 +88,42 @@ pub(crate) async fn load(
     for entry in entries(&mut *db, pool, no).await? {
         absorb(&mut contract, &entry)?;
     }
-    let first = if with_records {
-        // A refused bill that is to be corrected is computed again, too.
-        let counted = contract.bills.iter().take_while(|billed| !billed.refused).last();
-        counted.map_or(0, |billed| billed.bill.last_seq)
-    } else {
-        newest_seq(&mut *db, pool, no).await?
-    };
-    for entry in records(&mut *db, pool, no, first).await? {
+    let newest = newest_seq(&mut *db, pool, no).await?;
+    for entry in records(&mut *db, pool, no, newest..u64::MAX).await? {
         absorb(&mut contract, &entry)?;
     }
-    for billed in contract.bills.iter().filter(|billed| !billed.refused) {
-        let number = &billed.bill.number;
-        for (moved, found) in [
-            (&mut contract.payments, bill::payment(&mut *db, number).await?),
-            (&mut contract.refunds, bill::refund(&mut *db, number).await?),
-        ] {
-            if let Some(found) = found {
-                moved.push((number.clone(), found.amount.parse()?));
+    if with_records {
+        complete(&mut *db, pool, no, &mut contract).await?;
+    }
+    let [paid, refunded] = bill::moved(&mut *db, no).await?;
+    for (to, found) in [(&mut contract.payments, paid), (&mut contract.refunds, refunded)] {
+        for (number, amount) in found {
+            if contract.bills.iter().any(|billed| !billed.refused && billed.bill.number == number) {
+                to.push((number, amount.parse()?));
             }
         }
     }
     Ok(Some(contract))
+}
+
+/// Puts the usage records that a bill may ask for before those of them that are at hand.
+///
+/// # Errors
+/// [`Error`].
+pub(crate) async fn complete(
+    db: &mut AnyConnection,
+    pool: &str,
+    no: ContractNo,
+    contract: &mut Contract,
+) -> Result<(), Error> {
+    let (last, at_hand) = (contract.last.take(), std::mem::take(&mut contract.records));
+    let below = at_hand.first().map_or(u64::MAX, |(_, record)| record.order_seq);
+    for entry in records(&mut *db, pool, no, contract.unbilled()..below).await? {
+        absorb(contract, &entry)?;
+    }
+    contract.records.extend(at_hand);
+    contract.last = last;
+    Ok(())
 }
 
 async fn newest_seq(db: &mut AnyConnection, pool: &str, no: ContractNo) -> Result<u64, Error> {

@@ -366,7 +366,7 @@ pub(crate) async fn usage(db: &mut AnyConnection) -> Result<Vec<UsageRow>, Error
     let newest: Vec<(Vec<u8>, String, i64)> = sqlx::query_as(select).bind(ROWS_MAX).fetch_all(&mut *db).await?;
     let mut rows = Vec::new();
     for (no, node, seq) in newest {
-        let found = contract::records(&mut *db, &node, contract_no(&no)?, count(seq)?).await?;
+        let found = contract::records(&mut *db, &node, contract_no(&no)?, count(seq)?..u64::MAX).await?;
         let Some(last) = found.last() else { continue };
         let record: UsageRecord = decode(&Entry::from_bytes(&last.bytes)?.body, "UsageRecord")?;
         for reading in &record.readings {

@@ -9,7 +9,7 @@ use hufu_trade::{
     entry::EntryName,
     octets::{ContractNo, Digest},
 };
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Database};
 
 use crate::{
     error::{Error, sql},
@@ -146,16 +146,20 @@ impl Rows {
 }
 
 async fn insert_all(db: &mut AnyConnection, insert: &str, conflict: &str, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+    // A place with a name is sought among all the names, for each of them; PostgreSQL knows no other.
+    let is_named = db.backend_name() != sqlx::Sqlite::NAME;
     let mut rows = rows.into_iter().peekable();
     let mut left = rows.len();
     while let Some(columns) = rows.peek().map(Vec::len) {
         let count = ROWS.into_iter().find(|count| *count <= left).unwrap_or(1);
         left = left.saturating_sub(count);
-        // Only numbers of ours go into the text; every value is bound.
+        // Only places go into the text; every value is bound.
         let mut text = format!("{insert} VALUES ");
         for row in 0..count {
             let first = row.saturating_mul(columns).saturating_add(1);
-            let places: Vec<String> = (first..first.saturating_add(columns)).map(|place| format!("${place}")).collect();
+            let places: Vec<String> = (first..first.saturating_add(columns))
+                .map(|place| if is_named { format!("${place}") } else { "?".to_owned() })
+                .collect();
             text.push_str(&format!("{}({})", if row == 0 { "" } else { ", " }, places.join(", ")));
         }
         text.push(' ');

@@ -11,10 +11,10 @@ use hufu_trade::{
     if2::{Answer, Envelope, Interface, PLATFORM, PaymentConfirm, PaymentState, Topic},
     notice::{Notice, Renewal},
     octets::{ContractNo, Digest, Octets, from_rfc3339},
-    rating::{Terms, rate},
+    rating::{Before, Terms, rate},
     rules::{self, RuleTable},
     statement::{ContractValue, Payment as Paying, ScoreCard, ScoreItem, Statement, con_type},
-    usage::{self, MeterIdentity, Reading, Reason, Status, UsageRecord},
+    usage::{self, MeterIdentity, Reading, Reason, Status, UsageRecord, Window},
 };
 
 use super::{
@@ -39,6 +39,35 @@ impl World {
 
     /// One usage record, a minute long; of a suspension it carries the totals on.
     pub(crate) fn meter(&mut self, sold: &mut Sold, reason: Reason) {
+        let record = self.metered(sold, reason);
+        let body = encode(&record, "UsageRecord").expect("DER");
+        let name = self.one(Log::Trade, EntryKind::Usage, sold.no, body);
+        sold.records.push((name, record));
+    }
+
+    /// The same as the window that it is of has it: in one block with the window's own entry.
+    pub(crate) fn window(&mut self, sold: &mut Sold, reason: Reason) {
+        let record = self.metered(sold, reason);
+        let window = Window {
+            version: 1,
+            start: record.start,
+            end: record.end,
+            elapsed_ns: record.elapsed_ns,
+            samples_due: 60,
+            samples_taken: 60,
+            boot_id: Octets([9; 16]),
+            quality: record.quality,
+            orders: 1,
+            totals: Vec::new(),
+        };
+        let window = encode(&window, "Window").expect("DER");
+        let body = encode(&record, "UsageRecord").expect("DER");
+        let entries = vec![(EntryKind::Window, None, window), (EntryKind::Usage, Some(sold.no), body)];
+        let name = self.append(Log::Trade, entries).remove(1);
+        sold.records.push((name, record));
+    }
+
+    fn metered(&mut self, sold: &Sold, reason: Reason) -> UsageRecord {
         let previous = sold.records.last().map_or(sold.deal.hash, |(name, _)| name.hash);
         let mut record = usage(sold.no, sold.records.len() as u64, previous, self.now, reason);
         let total = |code| {
@@ -53,9 +82,7 @@ impl World {
         }
         (self.told)(&mut record);
         self.now = record.end;
-        let body = encode(&record, "UsageRecord").expect("DER");
-        let name = self.one(Log::Trade, EntryKind::Usage, sold.no, body);
-        sold.records.push((name, record));
+        record
     }
 
     /// A status of the node: act, state before, state after.
@@ -106,6 +133,16 @@ impl World {
 
     /// Bills the contract; `change` comes before the signature.
     pub(crate) fn bill(&mut self, sold: &Sold, change: fn(&mut Bill)) -> Bill {
+        self.billed(sold, (None, None), change).1
+    }
+
+    /// Bills what was used since `before`; of a bill by period `rests_on` is the act that it stands behind.
+    pub(crate) fn billed(
+        &mut self,
+        sold: &Sold,
+        (rests_on, before): (Option<EntryName>, Option<&Before>),
+        change: fn(&mut Bill),
+    ) -> (EntryName, Bill) {
         let terms = Terms {
             contract_no: sold.no,
             computing_pool_id: self.pool,
@@ -115,14 +152,16 @@ impl World {
             tariff: &sold.offer.tariff,
             gap_rule: "free",
             left: Some(self.ceiling.parse().expect("money")),
-            rests_on: None,
+            rests_on,
             prepaid: None,
         };
-        let mut bill = rate(&terms, None, &sold.records).expect("a bill");
+        let first = before.map_or(0, |before| before.last.order_seq + 1);
+        let records: Vec<_> = sold.records.iter().filter(|(_, record)| record.order_seq >= first).cloned().collect();
+        let mut bill = rate(&terms, before, &records).expect("a bill");
         change(&mut bill);
         let name = self.finance(EntryKind::Bill, sold.no, encode(&bill, "Bill").expect("DER"));
         self.due = Some(Due::of(&bill.number, name.hash, bill.total));
-        bill
+        (name, bill)
     }
 
     /// A finance entry, with the trade log's entry that names it back.

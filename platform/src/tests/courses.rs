@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::judge::{
     Facts,
-    block::{Outcome, judge},
+    block::{Opened, Outcome, judge},
 };
 
 #[derive(Deserialize)]
@@ -103,7 +103,8 @@ fn follow(told: &Told, seed: u64) -> Facts {
         // What waits must leave nothing behind, as in a transaction.
         let mut after = facts.clone();
         record(&mut after, bytes);
-        match judge(&mut after, Log::from_number(u8::try_from(log).expect("0 or 1")).expect("a log"), bytes) {
+        let opened = Opened::from_bytes(bytes).expect("a block");
+        match judge(&mut after, Log::from_number(u8::try_from(log).expect("0 or 1")).expect("a log"), &opened) {
             Outcome::Next(block) => {
                 for entry in &block.entries {
                     assert_eq!(entry.refused, None, "{:?}", entry.name);

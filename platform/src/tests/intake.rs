@@ -22,10 +22,17 @@ use hufu_ledger::{Block, Entry, Log};
 use hufu_trade::{
     decode,
     entry::{Deal, EntryKind, SignedStatement},
-    if2::{Blocks, Interface, Topic},
+    if2::{Blocks, Interface, MESSAGE_BYTES_MAX, Topic},
+    rating::Before,
+    rules,
+    usage::Reason,
 };
 
-use super::{base, parties::Folder, world::World};
+use super::{
+    base,
+    parties::Folder,
+    world::{SECOND, World},
+};
 use crate::{
     inbox::{BATCH_MAX, Inbox, Received},
     store::{Store, lease},
@@ -36,6 +43,7 @@ const CONTRACTS: u8 = 100;
 /// Nodes among which some are of every worker's part.
 const POOLS: [&str; 8] = ["s1/n1", "s1/n2", "s1/n3", "s1/n4", "s1/n5", "s1/n6", "s1/n7", "s1/n8"];
 const LEASE_MS: i64 = 60_000;
+const HOUR_NS: i64 = 3600 * SECOND;
 
 /// A node's messages as it sent them.
 struct Recording {
@@ -48,19 +56,23 @@ struct Recording {
 impl Recording {
     async fn of(pool: &'static str) -> Self {
         let mut world = World::of(pool).await;
-        let file = record(&mut world).await;
-        let signatures = messages(&file).iter().flat_map(|message| signatures(&world, message)).collect();
+        let file = record(&mut world);
+        Self::from(pool, file, &world)
+    }
+
+    fn from(pool: &'static str, file: Vec<u8>, world: &World) -> Self {
+        let signatures = messages(&file).iter().flat_map(|message| signatures(world, message)).collect();
         let blocks = world.ledger.size(Log::Trade) + world.ledger.size(Log::Finance);
         Self { pool, file, signatures, blocks }
     }
 
     /// Takes all of it in; how long that lasted.
-    async fn taken_by(&self, inbox: &mut Inbox, now_ns: i64) -> Duration {
+    async fn taken_by(&self, inbox: &mut Inbox, now_ns: i64, at_a_time: usize) -> Duration {
         let topic = Topic::Call { pool: self.pool.to_owned(), interface: Interface::Blocks, answer: false };
         let messages = messages(&self.file);
         let received: Vec<Received<'_>> = messages.iter().map(|message| (&topic, *message)).collect();
         let begun = Instant::now();
-        for batch in received.chunks(BATCH_MAX) {
+        for batch in received.chunks(at_a_time) {
             let taken = inbox.take_many(now_ns, batch).await.expect("the database");
             assert!(taken.iter().all(|taken| taken.outgoing.len() == 1), "a receipt each, no problem");
         }
@@ -69,33 +81,88 @@ impl Recording {
 }
 
 /// What a node sent, one message after the other: each with its length before it.
-async fn record(world: &mut World) -> Vec<u8> {
-    let mut file = Vec::new();
-    let mut sent = [0, 0];
+fn record(world: &mut World) -> Vec<u8> {
+    let mut sent = Sent::default();
     for nonce in 0..CONTRACTS {
         world.nonce = nonce;
         let sold = world.sell();
         let before_link = world.ledger.size(Log::Trade);
         world.bill(&sold, |_| {});
-        // As a node sends: the usage, then the bill that rests on it, then what names the bill.
-        for (log, until) in [(Log::Trade, before_link), (Log::Finance, u64::MAX), (Log::Trade, u64::MAX)] {
-            let first = sent[usize::from(log.number())];
-            let until = until.min(world.ledger.size(log));
-            let blocks: Vec<Vec<u8>> = world
-                .ledger
-                .blocks(log, first)
-                .map(|found| found.expect("a block"))
-                .take_while(|(height, _)| *height < until)
-                .map(|(_, bytes)| bytes)
-                .collect();
-            let message = Blocks::pack(log.number(), first, blocks).expect("a message");
-            sent[usize::from(log.number())] += u64::try_from(message.blocks.len()).expect("small");
-            let payload = hufu_trade::encode(&message, "Blocks").expect("DER");
-            file.extend(u32::try_from(payload.len()).expect("small").to_be_bytes());
-            file.extend(payload);
+        sent.follow(world, before_link);
+    }
+    sent.file
+}
+
+/// Hours of a day, each with its bill.
+const HOURS: u64 = 24;
+
+/// A contract that is served a day and billed by the hour, a window a minute: what a node sends after a day without its platform. What it
+/// sent before that day is apart.
+async fn day() -> (World, Vec<u8>, Vec<u8>) {
+    let every_hour = rules::DEFAULT.replace("billing_period = \"month\"", "billing_period = \"hour\"");
+    let mut world = World::under(&every_hour, Vec::new()).await;
+    // Service begins with an hour of the calendar.
+    let begun = |now: i64| (now + SECOND) % HOUR_NS == 0;
+    while !begun(world.now) {
+        world.now += SECOND;
+    }
+    (world.minutes, world.ceiling) = (HOURS * 60, "100000");
+    let mut sold = world.deal();
+    let (mut before, mut day) = (Sent::default(), Sent::default());
+    before.send(&world, (Log::Trade, u64::MAX));
+    day.sizes = before.sizes;
+    let mut last: Option<Before> = None;
+    for hour in 0..HOURS {
+        for minute in 0..60 {
+            world.window(&mut sold, if (hour, minute) == (0, 0) { Reason::Begin } else { Reason::Continue });
+        }
+        let before_link = world.ledger.size(Log::Trade);
+        let (name, _) = world.billed(&sold, (Some(sold.deal.clone()), last.as_ref()), |_| {});
+        let count = last.map_or(0, |last| last.count) + 1;
+        last = sold.records.last().map(|(_, record)| Before { hash: name.hash, count, last: record.clone() });
+        day.follow(&world, before_link);
+    }
+    (world, before.file, day.file)
+}
+
+/// What a node sent so far: its messages, each with its length before it, and the blocks of each log in them.
+#[derive(Default)]
+struct Sent {
+    file: Vec<u8>,
+    sizes: [u64; 2],
+}
+
+impl Sent {
+    /// As a node sends: the usage, then the bill that rests on it, then what names the bill.
+    fn follow(&mut self, world: &World, before_link: u64) {
+        for what in [(Log::Trade, before_link), (Log::Finance, u64::MAX), (Log::Trade, u64::MAX)] {
+            self.send(world, what);
         }
     }
-    file
+
+    /// A log below a height, in messages as large as they may be.
+    fn send(&mut self, world: &World, (log, until): (Log, u64)) {
+        let Some(sent) = self.sizes.get_mut(usize::from(log.number())) else { return };
+        let until = until.min(world.ledger.size(log));
+        while *sent < until {
+            let mut bytes = 0;
+            let blocks: Vec<Vec<u8>> = world
+                .ledger
+                .blocks(log, *sent)
+                .map(|found| found.expect("a block"))
+                .take_while(|(height, block)| {
+                    bytes += block.len();
+                    *height < until && (*height == *sent || bytes < MESSAGE_BYTES_MAX)
+                })
+                .map(|(_, bytes)| bytes)
+                .collect();
+            let message = Blocks::pack(log.number(), *sent, blocks).expect("a message");
+            *sent += u64::try_from(message.blocks.len()).expect("small");
+            let payload = hufu_trade::encode(&message, "Blocks").expect("DER");
+            self.file.extend(u32::try_from(payload.len()).expect("small").to_be_bytes());
+            self.file.extend(payload);
+        }
+    }
 }
 
 fn messages(file: &[u8]) -> Vec<&[u8]> {
@@ -202,7 +269,7 @@ fn work((name, recording): &(String, Recording), world: &World, folder: &Folder,
         let store = base::again(folder).await;
         let mut inbox = Inbox::new(store, Arc::clone(&world.identity)).of_worker(Some(name.clone()));
         begin.wait();
-        recording.taken_by(&mut inbox, world.now).await;
+        recording.taken_by(&mut inbox, world.now, BATCH_MAX).await;
     });
 }
 
@@ -219,6 +286,25 @@ fn say(what: &str, (intake, plain, tables): (Duration, Duration, Duration)) {
     );
 }
 
+/// A node's day, in batches as they come when it sends a few messages at a time.
+async fn a_day(cores: NonZeroUsize) {
+    let (mut world, before, file) = day().await;
+    let inbox = &mut world.inbox;
+    Recording { pool: world.pool, file: before, signatures: Vec::new(), blocks: 0 }
+        .taken_by(inbox, world.now, 64)
+        .await;
+    let day = Recording::from(world.pool, file, &world);
+    let intake = day.taken_by(&mut world.inbox, world.now, 4).await;
+    let claims: Vec<Claim<'_>> =
+        day.signatures.iter().map(|(key, message, signature)| Claim { key, message, signature }).collect();
+    let (plain, tables) = (one_by_one(&claims, cores), with_tables(&claims, cores));
+    assert_eq!(counts(&world.store).await, (day.blocks, 0), "everything is stored");
+    say(
+        &format!("a day of one node, {} blocks, {} messages", day.blocks, messages(&day.file).len()),
+        (intake, plain, tables),
+    );
+}
+
 #[tokio::test]
 async fn intake_beside_its_verifications() {
     // Minutes under the profile of the tests, and figures of no use there: `make intake` asks for it.
@@ -232,13 +318,14 @@ async fn intake_beside_its_verifications() {
     let claims: Vec<Claim<'_>> =
         one.signatures.iter().map(|(key, message, signature)| Claim { key, message, signature }).collect();
     let plain = one_by_one(&claims, cores);
-    let intake = one.taken_by(&mut world.inbox, world.now).await;
+    let intake = one.taken_by(&mut world.inbox, world.now, BATCH_MAX).await;
     let (plain, tables) = (plain.min(one_by_one(&claims, cores)), with_tables(&claims, cores));
     assert_eq!(counts(&world.store).await, (one.blocks, 0), "everything is stored");
     say(
         &format!("one node, {} blocks, {} signatures, {cores} cores", one.blocks, claims.len()),
         (intake, plain, tables),
     );
+    a_day(cores).await;
     if base::server().is_none() {
         return;
     }

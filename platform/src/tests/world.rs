@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) links: bool,
     /// The ceiling of the contract, CNY.
     pub(crate) ceiling: &'static str,
+    /// The term of the contract, minutes.
+    pub(crate) minutes: u64,
     /// What the newest bill asks for.
     pub(crate) due: Option<Due>,
     /// What the buyer's nonce is made of: another one is another contract.
@@ -145,6 +147,7 @@ impl World {
             moved,
             links: true,
             ceiling,
+            minutes: RECORDS,
             due,
             nonce: 5,
             parent: None,
@@ -311,7 +314,7 @@ impl World {
             product_id: "small".to_owned(),
             catalogue_revision: 1,
             stock: 2,
-            term_ns_max: 3_600_000_000_000,
+            term_ns_max: self.minutes.max(60) * 60_000_000_000,
             valid_from: self.now,
             valid_until: self.now + 3600 * SECOND,
             tariff: Tariff::from_toml(tariff).expect("a tariff"),
@@ -328,7 +331,7 @@ impl World {
         let requirement = Requirement {
             catalogue_revision: 1,
             items: vec![RequirementItem { product_id: "small".to_owned(), quantity: 1 }],
-            term_ns: RECORDS * 60_000_000_000,
+            term_ns: self.minutes * 60_000_000_000,
             tariff: offer.tariff.hash().expect("a hash"),
             parent: self.parent,
         };
@@ -351,7 +354,7 @@ impl World {
             computing_pool_id: self.pool.to_owned(),
             time: self.now,
         };
-        let service_end = self.now + i64::try_from(RECORDS).expect("small") * 60 * SECOND;
+        let service_end = self.now + i64::try_from(self.minutes).expect("small") * 60 * SECOND;
         let deal = Deal {
             version: 1,
             con_type: con_type::DEAL,
