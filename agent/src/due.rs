@@ -240,9 +240,10 @@ impl Core {
         effects.extend(self.push_bills(now));
         effects.extend(self.ask_payments(now));
         effects.extend(self.tell_demands(now));
-        let acked = [self.cursors[0].acked(), self.cursors[1].acked()];
+        // What one log waits for may still fly: it arrives before.
+        let sent = [self.cursors[0].sent(), self.cursors[1].sent()];
         for (log, index) in [(Log::Trade, 0), (Log::Finance, 1)] {
-            let below = self.book.sendable_below(log.number(), acked);
+            let below = self.book.sendable_below(log.number(), sent);
             match self.cursors[index].want(now.mono_ns, below) {
                 Want::Nothing => {}
                 Want::Receipt => effects.push(Effect::SendBlocks { log, from: 0, below: 0, room: 0 }),

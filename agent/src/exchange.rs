@@ -12,6 +12,7 @@ use hufu_trade::{
     octets::{ContractNo, Octets},
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     act::{self, Plan, malformed, problem},
@@ -19,25 +20,27 @@ use crate::{
     change,
     clock::Now,
     node::{Core, Effect},
+    outbox::Cursor,
 };
 
 impl Book {
     /// How far a log may be sent: finance entries rest on trade entries the platform must hold first, and the other way
-    /// round for what names them back; so the far end can always judge what it gets.
-    pub(crate) fn sendable_below(&self, log: u8, acked: [Option<u64>; 2]) -> u64 {
+    /// round for what names them back; so the far end can always judge what it gets. `held`: blocks of each log that it holds
+    /// by then.
+    pub(crate) fn sendable_below(&self, log: u8, held: [Option<u64>; 2]) -> u64 {
         let obligation = self.obligation.get(usize::from(log)).copied().unwrap_or(0);
-        let [trade_acked, finance_acked] = acked.map(|acked| acked.unwrap_or(0));
+        let [trade_held, finance_held] = held.map(|held| held.unwrap_or(0));
         let bills = self.contracts.values().flat_map(|contract| &contract.bills);
         let mut below = obligation;
         for billed in bills {
             let moved = billed.bill.rests_on.as_ref().map_or(0, |name| name.height);
             let rests_on = billed.bill.last_record.height.max(moved);
-            if log == 1 && billed.name.height >= finance_acked && rests_on >= trade_acked {
+            if log == 1 && billed.name.height >= finance_held && rests_on >= trade_held {
                 below = below.min(billed.name.height);
             }
         }
         for (trade_height, finance_height) in &self.links {
-            if log == 0 && *trade_height >= trade_acked && *finance_height >= finance_acked {
+            if log == 0 && *trade_height >= trade_held && *finance_height >= finance_held {
                 below = below.min(*trade_height);
             }
         }
@@ -46,9 +49,25 @@ impl Book {
 }
 
 impl Core {
+    /// What the platform says of its presence. Nobody signed it: it may hasten a question, and nothing else.
+    fn platform_state(&mut self, site: &str, payload: &[u8]) {
+        let is_ours = self.identity.pool.split_once('/').is_some_and(|(own, _)| own == site);
+        let told: Option<Value> = serde_json::from_slice(payload).ok();
+        if is_ours && told.is_some_and(|told| told["state"] == "online") {
+            self.cursors.iter_mut().for_each(Cursor::platform_is_back);
+        }
+    }
+
     /// A message of the platform.
     pub(crate) fn message(&mut self, now: Now, topic: Topic, payload: &[u8]) -> Vec<Effect> {
-        let Topic::Call { pool, interface, answer } = topic else { return Vec::new() };
+        let (pool, interface, answer) = match topic {
+            Topic::Call { pool, interface, answer } => (pool, interface, answer),
+            Topic::PlatformState { site } => {
+                self.platform_state(&site, payload);
+                return Vec::new();
+            }
+            _ => return Vec::new(),
+        };
         if pool != self.identity.pool || answer != interface.is_up() {
             return Vec::new();
         }

@@ -390,6 +390,13 @@ impl Core {
         }
     }
 
+    /// Blocks of a log below this height were sent.
+    pub(crate) fn sent_below(&mut self, log: Log, height: u64) {
+        if let Some(cursor) = self.cursors.get_mut(usize::from(log.number())) {
+            cursor.sent_below(height);
+        }
+    }
+
     fn receipted(&mut self, now: Now, receipt: Receipt, signed: Vec<u8>) -> Result<Vec<Effect>, Fatal> {
         let log = usize::from(receipt.log);
         let held = self.sizes.get(log).copied().unwrap_or(0);
@@ -402,14 +409,9 @@ impl Core {
             self.cursors.iter_mut().for_each(Cursor::relinked);
             return Ok(Vec::new());
         }
-        let acked = [self.cursors[0].acked(), self.cursors[1].acked()];
-        let is_stuck =
-            acked.get(log) == Some(&Some(receipt.size)) && receipt.size < self.book.sendable_below(receipt.log, acked);
-        if let Some(cursor) = self.cursors.get_mut(log) {
-            cursor.receipt(receipt.size);
-        }
+        let is_stuck = self.cursors.get_mut(log).is_some_and(|cursor| cursor.receipt(now.mono_ns, receipt.size));
         // What the platform does not take waits for the other log there, of which a late receipt may have said too much.
-        if is_stuck && let Some(other) = self.cursors.get_mut(1 - log) {
+        if is_stuck && let Some(other) = self.cursors.get_mut(1 - log).filter(|other| other.is_answered()) {
             other.relinked();
         }
         let known = self.book.receipted.get(log).and_then(Option::as_ref).map_or(0, |old| old.size);
@@ -424,7 +426,9 @@ impl Core {
         if receipt.size <= known {
             return Ok(effects);
         }
-        let at_once = !receipt.bills.is_empty() || !receipt.refused.is_empty() || self.services.is_empty();
+        // Where nothing is metered no window will take it along, but a backlog has a last receipt.
+        let is_last = self.services.is_empty() && receipt.size >= self.book.obligation.get(log).copied().unwrap_or(0);
+        let at_once = !receipt.bills.is_empty() || !receipt.refused.is_empty() || is_last;
         self.book.receipt(receipt.clone());
         if let Some(slot) = self.receipts.get_mut(log) {
             *slot = Some(signed);

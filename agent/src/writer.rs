@@ -455,6 +455,7 @@ impl Writer {
             }
             blocks.push(block);
         }
+        self.core.sent_below(log, (from..).nth(blocks.len()).unwrap_or(from));
         let message = Blocks::pack(log.number(), from, blocks).and_then(|b| hufu_trade::encode(&b, "Blocks"));
         let payload = message.map_err(|e| WriterError::Entry(e.to_string()))?;
         let topic = Topic::Call { pool: self.core.identity.pool.clone(), interface: Interface::Blocks, answer: false };
