@@ -4,10 +4,11 @@
 usage: benches/drain.py [WINDOWS [BILLS]]         1440 windows and 24 bills, as a day of minutes has; each window is a second here,
                                                   so that the outage lasts WINDOWS seconds. HUFU_BIN_DIR names the programs.
 
-Real programs: mosquitto, the platform on SQLite, one node with BILLS orders that end one after the other. The platform is killed
-once all are sold and comes back when all are billed. Drained is the backlog when its last block has a receipt: every signature
-verified, every bill recomputed, everything stored. The reference publishes as many messages of the blocks' mean size with QoS 1
-to a subscriber that does nothing with them. Bars: 0.5 of the reference's rate; the agent's memory grows by less than 4 MiB.
+Real programs: mosquitto, the platform on SQLite, one node with BILLS orders: one lasts all the time, the others end in its first
+minute. The platform is killed once all are sold and comes back when all are billed. Drained is the backlog when its last block has
+a receipt: every signature verified, every bill recomputed, everything stored. The reference publishes as many messages of the blocks'
+mean size with QoS 1 to a subscriber that does nothing with them, the programs' start included. `pure_s` is what so many need of
+20,000 in a row: what the broker does alone. Bars: 0.5 of the reference's rate; the agent's memory grows by less than 4 MiB.
 """
 
 import json
@@ -19,6 +20,8 @@ import time
 from house import House, tool, until
 
 RATE_BAR, GROWTH_BAR_KIB = 0.5, 4096
+SHORT_S = 40
+MANY = 20_000
 
 
 def resident(process):
@@ -37,27 +40,29 @@ def is_receipted(house, until_then):
 
 
 def mosquitto_pub(house, port, count, size):
-    """Seconds for `count` messages of `size` octets, published with QoS 1 and delivered."""
+    """Seconds for `count` messages of `size` octets, published with QoS 1 and delivered; the best of three."""
     where = ["-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", "bench/drain"]
     lines = house.at / "lines"
     lines.write_text(("x" * size + "\n") * count)
-    heard = subprocess.Popen([tool("mosquitto_sub"), *where, "-C", str(count)], stdout=subprocess.DEVNULL)
-    time.sleep(1)
-    begun = time.monotonic()
-    with open(lines, "rb") as text:
-        subprocess.run([tool("mosquitto_pub"), *where, "-l"], stdin=text, check=True)
-    if heard.wait(120):
-        raise SystemExit("mosquitto_sub failed")
-    return time.monotonic() - begun
+    taken = []
+    for _ in range(3):
+        heard = subprocess.Popen([tool("mosquitto_sub"), *where, "-C", str(count)], stdout=subprocess.DEVNULL)
+        time.sleep(1)
+        begun = time.monotonic()
+        with open(lines, "rb") as text:
+            subprocess.run([tool("mosquitto_pub"), *where, "-l"], stdin=text, check=True)
+        if heard.wait(120):
+            raise SystemExit("mosquitto_sub failed")
+        taken.append(time.monotonic() - begun)
+    return min(taken)
 
 
 def main():
     windows = int(sys.argv[1]) if len(sys.argv) > 1 else 1440
     bills = int(sys.argv[2]) if len(sys.argv) > 2 else 24
     with House(window_s=1, sample_ms=500, mosquitto=True) as house:
-        began = time.monotonic()
         for number in range(bills):
-            house.order(number, f"{max(windows * (number + 1) // bills - int(time.monotonic() - began), 5)}s")
+            house.order(number, f"{windows if number == 0 else SHORT_S}s")
         sold = logs(house)
         until("all receipts", lambda: is_receipted(house, sold))
         house.platform.kill()
@@ -78,11 +83,13 @@ def main():
         sizes = [path.stat().st_size for path in (house.at / "exported" / "blocks").iterdir()]
         size = sum(sizes) // len(sizes)
         port = house.ready["broker"].rsplit(":", 1)[1]
-        reference = min(mosquitto_pub(house, port, blocks, size) for _ in range(3))
+        reference = mosquitto_pub(house, port, blocks, size)
+        one, many = (mosquitto_pub(house, port, number, size) for number in (1, MANY))
         ratio = reference / drained
         grown = max(grown, resident(house.agent) - memory)
         result = {"windows": windows, "bills": bills, "blocks": blocks, "mean_block_bytes": size, "drain_s": round(drained, 2),
-                  "mosquitto_pub_s": round(reference, 2), "ratio": round(ratio, 3), "agent_grew_kib": grown}
+                  "mosquitto_pub_s": round(reference, 2), "pure_s": round((many - one) * blocks / (MANY - 1), 3),
+                  "ratio": round(ratio, 3), "agent_grew_kib": grown}
         print(json.dumps(result), flush=True)
         return 0 if ratio >= RATE_BAR and grown < GROWTH_BAR_KIB else 1
 
