@@ -455,9 +455,11 @@ impl Writer {
             }
             blocks.push(block);
         }
-        self.core.sent_below(log, (from..).nth(blocks.len()).unwrap_or(from));
-        let message = Blocks::pack(log.number(), from, blocks).and_then(|b| hufu_trade::encode(&b, "Blocks"));
-        let payload = message.map_err(|e| WriterError::Entry(e.to_string()))?;
+        let unsent = |error: hufu_trade::Error| WriterError::Entry(error.to_string());
+        let message = Blocks::pack(log.number(), from, blocks).map_err(unsent)?;
+        // The message may hold fewer than fit into its room.
+        self.core.sent_below(log, (from..).nth(message.blocks.len()).unwrap_or(from));
+        let payload = hufu_trade::encode(&message, "Blocks").map_err(unsent)?;
         let topic = Topic::Call { pool: self.core.identity.pool.clone(), interface: Interface::Blocks, answer: false };
         self.publish(topic, payload, false);
         Ok(())

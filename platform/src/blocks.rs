@@ -143,39 +143,37 @@ async fn store_one(
     if height > size {
         return Ok(Step::Stop);
     }
-    let outcome = if height < size {
+    if height < size {
         let held = stored::bytes(&mut *db, &pool, place).await?;
-        match block::again(facts, log, height, &held, bytes) {
-            None => return Ok(Step::Stored),
-            Some(outcome) => outcome,
-        }
-    } else {
-        match opened {
-            Ok(opened) => {
-                let leaf =
-                    if is_acknowledged { lost::leaf(&mut *db, (&pool, log.number()), height).await? } else { None };
-                let opens = block::opens_epoch(facts, log, opened.block());
-                match leaf.filter(|_| !opens) {
-                    // The block is lost here, what followed from it is not: it is only to be held again.
-                    Some(leaf) => {
-                        let block = opened.block();
-                        return held_again(&mut *db, facts, (log, height), (bytes, block, &leaf), alarms).await;
-                    }
-                    None if is_acknowledged || opens => {
-                        // What followed from blocks that are gone would stand in the way of those that come.
-                        let sizes = [0, 1].map(|log: usize| facts.logs.get(log).map_or(0, |held| held.size));
-                        lost::set_aside(&mut *db, &pool, sizes, now_ns).await?;
-                    }
-                    None => {}
-                }
-                load(&mut *db, facts, opened).await?;
-                facts.waited = stored::waited(&mut *db, &pool, place, now_ns).await?;
-                block::judge(facts, log, opened)
-            }
-            Err(refusal) => Outcome::Refused(refusal.clone()),
+        return match block::again(facts, log, height, &held, bytes) {
+            None => Ok(Step::Stored),
+            Some(outcome) => settle(db, facts, (log, height), (bytes, outcome), alarms).await,
+        };
+    }
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(refusal) => {
+            let outcome = Outcome::Refused(refusal.clone());
+            return settle(db, facts, (log, height), (bytes, outcome), alarms).await;
         }
     };
-    let outcome = match outcome {
+    let leaf = if is_acknowledged { lost::leaf(&mut *db, (&pool, log.number()), height).await? } else { None };
+    let opens = block::opens_epoch(facts, log, opened.block());
+    match leaf.filter(|_| !opens) {
+        // The block is lost here, what followed from it is not: it is only to be held again.
+        Some(leaf) => {
+            return held_again(&mut *db, facts, (log, height), (bytes, opened.block(), &leaf), alarms).await;
+        }
+        None if is_acknowledged || opens => {
+            // What followed from blocks that are gone would stand in the way of those that come.
+            let sizes = [0, 1].map(|log: usize| facts.logs.get(log).map_or(0, |held| held.size));
+            lost::set_aside(&mut *db, &pool, sizes, now_ns).await?;
+        }
+        None => {}
+    }
+    load(&mut *db, facts, opened).await?;
+    facts.waited = stored::waited(&mut *db, &pool, place, now_ns).await?;
+    let outcome = match block::judge(facts, log, opened) {
         Outcome::Next(next)
             if next.opens.is_none()
                 && is_acknowledged

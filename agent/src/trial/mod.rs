@@ -5,6 +5,7 @@ mod again;
 mod alarms;
 mod anew;
 mod asked;
+mod backlog;
 mod change;
 mod course;
 mod demand;
