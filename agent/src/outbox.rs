@@ -5,7 +5,15 @@
 //! line cannot carry, a large one would never arrive and would hold up all that follow it. Where a receipt comes and nothing was taken,
 //! the line is sound: then as much goes as a message holds, for what is lacking may stand in the blocks behind.
 
-use hufu_trade::if2::MESSAGE_BYTES_MAX;
+use std::ops::Range;
+
+use hufu_ledger::{Error, Log};
+use hufu_trade::if2::{Blocks, Interface, MESSAGE_BYTES_MAX, Topic};
+
+use crate::{
+    node::Effect,
+    writer::{Writer, WriterError},
+};
 
 /// Pause before the first repetition, ns; doubles to [`PAUSE_MAX_NS`].
 const PAUSE_NS: u64 = 2_000_000_000;
@@ -155,6 +163,43 @@ impl Cursor {
     /// Blocks the platform holds, if known.
     pub(crate) fn acked(&self) -> Option<u64> {
         self.acked
+    }
+}
+
+impl Writer {
+    /// Sends what [`Cursor::want`] asked for.
+    ///
+    /// # Errors
+    /// [`WriterError`].
+    pub(crate) fn send_blocks(&mut self, log: Log, heights: Range<u64>, room: usize) -> Result<(), WriterError> {
+        let (mut blocks, mut bytes, from) = (Vec::new(), 0, heights.start);
+        for height in heights {
+            let block = match self.ledger.block(log, height) {
+                // Only what the platform has acknowledged is erased: it has lost what it signed for.
+                Err(error @ Error::Erased { .. }) => {
+                    let detail = error.to_string();
+                    self.execute(Effect::Alarm { what: "the platform asks for a block that was erased", detail })?;
+                    if blocks.is_empty() {
+                        return Ok(());
+                    }
+                    break;
+                }
+                read => read?,
+            };
+            bytes += block.len();
+            if !blocks.is_empty() && bytes > room {
+                break;
+            }
+            blocks.push(block);
+        }
+        let unsent = |error: hufu_trade::Error| WriterError::Entry(error.to_string());
+        let message = Blocks::pack(log.number(), from, blocks).map_err(unsent)?;
+        // The message may hold fewer than fit into its room.
+        self.core.sent_below(log, (from..).nth(message.blocks.len()).unwrap_or(from));
+        let payload = hufu_trade::encode(&message, "Blocks").map_err(unsent)?;
+        let topic = Topic::Call { pool: self.core.identity.pool.clone(), interface: Interface::Blocks, answer: false };
+        self.publish(topic, payload, false);
+        Ok(())
     }
 }
 

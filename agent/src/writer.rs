@@ -2,7 +2,6 @@
 //! ledger open for writing.
 
 use std::{
-    ops::Range,
     path::PathBuf,
     sync::{
         Arc,
@@ -12,11 +11,11 @@ use std::{
 };
 
 use hufu_gm::sm3::Hash;
-use hufu_ledger::{AppendedBlock, Block, Error, Ledger, Log, NewBlock, Signer, storage::Storage};
+use hufu_ledger::{AppendedBlock, Block, Ledger, Log, NewBlock, Signer, storage::Storage};
 use hufu_trade::{
     decode,
     entry::{EntryKind, key_of},
-    if2::{Blocks, Interface, Topic},
+    if2::{Interface, Topic},
     octets::ContractNo,
     rating::Recorded,
     usage::UsageRecord,
@@ -432,37 +431,6 @@ impl Writer {
         if self.link.try_send(Outbound::Publish { topic, payload, retain }).is_err() {
             tracing::warn!("link is busy; message waits for its repetition");
         }
-    }
-
-    fn send_blocks(&mut self, log: Log, heights: Range<u64>, room: usize) -> Result<(), WriterError> {
-        let (mut blocks, mut bytes, from) = (Vec::new(), 0, heights.start);
-        for height in heights {
-            let block = match self.ledger.block(log, height) {
-                // Only what the platform has acknowledged is erased: it has lost what it signed for.
-                Err(error @ Error::Erased { .. }) => {
-                    let detail = error.to_string();
-                    self.execute(Effect::Alarm { what: "the platform asks for a block that was erased", detail })?;
-                    if blocks.is_empty() {
-                        return Ok(());
-                    }
-                    break;
-                }
-                read => read?,
-            };
-            bytes += block.len();
-            if !blocks.is_empty() && bytes > room {
-                break;
-            }
-            blocks.push(block);
-        }
-        let unsent = |error: hufu_trade::Error| WriterError::Entry(error.to_string());
-        let message = Blocks::pack(log.number(), from, blocks).map_err(unsent)?;
-        // The message may hold fewer than fit into its room.
-        self.core.sent_below(log, (from..).nth(message.blocks.len()).unwrap_or(from));
-        let payload = hufu_trade::encode(&message, "Blocks").map_err(unsent)?;
-        let topic = Topic::Call { pool: self.core.identity.pool.clone(), interface: Interface::Blocks, answer: false };
-        self.publish(topic, payload, false);
-        Ok(())
     }
 
     fn records(&self, contract: ContractNo) -> Result<Vec<Recorded>, WriterError> {
