@@ -13,6 +13,7 @@ mean size with QoS 1 to a subscriber that does nothing with them, the programs' 
 
 import contextlib
 import json
+import os
 import pathlib
 import sqlite3
 import subprocess
@@ -84,6 +85,8 @@ def mosquitto_pub(house, port, count, size):
 def main():
     windows = int(sys.argv[1]) if len(sys.argv) > 1 else 1440
     bills = int(sys.argv[2]) if len(sys.argv) > 2 else 24
+    # As the agent's unit has it.
+    os.environ.update(MALLOC_ARENA_MAX="1", MALLOC_TRIM_THRESHOLD_="65536", MALLOC_TOP_PAD_="16384")
     with House(window_s=1, sample_ms=500, mosquitto=True) as house:
         for number in range(bills):
             house.order(number, f"{windows if number == 0 else SHORT_S}s")

@@ -317,9 +317,10 @@ pub(crate) fn bill(
         }
     };
     let first = before.as_ref().map_or(0, |before| before.last.order_seq + 1);
-    let of_period =
-        |record: &UsageRecord| record.order_seq >= first && end.is_none_or(|boundary| record.end <= boundary);
-    let fresh: Vec<Recorded> = records.iter().filter(|(_, record)| of_period(record)).cloned().collect();
+    // They are in order, and so are the ends of their windows.
+    let from = records.partition_point(|(_, record)| record.order_seq < first);
+    let until = records.partition_point(|(_, record)| end.is_none_or(|boundary| record.end <= boundary));
+    let fresh = records.get(from..until).unwrap_or_default();
     let in_force = contract.in_force.ok_or_else(|| lacks("deal"))?;
     let prepaid = Prepaid::of(offer, agreed, &in_force, table.parameters.proration)?;
     let terms = Terms {
@@ -334,7 +335,7 @@ pub(crate) fn bill(
         rests_on: contract.moved.clone().filter(|_| end.is_some()),
         prepaid: prepaid.as_ref(),
     };
-    let bill = rate(&terms, before.as_ref(), &fresh)?;
+    let bill = rate(&terms, before.as_ref(), fresh)?;
     let mut batch = core.batch();
     let name = batch.entry(Log::Finance, (EntryKind::Bill, Some(contract.no), encode(&bill, "Bill")?))?;
     link(&mut batch, contract.no, EntryKind::Bill, name)?;

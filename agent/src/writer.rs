@@ -433,10 +433,14 @@ impl Writer {
         }
     }
 
+    /// The usage records of a contract that a bill to come may ask for, from the last one of the newest bill on: of an order of a year
+    /// all of them would be half a million.
     fn records(&self, contract: ContractNo) -> Result<Vec<Recorded>, WriterError> {
+        let newest = self.core.book.contracts.get(&contract).and_then(|contract| contract.bills.last());
+        let billed = newest.map_or(0, |billed| billed.bill.last_record.height);
         let mut records = Vec::new();
         for at in self.ledger.find(&key_of(Some(contract)))? {
-            if at.log != Log::Trade {
+            if at.log != Log::Trade || at.height < billed {
                 continue;
             }
             let entry = hufu_ledger::Entry::from_bytes(&self.ledger.entry(at.log, at.height, at.index)?)?;
