@@ -49,10 +49,8 @@ pub(crate) const FILE: &str = "platform.db";
 const CONNECTIONS_MAX: u32 = 8;
 /// How long somebody waits for a connection: the server may be down, or its connections in use.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Every commit is on disk when it returns; who finds the file locked waits. The log grows to 32 MiB before it is written back: a node's day
-/// that comes at once fits in, and no commit of it waits for that.
-const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    PRAGMA wal_autocheckpoint = 8192";
+/// Every commit is on disk when it returns; who finds the file locked waits.
+const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
 /// The same, whatever the server's configuration says. What a worker that vanished left open ends, so that others can go on.
 const POSTGRES: &str =
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';

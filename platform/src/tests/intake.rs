@@ -291,7 +291,7 @@ async fn a_day(cores: NonZeroUsize) {
     let (mut world, before, file) = day().await;
     let inbox = &mut world.inbox;
     Recording { pool: world.pool, file: before, signatures: Vec::new(), blocks: 0 }
-        .taken_by(inbox, world.now, 64)
+        .taken_by(inbox, world.now, BATCH_MAX)
         .await;
     let day = Recording::from(world.pool, file, &world);
     let intake = day.taken_by(&mut world.inbox, world.now, 4).await;
