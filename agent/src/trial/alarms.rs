@@ -1,7 +1,7 @@
 //! Every alarm that somebody must look at is raised by what it is about, and by its name: the operator's document explains it under
 //! that name.
 
-use hufu_ledger::{Log, Options};
+use hufu_ledger::Log;
 use hufu_metering::window::WindowDraft;
 use hufu_trade::{
     entry::{Receipt, key_of},
@@ -13,7 +13,7 @@ use hufu_trade::{
 
 use super::{
     market::{Market, POOL, QUALITY, SECOND, START_NS},
-    personal::{MONTH_S, paid, writer},
+    personal::{MONTH_S, paid, taken, writer},
 };
 use crate::{
     link::Stub,
@@ -123,11 +123,7 @@ fn the_writer_says_what_the_platform_cannot_be_right_about() {
     market.pass(MONTH_S * SECOND + SECOND);
     market.receipt(Log::Trade);
     market.receipt(Log::Finance);
-    let options = Options::new(POOL);
-    let empty = tempfile::tempdir().unwrap();
-    hufu_ledger::Ledger::create(&empty.path().join("ledger"), &options, [1; 16]).unwrap();
-    let (other, _) = hufu_ledger::Ledger::open(&empty.path().join("ledger"), &options).unwrap();
-    let mut ledger = std::mem::replace(&mut market.ledger, other);
+    let (mut ledger, _empty) = taken(&mut market);
     ledger.erase(&key_of(Some(no))).unwrap();
     let size = ledger.size(Log::Trade);
     let (mut writer, ..) = writer(&market, ledger);

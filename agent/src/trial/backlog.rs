@@ -1,6 +1,6 @@
 //! What a node sends after a time without its platform: message after message, each beginning where the one before ended.
 
-use hufu_ledger::{Ledger, Log, Options};
+use hufu_ledger::Log;
 use hufu_trade::{
     decode,
     if2::{Blocks, MESSAGE_BYTES_MAX},
@@ -8,8 +8,8 @@ use hufu_trade::{
 };
 
 use super::{
-    market::{Market, POOL, SECOND},
-    personal::writer,
+    market::{Market, SECOND},
+    personal::{taken, writer},
 };
 use crate::{
     link::Outbound,
@@ -26,10 +26,7 @@ fn no_block_is_left_out_between_two_messages() {
         let draft = market.draft(no, Reason::Continue, window * 1_000_000);
         market.window(vec![draft]);
     }
-    let empty = tempfile::tempdir().unwrap();
-    Ledger::create(&empty.path().join("ledger"), &Options::new(POOL), [1; 16]).unwrap();
-    let (other, _) = Ledger::open(&empty.path().join("ledger"), &Options::new(POOL)).unwrap();
-    let ledger = std::mem::replace(&mut market.ledger, other);
+    let (ledger, _empty) = taken(&mut market);
     let below = ledger.size(Log::Trade);
     let (mut writer, ..) = writer(&market, ledger);
     let (link, mut sent) = tokio::sync::mpsc::channel(64);

@@ -77,6 +77,14 @@ fn judge(market: &Market, no: ContractNo) -> Result<usize, Problem> {
     personal::erasure(&market.core, market.now().real_ns, &by("erase"), (no, &found)).map(|blocks| blocks.len())
 }
 
+/// The market's ledger, for a writer; the market keeps an empty one, in the directory beside it.
+pub(super) fn taken(market: &mut Market) -> (Ledger, tempfile::TempDir) {
+    let (empty, options) = (tempfile::tempdir().unwrap(), Options::new(POOL));
+    Ledger::create(&empty.path().join("ledger"), &options, [1; 16]).unwrap();
+    let (other, _) = Ledger::open(&empty.path().join("ledger"), &options).unwrap();
+    (std::mem::replace(&mut market.ledger, other), empty)
+}
+
 /// A writer over the market's ledger with a core that knows nothing yet, and what goes in and out.
 pub(super) fn writer(market: &Market, ledger: Ledger) -> (Writer, SyncSender<Input>, Receiver<Command>) {
     let root = party(None, "root", 1);
@@ -203,10 +211,7 @@ fn an_erased_contract_is_closed_for_good_and_the_node_starts_again_as_it_was() {
     let place = market.dir.path().to_owned();
 
     // The running agent: what it is asked goes through its own inbox.
-    let empty = tempfile::tempdir().unwrap();
-    Ledger::create(&empty.path().join("ledger"), &options, [1; 16]).unwrap();
-    let (other, _) = Ledger::open(&empty.path().join("ledger"), &options).unwrap();
-    let ledger = std::mem::replace(&mut market.ledger, other);
+    let (ledger, _empty) = taken(&mut market);
     let (mut running, inputs, _obeyed) = writer(&market, ledger);
     running.replay().unwrap();
     assert_eq!(running.core.book.contracts[&gone].state, "closed");
@@ -282,11 +287,7 @@ fn an_erasure_that_a_crash_interrupted_is_done_at_the_next_start() {
     let blocks = personal::erasure(&market.core, now_ns, &by("erase"), (no, &found)).unwrap();
     market.execute(vec![crate::node::Effect::Append(blocks)]);
     assert!(market.core.book.contracts[&no].erased && !market.ledger.is_erased(&key_of(Some(no))).unwrap());
-    let home = tempfile::tempdir().unwrap();
-    let options = Options::new(POOL);
-    Ledger::create(&home.path().join("ledger"), &options, [1; 16]).unwrap();
-    let (other, _) = Ledger::open(&home.path().join("ledger"), &options).unwrap();
-    let ledger = std::mem::replace(&mut market.ledger, other);
+    let (ledger, _empty) = taken(&mut market);
     let (mut again, ..) = writer(&market, ledger);
     again.replay().unwrap();
     assert!(again.ledger.is_erased(&key_of(Some(no))).unwrap());
