@@ -390,10 +390,10 @@ impl Core {
         }
     }
 
-    /// Blocks of a log below this height were sent.
-    pub(crate) fn sent_below(&mut self, log: Log, height: u64) {
+    /// Blocks of a log below this height were sent, the last of them in a message of so many octets.
+    pub(crate) fn sent_below(&mut self, log: Log, height: u64, octets: usize) {
         if let Some(cursor) = self.cursors.get_mut(usize::from(log.number())) {
-            cursor.sent_below(height);
+            cursor.sent_below(height, octets);
         }
     }
 

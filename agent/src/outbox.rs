@@ -21,12 +21,13 @@ const PAUSE_NS: u64 = 2_000_000_000;
 const PAUSE_MAX_NS: u64 = 60_000_000_000;
 /// Questions that nothing hangs on wait so long on a new link, ns: what must arrive goes first over a line that soon breaks.
 pub(crate) const LINK_NS: u64 = 3_000_000_000;
-/// Octets of blocks in the first message on a link and in every repetition; a receipt doubles them, up to what a message holds.
+/// Octets of blocks in the first message on a link and in every repetition; a receipt quadruples them, up to what a message holds.
 const ROOM_MIN: usize = 4096;
 
-/// Most messages in flight: while the far end judges some it has others to go on with, and 256 KiB a log are all that a slow broker
-/// makes a node hold.
-const FLIGHT_MAX: u32 = 4;
+/// Most messages in flight, and most octets of blocks in them: while the far end judges some it has others to go on with, and 256 KiB a
+/// log are all that a slow broker makes a node hold. Where bills rest on usage and usage on bills, messages are many and small.
+const FLIGHT_MAX: usize = 16;
+const FLIGHT_OCTETS_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 
 /// The cursor of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,10 @@ pub(crate) struct Cursor {
     acked: Option<u64>,
     /// Blocks below this were sent and are not taken for lost; never below `acked`.
     sent: u64,
-    /// Messages in flight, and how many may be.
-    flying: u32,
-    flight: u32,
+    /// Messages in flight.
+    flying: Flying,
+    /// How many may be.
+    flight: usize,
     /// When what flies is taken for lost, CLOCK_MONOTONIC ns.
     again_ns: Option<u64>,
     pause_ns: u64,
@@ -49,8 +51,42 @@ pub(crate) struct Cursor {
 
 impl Default for Cursor {
     fn default() -> Self {
-        let (acked, sent, flying, again_ns, pause_ns) = (None, 0, 0, None, 0);
-        Self { acked, sent, flying, flight: 1, again_ns, pause_ns, room: ROOM_MIN, heard: false }
+        let (acked, sent, again_ns, pause_ns) = (None, 0, None, 0);
+        Self { acked, sent, flying: Flying::default(), flight: 1, again_ns, pause_ns, room: ROOM_MIN, heard: false }
+    }
+}
+
+/// Octets of blocks in each message that flies, the oldest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Flying {
+    octets: [usize; FLIGHT_MAX],
+    count: usize,
+}
+
+impl Flying {
+    /// One more, of which no octets are known yet.
+    fn begin(&mut self) {
+        self.count = (self.count + 1).min(FLIGHT_MAX);
+        self.load(0);
+    }
+
+    /// What the newest carries.
+    fn load(&mut self, octets: usize) {
+        if let Some(newest) = self.count.checked_sub(1).and_then(|at| self.octets.get_mut(at)) {
+            *newest = octets;
+        }
+    }
+
+    /// The oldest has its answer.
+    fn end(&mut self) {
+        self.octets.rotate_left(1);
+        self.count = self.count.saturating_sub(1);
+    }
+
+    /// Whether one with `room` may join those that fly.
+    fn takes(&self, room: usize) -> bool {
+        let octets: usize = self.octets.iter().take(self.count).sum();
+        self.count == 0 || octets + room <= FLIGHT_OCTETS_MAX
     }
 }
 
@@ -75,19 +111,23 @@ impl Cursor {
     /// again was not taken either. A receipt that does not move may as well answer a message that the broker kept twice.
     pub(crate) fn receipt(&mut self, mono_ns: u64, size: u64) -> bool {
         let moved = self.acked.is_none_or(|acked| size > acked);
-        self.heard = !moved && self.flying > 0;
+        self.heard = !moved && self.flying.count > 0;
         if moved {
             if self.acked.is_some() && self.pause_ns == PAUSE_NS {
-                self.room = (self.room * 2).min(MESSAGE_BYTES_MAX);
+                self.room = (self.room * 4).min(MESSAGE_BYTES_MAX);
                 self.flight = (self.flight + 1).min(FLIGHT_MAX);
             }
-            self.flying = if self.acked.is_none() || size >= self.sent { 0 } else { self.flying.saturating_sub(1) };
-            if self.flying == 0 {
+            if self.acked.is_none() || size >= self.sent {
+                self.flying = Flying::default();
+            } else {
+                self.flying.end();
+            }
+            if self.flying.count == 0 {
                 // Of the last message it may have taken the first blocks only.
                 self.sent = size;
             }
             (self.again_ns, self.pause_ns) = (None, 0);
-            if self.flying > 0 {
+            if self.flying.count > 0 {
                 self.arm(mono_ns);
             }
         }
@@ -115,10 +155,10 @@ impl Cursor {
             return Want::Nothing;
         }
         if is_late {
-            (self.sent, self.flying, self.flight) = (acked, 0, 1);
+            (self.sent, self.flying, self.flight) = (acked, Flying::default(), 1);
             self.room = if self.heard { MESSAGE_BYTES_MAX } else { ROOM_MIN };
         }
-        if self.sent >= obligation || self.flying >= self.flight {
+        if self.sent >= obligation || self.flying.count >= self.flight || !self.flying.takes(self.room) {
             return Want::Nothing;
         }
         if acked == 0 && self.again_ns.is_none() {
@@ -129,13 +169,14 @@ impl Cursor {
             self.arm(mono_ns);
         }
         self.heard = false;
-        self.flying += 1;
+        self.flying.begin();
         Want::From(self.sent, self.room)
     }
 
-    /// Blocks below `height` were sent.
-    pub(crate) fn sent_below(&mut self, height: u64) {
+    /// Blocks below `height` were sent, the last of them in a message of so many octets.
+    pub(crate) fn sent_below(&mut self, height: u64, octets: usize) {
         self.sent = self.sent.max(height);
+        self.flying.load(octets);
     }
 
     /// Blocks that the platform holds once what flies has arrived, if known: messages of a node arrive in their order.
@@ -152,7 +193,7 @@ impl Cursor {
 
     /// Whether all that was sent has its receipt.
     pub(crate) fn is_answered(&self) -> bool {
-        self.acked.is_some() && self.flying == 0
+        self.acked.is_some() && self.flying.count == 0
     }
 
     /// When it wants to be asked again, if nothing arrives.
@@ -194,9 +235,9 @@ impl Writer {
         }
         let unsent = |error: hufu_trade::Error| WriterError::Entry(error.to_string());
         let message = Blocks::pack(log.number(), from, blocks).map_err(unsent)?;
-        // The message may hold fewer than fit into its room.
-        self.core.sent_below(log, (from..).nth(message.blocks.len()).unwrap_or(from));
         let payload = hufu_trade::encode(&message, "Blocks").map_err(unsent)?;
+        // The message may hold fewer than fit into its room.
+        self.core.sent_below(log, (from..).nth(message.blocks.len()).unwrap_or(from), payload.len());
         let topic = Topic::Call { pool: self.core.identity.pool.clone(), interface: Interface::Blocks, answer: false };
         self.publish(topic, payload, false);
         Ok(())
@@ -222,7 +263,7 @@ mod tests {
         assert_eq!(cursor.want(1, 3), Want::Nothing);
         cursor.receipt(1, 1);
         assert_eq!(cursor.want(2, 3), Want::From(1, ROOM_MIN));
-        cursor.sent_below(3);
+        cursor.sent_below(3, 700);
         assert!(!cursor.receipt(3, 1), "it may be the receipt of a message that came twice");
         assert_eq!(cursor.want(3, 3), Want::Nothing, "a receipt that does not move waits for the pause");
         assert_eq!(
@@ -230,7 +271,7 @@ mod tests {
             Want::From(1, MESSAGE_BYTES_MAX),
             "all that fits, since the line is sound"
         );
-        cursor.sent_below(3);
+        cursor.sent_below(3, 700);
         assert!(cursor.receipt(3 + PAUSE_NS, 1), "again it was not taken");
         assert_eq!(
             cursor.want(2 + 3 * PAUSE_NS, 3),
@@ -252,10 +293,10 @@ mod tests {
         for size in 2..10 {
             let Want::From(_, room) = cursor.want(1, 100) else { panic!("there is more to send") };
             rooms.push(room / 1024);
-            cursor.sent_below(size);
+            cursor.sent_below(size, 700);
             cursor.receipt(1, size);
         }
-        assert_eq!(rooms, [4, 8, 16, 32, 64, 64, 64, 64]);
+        assert_eq!(rooms, [4, 16, 64, 64, 64, 64, 64, 64]);
         cursor.relinked();
         cursor.want(2, 100);
         cursor.receipt(2, 9);
@@ -277,33 +318,49 @@ mod tests {
             let mut heights = Vec::new();
             while let Want::From(from, _) = cursor.want(round, 1000) {
                 heights.push(from);
-                cursor.sent_below(from + 1);
+                cursor.sent_below(from + 1, 700);
             }
             flown.push(heights.len());
             let acked = cursor.acked().unwrap();
             cursor.receipt(round, acked + 1);
         }
-        assert_eq!(flown, [1, 2, 2, 2, 1, 1], "each receipt lets one go, and one more up to four");
-        assert_eq!((cursor.acked(), cursor.sent()), (Some(7), Some(10)));
+        assert_eq!(flown, [1, 2, 2, 2, 2, 2], "each receipt lets one go, and one more");
+        assert_eq!((cursor.acked(), cursor.sent()), (Some(7), Some(12)));
         assert_eq!(cursor.due_ns(), Some(5 + PAUSE_NS), "counted from the last receipt");
         assert_eq!(cursor.want(5 + PAUSE_NS, 1000), Want::From(7, ROOM_MIN), "all that flew is taken for lost");
         assert_eq!(cursor.want(5 + PAUSE_NS, 1000), Want::Nothing);
-        cursor.sent_below(8);
-        cursor.receipt(6 + PAUSE_NS, 10);
-        assert_eq!(cursor.want(6 + PAUSE_NS, 1000), Want::From(10, ROOM_MIN), "it had arrived after all");
+        cursor.sent_below(8, 700);
+        cursor.receipt(6 + PAUSE_NS, 12);
+        assert_eq!(cursor.want(6 + PAUSE_NS, 1000), Want::From(12, ROOM_MIN), "it had arrived after all");
         assert_eq!(cursor.want(6 + PAUSE_NS, 1000), Want::Nothing);
+    }
+
+    #[test]
+    fn what_flies_is_bounded_in_messages_and_in_octets() {
+        let most = |octets: usize| {
+            let (mut cursor, mut most) = (asked(1), 0);
+            for size in 2..50 {
+                while let Want::From(from, _) = cursor.want(1, 1000) {
+                    cursor.sent_below(from + 1, octets);
+                }
+                most = most.max(cursor.flying.count);
+                cursor.receipt(1, size);
+            }
+            most
+        };
+        assert_eq!([700, 60_000].map(most), [FLIGHT_MAX, 4]);
     }
 
     #[test]
     fn of_a_message_that_was_taken_in_part_the_rest_is_sent_again() {
         let mut cursor = asked(1);
         assert_eq!(cursor.want(1, 9), Want::From(1, ROOM_MIN));
-        cursor.sent_below(9);
+        cursor.sent_below(9, 700);
         assert!(!cursor.receipt(2, 5));
-        assert_eq!(cursor.want(2, 9), Want::From(5, 2 * ROOM_MIN));
-        cursor.sent_below(7);
-        assert_eq!(cursor.want(2, 9), Want::From(7, 2 * ROOM_MIN));
-        cursor.sent_below(9);
+        assert_eq!(cursor.want(2, 9), Want::From(5, 4 * ROOM_MIN));
+        cursor.sent_below(7, 700);
+        assert_eq!(cursor.want(2, 9), Want::From(7, 4 * ROOM_MIN));
+        cursor.sent_below(9, 700);
         assert!(!cursor.receipt(3, 6), "and nothing of the one that follows it");
         assert!(!cursor.receipt(3, 6));
         assert_eq!(cursor.want(3, 9), Want::Nothing);

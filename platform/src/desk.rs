@@ -1,5 +1,5 @@
 //! What is known of a node while the messages of a batch are judged, so that it is not read anew for every block, and what they add,
-//! so that it is written at once. Here goes the ordinary course alone: a block at the end of its log, of an epoch that goes on, whose
+//! so that it is written at once. Where nobody else wrote (`seat.rs`) it is still known with the next batch. Here goes the ordinary course alone: a block at the end of its log, of an epoch that goes on, whose
 //! entries ask for nothing that only the database knows. Everything else is `blocks.rs`, after the desk was put away.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +32,11 @@ use crate::{
     },
 };
 
-/// Entries remembered by their hashes, and contracts, of one node; a desk with more is put away.
+/// Entries remembered by their hashes, and contracts, of one node; a desk with more is put away. From one batch to the next all desks
+/// together keep no more of them and of usage records.
 const KEPT_MAX: usize = 20_000;
+/// Desks kept from one batch to the next.
+const DESKS_KEPT_MAX: usize = 64;
 /// Blocks of a desk for which its node's keys are counted: enough for a table of a key that comes again in one batch.
 const COUNTED: u32 = 16;
 /// Kinds that are judged by what the desk has. The others ask for what an operator recorded, or change what the node is.
@@ -81,34 +84,54 @@ struct Desk {
 pub(crate) struct Desks(BTreeMap<String, Desk>);
 
 impl Desks {
-    /// Writes what a node's messages added, and forgets what was known: the database has it all.
+    /// Writes what a node's messages added, for who looks for it in the database; what is known stays known.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub(crate) async fn put_away(&mut self, db: &mut AnyConnection, pool: &str) -> Result<(), Error> {
-        let Some(desk) = self.0.remove(pool) else { return Ok(()) };
-        desk.rows.write(&mut *db, pool).await?;
-        if desk.waits {
-            for (log, _) in (0_u8..)
-                .zip(desk.laid)
-                .filter(|(log, laid)| desk.facts.logs.get(usize::from(*log)).is_some_and(|held| held.size > *laid))
-            {
-                stored::wait_anew(&mut *db, (pool, log)).await?;
-            }
+    pub(crate) async fn write(&mut self, db: &mut AnyConnection, pool: &str) -> Result<(), Error> {
+        match self.0.get_mut(pool) {
+            Some(desk) => desk.write(db).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The same for all of them.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub(crate) async fn put_all_away(&mut self, db: &mut AnyConnection) -> Result<(), Error> {
-        let pools: Vec<String> = self.0.keys().cloned().collect();
-        for pool in pools {
-            self.put_away(&mut *db, &pool).await?;
+    pub(crate) async fn write_all(&mut self, db: &mut AnyConnection) -> Result<(), Error> {
+        for desk in self.0.values_mut() {
+            desk.write(&mut *db).await?;
         }
         Ok(())
+    }
+
+    /// Writes what a node's messages added, and forgets what was known: the database has it all.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub(crate) async fn put_away(&mut self, db: &mut AnyConnection, pool: &str) -> Result<(), Error> {
+        match self.0.remove(pool) {
+            Some(mut desk) => desk.write(db).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What may be kept after everything was written and committed, for a batch that begins where this one ended.
+    pub(crate) fn kept(mut self) -> Self {
+        self.0.retain(|_, desk| !desk.waits);
+        let weight: usize = self.0.values().map(Desk::weight).sum();
+        if self.0.len() > DESKS_KEPT_MAX || weight > KEPT_MAX {
+            return Self::default();
+        }
+        self.0.values_mut().for_each(Desk::begin_anew);
+        self
+    }
+
+    /// A batch begins at this time.
+    pub(crate) fn at(mut self, now_ns: i64) -> Self {
+        self.0.values_mut().for_each(|desk| desk.facts.now_ns = now_ns);
+        self
     }
 
     /// Whether a node has one: it is known, then.
@@ -216,6 +239,32 @@ impl Desk {
             bills: Vec::new(),
             rows: Rows::default(),
         })
+    }
+
+    /// Writes what came since the last time.
+    async fn write(&mut self, db: &mut AnyConnection) -> Result<(), Error> {
+        std::mem::take(&mut self.rows).write(&mut *db, &self.facts.pool).await?;
+        if self.waits {
+            for (log, (held, laid)) in (0_u8..).zip(self.facts.logs.iter().zip(self.laid)) {
+                if held.size > laid {
+                    stored::wait_anew(&mut *db, (&self.facts.pool, log)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Entries and records that it holds.
+    fn weight(&self) -> usize {
+        let records: usize = self.facts.contracts.values().map(|contract| contract.records.len()).sum();
+        self.facts.named.len().saturating_add(records)
+    }
+
+    /// As if it had just been laid out.
+    fn begin_anew(&mut self) {
+        self.laid = self.facts.logs.each_ref().map(|held| held.size);
+        self.refused.clear();
+        self.bills.clear();
     }
 
     /// Judges a block; `None` where it is not the ordinary course. What is known may be spoiled then.

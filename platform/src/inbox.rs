@@ -1,10 +1,10 @@
 //! What nodes send: each message is judged, and message, judgement and answer are stored in one transaction before the
 //! answer leaves; messages that came together share one. Ledger blocks are `blocks.rs`, the small messages `quick.rs`; MQTT is `link.rs`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hufu_trade::if2::{Answer, Interface, Told, Topic};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection};
 
 use crate::{
     blocks,
@@ -16,8 +16,9 @@ use crate::{
     judge::{Code, Refusal, certificate},
     limit::Limit,
     quick,
+    seat::{self, Seat},
     store::{
-        Store, alarm, is_unstorable, lease,
+        Kind, SQLITE_BEGIN, Store, alarm, is_unstorable, lease,
         message::{self, StoredMessage},
         node,
     },
@@ -67,17 +68,36 @@ pub(crate) struct Inbox {
     identity: Arc<Identity>,
     alarms: Limit,
     worker: Option<String>,
+    /// On a database that is a file.
+    seat: Option<Seat>,
 }
 
 impl Inbox {
     /// An inbox over a database that has no other.
     pub(crate) fn new(store: Store, identity: Arc<Identity>) -> Self {
-        Self { store, identity, alarms: Limit::new(ALARMS_A_MINUTE, 60_000_000_000), worker: None }
+        Self { store, identity, alarms: Limit::new(ALARMS_A_MINUTE, 60_000_000_000), worker: None, seat: None }
     }
 
     /// The inbox of a worker beside others: messages of nodes that it does not hold are dropped, their holder has them too.
     pub(crate) fn of_worker(self, worker: Option<String>) -> Self {
         Self { worker, ..self }
+    }
+
+    /// Gives up the connection that it keeps between messages.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub(crate) async fn leave(&mut self) -> Result<(), Error> {
+        match self.seat.take() {
+            Some(seat) => Ok(seat.db.close().await?),
+            None => Ok(()),
+        }
+    }
+
+    /// The connection that it keeps between messages.
+    #[cfg(test)]
+    pub(crate) fn connection(&mut self) -> Option<&mut AnyConnection> {
+        self.seat.as_mut().map(|seat| &mut seat.db)
     }
 
     /// Takes one message in.
@@ -112,29 +132,70 @@ impl Inbox {
     }
 
     async fn together(&mut self, now_ns: i64, messages: &[Received<'_>]) -> Result<Vec<Taken>, Error> {
-        let (mut tx, held) = match &self.worker {
-            None => (self.store.write().await?, None),
-            Some(worker) => {
-                let mut tx = self.store.write_beside().await?;
-                let held = lease::held(&mut tx, worker).await?;
-                (tx, Some(held))
-            }
+        let Some(worker) = &self.worker else {
+            return match self.store.kind() {
+                Kind::Sqlite => self.seated(now_ns, messages).await,
+                Kind::Postgres => {
+                    let mut tx = self.store.write().await?;
+                    let all = self.judge_all(&mut tx, (now_ns, &mut Desks::default()), None, messages).await?;
+                    tx.commit().await?;
+                    Ok(all)
+                }
+            };
         };
-        let (mut all, mut desks) = (Vec::with_capacity(messages.len()), Desks::default());
-        for (topic, payload) in messages {
-            // A batch is judged in one go, and buyers are served by the same thread.
-            tokio::task::yield_now().await;
-            let is_held = held
-                .as_ref()
-                .is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));
-            all.push(if is_held {
-                self.judge(&mut tx, (now_ns, &mut desks), topic, payload).await?
-            } else {
-                Taken::default()
-            });
-        }
-        desks.put_all_away(&mut tx).await?;
+        let mut tx = self.store.write_beside().await?;
+        let held = lease::held(&mut tx, worker).await?;
+        let all = self.judge_all(&mut tx, (now_ns, &mut Desks::default()), Some(&held), messages).await?;
         tx.commit().await?;
+        Ok(all)
+    }
+
+    /// Where the connection is our own and nobody else has written, what was known with the last batch still is.
+    async fn seated(&mut self, now_ns: i64, messages: &[Received<'_>]) -> Result<Vec<Taken>, Error> {
+        let mut seat = match self.seat.take() {
+            Some(seat) => seat,
+            None => Seat::take(&self.store).await?,
+        };
+        let Seat { db, known } = &mut seat;
+        let mut tx = db.begin_with(SQLITE_BEGIN).await?;
+        let version = seat::version(&mut tx).await?;
+        let mut desks = known.take(version).at(now_ns);
+        let all = self.judge_all(&mut tx, (now_ns, &mut desks), None, messages).await?;
+        tx.commit().await?;
+        known.keep(version, desks);
+        self.seat = Some(seat);
+        Ok(all)
+    }
+
+    /// Judges messages of a transaction, in their order; but what changes nothing comes behind the blocks that it stands between, so that
+    /// they are judged and written together.
+    async fn judge_all(
+        &mut self,
+        db: &mut AnyConnection,
+        (now_ns, desks): (i64, &mut Desks),
+        held: Option<&BTreeSet<i64>>,
+        messages: &[Received<'_>],
+    ) -> Result<Vec<Taken>, Error> {
+        let mut all: Vec<Taken> = messages.iter().map(|_| Taken::default()).collect();
+        let (mut left, may_wait) =
+            (all.as_mut_slice(), |(topic, _): &Received<'_>| is_blocks(topic) || leaves_facts(topic));
+        for run in messages.chunk_by(|one, next| may_wait(one) && may_wait(next)) {
+            let (taken, rest) = std::mem::take(&mut left).split_at_mut(run.len());
+            left = rest;
+            for later in [false, true] {
+                for (taken, (topic, payload)) in taken.iter_mut().zip(run).filter(|(_, of)| leaves_facts(of.0) == later)
+                {
+                    // A batch is judged in one go, and buyers are served by the same thread.
+                    tokio::task::yield_now().await;
+                    let is_held =
+                        held.is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));
+                    if is_held {
+                        *taken = self.judge(&mut *db, (now_ns, &mut *desks), topic, payload).await?;
+                    }
+                }
+            }
+        }
+        desks.write_all(db).await?;
         Ok(all)
     }
 
@@ -164,12 +225,15 @@ impl Inbox {
     ) -> Result<Taken, Error> {
         let identity = Arc::clone(&self.identity);
         let mut taken = Taken::default();
-        let is_blocks = matches!(topic, Topic::Call { interface: Interface::Blocks, answer: false, .. });
         // What is told of logs is held against what is stored by then; the rest of it is compared later.
         let is_of_log = matches!(topic, Topic::Ledger { .. } | Topic::LedgerTo { .. });
-        if let Some(pool) = pool_of(topic).filter(|_| !is_blocks && !is_of_log) {
+        if let Some(pool) = pool_of(topic).filter(|_| !is_blocks(topic) && !is_of_log) {
             // Every other message finds everything in the database.
-            desks.put_away(&mut *db, pool).await?;
+            if leaves_facts(topic) {
+                desks.write(&mut *db, pool).await?;
+            } else {
+                desks.put_away(&mut *db, pool).await?;
+            }
         }
         let outcome = match topic {
             Topic::Call { pool, interface: Interface::Blocks, answer: false } => {
@@ -229,6 +293,27 @@ impl Inbox {
             taken.outgoing.push(Outgoing { topic: answer_topic(pool, *interface), payload });
         }
         Ok(())
+    }
+}
+
+fn is_blocks(topic: &Topic) -> bool {
+    matches!(topic, Topic::Call { interface: Interface::Blocks, answer: false, .. })
+}
+
+/// Whether a message leaves all that blocks are judged by as it is.
+fn leaves_facts(topic: &Topic) -> bool {
+    match topic {
+        Topic::Presence { .. } => true,
+        Topic::Call { interface, answer: false, .. } => matches!(
+            interface,
+            Interface::BillPush
+                | Interface::PaymentConfirm
+                | Interface::Demands
+                | Interface::AuthCode
+                | Interface::Token
+                | Interface::UserInfo
+        ),
+        _ => false,
     }
 }
 

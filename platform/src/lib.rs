@@ -34,6 +34,7 @@ mod quick;
 mod receipt;
 mod reconciliation;
 mod relay;
+mod seat;
 mod serve;
 mod session;
 pub mod sim;

@@ -320,6 +320,7 @@ impl Platform {
     /// # Errors
     /// [`Broken`].
     pub fn restart(&mut self, backup: Option<&Path>) -> Result<(), Broken> {
+        self.runtime.block_on(self.inbox.leave())?;
         self.runtime.block_on(self.store.close());
         if let Some(backup) = backup {
             for beside in ["-wal", "-shm"] {

@@ -34,7 +34,7 @@ pub(crate) mod witness;
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    Any, AnyPool, ConnectOptions, Executor, Transaction,
+    Any, AnyConnection, AnyPool, ConnectOptions, Executor, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::Migrator,
     sqlite::SqliteConnectOptions,
@@ -51,6 +51,8 @@ const CONNECTIONS_MAX: u32 = 8;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Every commit is on disk when it returns; who finds the file locked waits.
 const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
+/// A transaction with the write lock at once, so that it cannot fail halfway over it.
+pub(crate) const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE";
 /// The same, whatever the server's configuration says. What a worker that vanished left open ends, so that others can go on.
 const POSTGRES: &str =
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
@@ -127,6 +129,14 @@ impl Store {
         self.kind
     }
 
+    /// A connection of its own for whoever works on for long; [`Self::close`] knows nothing of it.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub(crate) async fn connection(&self) -> Result<AnyConnection, Error> {
+        Ok(self.pool.acquire().await?.detach())
+    }
+
     /// Starts a transaction that will write, while nobody else does: nothing that it has read changes before it commits.
     ///
     /// # Errors
@@ -146,8 +156,7 @@ impl Store {
 
     async fn begin(&self, lock: &'static str) -> Result<Transaction<'static, Any>, Error> {
         match self.kind {
-            // The write lock at once, so that it cannot fail halfway over it.
-            Kind::Sqlite => Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?),
+            Kind::Sqlite => Ok(self.pool.begin_with(SQLITE_BEGIN).await?),
             Kind::Postgres => {
                 let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
                 sqlx::query(lock).bind(WRITERS).execute(&mut *tx).await?;

@@ -34,6 +34,7 @@ use super::{
     world::{SECOND, World},
 };
 use crate::{
+    identity::Identity,
     inbox::{BATCH_MAX, Inbox, Received},
     store::{Store, lease},
 };
@@ -263,13 +264,18 @@ async fn workers(store: &Store, count: usize) -> Vec<(String, Recording)> {
 }
 
 /// A worker as `serve` is one: a thread with a runtime and connections of its own. It begins with the others.
-fn work((name, recording): &(String, Recording), world: &World, folder: &Folder, begin: &Barrier) {
+fn work(
+    (name, recording): &(String, Recording),
+    (identity, now_ns): (&Arc<Identity>, i64),
+    folder: &Folder,
+    begin: &Barrier,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let store = base::again(folder).await;
-        let mut inbox = Inbox::new(store, Arc::clone(&world.identity)).of_worker(Some(name.clone()));
+        let mut inbox = Inbox::new(store, Arc::clone(identity)).of_worker(Some(name.clone()));
         begin.wait();
-        recording.taken_by(&mut inbox, world.now, BATCH_MAX).await;
+        recording.taken_by(&mut inbox, now_ns, BATCH_MAX).await;
     });
 }
 
@@ -338,9 +344,9 @@ async fn intake_beside_its_verifications() {
     let claims: Vec<Claim<'_>> =
         owned.iter().map(|(key, message, signature)| Claim { key, message, signature }).collect();
     let plain = one_by_one(&claims, cores);
-    let begin = Barrier::new(cores.get() + 1);
+    let (begin, whose) = (Barrier::new(cores.get() + 1), (&world.identity, world.now));
     let intake = std::thread::scope(|scope| {
-        let threads: Vec<_> = all.iter().map(|one| scope.spawn(|| work(one, &world, &folder, &begin))).collect();
+        let threads: Vec<_> = all.iter().map(|one| scope.spawn(|| work(one, whose, &folder, &begin))).collect();
         begin.wait();
         let begun = Instant::now();
         threads.into_iter().for_each(|thread| thread.join().expect("it was taken in"));

@@ -18,6 +18,7 @@ mod parents;
 pub(crate) mod parties;
 mod quality;
 mod rotation;
+mod seat;
 mod session;
 mod stamps;
 mod witnesses;

@@ -1,0 +1,96 @@
+//! What is known of a node from one message to the next: it counts while nobody else writes, and no longer. What changes nothing is
+//! judged behind the blocks that came with it.
+
+use hufu_ledger::Log;
+use hufu_trade::{
+    encode,
+    if2::{Answer, BillPush, Blocks, Envelope, Interface, PLATFORM, Sealed, Topic},
+    octets::Octets,
+};
+use serde_json::Value;
+
+use super::world::{Sold, World};
+use crate::store::Kind;
+
+/// A world whose platform has taken all but the bill of an order.
+async fn before_the_bill() -> (World, Sold) {
+    let mut world = World::open().await;
+    world.send_all().await;
+    let founded = world.ledger.size(Log::Trade);
+    let sold = world.sell();
+    world.send(Log::Trade, founded).await;
+    (world, sold)
+}
+
+const LAPSE: &str = "UPDATE contracts SET state = 'lapsed'";
+
+/// What the receipt says of a bill that is sent now: whether it was taken.
+async fn is_taken(mut world: World, sold: &Sold) -> bool {
+    world.bill(sold, |_| {});
+    let receipt = world.send(Log::Finance, 0).await.receipt.expect("a receipt");
+    assert_eq!(receipt.bills.len() + receipt.refused.len(), 1, "{receipt:?}");
+    receipt.refused.is_empty()
+}
+
+#[tokio::test]
+async fn what_somebody_else_writes_between_two_messages_counts() {
+    let (world, sold) = before_the_bill().await;
+    assert!(is_taken(world, &sold).await);
+    let (world, sold) = before_the_bill().await;
+    let mut tx = world.store.write().await.expect("a transaction");
+    sqlx::query(LAPSE).execute(&mut *tx).await.expect("an update");
+    tx.commit().await.expect("a commit");
+    assert!(!is_taken(world, &sold).await, "the contract is not in a state to be billed");
+}
+
+#[tokio::test]
+async fn while_nobody_else_writes_nothing_is_read_again() {
+    let (mut world, sold) = before_the_bill().await;
+    if world.store.kind() == Kind::Postgres {
+        return;
+    }
+    // Behind the back of the inbox, over its own connection.
+    let db = world.inbox.connection().expect("a connection");
+    sqlx::query(LAPSE).execute(db).await.expect("an update");
+    assert!(is_taken(world, &sold).await);
+}
+
+#[tokio::test]
+async fn a_push_in_front_of_the_block_of_its_bill_finds_it() {
+    let (mut world, sold) = before_the_bill().await;
+    let bill = world.bill(&sold, |_| {});
+    let (pool, now) = (world.pool, world.now);
+    let topic = |interface| Topic::Call { pool: pool.to_owned(), interface, answer: false };
+    let block = world.ledger.block(Log::Finance, 0).expect("a block");
+    let entry = hufu_ledger::Block::from_bytes(&block).expect("a block").entries()[0].clone();
+    let push = BillPush {
+        bill_no: bill.number.clone(),
+        contract_no: sold.no.to_string(),
+        entry: Sealed(entry),
+        height: 0,
+        total_cny: bill.total.to_string(),
+    };
+    let (interface, cert_id) = (Interface::BillPush, Octets(world.node.id()));
+    let sealed = Envelope::seal(interface, pool, PLATFORM, now, None, None, &push, &world.node.key, cert_id);
+    let (push, push_at) = (sealed.expect("an envelope").1, topic(Interface::BillPush));
+    let message = Blocks::pack(Log::Finance.number(), 0, vec![block]).expect("a message");
+    let (blocks, blocks_at) = (encode(&message, "Blocks").expect("DER"), topic(Interface::Blocks));
+    let other_at = topic(Interface::ProductReport);
+    let mut answers = Vec::new();
+    for batch in [
+        // What is not a block, nor leaves everything as it is, is judged where it stands.
+        vec![(&push_at, &push[..]), (&other_at, &b"no envelope"[..]), (&blocks_at, &[][..])],
+        vec![(&push_at, &push[..]), (&blocks_at, &blocks[..])],
+    ] {
+        let taken = world.inbox.take_many(now, &batch).await.expect("the database");
+        let answer = &taken[0].outgoing[0];
+        let envelope = Envelope::parse(&answer.payload).expect("an envelope");
+        let key = world.platform.key.public_key();
+        let opened = envelope.open::<Answer<Value>>(&key, interface, pool, &answer.payload);
+        answers.push(match opened.expect("the platform's").payload.body {
+            Answer::Ok(body) => body["state"].as_str().expect("a state").to_owned(),
+            Answer::Error(problem) => problem.code,
+        });
+    }
+    assert_eq!(answers, ["unknown", "stored"]);
+}
