@@ -1,7 +1,10 @@
 //! What nodes send: each message is judged, and message, judgement and answer are stored in one transaction before the
 //! answer leaves; messages that came together share one. Ledger blocks are `blocks.rs`, the small messages `quick.rs`; MQTT is `link.rs`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hufu_trade::if2::{Answer, Interface, Told, Topic};
 use sqlx::{AnyConnection, Connection};
@@ -176,27 +179,26 @@ impl Inbox {
         held: Option<&BTreeSet<i64>>,
         messages: &[Received<'_>],
     ) -> Result<Vec<Taken>, Error> {
-        let mut all: Vec<Taken> = messages.iter().map(|_| Taken::default()).collect();
-        let (mut left, may_wait) =
-            (all.as_mut_slice(), |(topic, _): &Received<'_>| is_blocks(topic) || leaves_facts(topic));
-        for run in messages.chunk_by(|one, next| may_wait(one) && may_wait(next)) {
-            let (taken, rest) = std::mem::take(&mut left).split_at_mut(run.len());
-            left = rest;
-            for later in [false, true] {
-                for (taken, (topic, payload)) in taken.iter_mut().zip(run).filter(|(_, of)| leaves_facts(of.0) == later)
-                {
-                    // A batch is judged in one go, and buyers are served by the same thread.
-                    tokio::task::yield_now().await;
-                    let is_held =
-                        held.is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));
-                    if is_held {
-                        *taken = self.judge(&mut *db, (now_ns, &mut *desks), topic, payload).await?;
-                    }
-                }
+        let numbered: Vec<(usize, &Received<'_>)> = messages.iter().enumerate().collect();
+        let may_turn = |(_, (topic, _)): &(usize, &Received<'_>)| is_blocks(topic) || leaves_facts(topic);
+        let mut all: BTreeMap<usize, Taken> = BTreeMap::new();
+        for run in numbered.chunk_by(|one, next| may_turn(one) && may_turn(next)) {
+            let (later, now): (Vec<_>, Vec<_>) = run.iter().partition(|(_, (topic, _))| leaves_facts(topic));
+            for (index, (topic, payload)) in now.into_iter().chain(later) {
+                // A batch is judged in one go, and buyers are served by the same thread.
+                tokio::task::yield_now().await;
+                let is_held =
+                    held.is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));
+                let taken = match (is_held, asked_before(messages, index).and_then(|before| all.get(&before))) {
+                    (false, _) => Taken::default(),
+                    (true, Some(before)) => Taken { outgoing: before.outgoing.clone(), answered: None },
+                    (true, None) => self.judge(&mut *db, (now_ns, &mut *desks), topic, payload).await?,
+                };
+                all.insert(index, taken);
             }
         }
         desks.write_all(db).await?;
-        Ok(all)
+        Ok(all.into_values().collect())
     }
 
     /// One message in a transaction of its own. What the database has no place for is refused like anything malformed: tried
@@ -294,6 +296,13 @@ impl Inbox {
         }
         Ok(())
     }
+}
+
+/// Where the same was asked before among these messages: a broker keeps what a node repeats while its platform is away, and each has the
+/// answer of the first.
+fn asked_before(messages: &[Received<'_>], index: usize) -> Option<usize> {
+    let asked = messages.get(index).filter(|(topic, _)| matches!(topic, Topic::Call { answer: false, .. }))?;
+    messages.iter().take(index).position(|before| before == asked)
 }
 
 fn is_blocks(topic: &Topic) -> bool {

@@ -94,3 +94,29 @@ async fn a_push_in_front_of_the_block_of_its_bill_finds_it() {
     }
     assert_eq!(answers, ["unknown", "stored"]);
 }
+
+#[tokio::test]
+async fn what_a_broker_kept_several_times_has_one_answer() {
+    let (mut world, sold) = before_the_bill().await;
+    world.bill(&sold, |_| {});
+    let topic = |interface| Topic::Call { pool: world.pool.to_owned(), interface, answer: false };
+    let block = world.ledger.block(Log::Finance, 0).expect("a block");
+    let message = Blocks::pack(Log::Finance.number(), 0, vec![block]).expect("a message");
+    let (blocks, blocks_at) = (encode(&message, "Blocks").expect("DER"), topic(Interface::Blocks));
+    let presence_at = Topic::Presence { pool: world.pool.to_owned() };
+    let said = |state: &str| format!("{{\"state\":\"{state}\",\"boot\":1,\"session\":1}}").into_bytes();
+    let (online, offline) = (said("online"), said("offline"));
+    let batch = [
+        (&blocks_at, &blocks[..]),
+        (&presence_at, &online[..]),
+        (&blocks_at, &blocks[..]),
+        (&presence_at, &offline[..]),
+        (&presence_at, &online[..]),
+    ];
+    let taken = world.inbox.take_many(world.now, &batch).await.expect("the database");
+    assert_eq!(taken.iter().map(|taken| taken.outgoing.len()).collect::<Vec<_>>(), [1, 0, 1, 0, 0]);
+    assert_eq!(taken[0].outgoing, taken[2].outgoing);
+    let mut tx = world.store.read().await.expect("a transaction");
+    let presence: (String,) = sqlx::query_as("SELECT presence FROM nodes").fetch_one(&mut *tx).await.expect("a row");
+    assert_eq!(presence.0, "online", "what only tells something is told each time");
+}
