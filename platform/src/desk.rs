@@ -1,6 +1,7 @@
 //! What is known of a node while the messages of a batch are judged, so that it is not read anew for every block, and what they add,
-//! so that it is written at once. Where nobody else wrote (`seat.rs`) it is still known with the next batch. Here goes the ordinary course alone: a block at the end of its log, of an epoch that goes on, whose
-//! entries ask for nothing that only the database knows. Everything else is `blocks.rs`, after the desk was put away.
+//! so that it is written at once. Where nobody else wrote (`seat.rs`) it is still known with the next batch. Here goes the ordinary
+//! course alone: a block at the end of its log, of an epoch that goes on, whose entries ask for nothing that only the database knows.
+//! Everything else is `blocks.rs`, after the desk was put away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
