@@ -104,8 +104,10 @@ pub(crate) async fn take(
     let payload = match desks.receipt(identity, (pool, message.log), message.first, now_ns)? {
         Some(payload) => payload,
         None => {
-            desks.put_away(&mut *db, pool).await?;
-            receipt(&mut *db, identity, (pool, message.log), message.first, now_ns).await?
+            desks.write(&mut *db, pool).await?;
+            let payload = receipt(&mut *db, identity, (pool, message.log), message.first, now_ns).await?;
+            desks.receipted(pool, log);
+            payload
         }
     };
     answers.push(Outgoing { topic, payload });

@@ -140,6 +140,14 @@ impl Desks {
         self.0.contains_key(pool)
     }
 
+    /// A receipt was given over a log as the database has it.
+    pub(crate) fn receipted(&mut self, pool: &str, log: Log) {
+        let held = self.0.get_mut(pool).and_then(|desk| desk.facts.logs.get_mut(usize::from(log.number())));
+        if let Some(held) = held {
+            held.receipted = held.receipted.max(held.size);
+        }
+    }
+
     /// Takes a block in the ordinary course: false where it is not that, and the desk has been put away.
     ///
     /// # Errors
@@ -157,6 +165,9 @@ impl Desks {
             self.0.insert(pool.to_owned(), desk);
         }
         let Some(desk) = self.0.get_mut(pool) else { return Ok(false) };
+        if desk.holds(&mut *db, (log, height), bytes).await? {
+            return Ok(true);
+        }
         let next = desk.judge(&mut *db, identity, (log, height), opened).await?;
         if let Some(next) = next
             && desk.facts.named.len() < KEPT_MAX
@@ -253,6 +264,15 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// Whether this very block is held: a broker keeps what a node repeats while its platform is away.
+    async fn holds(&mut self, db: &mut AnyConnection, (log, height): (Log, u64), bytes: &[u8]) -> Result<bool, Error> {
+        if self.facts.logs.get(usize::from(log.number())).is_none_or(|held| height >= held.size) {
+            return Ok(false);
+        }
+        self.write(&mut *db).await?;
+        Ok(stored::bytes(db, &self.facts.pool, (log.number(), height)).await? == bytes)
     }
 
     /// Entries and records that it holds.

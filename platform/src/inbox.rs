@@ -189,10 +189,10 @@ impl Inbox {
                 tokio::task::yield_now().await;
                 let is_held =
                     held.is_none_or(|held| pool_of(topic).is_some_and(|pool| held.contains(&lease::part_of(pool))));
-                let taken = match (is_held, asked_before(messages, index).and_then(|before| all.get(&before))) {
-                    (false, _) => Taken::default(),
-                    (true, Some(before)) => Taken { outgoing: before.outgoing.clone(), answered: None },
-                    (true, None) => self.judge(&mut *db, (now_ns, &mut *desks), topic, payload).await?,
+                let taken = if is_held {
+                    self.judge(&mut *db, (now_ns, &mut *desks), topic, payload).await?
+                } else {
+                    Taken::default()
                 };
                 all.insert(index, taken);
             }
@@ -296,13 +296,6 @@ impl Inbox {
         }
         Ok(())
     }
-}
-
-/// Where the same was asked before among these messages: a broker keeps what a node repeats while its platform is away, and each has the
-/// answer of the first.
-fn asked_before(messages: &[Received<'_>], index: usize) -> Option<usize> {
-    let asked = messages.get(index).filter(|(topic, _)| matches!(topic, Topic::Call { answer: false, .. }))?;
-    messages.iter().take(index).position(|before| before == asked)
 }
 
 fn is_blocks(topic: &Topic) -> bool {

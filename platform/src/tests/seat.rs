@@ -1,16 +1,18 @@
 //! What is known of a node from one message to the next: it counts while nobody else writes, and no longer. What changes nothing is
 //! judged behind the blocks that came with it.
 
+use hufu_gm::Signed;
 use hufu_ledger::Log;
 use hufu_trade::{
-    encode,
+    decode, encode,
+    entry::Receipt,
     if2::{Answer, BillPush, Blocks, Envelope, Interface, PLATFORM, Sealed, Topic},
     octets::Octets,
 };
 use serde_json::Value;
 
 use super::world::{Sold, World};
-use crate::store::Kind;
+use crate::{inbox::Taken, store::Kind};
 
 /// A world whose platform has taken all but the bill of an order.
 async fn before_the_bill() -> (World, Sold) {
@@ -95,28 +97,49 @@ async fn a_push_in_front_of_the_block_of_its_bill_finds_it() {
     assert_eq!(answers, ["unknown", "stored"]);
 }
 
+/// Sizes that the receipts in these answers say, one an answer.
+fn sizes(taken: &[Taken]) -> Vec<Option<u64>> {
+    let size = |taken: &Taken| {
+        let signed = Signed::from_bytes(&taken.outgoing.first()?.payload).ok()?;
+        Some(decode::<Receipt>(signed.tbs(), "Receipt").ok()?.size)
+    };
+    taken.iter().map(size).collect()
+}
+
 #[tokio::test]
-async fn what_a_broker_kept_several_times_has_one_answer() {
+async fn what_a_broker_kept_several_times_is_stored_once_and_answered_each_time() {
     let (mut world, sold) = before_the_bill().await;
+    let trade = world.ledger.size(Log::Trade);
     world.bill(&sold, |_| {});
     let topic = |interface| Topic::Call { pool: world.pool.to_owned(), interface, answer: false };
-    let block = world.ledger.block(Log::Finance, 0).expect("a block");
-    let message = Blocks::pack(Log::Finance.number(), 0, vec![block]).expect("a message");
-    let (blocks, blocks_at) = (encode(&message, "Blocks").expect("DER"), topic(Interface::Blocks));
-    let presence_at = Topic::Presence { pool: world.pool.to_owned() };
+    let message = |log: Log, first: u64, blocks| {
+        encode(&Blocks::pack(log.number(), first, blocks).expect("a message"), "Blocks").expect("DER")
+    };
+    let of = |log: Log, from: u64| world.ledger.blocks(log, from).map(|found| found.expect("a block").1).collect();
+    let (blocks_at, presence_at) = (topic(Interface::Blocks), Topic::Presence { pool: world.pool.to_owned() });
     let said = |state: &str| format!("{{\"state\":\"{state}\",\"boot\":1,\"session\":1}}").into_bytes();
     let (online, offline) = (said("online"), said("offline"));
+    let (ask, bill) = (message(Log::Finance, 0, Vec::new()), message(Log::Finance, 0, of(Log::Finance, 0)));
+    // It begins with what is held, and goes on with what names the bill.
+    let link = message(Log::Trade, trade - 1, of(Log::Trade, trade - 1));
     let batch = [
-        (&blocks_at, &blocks[..]),
+        (&blocks_at, &ask[..]),
+        (&blocks_at, &bill[..]),
         (&presence_at, &online[..]),
-        (&blocks_at, &blocks[..]),
+        (&blocks_at, &link[..]),
+        (&blocks_at, &bill[..]),
         (&presence_at, &offline[..]),
+        (&blocks_at, &ask[..]),
+        (&blocks_at, &link[..]),
         (&presence_at, &online[..]),
     ];
     let taken = world.inbox.take_many(world.now, &batch).await.expect("the database");
-    assert_eq!(taken.iter().map(|taken| taken.outgoing.len()).collect::<Vec<_>>(), [1, 0, 1, 0, 0]);
-    assert_eq!(taken[0].outgoing, taken[2].outgoing);
+    let linked = Some(world.ledger.size(Log::Trade));
+    assert_eq!(sizes(&taken), [Some(0), Some(1), None, linked, Some(1), None, Some(1), linked, None]);
+    assert_eq!((&taken[1].outgoing, &taken[3].outgoing), (&taken[4].outgoing, &taken[7].outgoing));
     let mut tx = world.store.read().await.expect("a transaction");
     let presence: (String,) = sqlx::query_as("SELECT presence FROM nodes").fetch_one(&mut *tx).await.expect("a row");
-    assert_eq!(presence.0, "online", "what only tells something is told each time");
+    assert_eq!(presence.0, "online");
+    let alarms: (i64,) = sqlx::query_as("SELECT COUNT(*) FROM alarms").fetch_one(&mut *tx).await.expect("a row");
+    assert_eq!(alarms.0, 0);
 }
