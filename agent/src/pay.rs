@@ -26,7 +26,7 @@ const ASK_NS: u64 = 1_000_000_000;
 const ASK_MAX_NS: u64 = 60_000_000_000;
 /// A bill push is repeated after this, ns, until it is answered.
 const PUSH_NS: u64 = 10_000_000_000;
-/// A bill push that was answered is never repeated on this link.
+/// A bill push that was answered is not repeated: the bill is in the blocks.
 const NEVER: u64 = u64::MAX;
 
 impl Core {
