@@ -135,20 +135,16 @@ impl Inbox {
     }
 
     async fn together(&mut self, now_ns: i64, messages: &[Received<'_>]) -> Result<Vec<Taken>, Error> {
-        let Some(worker) = &self.worker else {
-            return match self.store.kind() {
-                Kind::Sqlite => self.seated(now_ns, messages).await,
-                Kind::Postgres => {
-                    let mut tx = self.store.write().await?;
-                    let all = self.judge_all(&mut tx, (now_ns, &mut Desks::default()), None, messages).await?;
-                    tx.commit().await?;
-                    Ok(all)
-                }
-            };
+        let (mut tx, held) = match (&self.worker, self.store.kind()) {
+            (None, Kind::Sqlite) => return self.seated(now_ns, messages).await,
+            (None, Kind::Postgres) => (self.store.write().await?, None),
+            (Some(worker), _) => {
+                let mut tx = self.store.write_beside().await?;
+                let held = lease::held(&mut tx, worker).await?;
+                (tx, Some(held))
+            }
         };
-        let mut tx = self.store.write_beside().await?;
-        let held = lease::held(&mut tx, worker).await?;
-        let all = self.judge_all(&mut tx, (now_ns, &mut Desks::default()), Some(&held), messages).await?;
+        let all = self.judge_all(&mut tx, (now_ns, &mut Desks::default()), held.as_ref(), messages).await?;
         tx.commit().await?;
         Ok(all)
     }

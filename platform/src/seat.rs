@@ -44,7 +44,8 @@ impl Known {
     }
 }
 
-/// A number that is another one once somebody else has written (SQLite, `PRAGMA data_version`); asked in a transaction that writes it holds until that ends.
+/// A number that is another one once somebody else has written (SQLite, `PRAGMA data_version`); asked in a transaction that writes it
+/// holds until that ends.
 ///
 /// # Errors
 /// [`Error::Sql`].

@@ -1,6 +1,6 @@
 //! What intake costs beside what it must do: recorded files of nodes' messages, in batches of at most 64 a commit, against the SM2
 //! verifications in them alone on the same cores in the same run: one by one as the standard has them, and with the tables of keys that
-//! come again, which are ten times as fast and which intake uses too. On PostgreSQL there are as many workers as cores, each with the nodes
+//! come again, which are many times as fast and which intake uses too. On PostgreSQL there are as many workers as cores, each with the nodes
 //! that it holds, as several `serve` share them; one node's messages alone are taken in beside that. A bench, run by `make intake`; it
 //! asserts nothing of speed.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
